@@ -1,0 +1,5 @@
+"""`python -m distill_offline`."""
+
+from distill_offline.cli import main
+
+main()

@@ -1,0 +1,55 @@
+"""What an engine must do: stream completions, and say exactly what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from distill_offline.schema import Completion, Prompt, Sampling
+
+__all__ = ["Backend", "split_thinking"]
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """An engine with one model loaded.
+
+    Constructed as `Class(model: Path, sampling: Sampling, options: Mapping[str, Any])`; unknown options raise
+    ConfigError naming `backend.options.<key>`, a model that cannot be loaded raises BackendError.
+    """
+
+    def __init__(self, model: Path, sampling: Sampling, options: Mapping[str, Any]) -> None: ...
+
+    def identity(self) -> Mapping[str, Any]:
+        """What can change an answer besides prompt, sampling and weights (JSON): chat template, precision, limits.
+
+        It is part of every completion's key, so it holds no path, no host name and no speed-only option.
+        """
+        ...
+
+    def complete(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Completion]]:
+        """Take prompts as there is room and yield `(position, completion)` as each finishes, in any order.
+
+        `position` counts the prompts taken, from 0. A prompt that fails alone yields a Completion whose
+        finish_reason is `prompt_too_long` or starts with `error:`; only a dead engine raises BackendError.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the engine's memory. Calling it twice is harmless."""
+        ...
+
+
+def split_thinking(text: str) -> tuple[str, str]:
+    """(thinking, answer) of a raw completion in which a reasoning model thinks between <think> tags.
+
+    A chat template may itself have opened the tag, so a closing tag alone counts, too; an unclosed thought is all
+    thinking and no answer.
+    """
+    head, closed, tail = text.partition("</think>")
+    if closed:
+        return head.replace("<think>", "", 1).strip(), tail.lstrip()
+    if text.lstrip().startswith("<think>"):
+        return text.lstrip().removeprefix("<think>").strip(), ""
+    return "", text

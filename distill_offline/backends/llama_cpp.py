@@ -1,0 +1,249 @@
+"""GGUF models through llama.cpp, in this process, by the package xllamacpp."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, PositiveInt
+
+from distill_offline.backends.base import split_thinking
+from distill_offline.backends.gguf_file import find_gguf, read_chat_template
+from distill_offline.backends.options import read_options, read_template, require
+from distill_offline.errors import BackendError, ConfigError
+from distill_offline.schema import Completion, Prompt, Sampling
+
+__all__ = ["LlamaCpp", "LlamaCppOptions"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LlamaCppOptions:
+    """Options of the backend `llama_cpp`.
+
+    `slots`: sequences decoded together; each keeps the prefix that its last prompt shares with the next.
+    `context`: tokens a slot holds, prompt and answer together. `threads`: default is the physical cores that this
+    process may use. `gpu_layers`: -1 puts as many as fit onto a GPU where the installed build has one.
+    `cache_prompt`: reuse shared prefixes. `thinking`: let a reasoning model think; its answers are then not constrained
+    to the prompt's schema. `chat_template`: a Jinja file instead of the template in the model.
+    """
+
+    slots: PositiveInt = 4
+    context: Annotated[int, Field(ge=256)] = 4096
+    threads: PositiveInt | None = None
+    gpu_layers: Annotated[int, Field(ge=-1)] = -1
+    cache_prompt: bool = True
+    thinking: bool = False
+    chat_template: str | None = None
+
+
+class LlamaCpp:
+    """Completes prompts with a GGUF model: a file, or a folder with exactly one.
+
+    With `sampling.structured`, answers follow the prompt's JSON schema and hold no whitespace outside strings. A
+    prompt that fills a whole slot is refused before it is evaluated (`prompt_too_long`). Where a prompt leaves less
+    room than `sampling.max_tokens`, the answer may be cut off at the slot's end (`length`). Log-probabilities are of
+    the model's own distribution, before temperature, top_p or grammar. Greedy answers may differ in near-ties with
+    the number of slots, since batched sums round differently.
+    """
+
+    def __init__(self, model: Path, sampling: Sampling, options: Mapping[str, Any]) -> None:
+        self._options = read_options(LlamaCppOptions, options)
+        override = read_template(self._options.chat_template)
+        self._engine = require("xllamacpp", "pip install 'distill_offline[llama-cpp]'")
+        self._sampling = sampling
+        self._grammars: dict[str, str] = {}
+        file = find_gguf(model)
+        template = override or read_chat_template(file)
+        if template is None:
+            # llama.cpp would silently take ChatML, which the model may never have seen.
+            raise ConfigError(
+                f"backend.model: {file.name} has no chat template. "
+                "Name a Jinja file as backend.options.chat_template, or use an instruction-tuned model."
+            )
+        self._template_sha256 = hashlib.sha256(template.encode()).hexdigest()
+        self._socket_folder = tempfile.TemporaryDirectory(prefix="distill-", ignore_cleanup_errors=True)
+        self._server: Any = self._start(file, override)
+
+    def identity(self) -> Mapping[str, Any]:
+        """Engine version, tokens a slot, chat template, thinking."""
+        return {
+            "backend": "llama_cpp",
+            "engine": self._engine.__version__,
+            "context": self._options.context,
+            "chat_template_sha256": self._template_sha256,
+            "thinking": self._options.thinking,
+        }
+
+    def complete(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Completion]]:
+        """Keep every slot busy and one prompt a slot waiting; yield answers as they finish."""
+        if self._server is None:
+            raise BackendError("llama_cpp: this backend was closed.")
+        source = enumerate(prompts)
+        exhausted = False
+        pending: dict[Future[Completion], int] = {}
+        pool = ThreadPoolExecutor(self._options.slots, thread_name_prefix="llama_cpp")
+        try:
+            while pending or not exhausted:
+                for future in [future for future in pending if future.done()]:
+                    yield pending.pop(future), future.result()
+                if not exhausted and len(pending) < 2 * self._options.slots:
+                    position, prompt = next(source, (-1, None))
+                    if prompt is None:
+                        exhausted = True
+                    else:
+                        pending[pool.submit(self._answer, prompt)] = position
+                elif pending:
+                    wait(pending, return_when=FIRST_COMPLETED)
+        finally:
+            # An answer on its way cannot be interrupted: it ends within max_tokens, and only then may the server go.
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def close(self) -> None:
+        """Free the model's memory."""
+        self._server = None
+        self._socket_folder.cleanup()
+
+    def _start(self, file: Path, template: str | None) -> Any:
+        options, params = self._options, self._engine.CommonParams()
+        params.model.path = str(file)
+        params.n_parallel = options.slots
+        params.n_ctx = options.slots * options.context
+        params.n_gpu_layers = options.gpu_layers
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = options.threads or _usable_cores()
+        params.use_jinja = True
+        if template is not None:
+            params.chat_template = template
+        # Slots keep their prefixes; a copy of idle slots in main memory (up to 8 GiB by default) would gain nothing.
+        params.cache_ram_mib = 0
+        params.cache_idle_slots = False
+        # Thoughts stay in the text, so that every backend splits them off in the same way.
+        params.reasoning_format = self._engine.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
+        params.verbosity = -1
+        # This server always listens as well. Let that be a socket file in a folder that is ours alone, not a port.
+        params.hostnames = [str(Path(self._socket_folder.name) / "llama.sock")]
+        params.ui = params.endpoint_slots = params.endpoint_props = False
+        try:
+            return self._engine.Server(params)
+        except (RuntimeError, ValueError, OSError) as error:
+            self._socket_folder.cleanup()
+            raise BackendError(
+                f"backend.model: llama.cpp cannot start with {file.name}. Is the file whole, its architecture known to "
+                f"xllamacpp {self._engine.__version__}, and is there memory for {options.slots} slots of "
+                f"{options.context} tokens?"
+            ) from error
+
+    def _answer(self, prompt: Prompt) -> Completion:
+        try:
+            response = self._server.handle_chat_completions(self._request(prompt))
+        except ValueError as error:
+            return _failed(prompt, str(error))
+        except RuntimeError as error:
+            raise BackendError(f"llama_cpp: the engine failed ({error}).") from error
+        problem = response.get("error")
+        if problem is None:
+            return _read_response(response, prompt)
+        if problem.get("type") == "exceed_context_size_error":
+            tokens = int(problem.get("n_prompt_tokens", 0))
+            return Completion(text="", finish_reason="prompt_too_long", prompt_tokens=tokens, sample=prompt.sample)
+        return _failed(prompt, str(problem.get("message", problem)))
+
+    def _request(self, prompt: Prompt) -> dict[str, Any]:
+        sampling = self._sampling
+        request: dict[str, Any] = {
+            "messages": [{"role": message.role, "content": message.content} for message in prompt.messages],
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            # llama.cpp's own defaults would cut the distribution to 40 tokens and 5 % of the best one's probability.
+            "top_k": 0,
+            "min_p": 0.0,
+            "seed": (sampling.seed + prompt.sample) % 2**32,
+            "cache_prompt": self._options.cache_prompt,
+            "chat_template_kwargs": {"enable_thinking": self._options.thinking},
+        }
+        if sampling.structured and prompt.schema is not None and not self._options.thinking:
+            request["grammar"] = self._grammar(prompt.schema)
+        if sampling.logprobs:
+            request |= {"logprobs": True, "top_logprobs": 1}
+        return request
+
+    def _grammar(self, schema: Mapping[str, Any]) -> str:
+        """The schema as a grammar without free whitespace, in which small models lose themselves until max_tokens.
+
+        Raises ValueError where llama.cpp cannot enforce the schema, which it would not say itself.
+        """
+        key = json.dumps(schema)
+        if key not in self._grammars:
+            # A word that must come first, with the schema after it, shows whether the grammar is in force.
+            probe = {"type": "array", "prefixItems": [{"const": "ok"}, schema], "minItems": 2, "items": False}
+            definitions = {name: schema[name] for name in ("$defs", "definitions") if name in schema}
+            request = {
+                "messages": [{"role": "user", "content": "Hello"}],
+                "max_tokens": 8,
+                "temperature": 0.0,
+                "grammar": self._convert(probe | definitions),
+            }
+            response = self._server.handle_chat_completions(request)
+            if "error" in response or not response["choices"][0]["message"]["content"].startswith('["ok"'):
+                raise ValueError("llama.cpp cannot enforce the prompt's JSON schema; try sampling.structured: false")
+            self._grammars[key] = self._convert(schema)
+        return self._grammars[key]
+
+    def _convert(self, schema: Mapping[str, Any]) -> str:
+        compact = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
+        try:
+            grammar = self._engine.json_schema_to_grammar(json.dumps({**schema, "x-guidance": compact}))
+        except RuntimeError as error:
+            raise ValueError(f"the prompt's JSON schema has no grammar: {error}") from error
+        # Builds without llguidance write GBNF, where one rule stands for all the whitespace.
+        return re.sub(r"(?m)^space ::= .*$", 'space ::= ""', grammar)
+
+
+def _read_response(response: Mapping[str, Any], prompt: Prompt) -> Completion:
+    choice, usage = response["choices"][0], response.get("usage") or {}
+    raw = choice["message"].get("content") or ""
+    thinking, text = split_thinking(raw)
+    # The end-of-turn token, without bytes, is no part of the answer.
+    tokens = [token for token in (choice.get("logprobs") or {}).get("content") or [] if token["bytes"]]
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    return Completion(
+        text=text,
+        finish_reason=choice["finish_reason"],
+        thinking=thinking,
+        # By bytes, since a token may end in the middle of a character; so joined texts are the raw answer.
+        token_texts=tuple(decoder.decode(bytes(token["bytes"])) for token in tokens),
+        token_logprobs=tuple(float(token["logprob"]) for token in tokens),
+        prompt_tokens=int(usage.get("prompt_tokens", 0)),
+        completion_tokens=int(usage.get("completion_tokens", 0)),
+        cached_tokens=int((usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)),
+        sample=prompt.sample,
+    )
+
+
+def _failed(prompt: Prompt, message: str) -> Completion:
+    first_line = message.strip().partition("\n")[0][:200]
+    return Completion(text="", finish_reason=f"error: {first_line}", sample=prompt.sample)
+
+
+def _usable_cores() -> int:
+    """Physical cores that this process may run on, within the control group's quota."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    try:
+        topology = Path("/sys/devices/system/cpu")
+        cores = len({(topology / f"cpu{cpu}/topology/thread_siblings_list").read_text() for cpu in allowed})
+    except OSError:
+        cores = len(allowed)
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):
+        return max(1, cores)

@@ -1,0 +1,237 @@
+"""Safetensors models through vLLM's offline engine, fed continuously."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from jinja2 import TemplateError
+from pydantic import Field, PositiveInt
+
+from distill_offline.backends.base import split_thinking
+from distill_offline.backends.chat import Chat, token_texts
+from distill_offline.backends.options import read_options, read_template, require
+from distill_offline.errors import BackendError, MissingModel
+from distill_offline.schema import Completion, Prompt, Sampling
+
+__all__ = ["Vllm", "VllmOptions"]
+
+_REMEDY = "pip install 'distill_offline[vllm]'"
+_ENVIRONMENT = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+}
+# What a site may have set otherwise stays. vLLM logs to stdout, which is for results; FlashInfer may want to compile.
+_ENVIRONMENT_DEFAULTS = {
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_USE_FLASHINFER_SAMPLER": "0",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VllmOptions:
+    """Options of the backend `vllm`, handed to `vllm.LLM` under the same names; None leaves vLLM its default.
+
+    `dtype` is float32 on a CPU build unless set. `data_parallel_size` above 1 needs a launcher such as torchrun; vLLM
+    refuses it in a single process. `thinking`: let a reasoning model think; its answers are then not constrained to
+    the prompt's schema. `chat_template`: a Jinja file instead of the tokenizer's template.
+    """
+
+    tensor_parallel_size: PositiveInt = 1
+    pipeline_parallel_size: PositiveInt = 1
+    data_parallel_size: PositiveInt = 1
+    distributed_executor_backend: Literal["mp", "ray", "uni", "external_launcher"] | None = None
+    max_model_len: PositiveInt | None = None
+    max_num_seqs: PositiveInt | None = None
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    quantization: str | None = None
+    kv_cache_dtype: str | None = None
+    enforce_eager: bool = False
+    enable_prefix_caching: bool = True
+    seed: int = 0
+    thinking: bool = False
+    chat_template: str | None = None
+
+
+class Vllm:
+    """Completes prompts with a model folder in Hugging Face layout.
+
+    With `sampling.structured`, answers follow the prompt's JSON schema by xgrammar and hold no whitespace outside
+    strings. A prompt of `max_model_len` tokens or more is refused before it reaches the engine (`prompt_too_long`);
+    one that leaves less room than `sampling.max_tokens` may be cut off (`length`). Log-probabilities are before
+    temperature and top_p, and after the schema's mask. Telemetry and the hub are switched off in the environment, for
+    this process and its children. Greedy answers may differ in near-ties with the batch they were computed in.
+    """
+
+    def __init__(self, model: Path, sampling: Sampling, options: Mapping[str, Any]) -> None:
+        self._options = read_options(VllmOptions, options)
+        template = read_template(self._options.chat_template)
+        os.environ.update(_ENVIRONMENT)
+        for name, value in _ENVIRONMENT_DEFAULTS.items():
+            os.environ.setdefault(name, value)
+        self._engine = require("vllm", _REMEDY)
+        self._request_error = require("vllm.exceptions", _REMEDY).VLLMClientError
+        if not model.is_dir():
+            raise MissingModel(f"backend.model: {model.name}: no such folder. Fetch the model first.")
+        self._sampling = sampling
+        self._serial = 0
+        self._llm: Any = self._start(model)
+        self._tokenizer = self._llm.get_tokenizer()
+        self._chat = Chat(self._tokenizer, thinking=self._options.thinking, template=template)
+        config = self._llm.llm_engine.vllm_config
+        self._max_model_len = int(config.model_config.max_model_len)
+        # As many waiting as running, so that a finished sequence is replaced in the very next step.
+        self._room = 2 * int(config.scheduler_config.max_num_seqs)
+        self._dtype = str(config.model_config.dtype).removeprefix("torch.")
+
+    def identity(self) -> Mapping[str, Any]:
+        """Engine version, precision, length limit, chat template, thinking."""
+        return {
+            "backend": "vllm",
+            "engine": self._engine.__version__,
+            "dtype": self._dtype,
+            "quantization": self._options.quantization,
+            "kv_cache_dtype": self._options.kv_cache_dtype,
+            "max_model_len": self._max_model_len,
+            "chat_template_sha256": self._chat.template_sha256,
+            "thinking": self._options.thinking,
+        }
+
+    def complete(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Completion]]:
+        """Step the engine, handing it a new prompt wherever one has finished; yield answers as they finish."""
+        if self._llm is None:
+            raise BackendError("vllm: this backend was closed.")
+        engine = self._llm.llm_engine
+        source = enumerate(prompts)
+        exhausted = False
+        # By our request id: position, prompt, and the id under which the engine would abort it.
+        running: dict[str, tuple[int, Prompt, str]] = {}
+        try:
+            while running or not exhausted:
+                while not exhausted and len(running) < self._room:
+                    position, prompt = next(source, (-1, None))
+                    if prompt is None:
+                        exhausted = True
+                        continue
+                    self._serial += 1
+                    added = self._add(engine, str(self._serial), prompt)
+                    if isinstance(added, Completion):
+                        yield position, added
+                    else:
+                        running[str(self._serial)] = position, prompt, added
+                for output in self._step(engine) if running else ():
+                    if output.finished and output.request_id in running:
+                        position, prompt, _ = running.pop(output.request_id)
+                        yield position, self._read_output(output, prompt)
+        finally:
+            if running and self._llm is not None:
+                engine.abort_request([internal for _, _, internal in running.values()], internal=True)
+
+    def close(self) -> None:
+        """Stop the engine and free its memory."""
+        if self._llm is None:
+            return
+        self._llm.llm_engine.engine_core.shutdown()
+        self._llm = None
+        gc.collect()
+
+    def _start(self, model: Path) -> Any:
+        options = self._options
+        passed = {
+            name: value
+            for name in VllmOptions.__dataclass_fields__
+            if name not in ("thinking", "chat_template") and (value := getattr(options, name)) is not None
+        }
+        if options.dtype == "auto" and self._on_cpu():
+            passed["dtype"] = "float32"
+        try:
+            return self._engine.LLM(
+                model=str(model),
+                trust_remote_code=False,
+                # vLLM reads the whitespace setting only here: its per-request twin is ignored.
+                structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
+                **passed,
+            )
+        except Exception as error:
+            # vLLM raises nearly every type here, CUDA and pydantic ones among them.
+            first_line = str(error).partition("\n")[0]
+            raise BackendError(f"backend.model: vLLM cannot start with {model.name}: {first_line}") from error
+
+    def _on_cpu(self) -> bool:
+        platform = require("vllm.platforms", _REMEDY).current_platform
+        return bool(platform.is_cpu())
+
+    def _add(self, engine: Any, request_id: str, prompt: Prompt) -> str | Completion:
+        """The engine's id of the added request, or the completion that says why it was not added."""
+        try:
+            ids = self._chat.token_ids(prompt.messages)
+        except TemplateError as error:
+            return Completion(text="", finish_reason=f"error: chat template: {error}", sample=prompt.sample)
+        if len(ids) >= self._max_model_len:
+            return Completion(text="", finish_reason="prompt_too_long", prompt_tokens=len(ids), sample=prompt.sample)
+        try:
+            added: str = engine.add_request(
+                request_id, {"type": "token", "prompt_token_ids": ids}, self._sampling_params(prompt)
+            )
+        except (ValueError, TypeError, self._request_error) as error:
+            first_line = str(error).partition("\n")[0][:200]
+            return Completion(text="", finish_reason=f"error: {first_line}", sample=prompt.sample)
+        except Exception as error:
+            raise BackendError(f"vllm: the engine died ({type(error).__name__}).") from error
+        return added
+
+    def _step(self, engine: Any) -> list[Any]:
+        try:
+            outputs: list[Any] = engine.step()
+        except Exception as error:
+            raise BackendError(f"vllm: the engine died ({type(error).__name__}).") from error
+        return outputs
+
+    def _sampling_params(self, prompt: Prompt) -> Any:
+        from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
+
+        sampling = self._sampling
+        enforced = sampling.structured and prompt.schema is not None and not self._options.thinking
+        return SamplingParams(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_tokens,
+            seed=sampling.seed + prompt.sample,
+            # 0: the log-probability of the chosen token, and of no other.
+            logprobs=0 if sampling.logprobs else None,
+            structured_outputs=StructuredOutputsParams(json=dict(prompt.schema or {})) if enforced else None,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+    def _read_output(self, output: Any, prompt: Prompt) -> Completion:
+        answer = output.outputs[0]
+        thinking, text = split_thinking(answer.text)
+        texts: tuple[str, ...] = ()
+        logprobs: tuple[float, ...] = ()
+        if self._sampling.logprobs and answer.logprobs:
+            ids = list(answer.token_ids)
+            chosen = [float(ranked[token].logprob) for token, ranked in zip(ids, answer.logprobs, strict=True)]
+            pieces = token_texts(self._tokenizer, ids)
+            # A stop token is no part of the answer.
+            length = len(ids) - (1 if answer.finish_reason == "stop" and pieces[-1] == "" else 0)
+            texts, logprobs = pieces[:length], tuple(chosen[:length])
+        known = answer.finish_reason in ("stop", "length")
+        return Completion(
+            text=text,
+            finish_reason=answer.finish_reason if known else f"error: {answer.finish_reason}",
+            thinking=thinking,
+            token_texts=texts,
+            token_logprobs=logprobs,
+            prompt_tokens=len(output.prompt_token_ids or ()),
+            completion_tokens=len(answer.token_ids),
+            cached_tokens=int(output.num_cached_tokens or 0),
+            sample=prompt.sample,
+        )

@@ -1,0 +1,141 @@
+"""Tag schemes: which one a corpus uses, its translation to IOB2, and tags to spans and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
+
+from distill_offline.schema import Span
+
+__all__ = ["InvalidTags", "Scheme", "decode_bio", "detect_scheme", "encode_bio", "repair", "repair_iob2", "to_iob2"]
+
+Scheme = Literal["iob1", "iob2", "iobes"]
+
+_PREFIXES: dict[Scheme, str] = {"iob1": "BI", "iob2": "BI", "iobes": "BIES"}
+
+
+class InvalidTags(ValueError):
+    """A tag that its scheme does not allow where it stands; `position` counts the sentence's tags from 0."""
+
+    def __init__(self, position: int, message: str) -> None:
+        super().__init__(message)
+        self.position = position
+
+
+def detect_scheme(tags_by_sentence: Iterable[Sequence[str]]) -> Scheme:
+    """The scheme of a whole file's tags.
+
+    S- or E- seen: iobes. Every B- right after a tag of the same type, or I- without any B-: iob1. Else iob2.
+    A file stays iob1 where fewer than 1 in 100 of the entities that stand free begin with B- all the same: CoNLL-2003's
+    train.txt has two such among its 23,000. Stops reading at the first S- or E-.
+    """
+    # Entities that follow nothing of their type, by how they begin: IOB1 wants I- there, IOB2 wants B-.
+    by_inside = by_beginning = 0
+    for tags in tags_by_sentence:
+        previous = "O"
+        for tag in tags:
+            prefix = tag[:2]
+            if prefix in ("S-", "E-"):
+                return "iobes"
+            if previous[1:] != tag[1:]:
+                by_inside += prefix == "I-"
+                by_beginning += prefix == "B-"
+            previous = tag
+    return "iob1" if by_inside and by_beginning * 100 < by_inside + by_beginning else "iob2"
+
+
+def to_iob2(tags: Sequence[str], scheme: Scheme) -> tuple[str, ...]:
+    """The same entities in IOB2. Raises InvalidTags where the sequence is not valid in `scheme`.
+
+    In iob1 a B- that nothing of its type precedes is redundant, but clear, and valid here: published corpora have it.
+    """
+    converted = []
+    for position, (tag, problem) in enumerate(_convert(tags, scheme)):
+        if problem:
+            raise InvalidTags(position, problem)
+        converted.append(tag)
+    if scheme == "iobes":
+        _require_closed(tags)
+    return tuple(converted)
+
+
+def repair(tags: Sequence[str], scheme: Scheme) -> tuple[tuple[str, ...], int]:
+    """The entities in IOB2 without the tags that continue nothing of their type, and how many such tags there were.
+
+    Such a tag becomes O together with those that continue it in turn: the run counts once. Raises InvalidTags only
+    for what is no tag.
+    """
+    converted = tuple(_convert(tags, scheme))
+    return tuple(tag for tag, _ in converted), sum(1 for _, problem in converted if problem)
+
+
+def repair_iob2(tags: Sequence[str]) -> tuple[tuple[str, ...], int]:
+    """`repair` for tags that are meant to be IOB2, as an LLM gives them."""
+    return repair(tags, "iob2")
+
+
+def decode_bio(labels: Sequence[str]) -> tuple[Span, ...]:
+    """The spans that IOB2 labels stand for, in order. Raises InvalidTags for a stray I- tag."""
+    spans: list[Span] = []
+    start, type_ = 0, ""
+    for position, label in enumerate((*to_iob2(labels, "iob2"), "O")):
+        if type_ and not label.startswith("I-"):
+            spans.append(Span(start, position, type_))
+            type_ = ""
+        if label.startswith("B-"):
+            start, type_ = position, label[2:]
+    return tuple(spans)
+
+
+def encode_bio(spans: Iterable[Span], length: int) -> tuple[str, ...]:
+    """IOB2 labels for `length` tokens.
+
+    Raises ValueError for a span that is empty, untyped, out of range, or overlaps another.
+    """
+    labels = ["O"] * length
+    for span in spans:
+        where = f"span {span.start} to {span.end}"
+        if not span.type:
+            raise ValueError(f"{where} has no type")
+        if span.start >= span.end:
+            raise ValueError(f"{where} is empty")
+        if span.start < 0 or span.end > length:
+            raise ValueError(f"{where} is out of range: there are {length} tokens")
+        if any(label != "O" for label in labels[span.start : span.end]):
+            raise ValueError(f"{where} overlaps another span")
+        labels[span.start : span.end] = [f"B-{span.type}"] + [f"I-{span.type}"] * (span.end - span.start - 1)
+    return tuple(labels)
+
+
+def _convert(tags: Sequence[str], scheme: Scheme) -> Iterator[tuple[str, str]]:
+    """Each tag as (IOB2 tag, problem). A tag with a problem becomes O, and so does, without one, what continues it."""
+    open_type = stray_type = ""
+    for position, tag in enumerate(tags):
+        if tag == "O":
+            open_type = stray_type = ""
+            yield "O", ""
+            continue
+        prefix, type_ = tag[:1], tag[2:]
+        if tag[1:2] != "-" or not type_ or prefix not in "BIES":
+            raise InvalidTags(position, "not a tag: O, or a prefix such as B- or I- and a type, is expected")
+        continues = prefix in "IE" and prefix in _PREFIXES[scheme]
+        if continues and scheme == "iob1" and open_type != type_:
+            prefix, continues = "B", False
+        if continues and open_type != type_:
+            problem = "" if stray_type == type_ else f"{prefix}- continues no entity of its type"
+        elif prefix not in _PREFIXES[scheme]:
+            problem = f"{prefix}- is not used in {scheme}"
+        else:
+            open_type, stray_type = "" if prefix in "ES" else type_, ""
+            yield f"{'I' if continues else 'B'}-{type_}", ""
+            continue
+        open_type, stray_type = "", "" if prefix in "ES" else type_
+        yield "O", problem
+
+
+def _require_closed(tags: Sequence[str]) -> None:
+    """In iobes what B- or I- opened goes on to an E- tag."""
+    for position, tag in enumerate(tags):
+        following = tags[position + 1] if position + 1 < len(tags) else "O"
+        if tag[:1] in "BI" and following[:1] not in ("I", "E"):
+            raise InvalidTags(position, "the entity is not closed by E-")

@@ -1,0 +1,199 @@
+"""Blending schedules p(t), and the sampler that realises them as indices; pure, no torch.
+
+A schedule gives the probability that the next training sentence is a distilled one, at progress t = update / updates,
+0 ≤ t < 1. The schedules called after scheduled sampling are those of Bengio et al. (2015), with their step i rescaled
+to progress; `simple_mix` is the order that arXiv 2402.09282 found best: distilled data first, then original data.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from distill_offline.errors import ConfigError
+from distill_offline.registry import load
+
+__all__ = ["SCHEDULES", "Batch", "Blend", "Schedule", "make_schedule"]
+
+
+class Schedule(Protocol):
+    """p(t) for t in [0, 1)."""
+
+    def __call__(self, t: float) -> float: ...
+
+
+def original_only(t: float) -> float:
+    """p = 0."""
+    return 0.0
+
+
+def distilled_only(t: float) -> float:
+    """p = 1."""
+    return 1.0
+
+
+def union(t: float, *, natural: float) -> float:
+    """p = n_d / (n_d + n_o): the shuffled union of both pools, at their natural ratio."""
+    return natural
+
+
+def constant(t: float, *, p: float) -> float:
+    """p, always."""
+    return p
+
+
+def simple_mix(t: float, *, tau: float) -> float:
+    """p = 1 where t < τ, else 0: distilled, then original (arXiv 2402.09282)."""
+    return 1.0 if t < tau else 0.0
+
+
+def reverse(t: float, *, tau: float) -> float:
+    """p = 0 where t < τ, else 1: original, then distilled."""
+    return 0.0 if t < tau else 1.0
+
+
+def linear(t: float) -> float:
+    """p = 1 − t (scheduled sampling's linear decay)."""
+    return 1.0 - t
+
+
+def cosine(t: float) -> float:
+    """p = (1 + cos πt) / 2."""
+    return (1.0 + math.cos(math.pi * t)) / 2.0
+
+
+def sigmoid(t: float, *, s: float = 10.0) -> float:
+    """p = 1 / (1 + e^(s(t − 0.5))); a large s is a step at t = 0.5."""
+    return 1.0 / (1.0 + math.exp(min(s * (t - 0.5), 700.0)))
+
+
+def power(t: float, *, a: float = 2.0) -> float:
+    """p = (1 − t)^a."""
+    return float((1.0 - t) ** a)
+
+
+def exponential(t: float, *, k: float = 0.01) -> float:
+    """p = k^t, 0 < k < 1 (scheduled sampling's exponential decay); k is what is left at t = 1."""
+    return float(k**t)
+
+
+def inverse_sigmoid(t: float, *, k: float = 10.0) -> float:
+    """p = k / (k + e^(i/k)), k ≥ 1 (scheduled sampling's), with i = t · 2k·ln k, so that p(0.5) = 1/2."""
+    return k / (k + math.exp(2.0 * t * math.log(k)))
+
+
+SCHEDULES = {
+    function.__name__: f"distill_offline.blending:{function.__name__}"
+    for function in (
+        original_only, distilled_only, union, constant, simple_mix, reverse,
+        linear, cosine, sigmoid, power, exponential, inverse_sigmoid,
+    )
+}  # fmt: skip
+
+
+def make_schedule(
+    name: str, options: Mapping[str, float], *, tau: float, n_distilled: int, n_original: int
+) -> Schedule:
+    """The schedule called `name` (or `package.module:function`) with its options bound.
+
+    `tau` and `natural` are filled in where the function asks for them. Raises ConfigError for an unknown schedule,
+    an option that it does not take, or one that it needs and did not get.
+    """
+    function = load("train.arms.schedule", name, SCHEDULES)
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    known = {p.name for p in parameters}
+    if unknown := sorted(set(options) - known):
+        takes = ", ".join(sorted(known)) or "none"
+        raise ConfigError(f"train.arms: schedule {name} does not take {unknown[0]!r}; it takes: {takes}.")
+    total = n_distilled + n_original
+    given = {"tau": tau, "natural": n_distilled / total if total else 0.0, **options}
+    bound = {p.name: given[p.name] for p in parameters if p.name in given}
+    if missing := [p.name for p in parameters if p.name not in bound and p.default is p.empty]:
+        raise ConfigError(f"train.arms: schedule {name} needs options.{missing[0]}.")
+
+    def schedule(t: float) -> float:
+        return min(1.0, max(0.0, float(function(t, **bound))))
+
+    return schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One update's sentences, as indices into the two pools."""
+
+    update: int
+    p: float
+    distilled: tuple[int, ...]
+    original: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """Draws every update's batch from the two pools by a schedule.
+
+    The number of distilled sentences follows p(t) by systematic sampling: after any number of updates it differs from
+    the expected number by less than one, so that arms differ by their schedule and not by luck. Each pool is shuffled
+    and used up before it is shuffled again. What an update draws depends on (seed, sizes, schedule, update) alone, so
+    that a resumed run draws what the uninterrupted one would have drawn.
+    """
+
+    schedule: Schedule
+    n_distilled: int
+    n_original: int
+    updates: int
+    batch_size: int
+    seed: int
+
+    def batches(self, start: int = 0) -> Iterator[Batch]:
+        """The batches from update `start` on."""
+        expected, drawn = float(np.random.default_rng([self.seed, 2]).random()), 0
+        pools = (_Pool(self.n_distilled, self.seed, 0), _Pool(self.n_original, self.seed, 1))
+        for update in range(self.updates):
+            p = self._probability(update)
+            expected += p * self.batch_size
+            distilled = min(self.batch_size, max(0, math.floor(expected + 1e-9) - drawn))
+            original_drawn = update * self.batch_size - drawn
+            if update >= start:
+                yield Batch(
+                    update,
+                    p,
+                    pools[0].take(drawn, distilled),
+                    pools[1].take(original_drawn, self.batch_size - distilled),
+                )
+            drawn += distilled
+
+    def check(self) -> None:
+        """Raises ConfigError where the schedule asks for sentences of a pool that is empty."""
+        for update in range(self.updates):
+            self._probability(update)
+
+    def _probability(self, update: int) -> float:
+        p = self.schedule(update / self.updates)
+        if p > 0 and not self.n_distilled:
+            raise ConfigError("train.arms: this schedule asks for distilled sentences, and there are none.")
+        if p < 1 and not self.n_original:
+            raise ConfigError("train.arms: this schedule asks for original sentences, and there are none.")
+        return p
+
+
+class _Pool:
+    """An endless shuffled sequence over `size` items, addressable by position."""
+
+    def __init__(self, size: int, seed: int, stream: int) -> None:
+        self._size, self._seed, self._stream = size, seed, stream
+        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+
+    def take(self, start: int, count: int) -> tuple[int, ...]:
+        return tuple(self._at(position) for position in range(start, start + count))
+
+    def _at(self, position: int) -> int:
+        epoch, offset = divmod(position, self._size)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = np.random.default_rng([self._seed, self._stream, epoch]).permutation(self._size)
+        return int(self._order[offset])

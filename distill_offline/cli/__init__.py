@@ -1,0 +1,42 @@
+"""The command line: each verb parses, calls one library function and shows its result."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from distill_offline import __version__, offline
+from distill_offline.cli.artifacts import doctor, manifest, models
+from distill_offline.cli.labels import evaluate, predict
+from distill_offline.cli.stages import annotate, run, select, train
+from distill_offline.console import Console
+from distill_offline.errors import DistillError
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="distill-offline")
+def commands() -> None:
+    """Turn a local open LLM into a small, fast, auditable NLP model, inside a network that nothing leaves.
+
+    Nothing connects to any host but this one: `models fetch` alone opens more.
+
+    Exit codes: 0 done, 1 failed, 2 usage, config or input, 3 too many rows quarantined, 4 environment, 5 a quality
+    gate was missed, 130 interrupted (run the same command again).
+    """
+
+
+for command in (run, annotate, select, train, evaluate, predict, models, manifest, doctor):
+    commands.add_command(command)
+
+
+def main() -> None:
+    """The entry point: offline from the first moment; a user's mistake becomes one clean line and an exit code."""
+    offline.enforce()
+    try:
+        commands(prog_name="distill-offline")
+    except DistillError as error:
+        Console().error(error)
+        sys.exit(error.exit_code)

@@ -1,0 +1,192 @@
+"""models, manifest and doctor: verbs over what lies on the disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from distill_offline.cli.options import stopping
+from distill_offline.console import Console
+from distill_offline.errors import EnvironmentFault, IntegrityError
+from distill_offline.schema import Progress
+
+__all__ = ["doctor", "manifest", "models"]
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and only that.")
+
+
+@click.group()
+def models() -> None:
+    """Teachers and students: list them, fetch them, pin and verify their bytes."""
+
+
+def megabytes(size: int | None) -> str:
+    return "-" if size is None else str(round(size / 1e6))
+
+
+@models.command("list")
+@_JSON
+def list_models(as_json: bool) -> None:
+    """What the catalogue knows, and what is here.
+
+    Example: distill-offline models list
+    """
+    from distill_offline.catalogue import Catalogue
+
+    console = Console(as_json)
+    rows: list[dict[str, Any]] = [
+        {
+            "id": entry.id,
+            "role": entry.role,
+            "here": entry.folder.is_dir(),
+            "status": entry.status,
+            "size": entry.size,
+            "licence": entry.licence.spdx,
+            "outputs": entry.licence.outputs,
+            "source": str(entry.source),
+            "note": entry.note,
+        }
+        for entry in Catalogue.load().entries
+    ]
+    if as_json:
+        console.json(rows)
+        return
+    console.table(
+        "models",
+        ["id", "role", "here", "status", "MB", "licence", "source"],
+        [
+            [
+                r["id"],
+                r["role"],
+                "yes" if r["here"] else "no",
+                r["status"],
+                megabytes(r["size"]),
+                r["licence"],
+                r["source"],
+            ]
+            for r in rows
+        ],
+    )
+
+
+@models.command()
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+def fetch(ids: tuple[str, ...]) -> None:
+    """Download pinned models into models/; the one command that uses the network. Only the digests are trusted.
+
+    Example: distill-offline models fetch SmolLM2-135M-Instruct-GGUF all-MiniLM-L6-v2
+    """
+    from distill_offline import catalogue, offline
+
+    console = Console()
+    with stopping(console), offline.permit_all():
+        for model in ids:
+
+            def watch(done: int, total: int, model: str = model) -> None:
+                megabytes = {"megabytes": done / 1e6}
+                console.watch(Progress(f"fetch {model}", done, total, megabytes))
+
+            folder = catalogue.fetch(model, progress=watch)
+            console.result(f"{model}: intact in {folder}")
+
+
+@models.command()
+@click.argument("model", metavar="ID|FOLDER")
+def pin(model: str) -> None:
+    """Compute the digests of a model that the site brought in, and write them into the catalogue.
+
+    Example: distill-offline models pin models/all-MiniLM-L6-v2
+    """
+    from distill_offline import catalogue
+
+    entry = catalogue.pin(model)
+    Console().result(f"{entry.id}: {len(entry.files)} files pinned, {round((entry.size or 0) / 1e6)} MB")
+
+
+@models.command()
+@click.argument("ids", metavar="[ID...]", nargs=-1)
+@_JSON
+def verify(ids: tuple[str, ...], as_json: bool) -> None:
+    """Read every byte of the models that are here and compare with the catalogue. Exit code 4 for a difference.
+
+    Example: distill-offline models verify all-MiniLM-L6-v2
+    """
+    from distill_offline import catalogue
+
+    console = Console(as_json)
+    findings = [finding for model in ids or (None,) for finding in catalogue.verify(model)]
+    if as_json:
+        console.json([{"model": f.model, "file": f.file, "problem": f.problem} for f in findings])
+    for finding in findings if not as_json else ():
+        console.result(f"{finding.model}: {finding.file} {finding.problem}")
+    if findings:
+        raise EnvironmentFault(f"models verify: {len(findings)} problems.")
+    if not as_json:
+        console.result("All models that are here are intact.")
+
+
+@click.group()
+def manifest() -> None:
+    """What made a folder: show it, and verify that the folder is still what was made."""
+
+
+@manifest.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def show(folder: Path) -> None:
+    """The manifest of a stage or run, in short, as JSON.
+
+    Example: distill-offline manifest show runs/quickstart/evaluate
+    """
+    from distill_offline import manifest as manifests
+
+    Console().json(manifests.show(folder))
+
+
+@manifest.command("verify")
+@click.argument("folder", type=click.Path(path_type=Path))
+@_JSON
+def verify_folder(folder: Path, as_json: bool) -> None:
+    """Find every changed, missing or extra file of a stage or a run. Exit code 1 for a difference.
+
+    Example: distill-offline manifest verify runs/quickstart
+    """
+    from distill_offline import manifest as manifests
+
+    console = Console(as_json)
+    findings = manifests.verify(folder)
+    if as_json:
+        console.json([{"path": finding.path, "problem": finding.problem} for finding in findings])
+    for finding in findings if not as_json else ():
+        console.result(f"{finding.path}: {finding.problem}")
+    if findings:
+        raise IntegrityError(f"{folder}: {len(findings)} differences from its manifest.")
+    if not as_json:
+        console.result(f"{folder}: every file is what its manifest says.")
+
+
+@click.command()
+@click.argument("config", required=False, type=click.Path(path_type=Path))
+@_JSON
+def doctor(config: Path | None, as_json: bool) -> None:
+    """Look at this machine: Python, packages, GPU, models, disks, offline environment. Exit code 4 if it cannot work.
+
+    Example: distill-offline doctor configs/quickstart.yaml
+    """
+    from distill_offline import doctor as checks
+    from distill_offline.config import load
+    from distill_offline.corpus import resolve_path
+
+    console = Console(as_json)
+    found = checks.examine(load(resolve_path(str(config))) if config else None)
+    if as_json:
+        keys = ("name", "status", "detail", "remedy")
+        console.json([{key: getattr(check, key) for key in keys} for check in found])
+    else:
+        for check in found:
+            console.result(
+                f"{check.status:4}  {check.name}: {check.detail}" + (f"  → {check.remedy}" if check.remedy else "")
+            )
+    if checks.worst(found) == "fail":
+        raise EnvironmentFault("doctor: this machine cannot do the work yet; see the lines marked fail.")

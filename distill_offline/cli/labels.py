@@ -1,0 +1,73 @@
+"""evaluate and predict: verbs over labels and text, without a configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from distill_offline.console import Console, percent
+from distill_offline.errors import GateMissed
+
+__all__ = ["evaluate", "predict"]
+
+_SCHEMES = click.Choice(["auto", "iob1", "iob2", "iobes"])
+
+
+@click.command()
+@click.argument("labels", metavar="INPUT", type=click.Path(path_type=Path))
+@click.option("--gold", required=True, type=click.Path(path_type=Path), help="The human-labelled file to score on.")
+@click.option("--tag-column", type=int, help="The column of INPUT's tags, from 0 [the last one].")
+@click.option("--gold-column", type=int, help="The column of the gold tags, from 0 [the last one].")
+@click.option("--scheme", type=_SCHEMES, default="auto", help="The tag scheme of the gold file.")
+@click.option("--min-f1", type=click.FloatRange(0, 1), help="Exit with 5 below this F1 (a fraction).")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout, and only that.")
+def evaluate(
+    labels: Path,
+    gold: Path,
+    tag_column: int | None,
+    gold_column: int | None,
+    scheme: Literal["auto", "iob1", "iob2", "iobes"],
+    min_f1: float | None,
+    as_json: bool,
+) -> None:
+    """Score INPUT on a gold file by exact-match entity F1 (seqeval, strict, IOB2).
+
+    INPUT is a student's folder, an annotate or select folder, or a tagged file (.conll, .jsonl, .parquet).
+
+    Example: distill-offline evaluate runs/quickstart/train/simple_mix/student --gold package:demo/test.jsonl
+    """
+    from distill_offline.pipeline.held_against import held_against
+
+    report = held_against(labels, gold, tag_column=tag_column, gold_column=gold_column, scheme=scheme)
+    console = Console(as_json)
+    if as_json:
+        keys = ("on", "overall", "per_type", "errors", "counts")
+        console.json({key: value for key, value in report.as_dict().items() if key in keys})
+    else:
+        rows = [("overall", report.overall), *report.per_type.items()]
+        console.table(
+            f"{report.counts.get('sentences', 0)} sentences, exact-match scores in percent",
+            ["type", "precision", "recall", "F1", "support"],
+            [[name, percent(s.precision), percent(s.recall), percent(s.f1), s.support] for name, s in rows],
+        )
+        console.result(" · ".join(f"{kind.replace('_', ' ')}: {count}" for kind, count in report.errors.items()))
+    if min_f1 is not None and report.overall.f1 < min_f1:
+        raise GateMissed(f"evaluate: F1 {report.overall.f1:.4f} is below --min-f1 {min_f1}.")
+
+
+@click.command()
+@click.argument("student", type=click.Path(path_type=Path))
+@click.argument("text", metavar="INPUT", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help=".conll, .jsonl or .parquet")
+def predict(student: Path, text: Path, output: Path) -> None:
+    """Label INPUT (.conll, .jsonl, .parquet, .txt or a folder of .txt) with a trained student.
+
+    Example: distill-offline predict runs/quickstart/train/simple_mix/student package:demo/unlabelled -o labelled.jsonl
+    """
+    from distill_offline.pipeline.predict import predict as label
+
+    console = Console()
+    count = label(student, text, output, watch=console.watch)
+    console.result(f"{count} sentences labelled: {output}")

@@ -1,0 +1,90 @@
+"""What several verbs share: the options of a configuration, the run folder, and stopping on a signal."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from distill_offline.console import Console
+from distill_offline.errors import Interrupted
+
+__all__ = ["command_line", "config_options", "open_run", "stopping"]
+
+
+def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """CONFIG, -o, --set, --dry-run and --json."""
+    for decorate in (
+        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and only that."),
+        click.option("--dry-run", is_flag=True, help="Say what would be done, with counts; load no model."),
+        click.option(
+            "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change one setting: section.key=value."
+        ),
+        click.option("-o", "--output", type=click.Path(path_type=Path), help="The run folder [runs/NAME]."),
+        click.argument("config", type=click.Path(path_type=Path)),
+    ):
+        function = decorate(function)
+    return function
+
+
+@contextmanager
+def open_run(config: Path, output: Path | None, changes: tuple[str, ...], console: Console) -> Iterator[Any]:
+    """The RunFolder of a configuration, wired to the console and to signals."""
+    from distill_offline.config import load
+    from distill_offline.corpus import resolve_path
+    from distill_offline.run_folder import RunFolder
+
+    settings = load(resolve_path(str(config)), changes)
+    with stopping(console) as stop:
+        yield RunFolder(
+            output or Path("runs") / settings.name,
+            settings,
+            command=command_line(),
+            say=console.say,
+            watch=console.watch,
+            stop=stop,
+        )
+
+
+def command_line() -> tuple[str, ...]:
+    """The command as the user could type it again."""
+    return ("distill-offline", *sys.argv[1:])
+
+
+@contextmanager
+def stopping(console: Console) -> Iterator[Callable[[], bool]]:
+    """A function that tells whether to stop: after Ctrl-C, SIGTERM, or a scheduler's SIGUSR1.
+
+    What is under way is drained and committed. A second Ctrl-C aborts at once. On the way out, the command that
+    resumes is printed.
+    """
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+        name = signal.Signals(number).name
+        # A handler must not print through rich: it may interrupt rich's own printing.
+        os.write(2, f"\n{name}: finishing what is under way; press Ctrl-C to abort at once.\n".encode())
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield lambda: bool(received)
+    except Interrupted:
+        console.say(f"to go on: {shlex.join(command_line())}")
+        raise
+    except KeyboardInterrupt:
+        console.say(f"aborted; what was stored is kept. To go on: {shlex.join(command_line())}")
+        raise Interrupted("aborted.") from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

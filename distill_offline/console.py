@@ -1,0 +1,142 @@
+"""The only file that knows rich: progress, tables, news and errors. Results go to stdout, all else to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console as RichConsole
+from rich.table import Table
+from rich.text import Text
+
+from distill_offline.errors import DistillError
+from distill_offline.schema import Progress
+
+__all__ = ["Console", "percent"]
+
+_EVERY_S = 10.0  # between plain progress lines, where there is no terminal
+_REDRAW_S = 0.2
+
+
+@dataclass(slots=True)
+class _Clock:
+    """When a stage was first and last shown, and how far it was the first time: rates count from there."""
+
+    began: float
+    first: Progress
+    shown: float = 0.0
+
+
+@dataclass(slots=True)
+class Console:
+    """Shows what the library reports. `as_json`: stdout carries one JSON value and nothing else."""
+
+    as_json: bool = False
+    _out: RichConsole = field(default_factory=lambda: RichConsole(soft_wrap=True))
+    _err: RichConsole = field(default_factory=lambda: RichConsole(stderr=True, soft_wrap=True))
+    _clocks: dict[str, _Clock] = field(default_factory=dict)
+    _line_open: bool = False
+
+    def say(self, line: str) -> None:
+        """One line of news."""
+        self._close_line()
+        self._err.print(Text(line))
+
+    def watch(self, progress: Progress) -> None:
+        """How far a stage is: redrawn in place on a terminal, a plain line every ten seconds elsewhere."""
+        now = time.monotonic()
+        clock = self._clocks.setdefault(progress.stage, _Clock(now, progress, now - _EVERY_S + 2))
+        ended = progress.total and progress.done >= progress.total and clock.first is not progress
+        if not ended and now - clock.shown < (_REDRAW_S if self._err.is_terminal else _EVERY_S):
+            return
+        clock.shown = now
+        line = _describe(progress, clock.first, now - clock.began)
+        if not self._err.is_terminal:
+            self._err.print(Text(line))
+            return
+        width = max(20, self._err.width - 1)
+        self._err.file.write(f"\r\x1b[2K{line[:width]}")
+        self._err.file.flush()
+        self._line_open = True
+        if ended:
+            self._close_line()
+
+    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """A table of results on stdout; the first column is text, the others are set flush right."""
+        self._close_line()
+        table = Table(title=title, title_justify="left", title_style="bold")
+        for number, column in enumerate(columns):
+            table.add_column(column, justify="right" if number else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(str(cell)) for cell in row))
+        self._out.print(table)
+
+    def json(self, value: Any) -> None:
+        """One JSON value on stdout."""
+        self._close_line()
+        sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=True) + "\n")
+
+    def result(self, line: str) -> None:
+        """A line of results on stdout."""
+        self._close_line()
+        self._out.print(Text(line))
+
+    def error(self, error: DistillError) -> None:
+        """A user's mistake, or the machine's: clean lines, no traceback."""
+        self._close_line()
+        self._err.print(Text.assemble(("error: ", "bold red"), str(error)))
+
+    def scores(self, result: Mapping[str, Any]) -> None:
+        """What `evaluate` of a run found: a row a model."""
+        types = sorted({name for row in result["rows"] for name in row["per_type"]})
+        self.table(
+            f"{result['split']}: {result['sentences']} sentences, exact-match scores in percent",
+            ["model", "precision", "recall", "F1", *types],
+            [
+                [
+                    row["name"],
+                    *(percent(row["overall"][key]) for key in ("precision", "recall", "f1")),
+                    *(percent(row["per_type"][name]["f1"]) if name in row["per_type"] else "-" for name in types),
+                ]
+                for row in result["rows"]
+            ],
+        )
+
+    def _close_line(self) -> None:
+        if self._line_open:
+            self._err.file.write("\n")
+            self._line_open = False
+
+
+def percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f}"
+
+
+def _describe(progress: Progress, first: Progress, seconds: float) -> str:
+    parts = [f"{progress.stage}: {progress.done}" + (f"/{progress.total}" if progress.total else "")]
+    counts = progress.counts
+    worked = counts["asked"] - first.counts["asked"] if "asked" in counts else progress.done - first.done
+    rate = worked / seconds if seconds > 0.5 else 0.0
+    if "asked" in counts:
+        parts.append(f"{counts['cached']:.0f} cached")
+        if rate:
+            tokens_in = (counts["prompt_tokens"] - first.counts["prompt_tokens"]) / seconds
+            tokens_out = (counts["completion_tokens"] - first.counts["completion_tokens"]) / seconds
+            parts.append(f"{rate:.2f} rows/s, {tokens_in:.0f} + {tokens_out:.0f} tokens/s in + out")
+    else:
+        parts += [f"{name} {value:.3f}" for name, value in counts.items()]
+        if rate:
+            parts.append(f"{rate:.2f}/s")
+    if rate and progress.total > progress.done:
+        parts.append(f"ETA {_duration((progress.total - progress.done) / rate)}")
+    return " · ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,26 @@
+"""Read and write corpora of every format, streaming; what is wrong is named by file and line."""
+
+from __future__ import annotations
+
+from distill_offline.corpus.examples import (
+    check_same_tokens,
+    digest,
+    overlap,
+    read_examples,
+    read_sentences,
+)
+from distill_offline.corpus.source import AnyScheme, AnySource, resolve_path
+from distill_offline.corpus.write import write_examples, write_sentences
+
+__all__ = [
+    "AnyScheme",
+    "AnySource",
+    "check_same_tokens",
+    "digest",
+    "overlap",
+    "read_examples",
+    "read_sentences",
+    "resolve_path",
+    "write_examples",
+    "write_sentences",
+]

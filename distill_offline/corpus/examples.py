@@ -1,0 +1,132 @@
+"""Sentences and labelled examples out of any source, their digest, and the leak check."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from itertools import zip_longest
+
+from distill_offline.bio import InvalidTags, Scheme, repair, to_iob2
+from distill_offline.corpus.plain_text import OnBadFile
+from distill_offline.corpus.record import Head, Record
+from distill_offline.corpus.source import AnyScheme, AnySource, as_source, read_records, scheme_of
+from distill_offline.schema import Example, Origin, Sentence, canonical_json, content_digest
+
+__all__ = ["check_same_tokens", "digest", "overlap", "read_examples", "read_sentences"]
+
+
+def read_sentences(
+    source: AnySource,
+    *,
+    tag_column: int | None = None,
+    scheme: AnyScheme = "auto",
+    head: Head = "token-classification",
+    on_bad_file: OnBadFile = "error",
+    counts: Counter[str] | None = None,
+) -> Iterator[Sentence]:
+    """The sentences of a source, streamed; labels are neither needed nor looked at.
+
+    With `head` sequence-classification a plain text is one sentence as a whole. `counts` gains `bad_file` (with
+    `on_bad_file` skip) and `ignored_file`. Raises CorpusError with file and line.
+    """
+    given = as_source(source, tag_column, scheme)
+    found = Counter[str]() if counts is None else counts
+    for record in read_records(given, labelled=False, head=head, on_bad_file=on_bad_file, counts=found):
+        yield record.sentence
+
+
+def read_examples(
+    source: AnySource,
+    *,
+    origin: Origin,
+    tag_column: int | None = None,
+    scheme: AnyScheme = "auto",
+    head: Head = "token-classification",
+    types: Collection[str] | None = None,
+    counts: Counter[str] | None = None,
+    on_bad_file: OnBadFile = "error",
+) -> Iterator[Example]:
+    """The labelled sentences of a source, streamed; BIO tags come out as IOB2.
+
+    An invalid tag sequence raises CorpusError where the origin is `original`; where it is `distilled`, tags that
+    continue nothing become O and are counted as `stray_tags`. `types` are the entity types or classes that are
+    allowed. `scheme` `auto` reads a column file's tags once before.
+    """
+    given = as_source(source, tag_column, scheme)
+    found = Counter[str]() if counts is None else counts
+    per_token = head == "token-classification"
+    own_scheme = scheme_of(given) if per_token else "iob2"
+    known = None if types is None else frozenset(types)
+    for record in read_records(given, labelled=True, head=head, on_bad_file=on_bad_file, counts=found):
+        if record.labels is None:
+            wanted = "`labels` or `spans`" if per_token else "`label`, or a folder that names the class"
+            raise record.fault(f"there are no labels; needed: {wanted}.")
+        labels = _iob2(record, record.scheme or own_scheme, origin, found) if per_token else record.labels
+        if known is not None:
+            _check_types(record, labels, known, per_token=per_token)
+        yield Example(record.sentence, labels, origin)
+
+
+def digest(examples: Iterable[Example]) -> str:
+    """Hex SHA-256 over ids, tokens and labels in order: what a Report is `on`."""
+    total = hashlib.sha256()
+    for example in examples:
+        total.update(canonical_json([example.sentence.id, example.sentence.tokens, example.labels]) + b"\n")
+    return total.hexdigest()
+
+
+def overlap(train: Iterable[Example], held_out: Iterable[Example]) -> set[str]:
+    """The content digests of sentences that stand in both."""
+    held = {content_digest(example.sentence) for example in held_out}
+    return held.intersection(content_digest(example.sentence) for example in train)
+
+
+def check_same_tokens(left: AnySource, right: AnySource) -> None:
+    """Raise CorpusError at the first sentence or token in which two sources differ, naming both places."""
+    pairs = zip_longest(_unlabelled(left), _unlabelled(right))
+    for one, other in pairs:
+        if one is None or other is None:
+            more = one or other
+            raise more.fault(
+                "this sentence has no counterpart: the other file ends before. Compare files of one corpus."
+            )
+        mine, theirs = one.sentence.tokens, other.sentence.tokens
+        if mine != theirs:
+            token = next(
+                (at for at, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), min(len(mine), len(theirs))
+            )
+            place = f"{other.shown}:{other.line + other.step * token}"
+            raise one.fault(f"the tokens differ from those of {place}, from token {token} of the sentence on.", token)
+
+
+def _unlabelled(source: AnySource) -> Iterator[Record]:
+    given = as_source(source, None, "auto")
+    return read_records(given, labelled=False, head="token-classification", on_bad_file="error", counts=Counter())
+
+
+def _iob2(record: Record, scheme: Scheme, origin: Origin, counts: Counter[str]) -> tuple[str, ...]:
+    tags = record.labels or ()
+    try:
+        if origin == "original":
+            return to_iob2(tags, scheme)
+        repaired, dropped = repair(tags, scheme)
+    except InvalidTags as error:
+        remedy = "Correct it, or set tag_column or scheme."
+        raise record.fault(
+            f"tag {error.position} of the sentence: {error} (scheme {scheme}). {remedy}", error.position
+        ) from error
+    if dropped:
+        counts["stray_tags"] += dropped
+    return repaired
+
+
+def _check_types(record: Record, labels: tuple[str, ...], known: frozenset[str], *, per_token: bool) -> None:
+    for position, label in enumerate(labels):
+        name = label[2:] if per_token else label
+        if name and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            what = "type" if per_token else "class"
+            raise record.fault(f"{what} {name[:60]!r} is unknown.{hint} Known: {', '.join(sorted(known))}.", position)

@@ -1,0 +1,84 @@
+"""Plain text: a file is a document, a folder is a corpus of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from distill_offline.corpus.lines import fault, read_text
+from distill_offline.corpus.record import Head, Record
+from distill_offline.corpus.tokenise import Offsets, sentence_offsets, token_offsets
+from distill_offline.errors import CorpusError
+from distill_offline.schema import Sentence
+
+__all__ = ["OnBadFile", "read_folder", "read_text_file"]
+
+OnBadFile = Literal["error", "skip"]
+
+_NOTICES = frozenset({"readme", "license", "licence"})
+
+
+def read_text_file(path: Path, shown: str, head: Head) -> Iterator[Record]:
+    """The sentences of one document, or for sequence classification the whole of it as one."""
+    yield from _document(path, shown, path.stem, head, None, 0)
+
+
+def read_folder(
+    folder: Path, shown: str, head: Head, *, on_bad_file: OnBadFile, counts: Counter[str]
+) -> Iterator[Record]:
+    """Every .txt file below the folder, sorted; document ids are relative paths without suffix.
+
+    For sequence classification the first folder on the way names the class. Files with another suffix, hidden ones
+    and notices (README, LICENSE) are no documents, and counted as `ignored_file`. A file that is empty or not UTF-8
+    raises CorpusError, or is counted as `bad_file` where `on_bad_file` is `skip`.
+    """
+    paths = _documents(folder, counts)
+    if not paths:
+        raise CorpusError(f"{shown}: there is no .txt file in this folder. Name a folder of plain text, or one file.")
+    stems = Counter(path.with_suffix("").as_posix() for path in paths)
+    for position, path in enumerate(paths):
+        stem = path.with_suffix("").as_posix()
+        name = stem if stems[stem] == 1 else path.as_posix()
+        label = path.parts[0] if len(path.parts) > 1 else None
+        try:
+            yield from _document(folder / path, f"{shown.rstrip('/')}/{path.as_posix()}", name, head, label, position)
+        except CorpusError:
+            if on_bad_file == "error":
+                raise
+            counts["bad_file"] += 1
+
+
+def _documents(folder: Path, counts: Counter[str]) -> list[Path]:
+    documents = []
+    for path in folder.rglob("*"):
+        relative = path.relative_to(folder)
+        if any(part.startswith(".") for part in relative.parts) or not path.is_file():
+            continue
+        if path.suffix.lower() == ".txt" and path.stem.lower() not in _NOTICES:
+            documents.append(relative)
+        else:
+            counts["ignored_file"] += 1
+    return sorted(documents, key=lambda path: path.as_posix())
+
+
+def _document(path: Path, shown: str, name: str, head: Head, label: str | None, position: int) -> Iterator[Record]:
+    text = read_text(path, shown)
+    is_whole = head == "sequence-classification"
+    sentences = [token_offsets(text)] if is_whole else sentence_offsets(text)
+    labels = (label,) if is_whole and label is not None else None
+    index, line, counted = 0, 1, 0
+    for index, offsets in enumerate((found for found in sentences if found), start=1):
+        line += text.count("\n", counted, offsets[0][0])
+        counted = offsets[0][0]
+        yield Record(_cut(text, offsets, name, index - 1), labels, shown, line, document_position=position)
+    if not index:
+        raise fault(shown, 1, "the file is empty. Remove it.")
+
+
+def _cut(text: str, offsets: Offsets, document: str, index: int) -> Sentence:
+    first, last = offsets[0][0], offsets[-1][1]
+    tokens = tuple(text[start:end] for start, end in offsets)
+    shifted = tuple((start - first, end - first) for start, end in offsets)
+    return Sentence(f"{document}:{index}", document, index, text[first:last], tokens, shifted)

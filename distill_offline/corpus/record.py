@@ -1,0 +1,44 @@
+"""What every reader yields: a sentence, its labels as the file has them, and where it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from distill_offline.bio import Scheme
+from distill_offline.corpus.lines import fault
+from distill_offline.errors import CorpusError
+from distill_offline.schema import Head, Sentence
+
+__all__ = ["Head", "Record", "join_tokens"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One sentence of a file.
+
+    `labels` are raw, in the file's own scheme unless `scheme` names theirs. `line` is the sentence's first line or
+    its row, from 1; `step` is 1 where each token has a line of its own. `document_position` counts the file's
+    documents from 0 where the format has borders between them.
+    """
+
+    sentence: Sentence
+    labels: tuple[str, ...] | None
+    shown: str
+    line: int
+    step: int = 0
+    scheme: Scheme | None = None
+    document_position: int | None = None
+
+    def fault(self, problem: str, token: int = 0) -> CorpusError:
+        """The error `file:line: problem`, at one of the tokens where tokens have lines."""
+        return fault(self.shown, self.line + self.step * token, problem)
+
+
+def join_tokens(tokens: tuple[str, ...]) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """The tokens joined by single spaces, and the character range of each."""
+    offsets = []
+    start = 0
+    for token in tokens:
+        offsets.append((start, start + len(token)))
+        start += len(token) + 1
+    return " ".join(tokens), tuple(offsets)

@@ -1,0 +1,199 @@
+"""Rows with named fields, as JSONL and Parquet hold them, to records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from distill_offline.bio import encode_bio
+from distill_offline.corpus.lines import fault
+from distill_offline.corpus.record import Head, Record, join_tokens
+from distill_offline.corpus.tokenise import Offsets, split_at, token_offsets
+from distill_offline.errors import CorpusError
+from distill_offline.schema import Sentence, Span
+
+__all__ = ["FIELDS", "read_rows"]
+
+FIELDS = ("id", "document", "index", "text", "tokens", "offsets", "labels", "label", "spans")
+
+
+class _RowError(ValueError):
+    """What is wrong with a row; it becomes a CorpusError with file and line."""
+
+
+def read_rows(
+    rows: Iterable[tuple[int, object]], shown: str, stem: str, head: Head, *, labelled: bool
+) -> Iterator[Record]:
+    """A record a row; `rows` are (line, fields).
+
+    `tokens` (with `text` and `offsets` where known) or `text` alone, which is tokenised and kept as one sentence.
+    Labels for token classification: `labels`, a BIO tag a token, else `spans` of `start`, `end`, `type`, which count
+    tokens where `tokens` are given and characters of `text` where not. For sequence classification: `label`, or
+    `labels` of exactly one. `document` defaults to the file's stem, `index` to the row's position, `id` to
+    `document:index`.
+    """
+    # 64-bit hashes instead of the ids themselves: about 60 bytes a row that has an id of its own.
+    seen: set[int] = set()
+    for position, (line, row) in enumerate(rows):
+        try:
+            record = _record(row, position, shown, line, stem, head, labelled=labelled)
+        except _RowError as error:
+            raise fault(shown, line, str(error)) from error
+        if isinstance(row, Mapping) and row.get("id") is not None:
+            if hash(record.sentence.id) in seen:
+                raise _repeated(shown, line)
+            seen.add(hash(record.sentence.id))
+        yield record
+
+
+def _repeated(shown: str, line: int) -> CorpusError:
+    return fault(
+        shown, line, "`id` repeats that of an earlier row. Make ids unique, or leave them out (document:index serves)."
+    )
+
+
+def _record(row: object, position: int, shown: str, line: int, stem: str, head: Head, *, labelled: bool) -> Record:
+    if not isinstance(row, Mapping):
+        raise _RowError("a row must be an object with fields such as `tokens` or `text`.")
+    fields = {key: value for key, value in row.items() if value is not None}
+    per_token = head == "token-classification"
+    spans = _spans(fields) if per_token and "spans" in fields else None
+    counts_characters = spans is not None and "tokens" not in fields
+    borders = [border for span in spans or () for border in (span.start, span.end)] if counts_characters else []
+    text, tokens, offsets = _text(fields, borders)
+    if spans and counts_characters:
+        spans = [_in_tokens(span, offsets, len(text)) for span in spans]
+
+    document = _name(fields, "document", stem)
+    index = fields.get("index", position)
+    if not _is_int(index):
+        raise _RowError("`index` must be a whole number.")
+    id_ = _name(fields, "id", f"{document}:{index}")
+    sentence = Sentence(id_, document, index, text, tokens, offsets)
+    if not labelled:
+        return Record(sentence, None, shown, line)
+    if not per_token:
+        return Record(sentence, _single_label(fields), shown, line)
+    if "labels" in fields:
+        return Record(sentence, _tags(fields, len(tokens)), shown, line)
+    if spans is None:
+        return Record(sentence, None, shown, line)
+    try:
+        return Record(sentence, encode_bio(spans, len(tokens)), shown, line, scheme="iob2")
+    except ValueError as error:
+        raise _RowError(f"`spans`: {error}.") from error
+
+
+def _text(fields: Mapping[str, Any], borders: Sequence[int]) -> tuple[str, tuple[str, ...], Offsets]:
+    """(text, tokens, offsets), the missing ones derived."""
+    text = fields.get("text")
+    if text is not None and not isinstance(text, str):
+        raise _RowError("`text` must be a string.")
+    if "tokens" not in fields:
+        if text is None:
+            raise _RowError("neither `tokens` nor `text` is given.")
+        offsets = split_at(token_offsets(text), borders)
+        if not offsets:
+            raise _RowError("`text` is empty. Remove the row.")
+        return text, tuple(text[start:end] for start, end in offsets), offsets
+    tokens = tuple(_list_of_str(fields, "tokens"))
+    if not tokens or not all(tokens):
+        raise _RowError("`tokens` is empty or holds an empty token.")
+    if text is None:
+        if "offsets" in fields:
+            raise _RowError("`offsets` are given without the `text` that they count.")
+        joined, found = join_tokens(tokens)
+        return joined, tokens, found
+    if "offsets" not in fields:
+        return text, tokens, _search(tokens, text)
+    return text, tokens, _offsets(fields, tokens, text)
+
+
+def _search(tokens: Sequence[str], text: str) -> Offsets:
+    found = []
+    end = 0
+    for position, token in enumerate(tokens):
+        start = text.find(token, end)
+        if start < 0:
+            raise _RowError(f"token {position} does not stand in `text` after the one before it.")
+        end = start + len(token)
+        found.append((start, end))
+    return tuple(found)
+
+
+def _offsets(fields: Mapping[str, Any], tokens: Sequence[str], text: str) -> Offsets:
+    value = fields["offsets"]
+    if not isinstance(value, list) or len(value) != len(tokens):
+        raise _RowError(f"`offsets` must be a list of {len(tokens)} pairs, one a token.")
+    offsets = []
+    end_before = 0
+    for position, (pair, token) in enumerate(zip(value, tokens, strict=True)):
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(_is_int(end) for end in pair):
+            raise _RowError(f"offset {position} is no pair of whole numbers.")
+        start, end = pair
+        if start < end_before or text[start:end] != token:
+            raise _RowError(f"offset {position} does not lead to its token in `text`.")
+        offsets.append((start, end))
+        end_before = end
+    return tuple(offsets)
+
+
+def _spans(fields: Mapping[str, Any]) -> list[Span]:
+    value = fields["spans"]
+    if not isinstance(value, list):
+        raise _RowError("`spans` must be a list.")
+    spans = []
+    for position, span in enumerate(value):
+        if not isinstance(span, Mapping) or not (_is_int(span.get("start")) and _is_int(span.get("end"))):
+            raise _RowError(f"span {position} needs whole numbers `start` and `end`.")
+        if not isinstance(span.get("type"), str) or not span["type"]:
+            raise _RowError(f"span {position} needs a `type`.")
+        spans.append(Span(span["start"], span["end"], span["type"]))
+    return spans
+
+
+def _in_tokens(span: Span, offsets: Offsets, length: int) -> Span:
+    """The span counted in tokens; tokens were split at its borders before, so none is cut."""
+    if not 0 <= span.start < span.end <= length:
+        raise _RowError(f"span {span.start} to {span.end} does not lie in the {length} characters of `text`.")
+    inside = [position for position, (start, end) in enumerate(offsets) if start >= span.start and end <= span.end]
+    if not inside:
+        raise _RowError(f"span {span.start} to {span.end} covers no token.")
+    return Span(inside[0], inside[-1] + 1, span.type)
+
+
+def _tags(fields: Mapping[str, Any], length: int) -> tuple[str, ...]:
+    if "tokens" not in fields:
+        raise _RowError("`labels` are given without the `tokens` that they label.")
+    tags = tuple(_list_of_str(fields, "labels"))
+    if len(tags) != length:
+        raise _RowError(f"there are {len(tags)} `labels` for {length} tokens.")
+    return tags
+
+
+def _single_label(fields: Mapping[str, Any]) -> tuple[str, ...] | None:
+    value = fields.get("label", fields.get("labels"))
+    if value is None:
+        return None
+    labels = [value] if isinstance(value, str) else value
+    if not isinstance(labels, list) or len(labels) != 1 or not isinstance(labels[0], str) or not labels[0]:
+        raise _RowError("a text needs exactly one label: `label` as a string, or `labels` as a list of one.")
+    return (labels[0],)
+
+
+def _list_of_str(fields: Mapping[str, Any], key: str) -> list[str]:
+    value = fields[key]
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise _RowError(f"`{key}` must be a list of strings.")
+    return value
+
+
+def _name(fields: Mapping[str, Any], key: str, default: str) -> str:
+    value = fields.get(key, default)
+    if not isinstance(value, str) and not _is_int(value):
+        raise _RowError(f"`{key}` must be a string or a whole number.")
+    return str(value)
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,172 @@
+"""Which file a Source means, in which format, and which part of it."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from importlib import resources
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from distill_offline.bio import Scheme, detect_scheme
+from distill_offline.corpus.columns import looks_like_columns, read_columns, read_tags
+from distill_offline.corpus.jsonl import jsonl_rows
+from distill_offline.corpus.lines import fault
+from distill_offline.corpus.parquet import parquet_rows
+from distill_offline.corpus.plain_text import OnBadFile, read_folder, read_text_file
+from distill_offline.corpus.record import Head, Record
+from distill_offline.corpus.rows import read_rows
+from distill_offline.errors import CorpusError
+from distill_offline.settings import Source
+
+__all__ = ["AnyScheme", "AnySource", "as_source", "read_records", "resolve_path", "scheme_of"]
+
+AnyScheme = Scheme | Literal["auto"]
+AnySource = str | Path | Source
+
+_PACKAGE = "package:"
+_COLUMNS = frozenset({".conll", ".iob", ".iob1", ".iob2", ".iobes", ".bio", ".tsv"})
+_JSONL = frozenset({".jsonl", ".ndjson"})
+_KNOWN = ".conll, .tsv, .iob, .bio, .jsonl, .parquet, .txt, or a folder of .txt files"
+_NO_TAGS = (
+    "this reads as plain text, which has no labels. "
+    "A column file has a BIO tag in its last column (or set tag_column), or ends in .conll."
+)
+
+
+def as_source(source: AnySource, tag_column: int | None, scheme: AnyScheme) -> Source:
+    """One Source whatever was given; what a Source says of itself goes before the two arguments."""
+    given = source if isinstance(source, Source) else Source(path=str(source))
+    column = tag_column if given.tag_column is None else given.tag_column
+    return replace(given, tag_column=column, scheme=given.scheme or scheme)
+
+
+def resolve_path(path: str | Path) -> Path:
+    """The file that a path means; `package:NAME` is one that is installed with this package.
+
+    `package:configs/NAME` falls back to the configs folder of an editable checkout. Raises CorpusError where a
+    `package:` file is not there; other paths are not looked at.
+    """
+    text = str(path)
+    if not text.startswith(_PACKAGE):
+        return Path(text).expanduser()
+    name = Path(text.removeprefix(_PACKAGE))
+    if name.is_absolute() or ".." in name.parts:
+        raise CorpusError(f"{text}: must name a file inside the package.")
+    package = Path(str(resources.files("distill_offline")))
+    found = package / "data" / name
+    if not found.exists() and name.parts[:1] == ("configs",):
+        found = package.parent / name
+    if not found.exists():
+        raise CorpusError(f"{text}: this package holds no such file.")
+    return found
+
+
+def scheme_of(source: Source) -> Scheme:
+    """The scheme of the source's tags; `auto` reads a column file once, and means IOB2 for every other format."""
+    if source.scheme is not None and source.scheme != "auto":
+        return source.scheme
+    path = _existing(source.path)
+    if _format(path, source, labelled=True) == "columns":
+        return detect_scheme(read_tags(path, source.path, source.tag_column))
+    return "iob2"
+
+
+def read_records(
+    source: Source, *, labelled: bool, head: Head, on_bad_file: OnBadFile, counts: Counter[str]
+) -> Iterator[Record]:
+    """The part of the file or folder that the source names, streamed unless it is shuffled.
+
+    Raises CorpusError where the file is empty, or the part is.
+    """
+    if source.skip < 0 or (source.limit or 0) < 0:
+        raise CorpusError(f"{source.path}: skip and limit must not be negative.")
+    records = _read(source, labelled=labelled, head=head, on_bad_file=on_bad_file, counts=counts)
+    chosen = _documents(_not_empty(records, source), source)
+    if source.shuffle is not None:
+        everything = list(chosen)
+        random.Random(source.shuffle).shuffle(everything)
+        chosen = iter(everything)
+    end = None if source.limit is None else source.skip + source.limit
+    is_empty = source.limit != 0
+    for record in islice(chosen, source.skip, end):
+        is_empty = False
+        yield record
+    if is_empty:
+        raise CorpusError(f"{source.path}: the part that documents, skip and limit name holds no sentence.")
+
+
+def _read(
+    source: Source, *, labelled: bool, head: Head, on_bad_file: OnBadFile, counts: Counter[str]
+) -> Iterator[Record]:
+    path, shown = _existing(source.path), source.path
+    match _format(path, source, labelled=labelled):
+        case "folder":
+            return read_folder(path, shown, head, on_bad_file=on_bad_file, counts=counts)
+        case "text":
+            if labelled and head == "token-classification":
+                raise fault(shown, 1, _NO_TAGS)
+            return read_text_file(path, shown, head)
+        case "columns":
+            if labelled and head != "token-classification":
+                raise fault(
+                    shown, 1, "a column file has a tag a token, not a class a text. Use JSONL, Parquet or folders."
+                )
+            return read_columns(path, shown, source.tag_column, labelled=labelled)
+        case "jsonl":
+            return read_rows(jsonl_rows(path, shown), shown, path.stem, head, labelled=labelled)
+        case _:
+            return read_rows(parquet_rows(path, shown), shown, path.stem, head, labelled=labelled)
+
+
+def _existing(shown: str) -> Path:
+    path = resolve_path(shown)
+    if not path.exists():
+        raise CorpusError(f"{shown}: there is no such file or folder. Paths are relative to where the command runs.")
+    if not os.access(path, os.R_OK):
+        raise CorpusError(f"{shown}: may not be read. Check its permissions.")
+    return path
+
+
+def _format(path: Path, source: Source, *, labelled: bool) -> str:
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        return "folder"
+    if suffix in _COLUMNS:
+        return "columns"
+    if suffix in _JSONL:
+        return "jsonl"
+    if suffix == ".parquet":
+        return "parquet"
+    if looks_like_columns(path, source.tag_column):
+        return "columns"
+    if suffix == ".txt":
+        # Whoever names a tag column wants to hear what is wrong with the columns.
+        return "columns" if labelled and source.tag_column is not None else "text"
+    raise CorpusError(f"{source.path}: the format {suffix or 'without a suffix'} is unknown. Known: {_KNOWN}.")
+
+
+def _not_empty(records: Iterable[Record], source: Source) -> Iterator[Record]:
+    is_empty = True
+    for record in records:
+        is_empty = False
+        yield record
+    if is_empty:
+        raise fault(source.path, 1, "there is no sentence in it.")
+
+
+def _documents(records: Iterable[Record], source: Source) -> Iterator[Record]:
+    """The even or odd documents, counted from 0 by the format's borders, else by first appearance."""
+    positions: dict[str, int] = {}
+    for record in records:
+        if source.documents != "all":
+            position = record.document_position
+            if position is None:
+                position = positions.setdefault(record.sentence.document, len(positions))
+            if position % 2 != (source.documents == "odd"):
+                continue
+        yield record

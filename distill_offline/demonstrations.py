@@ -1,0 +1,131 @@
+"""Which original sentences go into a prompt: none, a static few, random ones, or the nearest (kNN)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from distill_offline.errors import ConfigError
+from distill_offline.schema import Example, Sentence, canonical_json, content_digest
+from distill_offline.settings import DemonstrationSettings
+
+__all__ = ["Demonstrations"]
+
+_BATCH = 512  # sentences looked up together: one sparse product instead of many
+
+
+class Demonstrations:
+    """Picks `k` examples of a pool for each sentence, never the sentence itself (by id or by content).
+
+    `static`: the k examples with the most labels other than O, spread over the types: the same for every sentence, so
+    that an engine computes them once. `random`: seeded by the sentence's id. `knn`: the nearest by TF-IDF cosine over
+    lower-cased words and word shapes (scikit-learn), the nearest one last, where a small model heeds it most.
+    """
+
+    def __init__(self, settings: DemonstrationSettings, pool: Sequence[Example], *, seed: int) -> None:
+        if settings.strategy != "none" and settings.k > 0 and not pool:
+            raise ConfigError(
+                f"annotate.demonstrations: strategy {settings.strategy} needs labelled sentences. "
+                "Give corpus.original.train or annotate.demonstrations.pool, or set strategy: none."
+            )
+        self._settings, self._pool, self._seed = settings, list(pool), seed
+        self._k = 0 if settings.strategy == "none" else settings.k
+        self._contents = [content_digest(example.sentence) for example in self._pool]
+        if settings.strategy == "knn" and self._k:
+            self._fit()
+        elif settings.strategy == "static" and self._k:
+            self._ranking = _spread_over_types(self._pool)
+
+    def identity(self) -> dict[str, Any]:
+        """What the choice depends on, as JSON: strategy, k, and the pool's digest."""
+        rows = [[e.sentence.id, content, list(e.labels)] for e, content in zip(self._pool, self._contents, strict=True)]
+        return {
+            "strategy": self._settings.strategy,
+            "k": self._k,
+            "seed": self._seed,
+            "pool": hashlib.sha256(canonical_json(rows)).hexdigest(),
+        }
+
+    def pick(self, sentences: Iterable[Sentence]) -> Iterator[tuple[Sentence, tuple[Example, ...]]]:
+        """Each sentence with its demonstrations, in order; streams in batches of 512."""
+        iterator = iter(sentences)
+        while batch := list(islice(iterator, _BATCH)):
+            rankings = self._rank(batch)
+            for sentence, ranking in zip(batch, rankings, strict=True):
+                yield sentence, self._choose(sentence, ranking)
+
+    def _rank(self, batch: Sequence[Sentence]) -> Sequence[Iterable[int]]:
+        if not self._k:
+            return [()] * len(batch)
+        if self._settings.strategy == "static":
+            return [self._ranking] * len(batch)
+        if self._settings.strategy == "random":
+            return [self._shuffled(sentence) for sentence in batch]
+        similarity = np.asarray((self._vectorizer.transform([s.tokens for s in batch]) @ self._matrix).todense())
+        near = min(self._k + 8, len(self._pool))  # a few spare: the sentence itself and its copies are passed over
+        rows = []
+        for scores in similarity:
+            best = np.argpartition(-scores, near - 1)[:near]
+            order = best[np.lexsort((best, -scores[best]))]
+            rows.append([int(i) for i in order] + ([] if near == len(self._pool) else [-1]))
+        return rows
+
+    def _choose(self, sentence: Sentence, ranking: Iterable[int]) -> tuple[Example, ...]:
+        content = content_digest(sentence)
+        chosen: list[Example] = []
+        for position in ranking:
+            if position < 0 or len(chosen) == self._k:
+                break
+            if self._pool[position].sentence.id != sentence.id and self._contents[position] != content:
+                chosen.append(self._pool[position])
+        return tuple(reversed(chosen))
+
+    def _shuffled(self, sentence: Sentence) -> list[int]:
+        digest = hashlib.sha256(f"{self._seed}\x1f{sentence.id}".encode("utf-8", "surrogatepass")).digest()
+        size = min(self._k + 8, len(self._pool))
+        order = np.random.default_rng(list(digest[:16])).choice(len(self._pool), size, replace=False)
+        return [int(i) for i in order]
+
+    def _fit(self) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        self._vectorizer = TfidfVectorizer(analyzer=_features, sublinear_tf=True, dtype=np.float32)
+        self._matrix = self._vectorizer.fit_transform([e.sentence.tokens for e in self._pool]).T.tocsr()
+
+
+def _features(tokens: Sequence[str]) -> list[str]:
+    """Lower-cased words, and the shapes of those that are not plain lower-case words."""
+    features = [f"w={token.lower()}" for token in tokens]
+    features += [f"s={shape(token)}" for token in tokens if not token.islower()]
+    return features
+
+
+def shape(token: str) -> str:
+    """`P-204` → `X-d`: letters, digits and case, with runs folded."""
+    classes = re.sub(r"[^\W\d_]", lambda m: "X" if m[0].isupper() else "x", token)
+    return re.sub(r"(.)\1+", r"\1", re.sub(r"\d", "d", classes))
+
+
+def _spread_over_types(pool: Sequence[Example]) -> list[int]:
+    """Positions, best first: greedily the example that adds the most types not yet shown, short ones first."""
+    left = sorted(range(len(pool)), key=lambda i: (len(pool[i].sentence.tokens), i))
+    left = [i for i in left if len(pool[i].sentence.tokens) >= 6] or left
+    ranking: list[int] = []
+    seen: dict[str, int] = {}
+    while left and len(ranking) < 64:
+
+        def gain(i: int) -> float:
+            types = {label[2:] or label for label in pool[i].labels if label != "O"}
+            return sum(1.0 / (1 + seen.get(type_, 0)) for type_ in types)
+
+        best = max(left, key=gain)
+        left.remove(best)
+        ranking.append(best)
+        for label in {label[2:] or label for label in pool[best].labels if label != "O"}:
+            seen[label] = seen.get(label, 0) + 1
+    return ranking

@@ -1,0 +1,284 @@
+"""What this machine has and lacks: one check a line, each with what to do about it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata, util
+from pathlib import Path
+from typing import Literal
+
+from distill_offline import catalogue, offline
+from distill_offline.errors import DistillError
+from distill_offline.settings import Settings
+
+__all__ = ["Check", "Status", "examine", "worst"]
+
+Status = Literal["ok", "warn", "fail"]
+
+_RANK: Mapping[Status, int] = {"ok": 0, "warn": 1, "fail": 2}
+_NETWORK_FILE_SYSTEMS = re.compile(
+    r"nfs\d?|cifs|smb\d?|smbfs|lustre|gpfs|beegfs\w*|ceph|afs|9p|glusterfs|fuse\.(sshfs|gluster\w*|ceph\w*|rclone)"
+)
+_BACKEND_PACKAGES = {
+    "llama_cpp": ("xllamacpp", "llama-cpp"),
+    "vllm": ("vllm", "vllm"),
+    "transformers": ("transformers", ""),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at; `remedy` is empty where nothing needs doing."""
+
+    name: str
+    status: Status
+    detail: str
+    remedy: str = ""
+
+
+def examine(config: Settings | None = None) -> list[Check]:
+    """Every check, in the order in which problems should be solved; with a configuration, also what that one needs.
+
+    Nothing is changed and nothing is downloaded. Imports torch, reads every byte of the catalogue's models that are
+    here, and starts nvidia-smi and unshare where they exist.
+    """
+    checks = [
+        _check_python(sys.version_info[:3]),
+        *_check_packages(),
+        *_check_accelerator(config),
+        *_check_models(),
+        *(_check_needs(config) if config else ()),
+        *_check_disks({"working folder": Path.cwd(), "models folder": catalogue.models_folder()}),
+        _check_environment(os.environ),
+        _check_namespaces(offline.namespace_fault()),
+        _check_clock(datetime.now(UTC)),
+        _check_umask(_umask()),
+    ]
+    return list(checks)
+
+
+def worst(checks: Iterable[Check]) -> Status:
+    """The gravest status: "fail" is for exit code 4, the others for 0."""
+    return max((check.status for check in checks), key=lambda status: _RANK[status], default="ok")
+
+
+def _check_python(version: Sequence[int]) -> Check:
+    text = ".".join(str(part) for part in version)
+    if tuple(version) < (3, 11):
+        return Check("python", "fail", text, "Install Python 3.11 or later.")
+    return Check("python", "ok", text)
+
+
+def _check_packages() -> list[Check]:
+    """Installed versions against the requirements in our own metadata; an extra is all there, or not installed."""
+    try:
+        requirements = metadata.requires("distill_offline") or []
+        extras = metadata.metadata("distill_offline").get_all("Provides-Extra") or []
+    except metadata.PackageNotFoundError:
+        return [Check("packages", "warn", "distill_offline itself is not installed", "Install it: pip install -e .")]
+    unmet = _unmet(requirements, "", metadata.version)
+    checks = [
+        Check("packages", "fail", "; ".join(unmet), "Install what is pinned: pip install --upgrade distill_offline")
+        if unmet
+        else Check("packages", "ok", "all as required")
+    ]
+    for extra in extras:
+        lacking = _unmet(requirements, extra, metadata.version)
+        detail = "installed" if not lacking else "not installed: " + "; ".join(lacking)
+        checks.append(Check(f"extra {extra}", "ok", detail))
+    return checks
+
+
+def _unmet(requirements: Iterable[str], extra: str, version_of: Callable[[str], str]) -> list[str]:
+    """Requirements of the base (extra "") or of one extra that are absent or have another version."""
+    from packaging.requirements import Requirement
+
+    unmet = []
+    for requirement in map(Requirement, requirements):
+        marker = requirement.marker
+        if extra and (marker is None or marker.evaluate({"extra": ""})):
+            continue
+        if requirement.name.replace("-", "_").lower() == "distill_offline" or (
+            marker and not marker.evaluate({"extra": extra})
+        ):
+            continue
+        try:
+            version = version_of(requirement.name)
+        except metadata.PackageNotFoundError:
+            unmet.append(f"{requirement.name} is absent")
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            unmet.append(f"{requirement.name} is {version}, needs {requirement.specifier}")
+    return unmet
+
+
+def _check_accelerator(config: Settings | None) -> list[Check]:
+    driver = _nvidia_driver()
+    try:
+        import torch
+    except ImportError as error:
+        return [Check("torch", "fail", f"does not import: {error}", "Reinstall torch in the pinned version.")]
+    build = (
+        f"{torch.__version__}, CUDA {torch.version.cuda}" if torch.version.cuda else f"{torch.__version__}, CPU build"
+    )
+    checks = [Check("torch", "ok", build)]
+    usable = torch.cuda.is_available()
+    if usable:
+        names = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
+        checks.append(Check("gpu", "ok", f"{names}; driver {driver or 'unknown'}"))
+    elif driver:
+        remedy = "Install the CUDA build of torch, or a driver that is new enough for it."
+        checks.append(Check("gpu", "warn", f"driver {driver} is there, but this torch cannot use it", remedy))
+    else:
+        checks.append(Check("gpu", "ok", "none; everything runs on the CPU"))
+    if config and config.backend and config.backend.name == "vllm" and not usable:
+        remedy = "Use backend.name: llama_cpp or transformers, or run on a machine with a GPU."
+        checks.append(Check("backend.name", "warn", "vllm without a GPU needs vllm's CPU build", remedy))
+    return checks
+
+
+def _nvidia_driver() -> str | None:
+    """Driver version and memory as nvidia-smi says them; None without nvidia-smi or without a GPU."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    query = [program, "--query-gpu=driver_version,memory.total", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=15, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return (answer.stdout.strip().splitlines() or [""])[0] or None
+
+
+def _check_models() -> list[Check]:
+    try:
+        known = catalogue.Catalogue.load()
+    except DistillError as error:
+        return [
+            Check("catalogue", "fail", str(error), "Repair the file, or remove it to use the one that came with us.")
+        ]
+    checks = []
+    for entry in known.entries:
+        name = f"model {entry.id}"
+        if not entry.folder.is_dir():
+            checks.append(Check(name, "ok", f"not here ({entry.status})"))
+            continue
+        findings = catalogue.verify(entry.id, known)
+        if findings:
+            detail = "; ".join(f"{each.file} {each.problem}" for each in findings[:3])
+            grave = any("is not in the catalogue" not in each.problem for each in findings) and entry.status == "pinned"
+            remedy = f"Run: distill-offline models verify {entry.id}"
+            checks.append(Check(name, "fail" if grave else "warn", detail, remedy))
+        else:
+            checks.append(Check(name, "ok", "here and intact"))
+    return checks
+
+
+def _check_needs(config: Settings) -> list[Check]:
+    """What this configuration names and cannot do without."""
+    checks = []
+    wanted = {"train.encoder": config.train.encoder, "backend.model": config.backend.model if config.backend else ""}
+    for key, model in wanted.items():
+        if model:
+            try:
+                catalogue.locate(model)
+                checks.append(Check(key, "ok", f"{model} is here"))
+            except DistillError as error:
+                checks.append(Check(key, "fail", f"{model} cannot be used", str(error)))
+    if config.backend and config.backend.name in _BACKEND_PACKAGES:
+        package, extra = _BACKEND_PACKAGES[config.backend.name]
+        if util.find_spec(package) is None:
+            remedy = f"Install it: pip install 'distill_offline[{extra}]'" if extra else "Reinstall distill_offline."
+            checks.append(Check("backend.name", "fail", f"{config.backend.name} needs the package {package}", remedy))
+    return checks
+
+
+def _check_disks(places: Mapping[str, Path]) -> list[Check]:
+    checks = []
+    for name, place in places.items():
+        existing = next(path for path in [place.resolve(), *place.resolve().parents] if path.exists())
+        free = shutil.disk_usage(existing).free / 1e9
+        remedy = "" if free >= 5 else "Make room: a run needs about 1 GB, a large teacher 15 GB and more."
+        checks.append(
+            Check(
+                f"disk, {name}", "ok" if free >= 5 else "warn" if free >= 1 else "fail", f"{free:.1f} GB free", remedy
+            )
+        )
+        if name == "working folder":
+            checks.append(_check_file_system(_file_system_of(existing, _mounts())))
+    return checks
+
+
+def _check_file_system(kind: str) -> Check:
+    if _NETWORK_FILE_SYSTEMS.fullmatch(kind):
+        remedy = "Keep runs on a local disk: SQLite's locks and write-ahead log do not hold on network file systems."
+        return Check("file system", "warn", f"{kind}, over the network", remedy)
+    return Check("file system", "ok", kind)
+
+
+def _mounts() -> str:
+    try:
+        return Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _file_system_of(path: Path, mounts: str) -> str:
+    """The type of the file system that holds `path`, by the longest mount point above it (proc(5), mountinfo)."""
+    best, kind = -1, "unknown"
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        fields = before.split()
+        if len(fields) < 5 or not after:
+            continue
+        point = Path(fields[4].replace("\\040", " "))
+        if path.is_relative_to(point) and len(point.parts) >= best:
+            best, kind = len(point.parts), after.split()[0]
+    return kind
+
+
+def _check_environment(environment: Mapping[str, str]) -> Check:
+    unset = [name for name, value in offline.ENVIRONMENT.items() if environment.get(name) != value]
+    if not unset and offline.is_enforced():
+        return Check("offline", "ok", "environment set; connections beyond the allow-list are stopped")
+    detail = f"not set: {', '.join(unset)}" if unset else "environment set, but connections are not stopped"
+    return Check(
+        "offline", "warn", detail, "Every distill-offline command sets this itself; from Python call offline.enforce()."
+    )
+
+
+def _check_namespaces(fault: str | None) -> Check:
+    if fault is None:
+        return Check("network namespaces", "ok", "a command can be run with no network but loopback")
+    remedy = "Permit unprivileged user namespaces to prove the air gap here; nothing else needs them."
+    return Check("network namespaces", "warn", fault, remedy)
+
+
+def _check_clock(now: datetime) -> Check:
+    if now.year < 2024:
+        remedy = "Set the clock: manifests and signatures carry the time."
+        return Check("clock", "fail", f"it is said to be {now.year}", remedy)
+    return Check("clock", "ok", now.date().isoformat())
+
+
+def _umask() -> int:
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return int(status.partition("Umask:")[2].split()[0], 8)
+    except (OSError, ValueError, IndexError):
+        mask = os.umask(0o077)
+        os.umask(mask)
+        return mask
+
+
+def _check_umask(mask: int) -> Check:
+    if mask & 0o022 != 0o022:
+        return Check("umask", "warn", f"{mask:04o}: others may write into new folders", "Run: umask 077")
+    return Check("umask", "ok", f"{mask:04o}")

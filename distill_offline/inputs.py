@@ -1,0 +1,169 @@
+"""What a configuration names, read in: the task, the human-labelled splits, the teacher, the demonstrations."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from distill_offline import catalogue, registry
+from distill_offline.backends import BACKENDS, EXTRAS
+from distill_offline.backends.base import Backend
+from distill_offline.config import as_plain
+from distill_offline.corpus import overlap, read_examples, read_sentences
+from distill_offline.demonstrations import Demonstrations
+from distill_offline.digests import digest_of
+from distill_offline.errors import ConfigError, OverlapError
+from distill_offline.schema import Example, Origin, Sentence, content_digest
+from distill_offline.settings import Settings, Source
+from distill_offline.tasks import TASKS
+from distill_offline.tasks.base import Task
+
+__all__ = ["Gold", "Teacher", "demonstrations", "make_task", "read_gold", "read_labelled", "unlabelled"]
+
+
+def make_task(settings: Settings) -> Task:
+    """The task that `task.name` names, with its settings."""
+    task: Task = registry.load("task.name", settings.task.name, TASKS)(settings.task)
+    return task
+
+
+def read_labelled(
+    settings: Settings, source: str | Source, *, origin: Origin, counts: Counter[str] | None = None
+) -> Iterator[Example]:
+    """The labelled sentences of a corpus setting; types are checked against task.types."""
+    return read_examples(
+        source,
+        origin=origin,
+        tag_column=settings.corpus.tag_column,
+        scheme=settings.corpus.scheme,
+        head=make_task(settings).head,
+        types=list(settings.task.types),
+        counts=counts,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Gold:
+    """The human-labelled splits. `dropped` training sentences stood in dev or test, too (corpus.on_overlap: drop)."""
+
+    train: tuple[Example, ...]
+    dev: tuple[Example, ...]
+    test: tuple[Example, ...]
+    dropped: int = 0
+
+    def split(self, name: str) -> tuple[Example, ...]:
+        return {"train": self.train, "dev": self.dev, "test": self.test}[name]
+
+    def held_out(self) -> set[str]:
+        """Content digests of dev and test."""
+        return {content_digest(example.sentence) for example in (*self.dev, *self.test)}
+
+
+def read_gold(settings: Settings) -> Gold:
+    """The splits of corpus.original, after the overlap rule. Raises OverlapError where it says `error`."""
+    original = settings.corpus.original
+    splits = [
+        tuple(read_labelled(settings, source, origin="original")) if source is not None else ()
+        for source in (original.train, original.dev, original.test)
+    ]
+    train, dev, test = splits
+    shared = overlap(train, (*dev, *test))
+    if not shared:
+        return Gold(train, dev, test)
+    kept = tuple(example for example in train if content_digest(example.sentence) not in shared)
+    if settings.corpus.on_overlap == "error":
+        first = next(e for e in train if content_digest(e.sentence) in shared)
+        raise OverlapError(
+            f"corpus.original.train: {len(train) - len(kept)} sentences stand in dev or test, too (the first is "
+            f"{first.sentence.id}). Remove them, or set corpus.on_overlap: drop."
+        )
+    return Gold(kept, dev, test, len(train) - len(kept))
+
+
+def unlabelled(settings: Settings) -> Iterator[Sentence]:
+    """The sentences to annotate, at most annotate.limit of them; streams."""
+    source = settings.corpus.unlabelled
+    if source is None:
+        raise ConfigError(f"{settings.name}: corpus.unlabelled is missing; annotate needs text.")
+    sentences = read_sentences(source, tag_column=settings.corpus.tag_column, scheme=settings.corpus.scheme)
+    return islice(sentences, settings.annotate.limit)
+
+
+def demonstrations(settings: Settings, gold: Gold) -> Demonstrations:
+    """The pool of corpus.original.train, or annotate.demonstrations.pool less what stands in dev or test."""
+    chosen = settings.annotate.demonstrations
+    pool: Iterable[Example] = gold.train
+    if chosen.pool is not None:
+        held_out = gold.held_out()
+        read = read_labelled(settings, chosen.pool, origin="original")
+        pool = (example for example in read if content_digest(example.sentence) not in held_out)
+    return Demonstrations(chosen, tuple(pool), seed=settings.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """The backend that the configuration names: what it is, known without loading it, and how to start it."""
+
+    settings: Settings
+    task: Task
+    kind: type[Backend]
+    model: Path
+    digest: str
+    answers: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Settings, task: Task) -> Teacher:
+        """Raises ConfigError without a backend section, and MissingModel where its model is not there."""
+        backend = settings.backend
+        if backend is None:
+            raise ConfigError(f"{settings.name}: backend is missing; annotate needs a teacher.")
+        kind = registry.load("backend.name", backend.name, BACKENDS, EXTRAS)
+        if not getattr(kind, "needs_model", True):
+            answers = {}
+            if backend.name == "scripted" and "answers" not in backend.options:
+                answers = _gold_answers(settings, task)
+            return cls(settings, task, kind, Path(backend.model), digest_of(answers), answers)
+        if not backend.model:
+            raise ConfigError("backend.model is missing: give a catalogue id or the path of a model.")
+        model = catalogue.locate(backend.model)
+        return cls(settings, task, kind, model, catalogue.model_digest(model))
+
+    def recipe(self) -> dict[str, Any]:
+        """What all its completions share and what decides them, besides the prompt: the key's other half.
+
+        Options that only make it faster are left out, so that a resumed run may use other ones.
+        """
+        backend = self.settings.backend
+        assert backend is not None
+        speed: frozenset[str] = getattr(self.kind, "speed_only", frozenset())
+        return {
+            "backend": backend.name,
+            "model": self.digest,
+            "options": {key: value for key, value in sorted(backend.options.items()) if key not in speed},
+            "sampling": as_plain(self.settings.annotate.sampling),
+        }
+
+    def start(self) -> Backend:
+        """Load the model."""
+        backend = self.settings.backend
+        assert backend is not None
+        options = dict(backend.options)
+        if self.answers:
+            options["answers"] = self.answers
+        return self.kind(self.model, self.settings.annotate.sampling, options)
+
+
+def _gold_answers(settings: Settings, task: Task) -> dict[str, str]:
+    """What a perfect teacher would say, where the text to annotate is labelled: for dry runs and tests."""
+    original, corpus = settings.corpus.original, settings.corpus
+    sources = [corpus.unlabelled, *(getattr(original, split) for split in settings.annotate.gold)]
+    return {
+        example.sentence.id: task.answer(example)
+        for source in sources
+        if source is not None
+        for example in read_labelled(settings, source, origin="original")
+    }

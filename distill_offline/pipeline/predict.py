@@ -1,0 +1,33 @@
+"""predict: a student's labels for new text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from distill_offline.corpus import read_sentences, resolve_path, write_examples
+from distill_offline.schema import Example, Progress, Watch
+from distill_offline.student import Student
+
+__all__ = ["predict"]
+
+_CHUNK = 2048  # sentences held at once: enough to sort by length, little enough for flat memory
+
+
+def predict(student: Path, text: Path, output: Path, *, watch: Watch = lambda progress: None) -> int:
+    """Label the sentences of `text` and write them to `output`, formats by suffix; gives their number. Streams."""
+    model = Student.load(student)
+    sentences = read_sentences(resolve_path(str(text)), head=model.head)
+    done = 0
+
+    def labelled() -> Iterator[Example]:
+        nonlocal done
+        while chunk := list(islice(sentences, _CHUNK)):
+            for sentence, labels in zip(chunk, model.predict(chunk), strict=True):
+                yield Example(sentence, labels, "distilled")
+            done += len(chunk)
+            watch(Progress("predict", done, 0))
+
+    write_examples(output, labelled())
+    return done

@@ -1,0 +1,65 @@
+"""run: every stage that the configuration asks for, each only where it has to, and the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distill_offline import manifest, report
+from distill_offline.artifacts import read_rows, write_text
+from distill_offline.config import as_plain
+from distill_offline.digests import file_digests
+from distill_offline.errors import GateMissed
+from distill_offline.pipeline.annotate import annotate
+from distill_offline.pipeline.evaluate import evaluate
+from distill_offline.pipeline.select import select
+from distill_offline.pipeline.train import train
+from distill_offline.run_folder import RunFolder, Stage
+
+__all__ = ["run"]
+
+
+def run(folder: RunFolder) -> dict[str, Any]:
+    """All stages in order; gives the evaluation's report. Raises GateMissed below evaluate.min_f1."""
+    folder.open()
+    if folder.settings.asks_a_teacher:
+        annotate(folder)
+    select(folder)
+    train(folder)
+    result = evaluate(folder)
+    _publish(folder, result)
+    folder.seal()
+    gate = folder.settings.evaluate.min_f1
+    best = max((row["overall"]["f1"] for row in result["rows"] if row["kind"] == "student"), default=0.0)
+    if gate is not None and best < gate:
+        raise GateMissed(f"evaluate: the best student's F1 is {best:.3f}, below evaluate.min_f1 {gate}.")
+    return result
+
+
+def _publish(folder: RunFolder, result: dict[str, Any]) -> None:
+    stages = ["annotate"] if folder.settings.asks_a_teacher else []
+    stages += ["select", *(f"train/{arm.name}" for arm in folder.settings.train.arms)]
+    histories = {name: folder.folder(name) / "history.jsonl" for name in stages if name.startswith("train/")}
+    stage = Stage(
+        folder,
+        "report",
+        decides={
+            "result": result,
+            "stages": {n: manifest.fingerprint_of(folder.folder(n)) for n in stages},
+            "histories": sorted(file_digests(histories.values()).values()),
+        },
+        parents=[folder.folder(name) for name in [*stages, "evaluate"]],
+    )
+    if stage.is_fresh():
+        folder.say("report: up to date")
+        return
+    target = stage.begin()
+    view = report.View(
+        name=folder.settings.name,
+        result=result,
+        histories={name.removeprefix("train/"): list(read_rows(path)) for name, path in histories.items()},
+        counts={name: manifest.show(folder.folder(name))["counts"] for name in stages},
+        settings=as_plain(folder.settings),
+    )
+    write_text(target / "index.html", report.render(view))
+    stage.seal({})
+    folder.say(f"report: {target / 'index.html'}")

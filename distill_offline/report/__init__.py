@@ -1,0 +1,51 @@
+"""One self-contained HTML page about a run, from one view object; it loads nothing from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+
+from distill_offline.report.plots import Line, line_plot
+
+__all__ = ["View", "render"]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that the page shows: evaluate's result, each arm's history, each stage's counts, the settings."""
+
+    name: str
+    result: Mapping[str, Any]
+    histories: Mapping[str, Sequence[Mapping[str, Any]]]
+    counts: Mapping[str, Mapping[str, Any]]
+    settings: Mapping[str, Any]
+
+
+def render(view: View) -> str:
+    """The page as HTML. Everything that came from outside is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("distill_offline", "report"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    dev = [
+        Line(arm, [(row["update"] + 1, row["dev_f1"]) for row in rows if "dev_f1" in row])
+        for arm, rows in view.histories.items()
+    ]
+    mix = [Line(arm, _realised(rows)) for arm, rows in view.histories.items()]
+    return environment.get_template("page.html.jinja").render(
+        view=view,
+        types=sorted({name for row in view.result["rows"] for name in row["per_type"]}),
+        dev_plot=line_plot("Dev F1 by update", dev),
+        mix_plot=line_plot("Share of distilled sentences by update (mean of 20 updates)", mix),
+    )
+
+
+def _realised(rows: Sequence[Mapping[str, Any]], width: int = 20) -> list[tuple[float, float]]:
+    points = []
+    for start in range(0, len(rows), width):
+        part = rows[start : start + width]
+        distilled = sum(row["distilled"] for row in part)
+        points.append((part[-1]["update"] + 1, distilled / sum(row["distilled"] + row["original"] for row in part)))
+    return points

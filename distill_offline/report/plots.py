@@ -1,0 +1,57 @@
+"""Line plots as inline SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+__all__ = ["Line", "line_plot"]
+
+_COLOURS = ("#0b6e99", "#d9730d", "#0f7b6c", "#ad1a72", "#6940a5", "#64473a", "#dfab01", "#e03e3e")
+_WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 640, 260, 44, 28, 150, 28
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A named curve of (x, y) points; y between 0 and 1."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+
+
+def line_plot(title: str, lines: Sequence[Line]) -> Markup:
+    """An SVG of the curves over a common x axis from 0, with a legend; empty where there is no point."""
+    drawn = [line for line in lines if line.points]
+    if not drawn:
+        return Markup("")
+    right = max(x for line in drawn for x, _ in line.points) or 1
+    width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
+
+    def place(x: float, y: float) -> str:
+        return f"{_LEFT + width * x / right:.1f},{_TOP + height * (1 - y):.1f}"
+
+    parts = [
+        Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">').format(_WIDTH, _HEIGHT, title),
+        Markup('<text x="{}" y="16" class="title">{}</text>').format(_LEFT, title),
+    ]
+    for step in range(6):
+        y = _TOP + height * (1 - step / 5)
+        parts.append(
+            Markup(
+                '<line x1="{}" x2="{}" y1="{}" y2="{}" class="grid"/><text x="{}" y="{}" class="y">{}</text>'
+            ).format(_LEFT, _LEFT + width, f"{y:.1f}", f"{y:.1f}", _LEFT - 6, f"{y + 4:.1f}", f"{step / 5:.1f}")
+        )
+    parts.append(Markup('<text x="{}" y="{}" class="x">{}</text>').format(_LEFT + width, _HEIGHT - 8, f"{right:g}"))
+    for number, line in enumerate(drawn):
+        colour = _COLOURS[number % len(_COLOURS)]
+        points = " ".join(place(x, y) for x, y in line.points)
+        parts.append(Markup('<polyline points="{}" stroke="{}"/>').format(points, colour))
+        parts.append(
+            Markup('<text x="{}" y="{}" fill="{}">{}</text>').format(
+                _LEFT + width + 10, _TOP + 12 + 18 * number, colour, line.name
+            )
+        )
+    parts.append(Markup("</svg>"))
+    return Markup("").join(parts)

@@ -1,0 +1,154 @@
+"""A run's folder: its settings, where its stages lie, and whether a stage still stands for what went into it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from distill_offline import __version__, config, manifest
+from distill_offline.corpus import resolve_path
+from distill_offline.digests import file_digests
+from distill_offline.errors import ConfigError, InputError
+from distill_offline.schema import Watch
+from distill_offline.settings import Settings, Source
+
+__all__ = ["RunFolder", "Stage", "source_digest", "source_path", "source_paths"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """`runs/<name>/` with its resolved settings, and the callbacks of whoever runs it.
+
+    `say` shows one line of news, `watch` shows progress, `stop` tells whether to stop at the next safe point.
+    """
+
+    path: Path
+    settings: Settings
+    command: tuple[str, ...] = ()
+    say: Callable[[str], None] = lambda line: None
+    watch: Watch = lambda progress: None
+    stop: Callable[[], bool] = lambda: False
+
+    def folder(self, stage: str) -> Path:
+        return self.path / stage
+
+    def whole(self, stage: str) -> Path:
+        """The folder of a stage that has been run to its end; raises InputError where it has not."""
+        if not manifest.is_whole(self.folder(stage)):
+            raise InputError(f"{self.folder(stage)}: {stage} has not been run to its end. Run it first.")
+        return self.folder(stage)
+
+    def require(self, key: str, value: Any) -> Any:
+        """`value`, or the error that the configuration lacks `key`."""
+        if value in (None, "", ()):
+            raise ConfigError(f"{self.settings.name}: {key} is missing; this stage needs it.")
+        return value
+
+    def open(self) -> None:
+        """Make the folder, say what changed since its last use, and write config.yaml."""
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file, text = self.path / "config.yaml", config.dump(self.settings)
+        before = file.read_text("utf-8") if file.exists() else None
+        if before == text:
+            return
+        if before is not None:
+            self.say(f"{self.path}: the configuration has changed; the stages it touches run again:")
+            for line in difflib.unified_diff(before.splitlines(), text.splitlines(), "before", "now", n=1, lineterm=""):
+                self.say(f"  {line}")
+        manifest.unseal(self.path)
+        partial = file.with_name("config.yaml.partial")
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
+            out.write(text)
+        partial.replace(file)
+
+    def seal(self) -> None:
+        """Seal the run over the stages that are whole."""
+        manifest.seal_run(
+            self.path,
+            config=config.as_plain(self.settings),
+            seeds={"seed": self.settings.seed},
+            command=self.command,
+        )
+
+
+@dataclass(slots=True)
+class Stage:
+    """One stage's folder, whether it has to run, and its sealing.
+
+    `decides` is all that the stage's output depends on, as JSON; its digest with this version is the fingerprint.
+    `inputs` are the corpus files or folders read, `models` map a name to a digest, `parents` are sealed folders.
+    """
+
+    run: RunFolder
+    name: str
+    decides: Mapping[str, Any]
+    inputs: Iterable[Path] = ()
+    models: Mapping[str, str] = field(default_factory=dict)
+    parents: Iterable[Path] = ()
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def folder(self) -> Path:
+        return self.run.folder(self.name)
+
+    @property
+    def fingerprint(self) -> str:
+        return manifest.digest_of({"version": __version__, "stage": self.name, **self.decides})
+
+    def is_fresh(self) -> bool:
+        """Whether the folder is whole and was made from exactly this."""
+        return manifest.fingerprint_of(self.folder) == self.fingerprint
+
+    def begin(self) -> Path:
+        """Take the seal off and make the folder."""
+        manifest.unseal(self.run.path)
+        manifest.unseal(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return self.folder
+
+    def sealed_counts(self) -> dict[str, Any]:
+        """What `seal` was told when the folder was made."""
+        return dict(manifest.show(self.folder)["counts"])
+
+    def seal(self, counts: Mapping[str, Any]) -> None:
+        manifest.seal(
+            self.folder,
+            stage=self.name,
+            config=config.as_plain(self.run.settings),
+            seeds={"seed": self.run.settings.seed},
+            inputs=self.inputs,
+            models=self.models,
+            parents=[parent / manifest.NAME for parent in self.parents],
+            command=self.run.command,
+            started=self.started,
+            counts=counts,
+            fingerprint=self.fingerprint,
+        )
+
+
+def source_path(source: str | Source) -> Path:
+    """The file or folder that a corpus setting means."""
+    return resolve_path(source.path if isinstance(source, Source) else source)
+
+
+def source_paths(*sources: str | Source | None) -> list[Path]:
+    """The files or folders of those corpus settings that are set."""
+    return [source_path(source) for source in sources if source is not None]
+
+
+def source_digest(source: str | Source | None) -> Any:
+    """JSON of what a corpus setting stands for: the digests of its files, and the part of them that is meant."""
+    if source is None:
+        return None
+    path = source_path(source)
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    digests = file_digests(files)
+    named = {(p.relative_to(path).as_posix() if path.is_dir() else ""): digests[p] for p in files}
+    part = config.as_plain(source) if isinstance(source, Source) else {}
+    part.pop("path", None)
+    return {"files": manifest.digest_of(named), "part": part}

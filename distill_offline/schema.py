@@ -1,0 +1,216 @@
+"""The frozen dataclasses that travel between the stages."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+__all__ = [
+    "Annotation",
+    "Completion",
+    "Example",
+    "Head",
+    "Message",
+    "Origin",
+    "Progress",
+    "Prompt",
+    "Rejection",
+    "Report",
+    "Sampling",
+    "Scores",
+    "Sentence",
+    "Span",
+    "Watch",
+    "canonical_json",
+    "content_digest",
+    "tokens_digest",
+]
+
+Origin = Literal["original", "distilled"]
+Head = Literal["token-classification", "sequence-classification"]
+
+
+def canonical_json(value: Any) -> bytes:
+    """UTF-8 JSON with sorted keys and no spaces: equal values give equal bytes, hence equal digests.
+
+    Lone surrogates, which JSON escapes can smuggle in, are kept as escapes instead of failing.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """One sentence: raw text, its tokens, and where each token stands in the text.
+
+    `text[start:end] == tokens[i]` for every `(start, end) = offsets[i]`; offsets count characters and never overlap.
+    `id` is unique per occurrence: the corpus's own, else `document:index`.
+    """
+
+    id: str
+    document: str
+    index: int
+    text: str
+    tokens: tuple[str, ...]
+    offsets: tuple[tuple[int, int], ...]
+
+
+def content_digest(sentence: Sentence) -> str:
+    """Hex SHA-256 of the tokens alone: for leak checks and deduplication, never an identity."""
+    return tokens_digest(sentence.tokens)
+
+
+def tokens_digest(tokens: Sequence[str]) -> str:
+    """The content digest of a sentence of which only the tokens are at hand."""
+    return hashlib.sha256("\x1f".join(tokens).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a completion is drawn. Part of a completion's identity.
+
+    `max_tokens` bounds the answer; `structured` asks the backend to enforce the prompt's JSON schema;
+    `logprobs` asks for the log-probability of every answer token.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 256
+    seed: int = 0
+    structured: bool = True
+    logprobs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A chat for one sentence; `schema` is a JSON schema that a backend may enforce, and parsers never rely on.
+
+    `sample` numbers repeated draws for the same sentence.
+    """
+
+    sentence_id: str
+    messages: tuple[Message, ...]
+    schema: Mapping[str, Any] | None = None
+    sample: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What an engine answered, raw.
+
+    `finish_reason`: `stop`, `length` (cut off by max_tokens), `prompt_too_long` (never sent), or `error: ...`.
+    `thinking` is the part that a reasoning model says before its answer, split off and kept apart.
+    `token_logprobs` are natural logarithms, one for each of `token_texts`.
+    """
+
+    text: str
+    finish_reason: str
+    thinking: str = ""
+    token_texts: tuple[str, ...] = ()
+    token_logprobs: tuple[float, ...] = ()
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    sample: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """An entity over the half-open token range `[start, end)`.
+
+    `alignment` says how the mention was found: `gold`, `exact`, `normalised`, `fuzzy`, or `tags`.
+    """
+
+    start: int
+    end: int
+    type: str
+    confidence: float | None = None
+    alignment: str = "gold"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A mention that the teacher gave and that could not become a span, with the reason."""
+
+    mention: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """A teacher's labels for one sentence: one BIO tag a token for NER, exactly one label for classification."""
+
+    id: str
+    labels: tuple[str, ...]
+    spans: tuple[Span, ...] = ()
+    rejected: tuple[Rejection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A labelled sentence to learn from."""
+
+    sentence: Sentence
+    labels: tuple[str, ...]
+    origin: Origin
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Precision, recall and F1 as fractions; `support` counts the gold items."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+    def as_dict(self) -> dict[str, float | int]:
+        return {"precision": self.precision, "recall": self.recall, "f1": self.f1, "support": self.support}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How good labels are, with their denominators; `on` is the digest of the gold set they were held against."""
+
+    on: str
+    overall: Scores
+    per_type: Mapping[str, Scores]
+    errors: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "on": self.on,
+            "overall": self.overall.as_dict(),
+            "per_type": {name: scores.as_dict() for name, scores in self.per_type.items()},
+            "errors": dict(self.errors),
+            "counts": dict(self.counts),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a stage is: `done` of `total` (0 where unknown) since it began, and counts to show beside it."""
+
+    stage: str
+    done: int
+    total: int
+    counts: Mapping[str, float] = field(default_factory=dict)
+
+
+Watch = Callable[[Progress], None]

@@ -1,0 +1,189 @@
+"""One plain dataclass per configuration section; config.py fills them from YAML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from distill_offline.schema import Sampling
+
+__all__ = [
+    "AnnotateSettings",
+    "ArmSettings",
+    "BackendSettings",
+    "CorpusSettings",
+    "DemonstrationSettings",
+    "EvaluateSettings",
+    "OriginalSettings",
+    "Sampling",
+    "SelectSettings",
+    "Settings",
+    "Source",
+    "TaskSettings",
+    "TrainSettings",
+]
+
+_STRICT: dict[str, Any] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A corpus file or folder, and which part of it is meant. In YAML a plain string is `path`.
+
+    The parts apply in this order: `documents` (by position, from 0), `shuffle` (a seed), `skip`, `limit`.
+    Two sources over one file with the same `shuffle` and disjoint skip/limit ranges are therefore disjoint.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    path: str
+    tag_column: int | None = None
+    scheme: Literal["auto", "iob1", "iob2", "iobes"] | None = None
+    documents: Literal["all", "even", "odd"] = "all"
+    shuffle: int | None = None
+    skip: int = 0
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSettings:
+    """What is to be labelled. `types` maps each type (or class) to its definition, in the order of the prompt."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    name: str = "ner"
+    types: dict[str, str]
+    prompt: str = "standard"
+    guidelines: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginalSettings:
+    """Human-labelled data, split."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    train: str | Source | None = None
+    dev: str | Source | None = None
+    test: str | Source | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorpusSettings:
+    """All the text. `unlabelled` is for the teacher; `distilled` are labels that a teacher made elsewhere."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    original: OriginalSettings = field(default_factory=OriginalSettings)
+    unlabelled: str | Source | None = None
+    distilled: str | Source | None = None
+    tag_column: int | None = None
+    scheme: Literal["auto", "iob1", "iob2", "iobes"] = "auto"
+    on_overlap: Literal["error", "drop"] = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendSettings:
+    """The teacher's engine. `model` is a catalogue id or a path; `options` are the backend's own."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    name: str
+    model: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemonstrationSettings:
+    """Which original sentences go into a prompt. `pool` defaults to corpus.original.train."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    strategy: Literal["none", "static", "random", "knn"] = "knn"
+    k: int = 4
+    pool: str | Source | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnotateSettings:
+    """How the teacher annotates. `gold` names the human-labelled splits that it labels too, to be scored itself."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    demonstrations: DemonstrationSettings = field(default_factory=DemonstrationSettings)
+    sampling: Sampling = field(default_factory=Sampling)
+    limit: int | None = None
+    gold: tuple[Literal["dev", "test"], ...] = ()
+    chunk: int = 64
+    max_quarantined: float = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectSettings:
+    """Which annotations go into training. Confidence applies only where the teacher gave one."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    deduplicate: bool = True
+    drop_rejected: bool = False
+    min_confidence: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmSettings:
+    """One way to blend; what is not set here comes from `train`."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    name: str
+    schedule: str = ""
+    options: dict[str, float] = field(default_factory=dict)
+    updates: int | None = None
+    learning_rate: float | None = None
+    restart: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSettings:
+    """How students are trained. t = update / updates; `tau` is where step schedules change over."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    encoder: str = ""
+    arms: tuple[ArmSettings, ...] = (
+        ArmSettings(name="original_only"),
+        ArmSettings(name="distilled_only"),
+        ArmSettings(name="simple_mix"),
+    )
+    updates: int = 500
+    batch_size: int = 16
+    learning_rate: float = 5e-5
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    eval_every: int = 50
+    tau: float = 0.5
+    restart: bool = False
+    micro_batch_tokens: int = 2048
+    max_length: int = 512
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateSettings:
+    """What is scored: every student, and the teacher where it labelled the split."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    split: Literal["dev", "test"] = "test"
+    min_f1: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """A whole configuration file."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    name: str
+    seed: int = 0
+    task: TaskSettings
+    corpus: CorpusSettings
+    backend: BackendSettings | None = None
+    annotate: AnnotateSettings = field(default_factory=AnnotateSettings)
+    select: SelectSettings = field(default_factory=SelectSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+
+    @property
+    def asks_a_teacher(self) -> bool:
+        """Whether there is text to annotate and a teacher to do it; else labels come from corpus.distilled alone."""
+        return self.backend is not None and self.corpus.unlabelled is not None

@@ -1,0 +1,256 @@
+"""The student: a local encoder with a head, its tokenizer and its labels; load, encode, loss, predict, save."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from distill_offline.alignment import IGNORED, labels_of_words, spread_to_subwords
+from distill_offline.errors import InputError, MissingModel
+from distill_offline.schema import Example, Head, Sentence
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["HEADS", "Encoded", "Student"]
+
+HEADS: dict[Head, str] = {
+    "token-classification": "AutoModelForTokenClassification",
+    "sequence-classification": "AutoModelForSequenceClassification",
+}
+_ARCHITECTURES: dict[Head, str] = {
+    "token-classification": "ForTokenClassification",
+    "sequence-classification": "ForSequenceClassification",
+}
+
+
+class _ForwardPass(Protocol):
+    def __call__(self, **batch: Any) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One window of one sentence: subword ids, the word of each subword that this window answers for, and labels.
+
+    `words[i]` is None for special subwords, for all but a word's first subword, and for words that another window
+    answers for. `labels` align with `ids`, -100 where no loss is taken; for classification it holds one index.
+    """
+
+    sentence: int
+    ids: tuple[int, ...]
+    words: tuple[int | None, ...]
+    labels: tuple[int, ...]
+    weight: float = 1.0
+
+
+class Student:
+    """An encoder with a classification head. Loads from, and saves to, a folder that plain transformers reads.
+
+    Sentences longer than the window are cut into overlapping windows; each word is answered for by the window in
+    which it has the most context, so every token gets exactly one label.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, labels: Sequence[str], head: Head, max_length: int = 512) -> None:
+        self.model, self.tokenizer, self.labels, self.head = model, tokenizer, tuple(labels), head
+        self._index = {label: i for i, label in enumerate(labels)}
+        limit = getattr(model.config, "max_position_embeddings", 0) or max_length
+        self._window = max(8, min(max_length, limit, getattr(tokenizer, "model_max_length", limit)))
+        if not tokenizer.is_fast:
+            raise InputError("train.encoder: this encoder has no fast tokenizer; word positions need one.")
+
+    @classmethod
+    def create(cls, encoder: Path, labels: Sequence[str], head: Head, *, max_length: int = 512) -> Self:
+        """A new student: a pretrained encoder, and a head whose weights come from torch's current seed."""
+        return cls._load(encoder, labels, head, max_length, ignore_mismatched_sizes=True)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """A trained student. Raises MissingModel where the folder holds none."""
+        from transformers import AutoConfig
+
+        if not (folder / "config.json").is_file():
+            raise MissingModel(f"{folder}: no student here (config.json is missing).")
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        names = config.architectures or [""]
+        head = next((h for h, suffix in _ARCHITECTURES.items() if names[0].endswith(suffix)), None)
+        if head is None:
+            raise InputError(f"{folder}: {names[0] or 'its model'} has no classification head; this is not a student.")
+        labels = [config.id2label[i] for i in range(config.num_labels)]
+        return cls._load(folder, labels, head, getattr(config, "distill_max_length", 512))
+
+    @classmethod
+    def _load(cls, folder: Path, labels: Sequence[str], head: Head, max_length: int, **options: Any) -> Self:
+        import transformers
+
+        if not any(folder.glob("*.safetensors")):
+            raise MissingModel(f"{folder}: no safetensors weights here; other formats are not loaded.")
+        common: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+        try:
+            names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+            model = getattr(transformers, HEADS[head]).from_pretrained(
+                folder, dtype="float32", use_safetensors=True, num_labels=len(labels), **names, **common, **options
+            )
+            # RoBERTa's tokenizers need the space that stands before every word but in pre-split text is implied.
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, add_prefix_space=True, **common)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise MissingModel(f"{folder}: the encoder does not load: {str(error).splitlines()[0]}") from error
+        model.config.distill_max_length = max_length
+        return cls(model, tokenizer, labels, head, max_length)
+
+    def save(self, folder: Path) -> None:
+        """Write weights (safetensors), tokenizer and labels."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def encode(self, examples: Sequence[Example]) -> list[list[Encoded]]:
+        """The windows of each example, with labels and weights, tokenised once. Raises InputError for a label that
+        the student does not have."""
+        encoded = self._encode([example.sentence for example in examples])
+        return [
+            [self._with_labels(window, example) for window in windows]
+            for windows, example in zip(encoded, examples, strict=True)
+        ]
+
+    def _with_labels(self, window: Encoded, example: Example) -> Encoded:
+        try:
+            indices = [self._index[label] for label in example.labels]
+        except KeyError as error:
+            raise InputError(
+                f"{example.sentence.id}: label {error.args[0]!r} is not among task.types ({', '.join(self.labels)})."
+            ) from error
+        if self.head == "sequence-classification":
+            labels = tuple(indices)
+        else:
+            labels = tuple(spread_to_subwords(indices, window.words))
+        return Encoded(window.sentence, window.ids, window.words, labels, example.weight)
+
+    def _encode(self, sentences: Sequence[Sentence]) -> list[list[Encoded]]:
+        if not sentences:
+            return []
+        whole = self.head == "sequence-classification"
+        batch = self.tokenizer(
+            [list(sentence.tokens) for sentence in sentences],
+            is_split_into_words=True,
+            truncation=True,
+            max_length=self._window,
+            stride=0 if whole else self._window // 4,
+            return_overflowing_tokens=not whole,
+        )
+        windows: list[list[tuple[list[int], list[int | None]]]] = [[] for _ in sentences]
+        for row, ids in enumerate(batch["input_ids"]):
+            sentence = row if whole else batch["overflow_to_sample_mapping"][row]
+            windows[sentence].append((ids, batch.word_ids(row)))
+        return [
+            [
+                Encoded(number, tuple(ids), words, ())
+                for (ids, _), words in zip(parts, _owned([w for _, w in parts]), strict=True)
+            ]
+            for number, parts in enumerate(windows)
+        ]
+
+    def batch(self, windows: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+        """Padded tensors `input_ids`, `attention_mask` (windows × length) and, if labelled, `labels`, `weights`."""
+        import torch
+
+        longest = max(len(window.ids) for window in windows)
+        pad = self.tokenizer.pad_token_id or 0
+        ids = torch.full((len(windows), longest), pad, dtype=torch.long)
+        mask = torch.zeros((len(windows), longest), dtype=torch.long)
+        for row, window in enumerate(windows):
+            ids[row, : len(window.ids)] = torch.tensor(window.ids)
+            mask[row, : len(window.ids)] = 1
+        tensors = {"input_ids": ids, "attention_mask": mask}
+        if windows[0].labels:
+            width = 1 if self.head == "sequence-classification" else longest
+            labels = torch.full((len(windows), width), IGNORED, dtype=torch.long)
+            for row, window in enumerate(windows):
+                labels[row, : len(window.labels)] = torch.tensor(window.labels)
+            tensors["labels"] = labels
+            tensors["weights"] = torch.tensor([window.weight for window in windows])
+        return tensors
+
+    def loss(self, batch: Mapping[str, torch.Tensor], model: _ForwardPass | None = None) -> torch.Tensor:
+        """The sum of weighted cross-entropies over the labelled positions of a batch (a scalar)."""
+        import torch
+
+        forward = model or self.model
+        logits = forward(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        flat = logits.float().reshape(-1, len(self.labels))
+        each = torch.nn.functional.cross_entropy(
+            flat, batch["labels"].reshape(-1), ignore_index=IGNORED, reduction="none"
+        )
+        return (each.view(len(batch["labels"]), -1) * batch["weights"][:, None]).sum()
+
+    def predict(self, sentences: Sequence[Sentence], *, batch_tokens: int = 8192) -> list[tuple[str, ...]]:
+        """The labels of each sentence: valid IOB2, one a token; or one class.
+
+        A token in which the tokenizer sees nothing (control characters) is labelled O. Batches are sorted by length and
+        bounded by `batch_tokens` subwords, padding included.
+        """
+        import torch
+
+        chosen = [["O"] * len(sentence.tokens) for sentence in sentences]
+        classes: list[tuple[str, ...]] = [()] * len(sentences)
+        windows = [window for parts in self._encode(sentences) for window in parts]
+        was_training = self.model.training
+        self.model.eval()
+        with torch.inference_mode():
+            for part in micro_batches(windows, batch_tokens):
+                tensors = {key: value.to(self.model.device) for key, value in self.batch(part).items()}
+                best = self.model(**tensors).logits.argmax(-1).cpu().tolist()
+                for window, indices in zip(part, best, strict=True):
+                    if self.head == "sequence-classification":
+                        classes[window.sentence] = (self.labels[indices],)
+                        continue
+                    for position, word in enumerate(window.words):
+                        if word is not None:
+                            chosen[window.sentence][word] = self.labels[indices[position]]
+        self.model.train(was_training)
+        if self.head == "sequence-classification":
+            return classes
+        return [labels_of_words(tags) for tags in chosen]
+
+
+def micro_batches(windows: Sequence[Encoded], batch_tokens: int) -> Iterator[list[Encoded]]:
+    """`windows` sorted by length, in parts of at most `batch_tokens` subwords with padding (one window at least)."""
+    part: list[Encoded] = []
+    for window in sorted(windows, key=lambda w: len(w.ids)):
+        if part and (len(part) + 1) * len(window.ids) > batch_tokens:
+            yield part
+            part = []
+        part.append(window)
+    if part:
+        yield part
+
+
+def _owned(windows: Sequence[Sequence[int | None]]) -> list[tuple[int | None, ...]]:
+    """For each window the words that it answers for, at their first subwords.
+
+    A word that begins in several windows belongs to the one in which it lies farthest from a cut.
+    """
+    firsts: list[dict[int, int]] = []
+    for words in windows:
+        seen: dict[int, int] = {}
+        for position, word in enumerate(words):
+            if word is not None:
+                seen.setdefault(word, position)
+        firsts.append(seen)
+    owner: dict[int, tuple[int, int]] = {}
+    for number, (words, seen) in enumerate(zip(windows, firsts, strict=True)):
+        for word, position in seen.items():
+            left = position if number else len(words)  # the first window has no cut on its left, the last none right
+            right = len(words) - position if number < len(windows) - 1 else len(words)
+            room = min(left, right)
+            if word not in owner or room > owner[word][0]:
+                owner[word] = (room, number)
+    owned = []
+    for number, (words, seen) in enumerate(zip(windows, firsts, strict=True)):
+        owned.append(
+            tuple(
+                word if word is not None and seen[word] == position and owner[word][1] == number else None
+                for position, word in enumerate(words)
+            )
+        )
+    return owned

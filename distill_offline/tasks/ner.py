@@ -1,0 +1,135 @@
+"""Named-entity recognition: flat entities, asked for as JSON, located in the tokens, kept as BIO tags."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+from distill_offline.alignment import locate
+from distill_offline.bio import decode_bio, encode_bio
+from distill_offline.errors import ConfigError, UnusableAnswer
+from distill_offline.schema import Annotation, Completion, Example, Head, Message, Prompt, Rejection, Sentence
+from distill_offline.settings import TaskSettings
+from distill_offline.tasks.prompting import PromptTemplate, json_answer
+
+__all__ = ["NER"]
+
+NONE = "NONE"  # the chain-of-thought prompt's word for a candidate that is no entity
+
+
+class NER:
+    """Entities of the types in `task.types`. The answer's form is set by the prompt template's `answer`.
+
+    `pairs`: `[["Ada Lovelace","PERSON"]]`. `reasoned`: an object whose `decisions` hold `[mention, type, reason]`.
+    """
+
+    head: ClassVar[Head] = "token-classification"
+    metric: ClassVar[str] = "entity_f1"
+
+    def __init__(self, settings: TaskSettings) -> None:
+        if not settings.types:
+            raise ConfigError("task.types: name at least one entity type with its definition.")
+        if bad := [name for name in settings.types if not name or any(c.isspace() for c in name) or name == NONE]:
+            raise ConfigError(f"task.types: {bad[0]!r} cannot be a type: no white space, not empty, not {NONE}.")
+        self.types = dict(settings.types)
+        self.labels = ("O", *(f"{prefix}-{name}" for name in settings.types for prefix in ("B", "I")))
+        self._template = PromptTemplate(settings, known=("pairs", "reasoned"))
+        self._schema = (
+            _reasoned_schema(self.types) if self._template.answer == "reasoned" else _pairs_schema(self.types)
+        )
+
+    def identity(self) -> dict[str, Any]:
+        return {"task": "ner", "types": self.types, **self._template.identity()}
+
+    def prompt(self, sentence: Sentence, demonstrations: Sequence[Example]) -> Prompt:
+        messages = [Message("system", self._template.system)]
+        for example in demonstrations:
+            messages.append(Message("user", self._template.user(example.sentence.text)))
+            messages.append(Message("assistant", self.answer(example)))
+        messages.append(Message("user", self._template.user(sentence.text)))
+        return Prompt(sentence.id, tuple(messages), self._schema)
+
+    def answer(self, example: Example) -> str:
+        pairs = [(_surface(example.sentence, span.start, span.end), span.type) for span in decode_bio(example.labels)]
+        if self._template.answer == "pairs":
+            return _compact([list(pair) for pair in pairs])
+        counts = {name: sum(type_ == name for _, type_ in pairs) for name in self.types}
+        named = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        return _compact(
+            {
+                "context": f"The sentence names {named}." if named else "The sentence names no entity.",
+                "candidates": [mention for mention, _ in pairs],
+                "decisions": [[mention, type_, _first_clause(self.types[type_])] for mention, type_ in pairs],
+            }
+        )
+
+    def parse(self, sentence: Sentence, completion: Completion) -> Annotation:
+        mentions, rejected = [], []
+        for mention, type_ in self._decisions(json_answer(completion)):
+            if type_ == NONE and self._template.answer == "reasoned":
+                continue
+            if type_ in self.types:
+                mentions.append((mention, type_))
+            else:
+                rejected.append(Rejection(mention, "unknown_type"))
+        alignment = locate(mentions, sentence.tokens)
+        return Annotation(
+            id=sentence.id,
+            labels=encode_bio(alignment.spans, len(sentence.tokens)),
+            spans=alignment.spans,
+            rejected=(*alignment.rejected, *rejected),
+        )
+
+    def _decisions(self, value: Any) -> Iterator[tuple[str, str]]:
+        if isinstance(value, dict):
+            value = value.get("decisions", value.get("entities"))
+        if not isinstance(value, list):
+            raise UnusableAnswer("wrong_shape", "the answer is no list of entities")
+        for item in value:
+            if isinstance(item, dict):
+                item = [item.get("text", item.get("entity")), item.get("type", item.get("label"))]
+            if not isinstance(item, list) or len(item) < 2 or not all(isinstance(part, str) for part in item[:2]):
+                raise UnusableAnswer("wrong_shape", "an entity is not [mention, type]")
+            yield item[0], item[1]
+
+
+def _surface(sentence: Sentence, start: int, end: int) -> str:
+    return sentence.text[sentence.offsets[start][0] : sentence.offsets[end - 1][1]]
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _first_clause(definition: str) -> str:
+    return definition.split(";")[0].split(". ")[0].rstrip(".")
+
+
+def _pairs_schema(types: dict[str, str]) -> dict[str, Any]:
+    pair = {
+        "type": "array",
+        "prefixItems": [{"type": "string"}, {"type": "string", "enum": list(types)}],
+        "minItems": 2,
+        "maxItems": 2,
+    }
+    return {"type": "array", "items": pair}
+
+
+def _reasoned_schema(types: dict[str, str]) -> dict[str, Any]:
+    decision = {
+        "type": "array",
+        "prefixItems": [{"type": "string"}, {"type": "string", "enum": [*types, NONE]}, {"type": "string"}],
+        "minItems": 3,
+        "maxItems": 3,
+    }
+    return {
+        "type": "object",
+        "properties": {
+            "context": {"type": "string"},
+            "candidates": {"type": "array", "items": {"type": "string"}},
+            "decisions": {"type": "array", "items": decision},
+        },
+        "required": ["context", "candidates", "decisions"],
+        "additionalProperties": False,
+    }

@@ -1,0 +1,129 @@
+"""JSONL and Parquet rows, sound and faulty."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow
+import pytest
+from corpus_files import assert_offsets_are_exact, examples_of, fault_of, write_file, write_jsonl
+from pyarrow import parquet
+
+from distill_offline import corpus
+from distill_offline.schema import Example, Sentence
+
+
+def test_rows_default_to_document_and_index_of_the_file(tmp_path: Path) -> None:
+    sentences = list(
+        corpus.read_sentences(write_jsonl(tmp_path, {"tokens": ["a", "b"]}, {"text": "c d", "document": "z", "id": 7}))
+    )
+    assert [(s.id, s.document, s.index, s.text) for s in sentences] == [("in:0", "in", 0, "a b"), ("7", "z", 1, "c d")]
+
+
+def test_line_of_text_stays_one_sentence_with_its_own_characters(tmp_path: Path) -> None:
+    (sentence,) = corpus.read_sentences(write_jsonl(tmp_path, {"text": " One here.  Two there. "}))
+    assert sentence.text == " One here.  Two there. "
+    assert sentence.tokens == ("One", "here", ".", "Two", "there", ".")
+    assert_offsets_are_exact(sentence)
+
+
+def test_tokens_are_found_in_a_text_without_offsets(tmp_path: Path) -> None:
+    (sentence,) = corpus.read_sentences(write_jsonl(tmp_path, {"text": "a-a  b", "tokens": ["a", "-", "a", "b"]}))
+    assert sentence.offsets == ((0, 1), (1, 2), (2, 3), (5, 6))
+
+
+def test_spans_count_tokens_where_there_are_tokens(tmp_path: Path) -> None:
+    row = {"tokens": ["a", "b", "c"], "spans": [{"start": 1, "end": 3, "type": "X"}]}
+    assert examples_of(write_jsonl(tmp_path, row))[0].labels == ("O", "B-X", "I-X")
+    assert examples_of(write_jsonl(tmp_path, row), scheme="iob1")[0].labels == ("O", "B-X", "I-X")
+
+
+def test_spans_count_characters_of_a_text_and_split_its_tokens(tmp_path: Path) -> None:
+    row = {"text": "near preNorrickshire now", "spans": [{"start": 8, "end": 15, "type": "LOC"}]}
+    (example,) = examples_of(write_jsonl(tmp_path, row))
+    assert example.sentence.tokens == ("near", "pre", "Norrick", "shire", "now")
+    assert example.labels == ("O", "O", "B-LOC", "O", "O")
+    assert_offsets_are_exact(example.sentence)
+    assert list(corpus.read_sentences(write_jsonl(tmp_path, row))) == [example.sentence]
+
+
+def test_annotations_of_a_run_read_as_distilled_examples(tmp_path: Path) -> None:
+    row = {
+        "id": "d:3",
+        "document": "d",
+        "index": 3,
+        "text": "in  Rome",
+        "tokens": ["in", "Rome"],
+        "offsets": [[0, 2], [4, 8]],
+        "labels": ["O", "B-LOC"],
+        "spans": [{"start": 1, "end": 2, "type": "LOC", "confidence": 0.5, "alignment": "exact"}],
+        "rejected": [{"mention": "Bonn", "reason": "not_in_text"}],
+    }
+    (example,) = examples_of(write_jsonl(tmp_path, row), origin="distilled")
+    sentence = Sentence("d:3", "d", 3, "in  Rome", ("in", "Rome"), ((0, 2), (4, 8)))
+    assert example == Example(sentence, ("O", "B-LOC"), "distilled")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"labels": ["O"]}, "neither `tokens` nor `text`"),
+        ({"tokens": ["a"]}, "there are no labels"),
+        ({"tokens": ["a", "b"], "labels": ["O"]}, "1 `labels` for 2 tokens"),
+        ({"tokens": ["a"], "labels": "O"}, "`labels` must be a list of strings"),
+        ({"tokens": ["a"], "labels": [0]}, "`labels` must be a list of strings"),
+        ({"tokens": ["a"], "labels": ["I-X"]}, "tag 0 of the sentence"),
+        ({"tokens": [], "labels": []}, "`tokens` is empty"),
+        ({"tokens": ["a", ""], "labels": ["O", "O"]}, "empty token"),
+        ({"text": "a", "labels": ["O"]}, "without the `tokens`"),
+        ({"text": " ", "spans": []}, "`text` is empty"),
+        ({"text": 3, "spans": []}, "`text` must be a string"),
+        ({"text": "abc", "spans": [{"start": 1, "end": 9, "type": "X"}]}, "does not lie in the 3 characters"),
+        ({"text": "a  c", "spans": [{"start": 1, "end": 3, "type": "X"}]}, "covers no token"),
+        ({"text": "abc", "spans": [{"start": 1, "type": "X"}]}, "whole numbers `start` and `end`"),
+        ({"text": "abc", "spans": [{"start": 0, "end": 1}]}, "needs a `type`"),
+        ({"tokens": ["a"], "spans": [{"start": 0, "end": 2, "type": "X"}]}, "out of range"),
+        (
+            {"text": "a b", "spans": [{"start": 0, "end": 3, "type": "X"}, {"start": 2, "end": 3, "type": "X"}]},
+            "overlaps",
+        ),
+        ({"text": "a b", "tokens": ["b", "a"], "labels": ["O", "O"]}, "token 1 does not stand in `text`"),
+        ({"text": "a b", "tokens": ["a"], "offsets": [[2, 3]], "labels": ["O"]}, "offset 0 does not lead"),
+        ({"text": "a b", "tokens": ["a"], "offsets": [], "labels": ["O"]}, "list of 1 pairs"),
+        ({"tokens": ["a"], "offsets": [[0, 1]], "labels": ["O"]}, "without the `text`"),
+        ({"tokens": ["a"], "labels": ["O"], "index": "first"}, "`index` must be a whole number"),
+        ({"tokens": ["a"], "labels": ["O"], "id": "x"}, "`id` repeats"),
+        (["a"], "must be an object"),
+    ],
+)
+def test_faulty_row_is_named_with_its_line(tmp_path: Path, row: object, message: str) -> None:
+    path = write_jsonl(tmp_path, {"id": "x", "tokens": ["a"], "labels": ["O"]}, row)
+    found = fault_of(path)
+    assert f"in.jsonl:2: {message}" in found or ("in.jsonl:2: " in found and message in found)
+
+
+def test_bad_json_is_named_with_its_line(tmp_path: Path) -> None:
+    path = write_file(tmp_path, "a.jsonl", '{"tokens": ["a"], "labels": ["O"]}\n\n{"tokens": ["a"\n')
+    assert "a.jsonl:3: not JSON" in fault_of(path)
+
+
+def test_parquet_reads_like_jsonl(tmp_path: Path) -> None:
+    rows = [{"text": f"in Rome {n}", "spans": [{"start": 3, "end": 7, "type": "LOC"}], "note": n} for n in range(2500)]
+    path = tmp_path / "in.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path, row_group_size=300)
+    assert examples_of(path) == examples_of(write_jsonl(tmp_path, *rows))
+
+
+def test_parquet_row_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "in.parquet"
+    parquet.write_table(
+        pyarrow.Table.from_pylist([{"tokens": ["a"], "labels": [label]} for label in ("O", "I-X")]), path
+    )
+    assert "in.parquet:2: tag 0" in fault_of(path)
+
+
+def test_what_is_no_parquet_is_one_error_of_ours(tmp_path: Path) -> None:
+    assert "not a Parquet file" in fault_of(write_file(tmp_path, "a.parquet", "no"))
+    path = tmp_path / "b.parquet"
+    parquet.write_table(pyarrow.table({"ner_tags": [[0]]}), path)
+    assert "none of its columns is known" in fault_of(path)
