@@ -1,7 +1,7 @@
 """From a mention that a teacher wrote to the tokens it stands for, and from words to subwords; pure and measured.
 
 Places are found in two passes, both in the order of the answer: first on the exact characters (white space apart),
-then on normalised ones (Unicode NFKC, case, quotes and hyphens). A place must begin and end at token borders. Each
+then on normalised ones (Unicode NFKC, case, quotes and hyphens; invisible characters are left out). A place must begin and end at token borders. Each
 mention takes the first free place behind the mention before it, or else the first free place of all, so repeated
 mentions spread over their distinct occurrences. Of two overlapping mentions the one given first wins. What finds no
 place is returned with its reason.
@@ -22,7 +22,7 @@ IGNORED = -100  # the label index that torch's cross-entropy leaves out
 _VARIANTS = str.maketrans(
     {
         **dict.fromkeys("‘’‚‛′`´", "'"),
-        **dict.fromkeys("“”„‟″«»", '"'),
+        **dict.fromkeys("\"“”„‟″«»", "''"),  # the Penn Treebank writes `` and '' as tokens
         **dict.fromkeys("‐‑‒–—―−", "-"),
         "\u00ad": "",
         "\u200b": "",
@@ -44,7 +44,40 @@ def _exact(text: str) -> str:
 
 
 def _normalised(text: str) -> str:
-    return _exact(unicodedata.normalize("NFKC", text).translate(_VARIANTS).casefold())
+    # Before NFKC, too: it takes some variants apart (´ becomes a space and an accent, ″ two primes).
+    composed = unicodedata.normalize("NFKC", text.translate(_VARIANTS))
+    return _exact(composed.translate(_VARIANTS).casefold())
+
+
+@dataclass(slots=True)
+class _Places:
+    """Token ranges where one mention stands, in order, and the reason when none of them is free (any more)."""
+
+    ranges: list[tuple[int, int]]
+    reason: str
+    following: list[int] = field(default_factory=list)  # the first place from each on that has not been tried yet
+
+    def __post_init__(self) -> None:
+        self.following = list(range(len(self.ranges) + 1))
+
+    def take(self, taken: bytearray, cursor: int) -> tuple[int, int] | None:
+        """The first free place from token `cursor` on, else the first free one; each is tried once in all."""
+        for first in (bisect_left(self.ranges, (cursor, 0)), 0):
+            number = self._untried(first)
+            while number < len(self.ranges):
+                self.following[number] = number + 1
+                start, end = self.ranges[number]
+                if taken.find(1, start, end) < 0:
+                    return start, end
+                number = self._untried(number)
+        return None
+
+    def _untried(self, number: int) -> int:
+        following = self.following
+        while following[number] != number:
+            following[number] = following[following[number]]  # halves the way for whoever comes next
+            number = following[number]
+        return number
 
 
 @dataclass(slots=True)
@@ -54,7 +87,7 @@ class _Index:
     text: str
     starts: dict[int, int]
     ends: dict[int, int]
-    places: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    places: dict[str, _Places] = field(default_factory=dict)
 
     @classmethod
     def build(cls, tokens: Sequence[str], normalise: Callable[[str], str]) -> _Index:
@@ -69,16 +102,18 @@ class _Index:
             parts.append(part)
         return cls("".join(parts), starts, ends)
 
-    def find(self, mention: str) -> list[tuple[int, int]]:
-        """Token ranges where `mention` (already normalised) stands, still possibly free, in order."""
+    def find(self, mention: str) -> _Places:
+        """Where `mention` (already normalised) stands."""
         if mention not in self.places:
-            found, position = [], self.text.find(mention)
+            ranges, position = [], self.text.find(mention)
+            stands = position >= 0
             while position >= 0:
                 end = position + len(mention)
                 if position in self.starts and end in self.ends:
-                    found.append((self.starts[position], self.ends[end]))
+                    ranges.append((self.starts[position], self.ends[end]))
                 position = self.text.find(mention, position + 1)
-            self.places[mention] = found
+            reason = "overlapping" if ranges else "inside_token" if stands else "not_in_text"
+            self.places[mention] = _Places(ranges, reason)
         return self.places[mention]
 
 
@@ -90,52 +125,28 @@ def locate(mentions: Iterable[tuple[str, str]], tokens: Sequence[str]) -> Alignm
     """
     given = list(mentions)
     taken = bytearray(len(tokens))
-    spans: list[Span] = []
-    rejected: dict[int, Rejection] = {}
-    waiting = list(range(len(given)))
+    found: dict[int, Span] = {}
+    reasons: dict[int, str] = {}
     for kind, normalise in (("exact", _exact), ("normalised", _normalised)):
-        index, cursor, left = _Index.build(tokens, normalise), 0, []
-        for number in waiting:
-            mention, type_ = given[number]
-            key = normalise(mention)
-            if not key:
-                rejected[number] = Rejection(mention, "empty")
-                continue
-            place = _take(index.find(key), taken, cursor)
-            if place is None:
-                left.append(number)
-                rejected[number] = Rejection(mention, _reason(index, key))
-                continue
-            rejected.pop(number, None)
-            taken[place[0] : place[1]] = b"\x01" * (place[1] - place[0])
-            cursor = place[1]
-            spans.append(Span(*place, type_, alignment=kind))
-        waiting = left
-        if not waiting:
+        index, cursor = _Index.build(tokens, normalise), 0
+        for number, (mention, type_) in enumerate(given):
+            if number not in found:
+                key = normalise(mention)
+                if not key:
+                    reasons[number] = "empty"
+                    continue
+                places = index.find(key)
+                place = places.take(taken, cursor)
+                if place is None:
+                    reasons[number] = places.reason
+                    continue
+                taken[place[0] : place[1]] = b"\x01" * (place[1] - place[0])
+                found[number] = Span(*place, type_, alignment=kind)
+            cursor = found[number].end
+        if len(found) == len(given):
             break
-    return Alignment(tuple(sorted(spans, key=lambda s: s.start)), tuple(rejected[n] for n in sorted(rejected)))
-
-
-def _take(places: list[tuple[int, int]], taken: bytearray, cursor: int) -> tuple[int, int] | None:
-    """The first free place from `cursor` on, else the first free one; places found taken are forgotten for good."""
-    for first in (bisect_left(places, (cursor, 0)), 0):
-        while first < len(places):
-            start, end = places[first]
-            if not any(taken[start:end]):
-                return places.pop(first)
-            del places[first]
-    return None
-
-
-def _reason(index: _Index, key: str) -> str:
-    position = index.text.find(key)
-    if position < 0:
-        return "not_in_text"
-    while position >= 0:
-        if position in index.starts and position + len(key) in index.ends:
-            return "overlapping"
-        position = index.text.find(key, position + 1)
-    return "inside_token"
+    rejected = tuple(Rejection(given[n][0], reasons[n]) for n in range(len(given)) if n not in found)
+    return Alignment(tuple(sorted(found.values(), key=lambda span: span.start)), rejected)
 
 
 def spread_to_subwords(

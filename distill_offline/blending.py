@@ -20,6 +20,8 @@ from distill_offline.registry import load
 
 __all__ = ["SCHEDULES", "Batch", "Blend", "Schedule", "make_schedule"]
 
+_ROUNDING = 1e-9
+
 
 class Schedule(Protocol):
     """p(t) for t in [0, 1)."""
@@ -102,9 +104,12 @@ def make_schedule(
     """The schedule called `name` (or `package.module:function`) with its options bound.
 
     `tau` and `natural` are filled in where the function asks for them. Raises ConfigError for an unknown schedule,
-    an option that it does not take, or one that it needs and did not get.
+    an option that it does not take, or one that it needs and did not get. The schedule itself raises ConfigError where
+    what it gives is no probability.
     """
     function = load("train.arms.schedule", name, SCHEDULES)
+    if not callable(function):
+        raise ConfigError(f"train.arms: schedule {name} is no function t → p.")
     parameters = list(inspect.signature(function).parameters.values())[1:]
     known = {p.name for p in parameters}
     if unknown := sorted(set(options) - known):
@@ -117,9 +122,21 @@ def make_schedule(
         raise ConfigError(f"train.arms: schedule {name} needs options.{missing[0]}.")
 
     def schedule(t: float) -> float:
-        return min(1.0, max(0.0, float(function(t, **bound))))
+        try:
+            p = float(function(t, **bound))
+        except (ArithmeticError, TypeError, ValueError) as error:
+            raise ConfigError(f"train.arms: schedule {name}{_shown(options)} fails at t = {t:g} ({error}).") from error
+        if not -_ROUNDING <= p <= 1.0 + _ROUNDING:  # NaN, too
+            raise ConfigError(
+                f"train.arms: schedule {name}{_shown(options)} gives {p:g} at t = {t:g}, which is no probability."
+            )
+        return min(1.0, max(0.0, p))
 
     return schedule
+
+
+def _shown(options: Mapping[str, float]) -> str:
+    return f" with {', '.join(f'{key} = {value:g}' for key, value in options.items())}" if options else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +185,7 @@ class Blend:
             drawn += distilled
 
     def check(self) -> None:
-        """Raises ConfigError where the schedule asks for sentences of a pool that is empty."""
+        """Raises ConfigError where the schedule fails, or asks for sentences of a pool that is empty."""
         for update in range(self.updates):
             self._probability(update)
 

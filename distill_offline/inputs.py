@@ -15,7 +15,7 @@ from distill_offline.backends.base import Backend
 from distill_offline.config import as_plain
 from distill_offline.corpus import overlap, read_examples, read_sentences
 from distill_offline.demonstrations import Demonstrations
-from distill_offline.digests import digest_of
+from distill_offline.digests import digest_of, file_digests
 from distill_offline.errors import ConfigError, OverlapError
 from distill_offline.schema import Example, Origin, Sentence, content_digest
 from distill_offline.settings import Settings, Source
@@ -122,7 +122,7 @@ class Teacher:
         if backend is None:
             raise ConfigError(f"{settings.name}: backend is missing; annotate needs a teacher.")
         kind = registry.load("backend.name", backend.name, BACKENDS, EXTRAS)
-        if not getattr(kind, "needs_model", True):
+        if not kind.needs_model:
             answers = {}
             if backend.name == "scripted" and "answers" not in backend.options:
                 answers = _gold_answers(settings, task)
@@ -139,11 +139,11 @@ class Teacher:
         """
         backend = self.settings.backend
         assert backend is not None
-        speed: frozenset[str] = getattr(self.kind, "speed_only", frozenset())
+        options = backend.options.items()
         return {
             "backend": backend.name,
             "model": self.digest,
-            "options": {key: value for key, value in sorted(backend.options.items()) if key not in speed},
+            "options": {key: _content(value) for key, value in sorted(options) if key not in self.kind.speed_only},
             "sampling": as_plain(self.settings.annotate.sampling),
         }
 
@@ -155,6 +155,12 @@ class Teacher:
         if self.answers:
             options["answers"] = self.answers
         return self.kind(self.model, self.settings.annotate.sampling, options)
+
+
+def _content(value: Any) -> Any:
+    """An option's value; the digest of the file where it names one."""
+    path = Path(value) if isinstance(value, str) else None
+    return file_digests([path])[path] if path is not None and path.is_file() else value
 
 
 def _gold_answers(settings: Settings, task: Task) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
@@ -35,24 +34,20 @@ def score(metric: str, gold: Labels, predicted: Labels, *, on: str) -> Report:
 
 def entity_f1(gold: Labels, predicted: Labels) -> tuple[Scores, dict[str, Scores]]:
     """Micro-averaged exact-match precision, recall and F1: seqeval, mode="strict", scheme=IOB2."""
-    from seqeval.metrics import precision_recall_fscore_support as measure
+    from seqeval.metrics import classification_report
     from seqeval.scheme import IOB2
 
     a, b = [list(labels) for labels in gold], [list(labels) for labels in predicted]
-    types = sorted({label[2:] for labels in (*a, *b) for label in labels if label != "O"})
-    if not types:
+    if all(label == "O" for labels in (*a, *b) for label in labels):
         return Scores(0.0, 0.0, 0.0, 0), {}
-    with warnings.catch_warnings():
-        # A type that is never predicted, or never there, has an undefined ratio; it counts as 0 and is no news.
-        warnings.filterwarnings("ignore", module=r"seqeval")
-        overall = measure(a, b, mode="strict", scheme=IOB2, average="micro", zero_division=0)
-        rows = measure(a, b, mode="strict", scheme=IOB2, average=None, zero_division=0)
-    support = [int(n) for n in rows[3]]
-    per_type = {
-        name: Scores(float(rows[0][i]), float(rows[1][i]), float(rows[2][i]), support[i])
-        for i, name in enumerate(types)
+    # A type that is never predicted, or never there, has an undefined ratio: it counts as 0, without a warning.
+    table = classification_report(a, b, mode="strict", scheme=IOB2, output_dict=True, zero_division=0)
+    rows = {
+        name: Scores(float(row["precision"]), float(row["recall"]), float(row["f1-score"]), int(row["support"]))
+        for name, row in table.items()
     }
-    return Scores(float(overall[0]), float(overall[1]), float(overall[2]), sum(support)), per_type
+    overall = rows.pop("micro avg")
+    return overall, {name: rows[name] for name in rows if not name.endswith(" avg")}
 
 
 def macro_f1(gold: Labels, predicted: Labels) -> tuple[Scores, dict[str, Scores]]:

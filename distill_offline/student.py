@@ -84,6 +84,9 @@ class Student:
     def _load(cls, folder: Path, labels: Sequence[str], head: Head, max_length: int, **options: Any) -> Self:
         import transformers
 
+        # A new head is always "missing" from an encoder's weights: transformers' report of it would alarm for nothing.
+        transformers.utils.logging.set_verbosity_error()
+        transformers.utils.logging.disable_progress_bar()
         if not any(folder.glob("*.safetensors")):
             raise MissingModel(f"{folder}: no safetensors weights here; other formats are not loaded.")
         common: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}

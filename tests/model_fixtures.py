@@ -122,7 +122,14 @@ def tiny_llama(folder: Path, template: str | None = CHATML, context: int = 512) 
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    model = LlamaForCausalLM(config)
+    # It says printable ASCII, so that its answers are whole characters.
+    printable = torch.tensor(
+        [len(symbol) == 1 and "!" <= symbol <= "~" for symbol in tokenizer.convert_ids_to_tokens(range(len(tokenizer)))]
+    )
+    with torch.no_grad():
+        model.lm_head.weight[~printable] = 0
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

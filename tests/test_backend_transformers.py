@@ -49,7 +49,7 @@ def with_end_token(folder: Path, token: int) -> Path:
 
 
 def test_batched_greedy_texts_equal_those_of_one_prompt_at_a_time(tiny: Path) -> None:
-    sampling = Sampling(max_tokens=24)
+    sampling = Sampling(max_tokens=12)
     together = Transformers(tiny, sampling, {"batch_size": 4})
     assert isinstance(together, Backend)
     alone = Transformers(tiny, sampling, {"batch_size": 1})
@@ -78,22 +78,19 @@ def test_answers_stream_by_batch_and_prompts_are_taken_by_window(tiny: Path) -> 
 
 def test_end_of_answer_token_stops_a_row_and_the_models_sampling_habits_do_not_count(tmp_path: Path) -> None:
     folder = tiny_llama(tmp_path)
-    sampling = Sampling(max_tokens=24, logprobs=True)
-    free = completions(Transformers(folder, sampling, {}), PROMPTS)
+    sampling = Sampling(max_tokens=12, logprobs=True)
     backend = Transformers(folder, sampling, {})
-    stop = backend._tokenizer(free[0].token_texts[5], add_special_tokens=False)["input_ids"][0]
-    for whole, ended in zip(
-        free, completions(Transformers(with_end_token(folder, stop), sampling, {}), PROMPTS), strict=True
-    ):
-        assert whole.text.startswith(ended.text)
-        assert ended.finish_reason == ("stop" if ended.completion_tokens < 24 else "length")
-        assert (
-            len(ended.token_logprobs)
-            == len(ended.token_texts)
-            == ended.completion_tokens - (ended.finish_reason == "stop")
-        )
-    ended = completions(Transformers(folder, sampling, {}), PROMPTS[:1])[0]
-    assert (ended.finish_reason, len(ended.token_texts)) == ("stop", free[0].token_texts.index(free[0].token_texts[5]))
+    free = completions(backend, PROMPTS)
+    mark = free[0].text[5]
+    (token,) = backend._tokenizer(mark, add_special_tokens=False)["input_ids"]
+    stopped = completions(Transformers(with_end_token(folder, token), sampling, {}), PROMPTS)
+    assert stopped[0].finish_reason == "stop"
+    for whole, ended in zip(free, stopped, strict=True):
+        assert ended.text == whole.text.partition(mark)[0]
+        assert ended.finish_reason == ("stop" if mark in whole.text else "length")
+        assert ended.token_texts == tuple(ended.text)
+        assert ended.token_logprobs == pytest.approx(whole.token_logprobs[: len(ended.text)], abs=1e-4)
+        assert ended.completion_tokens == len(ended.text) + (mark in whole.text)
 
 
 def test_logprobs_are_those_of_a_forward_pass_over_prompt_and_answer(tiny: Path) -> None:
@@ -106,13 +103,10 @@ def test_logprobs_are_those_of_a_forward_pass_over_prompt_and_answer(tiny: Path)
         head = backend._chat.token_ids(prompt.messages)
         assert completion.prompt_tokens == len(head)
         tail = backend._tokenizer(completion.text, add_special_tokens=False)["input_ids"]
-        if "\ufffd" in completion.text:
-            continue  # Half a character has no way back to its bytes.
         with torch.inference_mode():
             logits = backend._model(torch.tensor([head + tail])).logits[0].log_softmax(-1)
         expected = [float(logits[len(head) + place - 1, token]) for place, token in enumerate(tail)]
         assert list(completion.token_logprobs) == pytest.approx(expected, abs=1e-3)
-    assert any("\ufffd" not in completion.text for completion in answers)
 
 
 def test_same_seed_draws_the_same_and_another_sample_draws_anew(tiny: Path) -> None:
@@ -129,7 +123,7 @@ def test_same_seed_draws_the_same_and_another_sample_draws_anew(tiny: Path) -> N
 
 def test_overlong_prompt_is_refused_and_its_neighbours_are_answered(tiny: Path) -> None:
     backend = Transformers(tiny, Sampling(max_tokens=16), {"max_context": 120})
-    fits, tight, long = plain_prompt("x"), plain_prompt("y" * 45), plain_prompt("z" * 500)
+    fits, tight, long = plain_prompt("x"), plain_prompt("y" * 90), plain_prompt("z" * 500)
     alone = completions(backend, [fits])
     first, second, third = completions(backend, [fits, long, tight])
     assert [first] == alone

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from distill_offline.schema import Completion, Prompt, Sampling
 
@@ -16,8 +16,12 @@ class Backend(Protocol):
     """An engine with one model loaded.
 
     Constructed as `Class(model: Path, sampling: Sampling, options: Mapping[str, Any])`; unknown options raise
-    ConfigError naming `backend.options.<key>`, a model that cannot be loaded raises BackendError.
+    ConfigError naming `backend.options.<key>`, a model that cannot be loaded raises BackendError. `needs_model` is
+    False where none is loaded; `speed_only` names the options that change no answer but only how fast it comes.
     """
+
+    needs_model: ClassVar[bool]
+    speed_only: ClassVar[frozenset[str]]
 
     def __init__(self, model: Path, sampling: Sampling, options: Mapping[str, Any]) -> None: ...
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, PositiveInt
 
@@ -54,6 +54,9 @@ class LlamaCpp:
     the model's own distribution, before temperature, top_p or grammar. Greedy answers may differ in near-ties with
     the number of slots, since batched sums round differently.
     """
+
+    needs_model: ClassVar[bool] = True
+    speed_only: ClassVar[frozenset[str]] = frozenset({"cache_prompt", "gpu_layers", "slots", "threads"})
 
     def __init__(self, model: Path, sampling: Sampling, options: Mapping[str, Any]) -> None:
         self._options = read_options(LlamaCppOptions, options)

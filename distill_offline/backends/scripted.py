@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -40,6 +40,9 @@ class Scripted:
     sentence depends on its id, its sample and `sampling.seed` alone. A sentence without an answer gets the
     finish_reason `error: no scripted answer`. `model` is not read. Token counts are 0: there is no tokenizer.
     """
+
+    needs_model: ClassVar[bool] = False
+    speed_only: ClassVar[frozenset[str]] = frozenset({"delay_s", "answers"})
 
     def __init__(self, model: Path, sampling: Sampling, options: Mapping[str, Any]) -> None:
         settings = read_options(ScriptedOptions, options)

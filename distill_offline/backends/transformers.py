@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from jinja2 import TemplateError
 from pydantic import PositiveInt
@@ -61,6 +61,9 @@ class Transformers:
     before temperature and top_p; they hold batch_size × max_tokens × vocabulary floats in memory. With temperature, a
     draw depends on `sampling.seed` and on the batch that the prompt fell into.
     """
+
+    needs_model: ClassVar[bool] = True
+    speed_only: ClassVar[frozenset[str]] = frozenset({"batch_size", "device_map", "window"})
 
     def __init__(self, model: Path, sampling: Sampling, options: Mapping[str, Any]) -> None:
         self._options = read_options(TransformersOptions, options)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from jinja2 import TemplateError
 from pydantic import Field, PositiveInt
@@ -70,6 +70,20 @@ class Vllm:
     temperature and top_p, and after the schema's mask. Telemetry and the hub are switched off in the environment, for
     this process and its children. Greedy answers may differ in near-ties with the batch they were computed in.
     """
+
+    needs_model: ClassVar[bool] = True
+    speed_only: ClassVar[frozenset[str]] = frozenset(
+        {
+            "data_parallel_size",
+            "distributed_executor_backend",
+            "enable_prefix_caching",
+            "enforce_eager",
+            "gpu_memory_utilization",
+            "max_num_seqs",
+            "pipeline_parallel_size",
+            "tensor_parallel_size",
+        }
+    )
 
     def __init__(self, model: Path, sampling: Sampling, options: Mapping[str, Any]) -> None:
         self._options = read_options(VllmOptions, options)

@@ -102,6 +102,6 @@ def _check_quarantine(folder: RunFolder, counts: dict[str, Any]) -> None:
     if counts["rows"] and refused > limit * counts["rows"]:
         raise QuarantineError(
             f"annotate: {refused} of {counts['rows']} rows are quarantined{_in_words(counts['quarantined'])}, more "
-            f"than annotate.max_quarantined {limit} allows. See {folder.folder('annotate') / QUARANTINE}. All completions "
-            "are stored: a higher limit, or a mended parser, asks nothing again."
+            f"than annotate.max_quarantined {limit} allows. See {folder.folder('annotate') / QUARANTINE}. All "
+            "answers are stored: a higher limit, or a mended parser, asks nothing again."
         )

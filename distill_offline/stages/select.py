@@ -21,6 +21,7 @@ def select(
     """
     seen: set[str] = set()
     for row in rows:
+        counts["seen"] += 1
         content = digest(row)
         confidences = [span["confidence"] for span in row["spans"] if span.get("confidence") is not None]
         if content in held_out:

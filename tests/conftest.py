@@ -1,0 +1,19 @@
+"""Fixtures for all tests: offline from the start, and a tiny encoder made once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from distill_offline.offline import ENVIRONMENT
+
+os.environ.update(ENVIRONMENT)  # before transformers is imported: it reads its switches then
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tiny_models import tiny_encoder
+
+    return tiny_encoder(tmp_path_factory.mktemp("encoder"))

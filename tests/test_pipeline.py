@@ -1,0 +1,242 @@
+"""The whole way on the demo corpus with a scripted teacher and a tiny encoder."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distill_offline import manifest, pipeline
+from distill_offline.config import parse_settings
+from distill_offline.errors import ConfigError, GateMissed, InputError, Interrupted, OverlapError, QuarantineError
+from distill_offline.run_folder import RunFolder
+from distill_offline.settings import Settings
+
+TYPES = {name: name.lower() for name in ("PERSON", "ORGANISATION", "LOCATION", "EQUIPMENT", "DATE")}
+
+
+@pytest.fixture
+def settings(encoder: Path) -> Settings:
+    return parse_settings(
+        {
+            "name": "tiny",
+            "seed": 1,
+            "task": {"types": TYPES},
+            "corpus": {
+                "original": {
+                    "train": {"path": "package:demo/train.jsonl", "limit": 60},
+                    "dev": {"path": "package:demo/dev.jsonl", "limit": 20},
+                    "test": {"path": "package:demo/test.jsonl", "limit": 30},
+                },
+                # gold text, so that the scripted teacher knows what a perfect one would say
+                "unlabelled": {"path": "package:demo/train.jsonl", "skip": 60, "limit": 50},
+            },
+            "backend": {"name": "scripted", "options": {"noise": 0.2}},
+            "annotate": {"gold": ["test"], "demonstrations": {"k": 2}, "max_quarantined": 0.5},
+            "train": {"encoder": str(encoder), "updates": 4, "batch_size": 4, "eval_every": 2},
+        },
+        "test",
+    )
+
+
+def folder(path: Path, settings: Settings, said: list[str] | None = None, **more: Any) -> RunFolder:
+    return RunFolder(path, settings, say=(said if said is not None else []).append, **more)
+
+
+def files(path: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(path)): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
+
+
+def test_a_run_leaves_the_contracts_files_and_every_stage_is_sealed(tmp_path: Path, settings: Settings) -> None:
+    result = pipeline.run(folder(tmp_path, settings))
+    expected = {
+        "config.yaml",
+        "manifest.json",
+        *(f"annotate/{n}" for n in ("annotations.jsonl", "quarantine.jsonl", "completions.sqlite", "manifest.json")),
+        "select/annotations.jsonl",
+        "select/manifest.json",
+        "evaluate/report.json",
+        "evaluate/manifest.json",
+        "report/index.html",
+        "report/manifest.json",
+    }
+    for arm in ("original_only", "distilled_only", "simple_mix"):
+        expected |= {f"train/{arm}/{n}" for n in ("student/model.safetensors", "history.jsonl", "manifest.json")}
+    assert expected <= set(files(tmp_path))
+    assert manifest.verify(tmp_path) == []
+    assert [row["name"] for row in result["rows"]] == ["teacher", "original_only", "distilled_only", "simple_mix"]
+    assert json.loads((tmp_path / "evaluate/report.json").read_text()) == result
+    row = json.loads((tmp_path / "annotate/annotations.jsonl").read_text().splitlines()[0])
+    assert list(row) == ["id", "document", "index", "text", "tokens", "offsets", "labels", "spans", "rejected"]
+    assert all(p.stat().st_mode & 0o077 == 0 for p in (tmp_path / "annotate").iterdir() if p.is_file())
+
+
+def test_a_second_run_does_nothing_and_changes_no_byte(tmp_path: Path, settings: Settings) -> None:
+    pipeline.run(folder(tmp_path, settings))
+    before, said = files(tmp_path), list[str]()
+    pipeline.run(folder(tmp_path, settings, said))
+    assert all("up to date" in line for line in said), said
+    after = files(tmp_path)
+    assert {n for n in before if n != "manifest.json"} == {n for n in after if n != "manifest.json"}
+    assert all(before[name] == after[name] for name in before if name != "manifest.json")
+
+
+def test_a_changed_setting_runs_only_the_stages_that_it_touches(tmp_path: Path, settings: Settings) -> None:
+    pipeline.run(folder(tmp_path, settings))
+    annotated = (tmp_path / "annotate/manifest.json").read_bytes()
+    said: list[str] = []
+    changed = replace(settings, train=replace(settings.train, updates=6))
+    pipeline.run(folder(tmp_path, changed, said))
+    assert (tmp_path / "annotate/manifest.json").read_bytes() == annotated
+    assert "  -  updates: 4" in said
+    assert "  +  updates: 6" in said
+    assert len((tmp_path / "train/simple_mix/history.jsonl").read_text().splitlines()) == 6
+    assert manifest.verify(tmp_path) == []
+
+
+def test_a_changed_prompt_asks_again_and_old_answers_stay(tmp_path: Path, settings: Settings) -> None:
+    first = pipeline.annotate(folder(tmp_path, settings))
+    task = replace(settings.task, guidelines="Mark the longest name.")
+    second = pipeline.annotate(folder(tmp_path, replace(settings, task=task)))
+    assert first["unlabelled"]["asked"] == second["unlabelled"]["asked"] == 50
+    back = pipeline.annotate(folder(tmp_path, settings))
+    assert back["unlabelled"]["asked"] == 0
+
+
+def test_growing_the_corpus_costs_only_the_new_rows(tmp_path: Path, settings: Settings) -> None:
+    pipeline.annotate(folder(tmp_path, replace(settings, annotate=replace(settings.annotate, limit=30))))
+    counts = pipeline.annotate(folder(tmp_path, settings))
+    assert (counts["unlabelled"]["asked"], counts["unlabelled"]["cached"]) == (20, 30)
+
+
+def test_a_stopped_annotation_goes_on_to_the_same_bytes(tmp_path: Path, settings: Settings) -> None:
+    pipeline.annotate(folder(tmp_path / "whole", settings))
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 21
+
+    with pytest.raises(Interrupted, match="21 answers"):
+        pipeline.annotate(folder(tmp_path / "stopped", settings, stop=stop))
+    assert not (tmp_path / "stopped/annotate/manifest.json").exists()
+    counts = pipeline.annotate(folder(tmp_path / "stopped", settings))
+    assert counts["unlabelled"]["cached"] == 21
+    for name in ("annotations.jsonl", "quarantine.jsonl", "gold/test/annotations.jsonl"):
+        assert (tmp_path / "whole/annotate" / name).read_bytes() == (tmp_path / "stopped/annotate" / name).read_bytes()
+
+
+def test_too_many_quarantined_rows_stop_the_run_and_keep_the_answers(tmp_path: Path, settings: Settings) -> None:
+    strict = replace(settings, annotate=replace(settings.annotate, max_quarantined=0.0))
+    with pytest.raises(QuarantineError, match="All answers are stored") as caught:
+        pipeline.run(folder(tmp_path, strict))
+    assert caught.value.exit_code == 3
+    assert (tmp_path / "annotate/quarantine.jsonl").stat().st_size > 0
+    assert not (tmp_path / "annotate/manifest.json").exists()
+    assert pipeline.annotate(folder(tmp_path, settings))["unlabelled"]["asked"] == 0
+
+
+def test_quarantined_and_annotated_rows_make_up_the_corpus(tmp_path: Path, settings: Settings) -> None:
+    counts = pipeline.annotate(folder(tmp_path, settings))["unlabelled"]
+    assert sum(counts["quarantined"].values()) > 0
+    assert counts["annotated"] + sum(counts["quarantined"].values()) == counts["rows"] == 50
+
+
+def test_training_does_not_start_from_half_an_annotation(tmp_path: Path, settings: Settings) -> None:
+    with pytest.raises(InputError, match="annotate has not been run to its end"):
+        pipeline.select(folder(tmp_path, settings))
+
+
+def test_sentences_of_dev_and_test_never_enter_training(tmp_path: Path, settings: Settings) -> None:
+    leaking = replace(settings.corpus, unlabelled="package:demo/test.jsonl")
+    run = folder(tmp_path, replace(settings, corpus=leaking))
+    pipeline.annotate(run)
+    counts = pipeline.select(run)
+    assert counts["in_dev_or_test"] > 0
+    assert counts["kept"] + counts["in_dev_or_test"] == counts["seen"]
+
+
+def test_overlap_of_gold_splits_is_an_error_or_dropped_and_counted(tmp_path: Path, settings: Settings) -> None:
+    from distill_offline.inputs import read_gold
+
+    original = replace(settings.corpus.original, dev={"path": "package:demo/train.jsonl"}["path"])
+    overlapping = replace(settings, corpus=replace(settings.corpus, original=original))
+    with pytest.raises(OverlapError, match="60 sentences stand in dev or test"):
+        read_gold(overlapping)
+    dropping = replace(overlapping, corpus=replace(overlapping.corpus, on_overlap="drop"))
+    gold = read_gold(dropping)
+    assert (len(gold.train), gold.dropped) == (0, 60)
+
+
+def test_labels_made_elsewhere_replace_the_teacher(tmp_path: Path, settings: Settings) -> None:
+    corpus = replace(settings.corpus, unlabelled=None, distilled=settings.corpus.unlabelled)
+    result = pipeline.run(folder(tmp_path, replace(settings, backend=None, corpus=corpus)))
+    assert [row["name"] for row in result["rows"]] == ["original_only", "distilled_only", "simple_mix"]
+    assert manifest.verify(tmp_path) == []
+
+
+def test_a_missed_gate_is_told_after_everything_is_written(tmp_path: Path, settings: Settings) -> None:
+    gated = replace(settings, evaluate=replace(settings.evaluate, min_f1=0.99))
+    with pytest.raises(GateMissed):
+        pipeline.run(folder(tmp_path, gated))
+    assert manifest.verify(tmp_path) == []
+
+
+def test_a_schedule_without_its_pool_is_refused_before_training(tmp_path: Path, settings: Settings) -> None:
+    corpus = replace(settings.corpus, unlabelled=None)
+    run = folder(tmp_path, replace(settings, backend=None, corpus=corpus))
+    pipeline.select(run)
+    with pytest.raises(ConfigError, match="asks for distilled sentences"):
+        pipeline.train(run, ["distilled_only"])
+    assert "best_update" in pipeline.train(run, ["original_only"])["original_only"]
+
+
+def test_the_plan_counts_without_writing(tmp_path: Path, settings: Settings) -> None:
+    run = folder(tmp_path / "new", settings)
+    steps = pipeline.plan(run, ("annotate", "select", "train"))
+    assert [(step["rows"], step["asked"]) for step in steps[:2]] == [(50, 50), (30, 30)]
+    assert not (tmp_path / "new").exists()
+    pipeline.run(run)
+    steps = pipeline.plan(run, ("annotate", "select", "train"))
+    assert all(step["fresh"] for step in steps)
+    assert steps[0]["cached"] == 50
+
+
+def test_a_changed_file_is_found(tmp_path: Path, settings: Settings) -> None:
+    pipeline.run(folder(tmp_path, settings))
+    report = tmp_path / "evaluate/report.json"
+    report.write_text(report.read_text().replace('"f1": 0.', '"f1": 1.', 1))
+    (tmp_path / "select/extra.txt").write_text("x")
+    (tmp_path / "train/simple_mix/history.jsonl").unlink()
+    found = {finding.path for finding in manifest.verify(tmp_path)}
+    assert {"evaluate/report.json", "select/extra.txt", "train/simple_mix/history.jsonl"} <= found
+
+
+def test_no_corpus_text_and_no_path_of_this_machine_is_in_a_manifest(tmp_path: Path, settings: Settings) -> None:
+    pipeline.run(folder(tmp_path, settings))
+    for path in tmp_path.rglob("manifest.json"):
+        text = path.read_text()
+        assert "Lindqvist" not in text
+        assert str(tmp_path) not in text
+        assert os.uname().nodename not in text or os.uname().nodename in ("localhost",)
+
+
+def test_evaluate_agrees_with_held_against(tmp_path: Path, settings: Settings) -> None:
+    from distill_offline.corpus import read_examples, write_examples
+    from distill_offline.pipeline.held_against import held_against
+
+    result = pipeline.run(folder(tmp_path / "run", settings))
+    gold = tmp_path / "gold.jsonl"
+    write_examples(gold, read_examples(settings.corpus.original.test or "", origin="original"))
+    rows = {row["name"]: row for row in result["rows"]}
+    student = held_against(tmp_path / "run/train/simple_mix/student", gold)
+    teacher = held_against(tmp_path / "run/annotate/gold/test", gold)
+    assert student.as_dict()["overall"] == rows["simple_mix"]["overall"]
+    assert teacher.as_dict()["overall"] == rows["teacher"]["overall"]
+    assert teacher.overall.f1 > 0.5
+    assert teacher.counts["unanswered"] == rows["teacher"]["counts"]["unanswered"] > 0

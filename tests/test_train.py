@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from distill_offline.blending import Blend, make_schedule
+from distill_offline.corpus import read_examples
+from distill_offline.errors import Interrupted
+from distill_offline.schema import Progress
+from distill_offline.settings import TrainSettings
+from distill_offline.stages.train import Pools, Trained, learning_rate_factor, prepare, train
+from distill_offline.student import Student
+
+LABELS = ("O", *(f"{p}-{t}" for t in ("PERSON", "ORGANISATION", "LOCATION", "EQUIPMENT", "DATE") for p in "BI"))
+SETTINGS = TrainSettings(updates=6, batch_size=8, learning_rate=3e-3, eval_every=2, micro_batch_tokens=200)
+
+
+@pytest.fixture(scope="module")
+def pools() -> Pools:
+    examples = list(read_examples("package:demo/train.jsonl", origin="original"))
+    distilled = [replace(example, origin="distilled") for example in examples[:60]]
+    dev = list(read_examples("package:demo/dev.jsonl", origin="original"))
+    return Pools(distilled, examples[60:120], dev[:20])
+
+
+def run(encoder: Path, pools: Pools, settings: TrainSettings = SETTINGS, *, seed: int = 3) -> tuple[Student, Trained]:
+    prepare(seed)
+    student = Student.create(encoder, LABELS, "token-classification")
+    schedule = make_schedule("simple_mix", {}, tau=0.5, n_distilled=60, n_original=60)
+    blend = Blend(schedule, len(pools.distilled), len(pools.original), settings.updates, settings.batch_size, seed)
+    trained = train(student, pools, blend, settings, name="arm", metric="entity_f1", watch=lambda progress: None)
+    return student, trained
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(encoder: Path, pools: Pools) -> None:
+    first, history = run(encoder, pools)
+    second, again = run(encoder, pools)
+    assert history == again
+    for name, tensor in first.model.state_dict().items():
+        assert torch.equal(tensor, second.model.state_dict()[name]), name
+    other, _ = run(encoder, pools, seed=4)
+    assert not torch.equal(first.model.classifier.weight, other.model.classifier.weight)
+
+
+def test_history_records_the_blend_that_was_drawn(encoder: Path, pools: Pools) -> None:
+    _, trained = run(encoder, pools)
+    assert [(row["distilled"], row["original"]) for row in trained.history] == [(8, 0)] * 3 + [(0, 8)] * 3
+    assert [row["p"] for row in trained.history] == [1.0] * 3 + [0.0] * 3
+    assert [row["update"] for row in trained.history if "dev_f1" in row] == [1, 3, 5]
+
+
+def test_splitting_into_micro_batches_does_not_change_the_update(encoder: Path, pools: Pools) -> None:
+    whole = replace(SETTINGS, updates=1, micro_batch_tokens=100_000)
+    split = replace(SETTINGS, updates=1, micro_batch_tokens=40)
+    prepare(0)
+    students = [Student.create(encoder, LABELS, "token-classification") for _ in range(2)]
+    students[1].model.load_state_dict(students[0].model.state_dict())
+    losses = []
+    for student, settings in zip(students, (whole, split), strict=True):
+        for module in student.model.modules():  # dropout would draw other masks
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        blend = Blend(lambda t: 0.5, 60, 60, 1, 8, 0)
+        trained = train(student, pools, blend, settings, name="arm", metric="entity_f1", watch=lambda progress: None)
+        losses.append(trained.history[0]["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_training_learns_and_leaves_the_best_weights_on_dev(encoder: Path, pools: Pools) -> None:
+    settings = replace(SETTINGS, updates=60, eval_every=10, learning_rate=1e-2)
+    few = pools.original[:16]
+    student, trained = run(encoder, Pools(few, few, few), settings)
+    assert trained.history[-1]["loss"] < trained.history[0]["loss"] / 2
+    scores = {row["update"] + 1: row["dev_f1"] for row in trained.history if "dev_f1" in row}
+    assert trained.best_f1 == max(scores.values()) > 0.2
+    assert scores[trained.best_update] == trained.best_f1
+    from distill_offline.scoring import score
+
+    predicted = student.predict([example.sentence for example in few])
+    gold = [example.labels for example in few]
+    assert score("entity_f1", gold, predicted, on="").overall.f1 == trained.best_f1
+
+
+def test_without_dev_the_last_weights_stay(encoder: Path, pools: Pools) -> None:
+    _, trained = run(encoder, replace(pools, dev=()))
+    assert trained.best_f1 is None
+    assert trained.best_update == 6
+
+
+def test_stop_ends_training_between_updates(encoder: Path, pools: Pools) -> None:
+    seen: list[Progress] = []
+    student = Student.create(encoder, LABELS, "token-classification")
+    blend = Blend(lambda t: 0.5, 60, 60, 6, 8, 0)
+    with pytest.raises(Interrupted, match="stopped at update 2"):
+        train(
+            student,
+            pools,
+            blend,
+            SETTINGS,
+            name="arm",
+            metric="entity_f1",
+            watch=seen.append,
+            stop=lambda: len(seen) > 1,
+        )
+
+
+def test_the_rate_warms_up_and_decays_to_almost_nothing() -> None:
+    factors = [learning_rate_factor(update, 100, 0.1) for update in range(100)]
+    assert factors[10] == max(factors) == 1.0
+    assert factors[:10] == sorted(factors[:10])
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert 0 < factors[-1] < 0.02
+    assert learning_rate_factor(0, 1, 0.1) == 1.0
+
+
+def test_a_restart_begins_the_rate_anew_at_tau() -> None:
+    factors = [learning_rate_factor(update, 100, 0.1, (0.5,)) for update in range(100)]
+    assert factors[:50] == factors[50:]
+    assert factors[49] < 0.05
