@@ -1,10 +1,10 @@
 """From a mention that a teacher wrote to the tokens it stands for, and from words to subwords; pure and measured.
 
 Places are found in two passes, both in the order of the answer: first on the exact characters (white space apart),
-then on normalised ones (Unicode NFKC, case, quotes and hyphens; invisible characters are left out). A place must begin and end at token borders. Each
-mention takes the first free place behind the mention before it, or else the first free place of all, so repeated
-mentions spread over their distinct occurrences. Of two overlapping mentions the one given first wins. What finds no
-place is returned with its reason.
+then on normalised ones (Unicode NFKC, case, quotes and hyphens; invisible characters are left out). A place must
+begin and end at token borders. Each mention takes the first free place behind the mention before it, or else the first
+free place of all, so repeated mentions spread over their distinct occurrences. Of two overlapping mentions of one pass
+the one given first wins. What finds no place is returned with its reason.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ IGNORED = -100  # the label index that torch's cross-entropy leaves out
 _VARIANTS = str.maketrans(
     {
         **dict.fromkeys("‘’‚‛′`´", "'"),
-        **dict.fromkeys("\"“”„‟″«»", "''"),  # the Penn Treebank writes `` and '' as tokens
+        **dict.fromkeys('"“”„‟″«»', "''"),  # the Penn Treebank writes `` and '' as tokens
         **dict.fromkeys("‐‑‒–—―−", "-"),
         "\u00ad": "",
         "\u200b": "",

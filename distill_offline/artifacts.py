@@ -50,12 +50,16 @@ def write_text(path: Path, text: str) -> None:
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     """The JSON objects of a file of ours. Raises InputError with file and line."""
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise InputError(f"{path}:{number}: not a line of JSON ({error}). Run its stage again.") from error
+                row = json.loads(line.decode())
+            except (ValueError, RecursionError) as error:
+                problem = "not UTF-8" if isinstance(error, UnicodeDecodeError) else "not a line of JSON"
+                raise InputError(f"{path}:{number}: {problem}. Run its stage again.") from error
+            if not isinstance(row, dict):
+                raise InputError(f"{path}:{number}: not a JSON object. Run its stage again.")
+            yield row
 
 
 def json_line(row: Mapping[str, Any]) -> str:

@@ -64,22 +64,12 @@ class CompletionStore:
         self._connection: sqlite3.Connection | None = None
 
     def __enter__(self) -> Self:
-        if self._read_only:
-            with self._guarded():
-                # A store that is not there yet is an empty one, in memory.
-                name = f"{self.path.resolve().as_uri()}?mode=ro" if self.path.exists() else ":memory:"
-                self._connection = sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False)
-                if not self.path.exists():
-                    self._connection.executescript(_TABLES)
-            return self
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._acquire()
         try:
-            if not self.path.exists():
-                os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
             with self._guarded():
-                self._connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-                self._prepare(self._connection)
+                if self._read_only:
+                    self._look()
+                else:
+                    self._begin()
         except BaseException:
             self.close()
             raise
@@ -110,12 +100,13 @@ class CompletionStore:
     def recipes(self) -> dict[bytes, dict[str, Any]]:
         """Every recipe that completions were made by, by digest."""
         with self._guarded():
-            return {digest: json.loads(text) for digest, text in self._open.execute("SELECT * FROM recipes")}
+            rows = self._open.execute("SELECT digest, recipe FROM recipes").fetchall()
+        return {digest: json.loads(text) for digest, text in rows}
 
     def get(self, digest: bytes) -> Completion | None:
         with self._guarded():
             row = self._open.execute("SELECT completion FROM completions WHERE digest = ?", (digest,)).fetchone()
-        return _load(row[0]) if row else None
+        return self._load(row[0]) if row else None
 
     def known(self, digests: Iterable[bytes]) -> set[bytes]:
         """Those of `digests` that are stored."""
@@ -130,13 +121,13 @@ class CompletionStore:
 
     def add(self, completions: Iterable[tuple[bytes, bytes, str, Completion]]) -> None:
         """Commit `(digest, recipe, sentence id, completion)` together. One already there stays as it is."""
-        rows = [(digest, recipe, id_, _dump(completion)) for digest, recipe, id_, completion in completions]
+        rows = [(digest, recipe, _id(id_), _dump(completion)) for digest, recipe, id_, completion in completions]
         with self._transaction() as connection:
             connection.executemany("INSERT OR IGNORE INTO completions VALUES (?, ?, ?, ?)", rows)
 
     def set_rows(self, part: str, start: int, rows: Iterable[tuple[str, bytes]]) -> None:
         """Say which completion the sentences of a corpus from position `start` on want: `(sentence id, digest)`."""
-        numbered = [(part, start + n, id_, digest) for n, (id_, digest) in enumerate(rows)]
+        numbered = [(part, start + n, _id(id_), digest) for n, (id_, digest) in enumerate(rows)]
         with self._transaction() as connection:
             connection.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?)", numbered)
 
@@ -151,7 +142,8 @@ class CompletionStore:
                    WHERE r.part = ? ORDER BY r.position"""
         with self._guarded():
             for id_, digest, text in self._open.execute(query, (part,)):
-                yield id_, digest, None if text is None else _load(text)
+                name = id_.decode("utf-8", "surrogatepass") if isinstance(id_, bytes) else id_
+                yield name, digest, None if text is None else self._load(text)
 
     def count(self) -> int:
         with self._guarded():
@@ -166,13 +158,38 @@ class CompletionStore:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._guarded():
-            self._open.execute("BEGIN IMMEDIATE")
+            connection = self._open
+            connection.execute("BEGIN IMMEDIATE")
             try:
-                yield self._open
+                yield connection
+                connection.execute("COMMIT")
             except BaseException:
-                self._open.execute("ROLLBACK")
+                if connection.in_transaction:  # SQLite itself rolls back on a full disk
+                    connection.execute("ROLLBACK")
                 raise
-            self._open.execute("COMMIT")
+
+    def _begin(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._acquire()
+        if not self.path.exists():
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        self._connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        has_tables = self._check_format(self._connection)
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=FULL")  # what was committed outlives a power cut, too
+        if not has_tables:
+            self._connection.executescript(f"BEGIN IMMEDIATE;{_TABLES}PRAGMA user_version={_FORMAT};COMMIT;")
+
+    def _look(self) -> None:
+        if self.path.exists():
+            name = f"{self.path.resolve().as_uri()}?mode=ro"
+            self._connection = sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False)
+            if self._check_format(self._connection):
+                return
+            self._connection.close()
+        # A store that is not there yet, or was just made, is an empty one: in memory.
+        self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self._connection.executescript(_TABLES)
 
     def _acquire(self) -> None:
         # The folder itself is locked: no lock file is left behind, and readers of the database are not shut out.
@@ -186,20 +203,36 @@ class CompletionStore:
                 f"{self.path}: another process is annotating into this store. Wait for it, or give another -o."
             ) from error
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")  # what was committed outlives a power cut, too
+    def _check_format(self, connection: sqlite3.Connection) -> bool:
+        """Whether the file is a store of ours; False where it is empty still. Raises StoreError for any other file."""
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        if not tables:
+            return False
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, _FORMAT):
-            raise StoreError(f"{self.path}: its format is {version}, and this version reads {_FORMAT}.")
-        connection.executescript(_TABLES)
-        connection.execute(f"PRAGMA user_version={_FORMAT}")
+        if version != _FORMAT or not {"recipes", "completions", "rows"} <= tables:
+            raise StoreError(
+                f"{self.path}: no completion store of format {_FORMAT}, which this version reads (its format is "
+                f"{version}). Move it away, or give another -o."
+            )
+        return True
+
+    def _load(self, text: str) -> Completion:
+        try:
+            value = {"text": "", "finish_reason": "", **json.loads(text)}
+            for key in ("token_texts", "token_logprobs"):
+                if key in value:
+                    value[key] = tuple(value[key])
+            return Completion(**value)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise StoreError(
+                f"{self.path}: a stored completion is damaged. Move the file away and run again."
+            ) from error
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise StoreError(
                 f"{self.path}: {error}. What was committed is untouched; check disk space and permissions, "
                 "or move a damaged file away and run again."
@@ -211,9 +244,10 @@ def _dump(completion: Completion) -> str:
     return canonical_json(value).decode()
 
 
-def _load(text: str) -> Completion:
-    value = {"text": "", **json.loads(text)}
-    for key in ("token_texts", "token_logprobs"):
-        if key in value:
-            value[key] = tuple(value[key])
-    return Completion(**value)
+def _id(sentence_id: str) -> str | bytes:
+    """As SQLite can hold it: text, or bytes where a corpus's own id has half a character (a lone surrogate)."""
+    try:
+        sentence_id.encode()
+    except UnicodeEncodeError:
+        return sentence_id.encode("utf-8", "surrogatepass")
+    return sentence_id

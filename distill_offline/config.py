@@ -13,7 +13,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from distill_offline.errors import ConfigError
-from distill_offline.settings import Settings
+from distill_offline.settings import Settings, Source
 
 __all__ = ["dump", "load", "parse_settings"]
 
@@ -23,16 +23,15 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def _mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
-    loader.flatten_mapping(node)
-    seen: dict[Any, Any] = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key!r} stands here twice", key_node.start_mark
-            )
-        seen[key] = loader.construct_object(value_node, deep=True)
-    return seen
+    seen: set[str] = set()
+    for key_node, _ in node.value:
+        plain = isinstance(key_node, yaml.ScalarNode)
+        if not plain or key_node.value in seen:
+            problem = f"the key {key_node.value!r} stands here twice" if plain else "a key is no list and no mapping"
+            raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+        seen.add(key_node.value)
+    loader.flatten_mapping(node)  # what `<<` merges in may be overridden, so it is no second key
+    return loader.construct_mapping(node, deep=True)
 
 
 _UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
@@ -52,6 +51,8 @@ def load(path: Path, changes: Iterable[str] = ()) -> Settings:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         raise ConfigError(f"{path}:{mark.line + 1 if mark else '?'}: {error.problem}.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a control character, a date such as 2024-13-01
+        raise ConfigError(f"{path}: is no YAML ({str(error).splitlines()[0]}).") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: a configuration is a mapping with the sections name, task, corpus, ...")
     for change in changes:
@@ -80,32 +81,42 @@ def as_plain(settings: Any) -> Any:
 
 def _apply(value: dict[str, Any], change: str) -> None:
     key, separator, text = change.partition("=")
-    if not separator or not key.strip():
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
         raise ConfigError(f"--set {change}: write section.key=value, for example train.updates=300.")
-    *sections, last = key.strip().split(".")
-    place: Any = value
-    for number, section in enumerate(sections):
-        if isinstance(place, list) and section.isdigit() and int(section) < len(place):
-            place = place[int(section)]
-            continue
-        if not isinstance(place, dict):
-            raise ConfigError(f"--set {key}: {'.'.join(sections[:number])} is no section.")
-        if not isinstance(place.get(section), (dict, list)):
-            inner = place.get(section)
-            place[section] = {"path": inner} if isinstance(inner, str) and sections[0] == "corpus" else {}
-        place = place[section]
-    if not isinstance(place, dict):
-        raise ConfigError(f"--set {key}: {'.'.join(sections)} is no section.")
     try:
-        place[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        new = yaml.load(text, _UniqueKeys)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"--set {key}: {text!r} is not a YAML value.") from error
+    place: Any = value
+    for number, part in enumerate(parts[:-1], 1):
+        inner = place[_position(place, part, key)] if isinstance(place, list) else place.get(part)
+        if not isinstance(inner, (dict, list)):
+            inner = _section(inner, parts[:number], key)
+            place[_position(place, part, key) if isinstance(place, list) else part] = inner
+        place = inner
+    place[_position(place, parts[-1], key) if isinstance(place, list) else parts[-1]] = new
+
+
+def _position(place: list[Any], part: str, key: str) -> int:
+    if not part.isdecimal() or int(part) >= len(place):
+        raise ConfigError(f"--set {key}: {part!r} is none of the list's positions, 0 to {len(place) - 1}.")
+    return int(part)
+
+
+def _section(inner: Any, path: list[str], key: str) -> dict[str, Any]:
+    """What a key that holds no section becomes when something is set inside it."""
+    if inner is None:
+        return {}
+    if isinstance(inner, str) and _takes_source(path):
+        return {"path": inner}
+    raise ConfigError(f"--set {key}: {'.'.join(path)} is no section; it is {_shortened(inner)}.")
 
 
 def _problems(error: ValidationError) -> list[str]:
     problems: list[str] = []
     for item in error.errors(include_url=False):
-        path = [str(part) for part in item["loc"] if part not in _BRANCHES]
+        path, branch = _without_branches(item["loc"])
         key = ".".join(path)
         if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
             near = difflib.get_close_matches(path[-1], _names_at(path[:-1]), n=1)
@@ -113,28 +124,60 @@ def _problems(error: ValidationError) -> list[str]:
             problems.append(f"{key} is unknown.{hint}")
         elif item["type"] in ("missing", "missing_argument"):
             problems.append(f"{key} is missing.")
-        elif item["type"] == "string_type" and any(part in _BRANCHES for part in item["loc"]):
+        elif path[-1:] == ["[key]"]:
+            problems.append(f"{'.'.join(path[:-2])}: the key {item['input']!r} is no text. Put it in quotes.")
+        elif branch == "str":
             continue  # the other branch of `str | Source`: its own message says what is wrong
+        elif branch == "Source" and item["type"] == "dataclass_type":
+            problems.append(f"{key}: a path is expected, or a section with path (it is {_shortened(item['input'])}).")
         else:
             message = item["msg"][0].lower() + item["msg"][1:]
-            problems.append(f"{key}: {message} (it is {item['input']!r}).")
-    return list(dict.fromkeys(problems)) or [str(error)]
+            problems.append(f"{key or 'the configuration'}: {message} (it is {_shortened(item['input'])}).")
+    return list(dict.fromkeys(problems))
 
 
-_BRANCHES = ("str", "Source")  # what pydantic adds to a location for the branches of a union
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+_SHOWN = 80  # characters of a wrong value
+
+
+def _without_branches(location: tuple[Any, ...]) -> tuple[list[str], str]:
+    """A location without what pydantic adds for the branches of `str | Source`, and the branch that was added."""
+    path: list[str] = []
+    branch = ""
+    for part in location:
+        if part in ("str", "Source") and not branch and _takes_source(path):
+            branch = part
+        else:
+            path.append(str(part))
+    return path, branch
+
+
+def _takes_source(path: Iterable[str]) -> bool:
+    """Whether the key at `path` is a corpus file: a path or a whole Source."""
+    return Source in typing.get_args(_kind_at(path))
 
 
 def _names_at(path: Iterable[str]) -> list[str]:
+    """The keys of the section at `path`."""
+    section = _section_of(_kind_at(path))
+    return [field.name for field in dataclasses.fields(section)] if section else []
+
+
+def _kind_at(path: Iterable[str]) -> Any:
+    """The annotated type of the setting at `path`; None where there is no such setting."""
     kind: Any = Settings
     for part in path:
-        if part.isdigit():
-            kind = next((a for a in typing.get_args(kind) if dataclasses.is_dataclass(a)), kind)
-            continue
-        hints = typing.get_type_hints(kind)
-        kind = hints.get(part)
-        members = [kind, *typing.get_args(kind)]
-        kind = next((m for m in members if dataclasses.is_dataclass(m)), kind)
-        if kind is None:
-            return []
-    kind = next((a for a in typing.get_args(kind) if dataclasses.is_dataclass(a)), kind)
-    return [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+        section = _section_of(kind)
+        if section is None:
+            return None
+        kind = section if part.isdecimal() else typing.get_type_hints(section).get(part)
+    return kind
+
+
+def _section_of(kind: Any) -> Any:
+    """The dataclass that a type is, or holds: `tuple[ArmSettings, ...]`, `str | Source | None`."""
+    return next((member for member in (kind, *typing.get_args(kind)) if dataclasses.is_dataclass(member)), None)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console as RichConsole
 from rich.table import Table
 from rich.text import Text
@@ -29,6 +30,7 @@ class _Clock:
     began: float
     first: Progress
     shown: float = 0.0
+    has_ended: bool = False
 
 
 @dataclass(slots=True)
@@ -36,7 +38,7 @@ class Console:
     """Shows what the library reports. `as_json`: stdout carries one JSON value and nothing else."""
 
     as_json: bool = False
-    _out: RichConsole = field(default_factory=lambda: RichConsole(soft_wrap=True))
+    _out: RichConsole = field(default_factory=lambda: RichConsole(soft_wrap=True, width=_width()))
     _err: RichConsole = field(default_factory=lambda: RichConsole(stderr=True, soft_wrap=True))
     _clocks: dict[str, _Clock] = field(default_factory=dict)
     _line_open: bool = False
@@ -44,18 +46,20 @@ class Console:
     def say(self, line: str) -> None:
         """One line of news."""
         self._close_line()
-        self._err.print(Text(line))
+        self._err.print(_text(line))
 
     def watch(self, progress: Progress) -> None:
         """How far a stage is: redrawn in place on a terminal, a plain line every ten seconds elsewhere."""
         now = time.monotonic()
         clock = self._clocks.setdefault(progress.stage, _Clock(now, progress, now - _EVERY_S + 2))
         ended = progress.total and progress.done >= progress.total and clock.first is not progress
-        if not ended and now - clock.shown < (_REDRAW_S if self._err.is_terminal else _EVERY_S):
+        # Not rich's is_terminal: FORCE_COLOR makes that true for a log file, too.
+        redraws = self._err.file.isatty() and not self._err.is_dumb_terminal
+        if clock.has_ended or (not ended and now - clock.shown < (_REDRAW_S if redraws else _EVERY_S)):
             return
-        clock.shown = now
-        line = _describe(progress, clock.first, now - clock.began)
-        if not self._err.is_terminal:
+        clock.shown, clock.has_ended = now, bool(ended)
+        line = _text(_describe(progress, clock.first, now - clock.began)).plain
+        if not redraws:
             self._err.print(Text(line))
             return
         width = max(20, self._err.width - 1)
@@ -68,11 +72,11 @@ class Console:
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """A table of results on stdout; the first column is text, the others are set flush right."""
         self._close_line()
-        table = Table(title=title, title_justify="left", title_style="bold")
+        table = Table(title=_text(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
         for number, column in enumerate(columns):
-            table.add_column(column, justify="right" if number else "left", overflow="fold")
+            table.add_column(_text(column), justify="right" if number else "left", no_wrap=not number, overflow="fold")
         for row in rows:
-            table.add_row(*(Text(str(cell)) for cell in row))
+            table.add_row(*(_text(str(cell)) for cell in row))
         self._out.print(table)
 
     def json(self, value: Any) -> None:
@@ -83,12 +87,12 @@ class Console:
     def result(self, line: str) -> None:
         """A line of results on stdout."""
         self._close_line()
-        self._out.print(Text(line))
+        self._out.print(_text(line))
 
     def error(self, error: DistillError) -> None:
         """A user's mistake, or the machine's: clean lines, no traceback."""
         self._close_line()
-        self._err.print(Text.assemble(("error: ", "bold red"), str(error)))
+        self._err.print(Text.assemble(("error: ", "bold red"), _text(str(error))))
 
     def scores(self, result: Mapping[str, Any]) -> None:
         """What `evaluate` of a run found: a row a model."""
@@ -110,6 +114,16 @@ class Console:
         if self._line_open:
             self._err.file.write("\n")
             self._line_open = False
+
+
+def _width() -> int | None:
+    """A file or pipe has no edge at which a table would have to fold."""
+    return None if sys.stdout.isatty() else 200
+
+
+def _text(line: str) -> Text:
+    """Text that cannot steer the terminal, nor fail to be written: a name may hold escape codes or half a character."""
+    return Text("".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in line))
 
 
 def percent(fraction: float) -> str:

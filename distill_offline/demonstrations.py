@@ -17,13 +17,16 @@ from distill_offline.settings import DemonstrationSettings
 __all__ = ["Demonstrations"]
 
 _BATCH = 512  # sentences looked up together: one sparse product instead of many
+_SPARE = 2  # an example with the sentence's id and one with its tokens are passed over
+_TELLING = 6  # tokens; shorter sentences (headlines, scores) show little
 
 
 class Demonstrations:
     """Picks `k` examples of a pool for each sentence, never the sentence itself (by id or by content).
 
-    `static`: the k examples with the most labels other than O, spread over the types: the same for every sentence, so
-    that an engine computes them once. `random`: seeded by the sentence's id. `knn`: the nearest by TF-IDF cosine over
+    Of examples with the same tokens only the first is in the pool. `static`: those that together show the most types,
+    short ones first: the same for every sentence, so that an engine computes them once. `random`: seeded by the
+    sentence's id. `knn`: the nearest by TF-IDF cosine over
     lower-cased words and word shapes (scikit-learn), the nearest one last, where a small model heeds it most.
     """
 
@@ -33,13 +36,16 @@ class Demonstrations:
                 f"annotate.demonstrations: strategy {settings.strategy} needs labelled sentences. "
                 "Give corpus.original.train or annotate.demonstrations.pool, or set strategy: none."
             )
-        self._settings, self._pool, self._seed = settings, list(pool), seed
+        first: dict[str, Example] = {}
+        for example in pool:
+            first.setdefault(content_digest(example.sentence), example)
+        self._settings, self._seed = settings, seed
+        self._contents, self._pool = list(first), list(first.values())
         self._k = 0 if settings.strategy == "none" else settings.k
-        self._contents = [content_digest(example.sentence) for example in self._pool]
         if settings.strategy == "knn" and self._k:
             self._fit()
         elif settings.strategy == "static" and self._k:
-            self._ranking = _spread_over_types(self._pool)
+            self._ranking = _spread_over_types(self._pool, self._k + _SPARE)
 
     def identity(self) -> dict[str, Any]:
         """What the choice depends on, as JSON: strategy, k, and the pool's digest."""
@@ -66,20 +72,20 @@ class Demonstrations:
             return [self._ranking] * len(batch)
         if self._settings.strategy == "random":
             return [self._shuffled(sentence) for sentence in batch]
-        similarity = np.asarray((self._vectorizer.transform([s.tokens for s in batch]) @ self._matrix).todense())
-        near = min(self._k + 8, len(self._pool))  # a few spare: the sentence itself and its copies are passed over
+        similarity = (self._vectorizer.transform([s.tokens for s in batch]) @ self._matrix).toarray()
+        near = min(self._k + _SPARE, len(self._pool))
         rows = []
         for scores in similarity:
-            best = np.argpartition(-scores, near - 1)[:near]
-            order = best[np.lexsort((best, -scores[best]))]
-            rows.append([int(i) for i in order] + ([] if near == len(self._pool) else [-1]))
+            # Ties go by position in the pool on every machine, else prompts and so completion keys would differ.
+            best = np.flatnonzero(scores >= np.partition(scores, -near)[-near])
+            rows.append([int(i) for i in best[np.argsort(-scores[best], kind="stable")]])
         return rows
 
     def _choose(self, sentence: Sentence, ranking: Iterable[int]) -> tuple[Example, ...]:
         content = content_digest(sentence)
         chosen: list[Example] = []
         for position in ranking:
-            if position < 0 or len(chosen) == self._k:
+            if len(chosen) == self._k:
                 break
             if self._pool[position].sentence.id != sentence.id and self._contents[position] != content:
                 chosen.append(self._pool[position])
@@ -87,7 +93,7 @@ class Demonstrations:
 
     def _shuffled(self, sentence: Sentence) -> list[int]:
         digest = hashlib.sha256(f"{self._seed}\x1f{sentence.id}".encode("utf-8", "surrogatepass")).digest()
-        size = min(self._k + 8, len(self._pool))
+        size = min(self._k + _SPARE, len(self._pool))
         order = np.random.default_rng(list(digest[:16])).choice(len(self._pool), size, replace=False)
         return [int(i) for i in order]
 
@@ -111,21 +117,27 @@ def shape(token: str) -> str:
     return re.sub(r"(.)\1+", r"\1", re.sub(r"\d", "d", classes))
 
 
-def _spread_over_types(pool: Sequence[Example]) -> list[int]:
+def _spread_over_types(pool: Sequence[Example], wanted: int) -> list[int]:
     """Positions, best first: greedily the example that adds the most types not yet shown, short ones first."""
-    left = sorted(range(len(pool)), key=lambda i: (len(pool[i].sentence.tokens), i))
-    left = [i for i in left if len(pool[i].sentence.tokens) >= 6] or left
+    types = [{_type(label) for label in example.labels if label != "O"} for example in pool]
+    order = sorted(range(len(pool)), key=lambda i: (len(pool[i].sentence.tokens), i))
+    telling = [i for i in order if len(pool[i].sentence.tokens) >= _TELLING]
+    short = [i for i in order if len(pool[i].sentence.tokens) < _TELLING]
     ranking: list[int] = []
     seen: dict[str, int] = {}
-    while left and len(ranking) < 64:
 
-        def gain(i: int) -> float:
-            types = {label[2:] or label for label in pool[i].labels if label != "O"}
-            return sum(1.0 / (1 + seen.get(type_, 0)) for type_ in types)
+    def gain(i: int) -> float:
+        return sum(1.0 / (1 + seen.get(type_, 0)) for type_ in types[i])
 
-        best = max(left, key=gain)
-        left.remove(best)
-        ranking.append(best)
-        for label in {label[2:] or label for label in pool[best].labels if label != "O"}:
-            seen[label] = seen.get(label, 0) + 1
+    for left in (telling, short):
+        while left and len(ranking) < wanted:
+            best = max(left, key=gain)
+            left.remove(best)
+            ranking.append(best)
+            for type_ in types[best]:
+                seen[type_] = seen.get(type_, 0) + 1
     return ranking
+
+
+def _type(label: str) -> str:
+    return label[2:] if label.startswith(("B-", "I-")) else label

@@ -84,12 +84,19 @@ def read_gold(settings: Settings) -> Gold:
     return Gold(kept, dev, test, len(train) - len(kept))
 
 
-def unlabelled(settings: Settings) -> Iterator[Sentence]:
-    """The sentences to annotate, at most annotate.limit of them; streams."""
+def unlabelled(settings: Settings, counts: Counter[str] | None = None) -> Iterator[Sentence]:
+    """The sentences to annotate, at most annotate.limit of them; streams. `counts` gains what was passed over."""
     source = settings.corpus.unlabelled
     if source is None:
         raise ConfigError(f"{settings.name}: corpus.unlabelled is missing; annotate needs text.")
-    sentences = read_sentences(source, tag_column=settings.corpus.tag_column, scheme=settings.corpus.scheme)
+    sentences = read_sentences(
+        source,
+        tag_column=settings.corpus.tag_column,
+        scheme=settings.corpus.scheme,
+        head=make_task(settings).head,
+        on_bad_file=source.on_bad_file if isinstance(source, Source) else "error",
+        counts=counts,
+    )
     return islice(sentences, settings.annotate.limit)
 
 

@@ -22,12 +22,15 @@ class Metric(Protocol):
 
 
 def score(metric: str, gold: Labels, predicted: Labels, *, on: str) -> Report:
-    """How good `predicted` is on `gold`, by the metric of that name. Raises ValueError where shapes differ."""
+    """How good `predicted` is on `gold`, by the metric of that name.
+
+    Raises ValueError where shapes differ, and bio.InvalidTags, which is one, where entity tags are not valid IOB2.
+    """
     for number, (a, b) in enumerate(zip(gold, predicted, strict=True)):
         if len(a) != len(b):
             raise ValueError(f"sentence {number}: {len(a)} gold labels and {len(b)} predicted ones")
+    errors = _errors(gold, predicted) if metric == "entity_f1" else {}  # first: it refuses what is no valid IOB2
     overall, per_type = load("metric", metric, METRICS)(gold, predicted)
-    errors = _errors(gold, predicted) if metric == "entity_f1" else {}
     counts = {"sentences": len(gold), "tokens": sum(map(len, gold))}
     return Report(on, overall, per_type, errors, counts)
 
@@ -47,7 +50,7 @@ def entity_f1(gold: Labels, predicted: Labels) -> tuple[Scores, dict[str, Scores
         for name, row in table.items()
     }
     overall = rows.pop("micro avg")
-    return overall, {name: rows[name] for name in rows if not name.endswith(" avg")}
+    return overall, {name: rows[name] for name in rows if name not in ("macro avg", "weighted avg")}
 
 
 def macro_f1(gold: Labels, predicted: Labels) -> tuple[Scores, dict[str, Scores]]:

@@ -30,7 +30,8 @@ _STRICT: dict[str, Any] = {"extra": "forbid"}
 class Source:
     """A corpus file or folder, and which part of it is meant. In YAML a plain string is `path`.
 
-    The parts apply in this order: `documents` (by position, from 0), `shuffle` (a seed), `skip`, `limit`.
+    The parts apply in this order: `documents` (by position, from 0), `max_documents`, `shuffle` (a seed), `skip`,
+    `limit`.
     Two sources over one file with the same `shuffle` and disjoint skip/limit ranges are therefore disjoint.
     """
 
@@ -39,9 +40,11 @@ class Source:
     tag_column: int | None = None
     scheme: Literal["auto", "iob1", "iob2", "iobes"] | None = None
     documents: Literal["all", "even", "odd"] = "all"
+    max_documents: int | None = None
     shuffle: int | None = None
     skip: int = 0
     limit: int | None = None
+    on_bad_file: Literal["error", "skip"] = "error"  # a folder's file that is no UTF-8 text; skipped ones are counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -135,7 +135,10 @@ class LlamaCpp:
         params.hostnames = [str(Path(self._socket_folder.name) / "llama.sock")]
         params.ui = params.endpoint_slots = params.endpoint_props = False
         try:
-            return self._engine.Server(params)
+            server = self._engine.Server(params)
+            # A server that is freed before its loop runs never ends: an answer shows that it runs.
+            server.handle_chat_completions({"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1})
+            return server
         except (RuntimeError, ValueError, OSError) as error:
             self._socket_folder.cleanup()
             raise BackendError(

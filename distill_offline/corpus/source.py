@@ -160,13 +160,19 @@ def _not_empty(records: Iterable[Record], source: Source) -> Iterator[Record]:
 
 
 def _documents(records: Iterable[Record], source: Source) -> Iterator[Record]:
-    """The even or odd documents, counted from 0 by the format's borders, else by first appearance."""
+    """The even or odd documents, by the format's borders or else by first appearance; the first of them."""
+    if source.documents == "all" and source.max_documents is None:
+        yield from records
+        return
     positions: dict[str, int] = {}
+    taken: set[int] = set()
     for record in records:
-        if source.documents != "all":
-            position = record.document_position
-            if position is None:
-                position = positions.setdefault(record.sentence.document, len(positions))
-            if position % 2 != (source.documents == "odd"):
-                continue
+        position = record.document_position
+        if position is None:
+            position = positions.setdefault(record.sentence.document, len(positions))
+        if source.documents != "all" and position % 2 != (source.documents == "odd"):
+            continue
+        taken.add(position)
+        if source.max_documents is not None and len(taken) > source.max_documents:
+            return  # documents are contiguous, so nothing further can belong to the first ones
         yield record

@@ -86,6 +86,7 @@ def _train_arm(folder: RunFolder, arm: ArmSettings) -> dict[str, Any]:
     counts = {
         "distilled_pool": len(distilled),
         "original_pool": len(gold.train),
+        "original_dropped_as_overlap": gold.dropped,
         "distilled_drawn": sum(row["distilled"] for row in trained.history),
         "original_drawn": sum(row["original"] for row in trained.history),
         "best_update": trained.best_update,

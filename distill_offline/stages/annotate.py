@@ -50,6 +50,7 @@ class Counts:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    passed_over: Counter[str] = field(default_factory=Counter)
 
     def as_dict(self) -> dict[str, Any]:
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
@@ -95,6 +96,8 @@ class _Asking:
         self.counts = Counts()
         self._sent: dict[int, tuple[bytes, str]] = {}  # by the engine's position
         self._given = 0
+        self._pending: set[bytes] = set()  # asked and not stored: in flight, or failed in the engine
+        self._stored: set[bytes] = set()  # since the store was last asked what it knows
         self._answered: list[tuple[bytes, bytes, str, Completion]] = []
         self._committed = time.monotonic()
         self._stopped = False
@@ -103,13 +106,11 @@ class _Asking:
         missing = self._missing(sentences)
         first = next(missing, None)
         if first is not None:
-            backend = self._a.backend()
             try:
-                for position, completion in backend.complete(_chain(first, missing)):
+                for position, completion in self._a.backend().complete(_chain(first, missing)):
                     self._take(position, completion)
             finally:
                 self._commit()
-                backend.close()
         self._show()
         if self._stopped:
             raise Interrupted(
@@ -121,8 +122,8 @@ class _Asking:
 
     def _missing(self, sentences: Iterable[Sentence]) -> Iterator[Prompt]:
         """Prompts that the store has no answer for; writes down on the way which answer each row wants."""
-        pending: set[bytes] = set()
         for batch in _batches(prompts(sentences, self._a), max(self._a.chunk, 256)):
+            self._stored.clear()
             known = self._a.store.known({digest for _, _, digest in batch})
             self._a.store.set_rows(self._part, self.counts.rows, [(s.id, digest) for s, _, digest in batch])
             self.counts.rows += len(batch)
@@ -130,10 +131,10 @@ class _Asking:
                 if self._a.stop():
                     self._stopped = True
                     return
-                if digest in known or digest in pending:
+                if digest in known or digest in self._pending or digest in self._stored:
                     self.counts.cached += 1
                     continue
-                pending.add(digest)
+                self._pending.add(digest)
                 self._sent[self._given] = (digest, sentence.id)
                 self._given += 1
                 yield prompt
@@ -155,6 +156,9 @@ class _Asking:
         stored = [row for row in self._answered if not row[3].finish_reason.startswith("error")]
         if stored:
             self._a.store.add(stored)
+            digests = {digest for digest, *_ in stored}
+            self._stored |= digests
+            self._pending -= digests
         self._answered.clear()
         self._committed = time.monotonic()
 

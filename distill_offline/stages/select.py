@@ -16,8 +16,9 @@ def select(
 ) -> Iterator[Mapping[str, Any]]:
     """Those lines of annotations.jsonl that may be trained on, unchanged and in order.
 
-    `held_out` are content digests of dev and test: what stands there is never trained on. `digest(tokens)` gives a
-    line's. A sentence's confidence is that of its least confident span.
+    `held_out` are content digests of dev and test: what stands there is never trained on. `digest(row)` gives a line's.
+    A sentence's confidence is that of its least confident span. A duplicate is a copy of what was kept: where the first
+    copy was dropped for another reason, the next one gets its chance.
     """
     seen: set[str] = set()
     for row in rows:
@@ -34,5 +35,5 @@ def select(
             counts["low_confidence"] += 1
         else:
             counts["kept"] += 1
+            seen.add(content)
             yield row
-        seen.add(content)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import jinja2
@@ -24,34 +27,55 @@ _LONGEST_ANSWER = 1_000_000  # characters; more than any max_tokens in use can g
 class PromptTemplate:
     """A Jinja file with the blocks `system` and `user` and the variable `answer`, the form of the answer it asks for.
 
-    `task.prompt` is a name among the package's own prompts or the path of a file. `system` sees types and guidelines,
-    `user` sees text. Raises ConfigError with the file and line of a template's mistake.
+    `task.prompt` is a name among the package's own prompts or the path of a file. Both blocks see types and guidelines,
+    `user` sees text as well. Raises ConfigError with the file and line of a template's mistake.
     """
 
     def __init__(self, settings: TaskSettings, known: Sequence[str]) -> None:
         self.name = settings.prompt
         self._source = _read(settings.prompt)
         environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
-        values = {"types": settings.types, "guidelines": _guidelines(settings.guidelines)}
+        self._values = {"types": settings.types, "guidelines": _guidelines(settings.guidelines)}
         try:
-            template = environment.from_string(self._source)
-            if missing := {"system", "user"} - set(template.blocks):
-                raise ConfigError(f"task.prompt: {self.name} has no block {sorted(missing)[0]!r}.")
-            self.answer = str(getattr(template.make_module({**values, "text": ""}), "answer", ""))
-            self.system = "".join(template.blocks["system"](template.new_context(values))).strip()
-        except jinja2.TemplateError as error:
-            line = getattr(error, "lineno", None)
-            raise ConfigError(f"task.prompt: {self.name}{f':{line}' if line else ''}: {error}") from error
+            self._template = environment.from_string(self._source)
+        except jinja2.TemplateSyntaxError as error:
+            raise ConfigError(f"task.prompt: {self.name}:{error.lineno}: {error}") from error
+        if missing := {"system", "user"} - set(self._template.blocks):
+            raise ConfigError(f"task.prompt: {self.name} has no block {sorted(missing)[0]!r}.")
+        with self._mistakes(self._values):
+            module = self._template.make_module({**self._values, "text": ""})
+        self.answer = str(getattr(module, "answer", ""))
         if self.answer not in known:
             raise ConfigError(f"task.prompt: {self.name} must set answer to one of {', '.join(known)}.")
-        self._template = template
+        self.system = self._block("system", self._values)
+        self.user("")  # a mistake in it shows now, and not when the engine has been loaded
 
     def user(self, text: str) -> str:
         """The user's turn for one text."""
+        return self._block("user", {**self._values, "text": text})
+
+    def _block(self, name: str, values: dict[str, Any]) -> str:
+        with self._mistakes(values):
+            return "".join(self._template.blocks[name](self._template.new_context(values))).strip()
+
+    @contextmanager
+    def _mistakes(self, values: dict[str, Any]) -> Iterator[None]:
+        # Not only Jinja's own errors: an expression of the template may divide by zero or call what is no function.
         try:
-            return "".join(self._template.blocks["user"](self._template.new_context({"text": text}))).strip()
-        except jinja2.TemplateError as error:
-            raise ConfigError(f"task.prompt: {self.name}, block user: {error}") from error
+            yield
+        except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            line = self._line(error)
+            # What Python says of a failed expression may quote the corpus.
+            problem = type(error).__name__ if values.get("text") else error
+            raise ConfigError(f"task.prompt: {self.name}{f':{line}' if line else ''}: {problem}") from error
+
+    def _line(self, error: BaseException) -> int | None:
+        """The template's line that the traceback leads to; Jinja maps them only for whole templates."""
+        found = None
+        for frame, line in walk_tb(error.__traceback__):
+            if frame.f_globals.get("__jinja_template__") is self._template:
+                found = self._template.get_corresponding_lineno(line)
+        return found
 
     def identity(self) -> dict[str, str]:
         return {
@@ -86,25 +110,37 @@ def _guidelines(text_or_path: str) -> str:
 def json_answer(completion: Completion) -> Any:
     """The JSON value that a completion is, or that stands first in its text (in a code fence, behind a preamble).
 
-    Raises UnusableAnswer with the reasons that the quarantine counts: `truncated`, `prompt_too_long`, `engine_error`,
-    `empty`, `not_json`.
+    What breaks off is never searched for a part that does not: that could be an empty list. Raises UnusableAnswer with
+    the reasons that the quarantine counts: `truncated`, `prompt_too_long`, `engine_error`, `empty`, `not_json`,
+    `wrong_shape` (a key stands twice in one object).
     """
     if completion.finish_reason == "length":
         raise UnusableAnswer("truncated", "cut off by max_tokens")
     if completion.finish_reason == "prompt_too_long":
         raise UnusableAnswer("prompt_too_long")
-    if completion.finish_reason.startswith("error"):
+    if completion.finish_reason != "stop":
         raise UnusableAnswer("engine_error", completion.finish_reason)
     text = completion.text.strip()
     if not text:
         raise UnusableAnswer("empty")
     if len(text) > _LONGEST_ANSWER:
         raise UnusableAnswer("not_json", "absurdly long")
-    decoder = json.JSONDecoder()
-    starts = [position for position in (text.find("["), text.find("{")) if position >= 0]
-    for start in sorted(starts):
-        try:
-            return decoder.raw_decode(text, start)[0]
-        except (ValueError, RecursionError):
-            continue
-    raise UnusableAnswer("not_json")
+    found = _JSON.match(text) or _FENCED_JSON.search(text) or _JSON.search(text)
+    if found is None:
+        raise UnusableAnswer("not_json")
+    try:
+        return _DECODER.raw_decode(text, found.start("json"))[0]
+    except (ValueError, RecursionError):
+        raise UnusableAnswer("not_json") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise UnusableAnswer("wrong_shape", "a key stands twice in one object")
+    return value
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+_JSON = re.compile(r"(?P<json>[\[{])")
+_FENCED_JSON = re.compile(r"```\w*\s*(?P<json>[\[{])")

@@ -1,0 +1,252 @@
+"""Schedules and the batches that they give."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distill_offline.blending import SCHEDULES, Blend, Schedule, make_schedule
+from distill_offline.errors import ConfigError
+
+NEEDS = {"constant": {"p": 0.3}}
+FALLING = {"simple_mix", "linear", "cosine", "sigmoid", "power", "exponential", "inverse_sigmoid"}
+STEPS = [step / 200 for step in range(200)]
+
+
+def schedule(name: str, *, n_distilled: int = 30, n_original: int = 10, **options: float) -> Schedule:
+    given_ = {**NEEDS.get(name, {}), **options}
+    return make_schedule(name, given_, tau=0.5, n_distilled=n_distilled, n_original=n_original)
+
+
+def blend(
+    name: str, *, distilled: int = 30, original: int = 10, updates: int = 40, size: int = 7, seed: int = 0
+) -> Blend:
+    p = schedule(name, n_distilled=distilled, n_original=original)
+    return Blend(p, distilled, original, updates, size, seed)
+
+
+def no_probability(t: float) -> float:
+    return math.nan
+
+
+def above_one(t: float) -> float:
+    return 1.0 + t
+
+
+NOT_A_FUNCTION = 3
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_gives_probabilities(name: str) -> None:
+    assert all(0.0 <= schedule(name)(t) <= 1.0 for t in STEPS)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_but_reverse_never_rises(name: str) -> None:
+    values = [schedule(name)(t) for t in STEPS]
+    pairs = list(itertools.pairwise(values))
+    if name == "reverse":
+        assert all(a <= b for a, b in pairs)
+    else:
+        assert all(a >= b for a, b in pairs)
+    assert (values[0] > values[-1]) == (name in FALLING)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "t", "p"),
+    [
+        ("original_only", {}, 0.7, 0.0),
+        ("distilled_only", {}, 0.7, 1.0),
+        ("union", {}, 0.9, 0.75),
+        ("constant", {"p": 0.3}, 0.9, 0.3),
+        ("simple_mix", {}, 0.499, 1.0),
+        ("simple_mix", {}, 0.5, 0.0),
+        ("simple_mix", {"tau": 0.2}, 0.2, 0.0),
+        ("reverse", {}, 0.499, 0.0),
+        ("reverse", {}, 0.5, 1.0),
+        ("linear", {}, 0.25, 0.75),
+        ("cosine", {}, 0.0, 1.0),
+        ("cosine", {}, 0.5, 0.5),
+        ("sigmoid", {}, 0.5, 0.5),
+        ("sigmoid", {"s": 4.0}, 0.0, 1 / (1 + math.exp(-2))),
+        ("sigmoid", {"s": 1e9}, 0.49, 1.0),
+        ("sigmoid", {"s": 1e9}, 0.51, 0.0),
+        ("power", {}, 0.5, 0.25),
+        ("power", {"a": 1.0}, 0.25, 0.75),
+        ("exponential", {}, 0.0, 1.0),
+        ("exponential", {"k": 0.01}, 0.5, 0.1),
+        ("inverse_sigmoid", {"k": 10.0}, 0.0, 10 / 11),
+        ("inverse_sigmoid", {"k": 10.0}, 0.5, 0.5),
+        ("inverse_sigmoid", {"k": 10.0}, 1.0, 1 / 11),
+    ],
+)
+def test_schedule_passes_through_its_known_points(name: str, options: dict[str, float], t: float, p: float) -> None:
+    assert make_schedule(name, options, tau=0.5, n_distilled=30, n_original=10)(t) == pytest.approx(p, abs=1e-12)
+
+
+def test_inverse_sigmoid_is_scheduled_samplings_formula() -> None:
+    k, updates = 8.0, 1000
+    for update in range(0, updates, 97):
+        i = update / updates * 2 * k * math.log(k)  # the paper's step, rescaled
+        assert schedule("inverse_sigmoid", k=k)(update / updates) == pytest.approx(k / (k + math.exp(i / k)))
+
+
+def test_tau_of_the_training_section_is_the_default() -> None:
+    p = make_schedule("simple_mix", {}, tau=0.25, n_distilled=1, n_original=1)
+    assert [p(t) for t in (0.2, 0.25)] == [1.0, 0.0]
+
+
+def test_union_draws_each_pool_by_its_share() -> None:
+    drawn = Counter[str]()
+    for batch in blend("union", distilled=60, original=20, updates=40, size=6).batches():
+        drawn += Counter(distilled=len(batch.distilled), original=len(batch.original))
+    assert drawn == {"distilled": 180, "original": 60}
+
+
+def test_unknown_schedule_names_the_nearest_one() -> None:
+    with pytest.raises(
+        ConfigError, match=r"train\.arms\.schedule: 'simple_mixx' is unknown\. Did you mean simple_mix\?"
+    ):
+        schedule("simple_mixx")
+
+
+def test_option_that_a_schedule_does_not_take_is_refused_with_those_it_takes() -> None:
+    with pytest.raises(ConfigError, match=r"schedule power does not take 'tau'; it takes: a\."):
+        schedule("power", tau=0.1)
+
+
+def test_option_that_a_schedule_needs_is_asked_for() -> None:
+    with pytest.raises(ConfigError, match=r"schedule constant needs options\.p"):
+        make_schedule("constant", {}, tau=0.5, n_distilled=1, n_original=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("constant", {"p": 1.5}),
+        ("constant", {"p": -0.1}),
+        ("constant", {"p": math.nan}),
+        ("power", {"a": -1.0}),
+        ("exponential", {"k": 2.0}),
+        ("exponential", {"k": -0.5}),
+        ("inverse_sigmoid", {"k": 0.0}),
+        ("inverse_sigmoid", {"k": -1.0}),
+        (f"{__name__}:no_probability", {}),
+        (f"{__name__}:above_one", {}),
+    ],
+)
+def test_schedule_that_leaves_the_unit_interval_is_an_error_and_no_silent_default(
+    name: str, options: dict[str, float]
+) -> None:
+    p = make_schedule(name, options, tau=0.5, n_distilled=5, n_original=5)
+    with pytest.raises(ConfigError, match=r"train\.arms: schedule .*(no probability|fails)"):
+        Blend(p, 5, 5, 10, 4, 0).check()
+
+
+def test_schedule_from_outside_is_taken_by_module_and_name() -> None:
+    assert make_schedule("math:sqrt", {}, tau=0.5, n_distilled=1, n_original=1)(0.25) == 0.5
+
+
+def test_name_from_outside_that_is_no_function_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no function"):
+        make_schedule(f"{__name__}:NOT_A_FUNCTION", {}, tau=0.5, n_distilled=1, n_original=1)
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(sorted(SCHEDULES)),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.integers(1, 60),
+    st.integers(1, 20),
+    st.integers(0, 2**32),
+)
+def test_batches_realise_the_schedule_to_within_one_sentence_at_every_update(
+    name: str, distilled: int, original: int, updates: int, size: int, seed: int
+) -> None:
+    made = blend(name, distilled=distilled, original=original, updates=updates, size=size, seed=seed)
+    expected = drawn = 0.0
+    for number, batch in enumerate(made.batches()):
+        assert batch.update == number
+        assert batch.p == made.schedule(number / updates)
+        assert len(batch.distilled) + len(batch.original) == size
+        assert all(0 <= i < distilled for i in batch.distilled)
+        assert all(0 <= i < original for i in batch.original)
+        expected += batch.p * size
+        drawn += len(batch.distilled)
+        assert abs(drawn - expected) < 1 + 1e-6
+    assert number == updates - 1
+
+
+@settings(deadline=None)
+@given(st.sampled_from(sorted(SCHEDULES)), st.integers(1, 9), st.integers(1, 9), st.integers(0, 1000))
+def test_each_pool_is_used_up_before_it_repeats(name: str, distilled: int, original: int, seed: int) -> None:
+    batches = list(blend(name, distilled=distilled, original=original, updates=30, size=5, seed=seed).batches())
+    for size, drawn in (
+        (distilled, [i for batch in batches for i in batch.distilled]),
+        (original, [i for batch in batches for i in batch.original]),
+    ):
+        for start in range(0, len(drawn) - size + 1, size):
+            assert sorted(drawn[start : start + size]) == list(range(size))
+        assert len(set(drawn[len(drawn) // size * size :])) == len(drawn) % size
+
+
+def test_each_pass_over_a_pool_has_its_own_order() -> None:
+    drawn = [i for batch in blend("original_only", original=20, updates=20, size=10).batches() for i in batch.original]
+    assert len({tuple(drawn[start : start + 20]) for start in range(0, 200, 20)}) == 10
+
+
+@settings(deadline=None)
+@given(st.sampled_from(sorted(SCHEDULES)), st.integers(0, 45), st.integers(0, 1000))
+def test_a_resumed_run_draws_what_the_uninterrupted_one_would_have_drawn(name: str, start: int, seed: int) -> None:
+    made = blend(name, seed=seed)
+    assert list(made.batches(start)) == list(made.batches())[start:]
+
+
+def test_same_seed_same_batches_and_another_seed_others() -> None:
+    assert list(blend("union", seed=1).batches()) == list(blend("union", seed=1).batches())
+    assert list(blend("union", seed=1).batches()) != list(blend("union", seed=2).batches())
+
+
+def test_arms_meet_each_pool_in_the_same_order() -> None:
+    mixed = [i for batch in blend("simple_mix").batches() for i in batch.distilled]
+    alone = [i for batch in blend("distilled_only").batches() for i in batch.distilled]
+    assert mixed == alone[: len(mixed)]
+
+
+def test_simple_mix_is_all_distilled_and_then_all_original() -> None:
+    sizes = [len(batch.distilled) for batch in blend("simple_mix", updates=41, size=7).batches()]
+    assert sizes == [7] * 21 + [0] * 20
+
+
+@pytest.mark.parametrize(
+    ("name", "distilled", "original", "missing"),
+    [
+        ("simple_mix", 0, 5, "distilled"),
+        ("simple_mix", 5, 0, "original"),
+        ("distilled_only", 0, 5, "distilled"),
+        ("original_only", 5, 0, "original"),
+        ("linear", 5, 0, "original"),
+        ("union", 0, 0, "original"),
+    ],
+)
+def test_schedule_that_asks_an_empty_pool_is_refused_before_training(
+    name: str, distilled: int, original: int, missing: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"{missing} sentences, and there are none"):
+        blend(name, distilled=distilled, original=original).check()
+
+
+@pytest.mark.parametrize(
+    ("name", "distilled", "original"),
+    [("distilled_only", 5, 0), ("original_only", 0, 5), ("union", 0, 5), ("union", 5, 0)],
+)
+def test_a_pool_that_is_never_asked_may_be_empty(name: str, distilled: int, original: int) -> None:
+    made = blend(name, distilled=distilled, original=original)
+    made.check()
+    assert sum(1 for _ in made.batches()) == made.updates

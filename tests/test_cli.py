@@ -1,0 +1,247 @@
+"""Every verb as a user types it, in processes of its own where exit codes and signals matter."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from distill_offline.cli import commands
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def config(tmp_path: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small configuration in an empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    value = {
+        "name": "small",
+        "task": {
+            "types": dict.fromkeys(("PERSON", "ORGANISATION", "LOCATION", "EQUIPMENT", "DATE"), "as its name says")
+        },
+        "corpus": {
+            "original": {
+                "train": {"path": "package:demo/train.jsonl", "limit": 40},
+                "dev": {"path": "package:demo/dev.jsonl", "limit": 10},
+                "test": {"path": "package:demo/test.jsonl", "limit": 10},
+            },
+            "unlabelled": {"path": "package:demo/train.jsonl", "skip": 40, "limit": 60},
+        },
+        "backend": {"name": "scripted"},
+        "annotate": {"gold": ["test"]},
+        "train": {"encoder": str(encoder), "updates": 2, "batch_size": 4, "arms": [{"name": "simple_mix"}]},
+    }
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(value))
+    return path
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner(catch_exceptions=False).invoke(commands, arguments)
+
+
+def program(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "distill_offline", *arguments], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+def leaves(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
+    found: list[tuple[tuple[str, ...], click.Command]] = []
+    for name, command in sorted(group.commands.items()):
+        inner = (*path, name)
+        found += leaves(command, inner) if isinstance(command, click.Group) else [(inner, command)]
+    return found
+
+
+def test_run_prints_scores_on_stdout_and_progress_on_stderr(config: Path) -> None:
+    result = invoke("run", str(config))
+    assert result.exit_code == 0, result.output
+    assert "simple_mix" in result.stdout
+    assert "teacher" in result.stdout
+    assert "rows" in result.stderr
+    assert "annotate unlabelled:" not in result.stdout
+    assert Path("runs/small/report/index.html").exists()
+
+
+def test_json_is_all_that_stands_on_stdout(config: Path) -> None:
+    value = json.loads(invoke("run", str(config), "--json").stdout)
+    assert [row["name"] for row in value["rows"]] == ["teacher", "simple_mix"]
+    assert set(value["rows"][0]["overall"]) == {"precision", "recall", "f1", "support"}
+    counts = json.loads(invoke("annotate", str(config), "--json").stdout)
+    assert counts["unlabelled"]["rows"] == 60
+    plan = json.loads(invoke("train", str(config), "--dry-run", "--json").stdout)
+    assert [step["stage"] for step in plan] == ["select", "train simple_mix"]
+
+
+def test_dry_run_leaves_nothing_behind(config: Path) -> None:
+    result = invoke("annotate", str(config), "--dry-run")
+    assert "60 to ask" in result.stdout
+    assert not Path("runs").exists()
+
+
+def test_set_changes_a_setting_and_is_recorded(config: Path) -> None:
+    invoke("annotate", str(config), "--set", "annotate.limit=7", "--set", "name=other", "-o", "elsewhere")
+    resolved = yaml.safe_load(Path("elsewhere/config.yaml").read_text())
+    assert resolved["annotate"]["limit"] == 7
+    assert len(Path("elsewhere/annotate/annotations.jsonl").read_text().splitlines()) == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("run", "absent.yaml"), 2, "absent.yaml: there is no such configuration file"),
+        (("run", "small.yaml", "--set", "train.epoch=3"), 2, "train.epoch is unknown"),
+        (("run", "small.yaml", "--set", "backend.name=vlm"), 2, "Did you mean vllm?"),
+        (("run", "small.yaml", "--set", "corpus.unlabelled=gone.txt"), 2, "gone.txt"),
+        (("train", "small.yaml", "--set", "train.encoder=nowhere/model"), 2, "annotate has not been run"),
+        (("evaluate", "gone", "--gold", "package:demo/test.jsonl"), 2, "gone"),
+        (("manifest", "verify", "."), 1, "manifest.json"),
+        (("predict", "gone", "package:demo/test.jsonl", "-o", "x.jsonl"), 4, "no student here"),
+        (("models", "fetch", "no-such-model"), 2, "no-such-model"),
+    ],
+)
+def test_a_mistake_is_one_clean_line_and_an_exit_code(
+    config: Path, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    result = program(*arguments, cwd=config.parent)
+    assert result.returncode == code, result.stderr
+    assert message in result.stderr + result.stdout
+    assert "Traceback" not in result.stderr
+
+
+def test_exit_code_3_when_too_much_is_quarantined(config: Path) -> None:
+    result = program("run", str(config), "--set", "backend.options.noise=0.9", cwd=config.parent)
+    assert result.returncode == 3, result.stderr
+    assert "quarantine.jsonl" in result.stderr
+
+
+def test_exit_code_5_below_the_gate(config: Path) -> None:
+    assert invoke("run", str(config)).exit_code == 0
+    student = "runs/small/train/simple_mix/student"
+    result = program("evaluate", student, "--gold", "package:demo/test.jsonl", "--min-f1", "0.9", cwd=config.parent)
+    assert result.returncode == 5
+    assert "0.9" in result.stderr
+
+
+def test_ctrl_c_drains_commits_and_prints_the_command_that_resumes(config: Path) -> None:
+    slow = ["annotate", str(config), "--set", "backend.options.delay_s=0.1"]
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        child = subprocess.Popen(
+            [sys.executable, "-m", "distill_offline", *slow], cwd=config.parent, stderr=subprocess.PIPE, text=True
+        )
+        store = config.parent / "runs/small/annotate/completions.sqlite"
+        deadline = time.monotonic() + 30
+        while not store.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(1.0)
+        child.send_signal(number)
+        _, said = child.communicate(timeout=30)
+        assert child.returncode == 130, said
+        assert f"to go on: distill-offline {shlex.join(slow)}" in said
+        assert "Traceback" not in said
+    counts = json.loads(invoke("annotate", str(config), "--json").stdout)["unlabelled"]
+    assert counts["cached"] > 0
+    assert counts["cached"] + counts["asked"] == 60
+
+
+def test_evaluate_reads_students_annotations_and_tagged_files(config: Path) -> None:
+    assert invoke("run", str(config)).exit_code == 0
+    gold = "package:demo/test.jsonl"
+    student = json.loads(invoke("evaluate", "runs/small/train/simple_mix/student", "--gold", gold, "--json").stdout)
+    assert set(student) >= {"on", "overall", "per_type", "errors"}
+    teacher = json.loads(invoke("evaluate", "runs/small/annotate/gold/test", "--gold", gold, "--json").stdout)
+    assert teacher["counts"]["unanswered"] == 119  # of 129, ten were annotated
+    assert invoke("predict", "runs/small/train/simple_mix/student", gold, "-o", "out.conll").exit_code == 0
+    Path("gold.conll").write_text("EU B-ORG\nrejects O\n\nPeter B-PER\nBlackburn I-PER\n")
+    Path("mine.conll").write_text("EU I-ORG O\nrejects O O\n\nPeter B-PER B-PER\nBlackburn I-PER O\n")
+    scores = json.loads(
+        invoke(
+            "evaluate", "mine.conll", "--gold", "gold.conll", "--tag-column", "1", "--scheme", "iob2", "--json"
+        ).stdout
+    )
+    assert scores["overall"]["recall"] == 0.5
+    assert scores["counts"]["stray_tags"] == 1
+    Path("other.conll").write_text("EU B-ORG\nrejected O\n\nPeter B-PER\nBlackburn I-PER\n")
+    differing = program("evaluate", "other.conll", "--gold", "gold.conll", cwd=config.parent)
+    assert differing.returncode == 2
+    assert "other.conll:2" in differing.stderr
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "conll", "parquet"])
+def test_predict_labels_plain_text(config: Path, suffix: str) -> None:
+    assert invoke("run", str(config)).exit_code == 0
+    Path("note.txt").write_text("Marta Lindqvist closed V-17 at 06:00. Nobody was hurt.\n")
+    result = invoke("predict", "runs/small/train/simple_mix/student", "note.txt", "-o", f"out.{suffix}")
+    assert "2 sentences labelled" in result.stdout
+    from distill_offline.corpus import read_examples
+
+    assert [e.sentence.tokens[0] for e in read_examples(f"out.{suffix}", origin="distilled")] == ["Marta", "Nobody"]
+
+
+def test_manifest_show_and_verify(config: Path) -> None:
+    assert invoke("run", str(config)).exit_code == 0
+    assert json.loads(invoke("manifest", "show", "runs/small").stdout)["stage"] == "run"
+    assert "every file is" in invoke("manifest", "verify", "runs/small").stdout
+    Path("runs/small/evaluate/report.json").write_text("{}")
+    changed = program("manifest", "verify", "runs/small", cwd=config.parent)
+    assert changed.returncode == 1
+    assert "evaluate/report.json" in changed.stdout
+
+
+def test_every_verb_has_an_example_in_its_help_and_the_example_is_valid() -> None:
+    for path, command in leaves(commands):
+        text = " ".join((command.help or "").split())
+        found = re.search(r"Example: distill-offline (.+)$", text)
+        assert found, f"{path} has no example"
+        words = shlex.split(found[1])
+        assert tuple(words[: len(path)]) == path
+        command.make_context(path[-1], words[len(path) :])  # raises on an unknown option or a missing argument
+
+
+def test_the_examples_of_the_quickstart_run_without_a_model(
+    tmp_path: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The help's examples, as they are but for the models, which a fresh checkout does not have."""
+    small = ["--set", "backend.name=scripted", "--set", "backend.model=x", "--set", f"train.encoder={encoder}"]
+    small += ["--set", "corpus.unlabelled=package:demo/train.jsonl", "--set", "train.updates=2"]
+    monkeypatch.chdir(tmp_path)
+    Path("configs").symlink_to(ROOT / "configs")
+    assert invoke("run", "configs/quickstart.yaml", *small).exit_code == 0
+    for path, command in leaves(commands):
+        example = re.search(r"Example: distill-offline (.+)$", " ".join((command.help or "").split()))
+        assert example
+        if path[0] in ("models", "doctor"):
+            continue
+        words = shlex.split(example[1])
+        words += small if path[0] in ("run", "annotate", "select", "train") else []
+        result = invoke(*words)
+        assert result.exit_code == 0, f"{words}: {result.output}"
+
+
+def test_the_process_is_offline_before_anything_is_parsed(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, socket; sys.argv = ['distill-offline', 'models', 'list', '--json']\n"
+        "from distill_offline.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "assert os.environ['HF_HUB_OFFLINE'] == '1'\n"
+        "try: socket.create_connection(('192.0.2.1', 9), 1)\n"
+        "except Exception as error: print(type(error).__name__)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env={**os.environ}, check=True
+    )
+    assert result.stdout.rstrip().endswith("NetworkBlocked")

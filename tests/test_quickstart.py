@@ -1,0 +1,96 @@
+"""The quickstart with its real models: whole, with no network but loopback; and killed in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from model_fixtures import SMOLLM, real_model
+
+from distill_offline import manifest
+from distill_offline.artifacts import read_rows
+from distill_offline.offline import namespace_fault
+
+ROOT = Path(__file__).parent.parent
+CONFIG = str(ROOT / "configs/quickstart.yaml")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def environment() -> dict[str, str]:
+    """The real models' folder, handed to child processes; skips where they are absent."""
+    models = real_model(SMOLLM).parent
+    assert real_model("all-MiniLM-L6-v2").parent == models
+    return {**os.environ, "DISTILL_MODELS": str(models)}
+
+
+def test_the_quickstart_runs_whole_with_no_network_but_loopback(tmp_path: Path, environment: dict[str, str]) -> None:
+    if fault := namespace_fault():
+        pytest.skip(f"no network namespace here: {fault}")
+    inside = (
+        "import sys; from distill_offline.offline import run_isolated; "
+        "sys.exit(run_isolated([sys.executable, '-m', 'distill_offline', *sys.argv[1:]]))"
+    )
+    command = [sys.executable, "-c", inside, "run", CONFIG, "--json"]
+    began = time.monotonic()
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    print(result.stderr, f"{time.monotonic() - began:.0f} s")
+    assert result.returncode == 0, result.stderr
+    scores = {row["name"]: row["overall"]["f1"] for row in json.loads(result.stdout)["rows"]}
+    print(scores)
+    assert list(scores) == ["teacher", "original_only", "distilled_only", "simple_mix"]
+    assert scores["simple_mix"] > 0.4
+    assert scores["original_only"] > 0.4
+    assert scores["distilled_only"] > 0.1
+    assert manifest.verify(tmp_path / "runs/quickstart") == []
+    again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(again.stdout) == json.loads(result.stdout)
+    assert "asked" not in again.stderr
+
+
+def test_a_real_teacher_killed_in_the_middle_goes_on_without_asking_again(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    command = [sys.executable, "-m", "distill_offline", "annotate", CONFIG, "--json"]
+    command += ["--set", "annotate.limit=16", "--set", "annotate.gold=[]", "--set", "annotate.chunk=2"]
+    command += ["--set", "annotate.max_quarantined=1"]
+    child = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+    folder = tmp_path / "runs/quickstart/annotate"
+    stored: set[str] = set()
+    deadline = time.monotonic() + 240
+    while len(stored) < 4 and time.monotonic() < deadline and child.poll() is None:
+        time.sleep(0.2)
+        stored = completions(folder)
+    assert child.poll() is None, "it ended before it could be killed"
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    stored = completions(folder)
+    assert 4 <= len(stored) < 16
+    assert not (folder / "manifest.json").exists()
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    counts = json.loads(done.stdout)["unlabelled"]
+    assert counts["cached"] == len(stored)
+    assert counts["asked"] == 16 - len(stored)
+    assert stored <= completions(folder)
+    rows = [*read_rows(folder / "annotations.jsonl"), *read_rows(folder / "quarantine.jsonl")]
+    assert len({row["id"] for row in rows}) == len(rows) == 16
+
+
+def completions(folder: Path) -> set[str]:
+    """Every stored completion, with its key, as another process sees it."""
+    import sqlite3
+    from contextlib import closing
+
+    if not (folder / "completions.sqlite").exists():
+        return set()
+    with closing(sqlite3.connect(f"file:{folder / 'completions.sqlite'}?mode=ro", uri=True)) as connection:
+        try:
+            return {digest.hex() + text for digest, text in connection.execute("SELECT digest, completion FROM completions")}
+        except sqlite3.OperationalError:  # the tables are not there yet
+            return set()

@@ -1,0 +1,127 @@
+"""The page about a run."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from distill_offline.report import View, render
+from distill_offline.report.plots import Line, line_plot
+
+EVIL = "</pre></title><script src=//x.example>alert(1)</script>&\"'"
+
+
+def scores(f1: float = 0.5) -> dict[str, Any]:
+    return {"precision": 0.25, "recall": 1.0, "f1": f1, "support": 4}
+
+
+def view(name: str = "tiny", arm: str = "simple_mix", type_: str = "PER", f1: float = 0.5) -> View:
+    row = {
+        "name": arm,
+        "kind": "student",
+        "overall": scores(f1),
+        "per_type": {type_: scores(f1)},
+        "errors": {"wrong_type": 3, "missed": 0},
+        "counts": {"unanswered": 2},
+    }
+    bare = {**row, "name": "teacher", "kind": "teacher", "per_type": {}}
+    history = [
+        {
+            "update": n,
+            "distilled": 4 if n < 30 else 0,
+            "original": 0 if n < 30 else 4,
+            **({"dev_f1": 0.4} if n % 10 else {}),
+        }
+        for n in range(60)
+    ]
+    return View(
+        name=name,
+        result={"split": "test", "sentences": 7, "on": "abc" * 20, "rows": [row, bare]},
+        histories={arm: history},
+        counts={
+            "annotate": {"unlabelled": {"rows": 12, "quarantined": {type_: 1}}},
+            f"train/{arm}": {"best_dev_f1": None},
+        },
+        settings={"name": name, "task": {"types": {type_: name}}},
+    )
+
+
+class Page(HTMLParser):
+    """The tags of a page, and what its attributes point to."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_page_is_self_contained() -> None:
+    html = render(view())
+    page = Page(html)
+    assert not {"script", "link", "img", "iframe", "object", "embed", "base", "form", "a"} & set(page.tags)
+    assert not {"src", "href", "srcset", "xlink:href", "data", "action"} & {name for name, _ in page.attributes}
+    assert not any(name.startswith("on") for name, _ in page.attributes)
+    assert not re.search(r"https?:|//\w|url\(|@import", html)
+    assert "default-src 'none'" in html
+
+
+def test_text_from_outside_is_escaped_wherever_it_stands() -> None:
+    page = Page(render(view(EVIL, EVIL, EVIL)))
+    assert "script" not in page.tags
+    assert page.tags == Page(render(view())).tags  # no tag more, none less
+    assert page.text.count(EVIL) >= 5  # title, heading, table, legend: shown as it is
+
+
+def test_page_shows_the_figures_in_percent() -> None:
+    html = render(view(f1=0.4567))
+    assert "<b>45.7</b>" in html
+    assert "<td>simple_mix</td><td>25.0</td><td>100.0</td>" in html
+    assert "–" in html  # the teacher has no score of that type
+    assert "12" in html
+
+
+def test_page_of_classification_has_no_table_of_errors() -> None:
+    bare = view()
+    for row in bare.result["rows"]:
+        row["errors"] = {}
+    assert "<h2>Errors</h2>" not in render(bare)
+    assert "<h2>Errors</h2>" in render(view())
+
+
+def test_page_of_a_run_without_students_still_renders() -> None:
+    empty = View("x", {"split": "dev", "sentences": 0, "on": "", "rows": []}, {}, {}, {})
+    assert "<svg" not in render(empty)
+
+
+def test_page_is_the_same_each_time() -> None:
+    assert render(view()) == render(view())
+
+
+def test_plot_places_points_from_the_lower_left_and_names_every_line() -> None:
+    svg = str(line_plot("F1 <b>", [Line("a & b", [(0.0, 0.0), (10.0, 1.0)]), Line("none", [])]))
+    assert 'points="44.0,232.0 490.0,28.0"' in svg
+    assert "a &amp; b" in svg
+    assert "F1 &lt;b&gt;" in svg
+    assert "none" not in svg
+    assert svg.count("<polyline") == 1
+
+
+@pytest.mark.parametrize("lines", [[], [Line("a", [])]])
+def test_plot_without_points_is_nothing(lines: list[Line]) -> None:
+    assert str(line_plot("t", lines)) == ""
+
+
+def test_plot_of_a_single_point_at_zero_is_drawn() -> None:
+    assert 'points="44.0,130.0"' in str(line_plot("t", [Line("a", [(0.0, 0.5)])]))
