@@ -123,7 +123,7 @@ class CompletionStore:
         """Commit `(digest, recipe, sentence id, completion)` together. One already there stays as it is."""
         rows = [(digest, recipe, _id(id_), _dump(completion)) for digest, recipe, id_, completion in completions]
         with self._transaction() as connection:
-            connection.executemany("INSERT OR IGNORE INTO completions VALUES (?, ?, ?, ?)", rows)
+            connection.executemany("INSERT INTO completions VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING", rows)
 
     def set_rows(self, part: str, start: int, rows: Iterable[tuple[str, bytes]]) -> None:
         """Say which completion the sentences of a corpus from position `start` on want: `(sentence id, digest)`."""

@@ -30,7 +30,7 @@ def _mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
             problem = f"the key {key_node.value!r} stands here twice" if plain else "a key is no list and no mapping"
             raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
         seen.add(key_node.value)
-    loader.flatten_mapping(node)  # what `<<` merges in may be overridden, so it is no second key
+    # What `<<` merges in may be overridden, so it is no second key.
     return loader.construct_mapping(node, deep=True)
 
 

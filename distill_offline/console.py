@@ -123,7 +123,9 @@ def _width() -> int | None:
 
 def _text(line: str) -> Text:
     """Text that cannot steer the terminal, nor fail to be written: a name may hold escape codes or half a character."""
-    return Text("".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in line))
+    plain = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in line)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return Text(plain.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def percent(fraction: float) -> str:

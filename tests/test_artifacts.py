@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from distill_offline.errors import InputError
 
 
 def test_rows_are_read_back_as_they_were_written(tmp_path: Path) -> None:
-    rows = [{"a": "ä\u2028\x85\r\n\x00𝐀"}, {"half": "\ud800", "n": [1, None, 0.1]}, {}]
+    rows: list[dict[str, Any]] = [{"a": "ä\u2028\x85\r\n\x00𝐀"}, {"half": "\ud800", "n": [1, None, 0.1]}, {}]
     assert write_rows(tmp_path / "new" / "x.jsonl", rows) == 3
     assert list(read_rows(tmp_path / "new" / "x.jsonl")) == rows
     assert (tmp_path / "new" / "x.jsonl").read_bytes().count(b"\n") == 3

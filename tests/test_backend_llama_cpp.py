@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from distill_offline.backends.llama_cpp import LlamaCpp
 from distill_offline.errors import BackendError, ConfigError, MissingModel
 from distill_offline.schema import Completion, Message, Prompt, Sampling
 
-pytest.importorskip("xllamacpp", reason="xllamacpp is not installed")
+# Not by importing it: the backend has something to settle before that.
+pytestmark = pytest.mark.skipif(find_spec("xllamacpp") is None, reason="xllamacpp is not installed")
 
 SENTENCES = ("Peter Blackburn visited Brussels .", "Nokia left Helsinki .", "EU rejects German call .", "It rained .")
 STORY = "Tell me a long story about a dog."
@@ -147,6 +149,7 @@ def test_slots_are_fed_continuously_and_no_faster_than_there_is_room(backend: Ll
     stream = backend.complete(source())
     next(stream)
     assert taken <= 5
+    assert isinstance(stream, Generator)
     stream.close()
     assert [position for position, _ in backend.complete([ner_prompt(SENTENCES[3], PAIRS)])] == [0]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("llama_cpp")]
@@ -220,6 +223,12 @@ def test_closed_backend_leaves_no_socket_and_answers_no_more(capfd: pytest.Captu
     with pytest.raises(BackendError, match="closed"):
         next(backend.complete([plain_prompt("Hello.")]))
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+def test_backend_that_is_closed_before_its_first_prompt_lets_go() -> None:
+    for _ in range(8):
+        LlamaCpp(real_model(SMOLLM), Sampling(), {"slots": 1, "context": 256}).close()
 
 
 @pytest.mark.slow

@@ -162,10 +162,12 @@ with CompletionStore(Path(sys.argv[1])) as store:
     recipe = store.add_recipe({})
     for chunk in range(10**6):
         # Numbered answers, ten to a chunk; each chunk is announced when it is committed.
-        store.add((b"%d" % n, recipe, str(n), Completion("x" * 500, "stop")) for n in range(chunk * 10, chunk * 10 + 10))
+        numbers = range(chunk * 10, chunk * 10 + 10)
+        store.add((b"%d" % n, recipe, str(n), Completion("x" * 500, "stop")) for n in numbers)
         print(chunk, flush=True)
         if chunk == int(sys.argv[2]):
             sys.stdin.read()
+            break
 """
 
 
@@ -191,7 +193,7 @@ def test_a_second_process_is_told_and_a_reader_is_not_shut_out(path: Path) -> No
         process.communicate("")
     assert process.returncode == 0
     with CompletionStore(path) as store:
-        assert store.count() == 10**7 if False else store.count() >= 30
+        assert store.count() == 30
 
 
 def test_a_view_sees_what_is_committed_meanwhile(path: Path) -> None:
@@ -289,8 +291,7 @@ def test_a_damaged_page_is_an_error_and_not_a_wrong_answer(path: Path) -> None:
     content[4096 * 3 :] = b"\xa5" * (len(content) - 4096 * 3)
     path.write_bytes(content)
     with CompletionStore(path) as store, pytest.raises(StoreError, match="damaged"):
-        for n in range(300):
-            store.get(f"k{n}".encode())
+        [store.get(f"k{n}".encode()) for n in range(300)]
 
 
 @pytest.mark.parametrize("text", ["{", "3", "[" * 10_000, '{"text": "x", "unknown": 1}', '{"token_texts": 3}'])

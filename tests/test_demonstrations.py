@@ -68,8 +68,9 @@ def test_a_pool_smaller_than_k_is_used_whole() -> None:
 
 
 def test_ties_go_by_position_in_the_pool() -> None:
-    pool = [example(f"word{n}/O other{n}/O", str(n)) for n in range(30)]
-    assert ids(picker("knn", 4, pool), sentence("shares nothing")) == ["3", "2", "1", "0"]
+    pool = [example(f"word{n}/O other{n}/O", str(n)) for n in range(2000)]
+    chosen = ids(picker("knn", 40, pool), sentence("shares nothing"))
+    assert chosen == [str(n) for n in reversed(range(40))]
 
 
 def test_static_examples_are_the_same_for_every_sentence_and_show_most_types() -> None:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_models import tiny_encoder
 
 from distill_offline.corpus import read_examples
 from distill_offline.errors import InputError, MissingModel
 from distill_offline.schema import Example, Sentence
 from distill_offline.student import Student, micro_batches
-from tiny_models import tiny_encoder
 
 LABELS = ("O", "B-PERSON", "I-PERSON", "B-DATE", "I-DATE")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import ctypes
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -19,7 +21,7 @@ from pydantic import Field, PositiveInt
 from distill_offline.backends.base import split_thinking
 from distill_offline.backends.gguf_file import find_gguf, read_chat_template
 from distill_offline.backends.options import read_options, read_template, require
-from distill_offline.errors import BackendError, ConfigError
+from distill_offline.errors import BackendError, ConfigError, MissingPackage
 from distill_offline.schema import Completion, Prompt, Sampling
 
 __all__ = ["LlamaCpp", "LlamaCppOptions"]
@@ -61,7 +63,7 @@ class LlamaCpp:
     def __init__(self, model: Path, sampling: Sampling, options: Mapping[str, Any]) -> None:
         self._options = read_options(LlamaCppOptions, options)
         override = read_template(self._options.chat_template)
-        self._engine = require("xllamacpp", "pip install 'distill_offline[llama-cpp]'")
+        self._engine = _import_engine()
         self._sampling = sampling
         self._grammars: dict[str, str] = {}
         file = find_gguf(model)
@@ -212,6 +214,25 @@ class LlamaCpp:
             raise ValueError(f"the prompt's JSON schema has no grammar: {error}") from error
         # Builds without llguidance write GBNF, where one rule stands for all the whitespace.
         return re.sub(r"(?m)^space ::= .*$", 'space ::= ""', grammar)
+
+
+def _import_engine() -> Any:
+    # By default, threads spin while they wait for one another: on cores that other processes use as well, a spinning
+    # thread burns the time slice of the very thread that it waits for. Read when the OpenMP library is first loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    remedy = "pip install 'distill_offline[llama-cpp]'"
+    try:
+        return require("xllamacpp", remedy)
+    except MissingPackage as error:
+        torch = importlib.util.find_spec("torch")
+        if "libgomp" not in str(error) or torch is None or torch.origin is None:
+            raise
+        # A bare system lacks the OpenMP library that xllamacpp expects there; torch brings one.
+        library = Path(torch.origin).parent / "lib" / "libgomp.so.1"
+        if not library.exists():
+            raise
+        ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+        return require("xllamacpp", remedy)
 
 
 def _read_response(response: Mapping[str, Any], prompt: Prompt) -> Completion:

@@ -88,13 +88,13 @@ class Vllm:
     def __init__(self, model: Path, sampling: Sampling, options: Mapping[str, Any]) -> None:
         self._options = read_options(VllmOptions, options)
         template = read_template(self._options.chat_template)
+        if not model.is_dir():
+            raise MissingModel(f"backend.model: {model.name}: no such folder. Fetch the model first.")
         os.environ.update(_ENVIRONMENT)
         for name, value in _ENVIRONMENT_DEFAULTS.items():
             os.environ.setdefault(name, value)
         self._engine = require("vllm", _REMEDY)
         self._request_error = require("vllm.exceptions", _REMEDY).VLLMClientError
-        if not model.is_dir():
-            raise MissingModel(f"backend.model: {model.name}: no such folder. Fetch the model first.")
         self._sampling = sampling
         self._serial = 0
         self._llm: Any = self._start(model)
