@@ -12,6 +12,7 @@ from typing import Any
 from distill_offline import catalogue, registry
 from distill_offline.backends import BACKENDS, EXTRAS
 from distill_offline.backends.base import Backend
+from distill_offline.backends.worker import Worker
 from distill_offline.config import as_plain
 from distill_offline.corpus import overlap, read_examples, read_sentences
 from distill_offline.demonstrations import Demonstrations
@@ -155,13 +156,16 @@ class Teacher:
         }
 
     def start(self) -> Backend:
-        """Load the model."""
+        """The engine, in a process of its own where it loads a model: its death, memory and threads are not ours."""
         backend = self.settings.backend
         assert backend is not None
         options = dict(backend.options)
         if self.answers:
             options["answers"] = self.answers
-        return self.kind(self.model, self.settings.annotate.sampling, options)
+        sampling = self.settings.annotate.sampling
+        if self.kind.needs_model:
+            return Worker(self.kind, self.model, sampling, options)
+        return self.kind(self.model, sampling, options)
 
 
 def _content(value: Any) -> Any:
