@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import select
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,7 +49,10 @@ class Terminal:
 
     def shown(self) -> str:
         self.stream.flush()
-        return os.read(self._reader, 65536).decode().replace("\r\n", "\n")
+        read = b""
+        while select.select([self._reader], [], [], 0.2)[0]:  # what was written may arrive in several parts
+            read += os.read(self._reader, 65536)
+        return read.decode().replace("\r\n", "\n")
 
 
 @pytest.fixture

@@ -77,11 +77,9 @@ def test_prompt_has_types_guidelines_demonstrations_and_the_raw_text_in_order(pr
     system = asked.messages[0].content
     assert all(f"- {name}: {definition}" in system for name, definition in TYPES.items())
     assert "Prefer the longest name." in system
-    assert [m.content for m in asked.messages[1::2]] == [
-        EXAMPLES[0].sentence.text,
-        EXAMPLES[1].sentence.text,
-        SENTENCE.text,
-    ]
+    asked_for = [EXAMPLES[0].sentence.text, EXAMPLES[1].sentence.text, SENTENCE.text]
+    for message, text in zip(asked.messages[1::2], asked_for, strict=True):
+        assert message.content.endswith(text)
     assert [m.content for m in asked.messages[2::2]] == [ner.answer(EXAMPLES[0]), ner.answer(EXAMPLES[1])]
     assert asked.sentence_id == SENTENCE.id
     assert asked.schema is not None
@@ -103,7 +101,7 @@ def test_without_guidelines_the_prompt_does_not_speak_of_them() -> None:
 
 def test_text_that_looks_like_a_template_is_only_text() -> None:
     tricky = sentence("{{ 7*7 }} {% raw %} {{ types }}")
-    assert task().prompt(tricky, []).messages[-1].content == tricky.text
+    assert task().prompt(tricky, []).messages[-1].content.endswith(tricky.text)
 
 
 def test_it_is_a_task_with_a_tag_pair_for_every_type() -> None:
