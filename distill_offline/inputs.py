@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from distill_offline import catalogue, registry
+from distill_offline import catalogue, offline, registry
 from distill_offline.backends import BACKENDS, EXTRAS
 from distill_offline.backends.base import Backend
 from distill_offline.backends.worker import Worker
@@ -134,7 +134,7 @@ class Teacher:
             answers = {}
             if backend.name == "scripted" and "answers" not in backend.options:
                 answers = _gold_answers(settings, task)
-            return cls(settings, task, kind, Path(backend.model), digest_of(answers), answers)
+            return cls(settings, task, kind, Path(backend.model), digest_of([backend.model, answers]), answers)
         if not backend.model:
             raise ConfigError("backend.model is missing: give a catalogue id or the path of a model.")
         model = catalogue.locate(backend.model)
@@ -160,6 +160,8 @@ class Teacher:
         backend = self.settings.backend
         assert backend is not None
         options = dict(backend.options)
+        if "base_url" in options:  # the one host beyond this one that a configuration can open
+            offline.allow(str(options["base_url"]))
         if self.answers:
             options["answers"] = self.answers
         sampling = self.settings.annotate.sampling

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from distill_offline.schema import Sampling
 
@@ -25,6 +27,11 @@ __all__ = [
 
 _STRICT: dict[str, Any] = {"extra": "forbid"}
 
+Count = Annotated[int, Ge(1)]
+Number = Annotated[int, Ge(0)]
+Fraction = Annotated[float, Ge(0), Le(1)]
+Positive = Annotated[float, Gt(0)]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
@@ -40,10 +47,10 @@ class Source:
     tag_column: int | None = None
     scheme: Literal["auto", "iob1", "iob2", "iobes"] | None = None
     documents: Literal["all", "even", "odd"] = "all"
-    max_documents: int | None = None
+    max_documents: Count | None = None
     shuffle: int | None = None
-    skip: int = 0
-    limit: int | None = None
+    skip: Number = 0
+    limit: Number | None = None
     on_bad_file: Literal["error", "skip"] = "error"  # a folder's file that is no UTF-8 text; skipped ones are counted
 
 
@@ -97,7 +104,7 @@ class DemonstrationSettings:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     strategy: Literal["none", "static", "random", "knn"] = "knn"
-    k: int = 4
+    k: Number = 4
     pool: str | Source | None = None
 
 
@@ -108,10 +115,10 @@ class AnnotateSettings:
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     demonstrations: DemonstrationSettings = field(default_factory=DemonstrationSettings)
     sampling: Sampling = field(default_factory=Sampling)
-    limit: int | None = None
+    limit: Count | None = None
     gold: tuple[Literal["dev", "test"], ...] = ()
-    chunk: int = 64
-    max_quarantined: float = 0.05
+    chunk: Count = 64
+    max_quarantined: Fraction = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +128,7 @@ class SelectSettings:
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     deduplicate: bool = True
     drop_rejected: bool = False
-    min_confidence: float = 0.0
+    min_confidence: Fraction = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +139,8 @@ class ArmSettings:
     name: str
     schedule: str = ""
     options: dict[str, float] = field(default_factory=dict)
-    updates: int | None = None
-    learning_rate: float | None = None
+    updates: Count | None = None
+    learning_rate: Positive | None = None
     restart: bool | None = None
 
 
@@ -148,17 +155,17 @@ class TrainSettings:
         ArmSettings(name="distilled_only"),
         ArmSettings(name="simple_mix"),
     )
-    updates: int = 500
-    batch_size: int = 16
-    learning_rate: float = 5e-5
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    eval_every: int = 50
-    tau: float = 0.5
+    updates: Count = 500
+    batch_size: Count = 16
+    learning_rate: Positive = 5e-5
+    warmup: Annotated[float, Ge(0), Lt(1)] = 0.1
+    weight_decay: Annotated[float, Ge(0)] = 0.01
+    clip: Positive = 1.0
+    eval_every: Count = 50
+    tau: Annotated[float, Gt(0), Lt(1)] = 0.5
     restart: bool = False
-    micro_batch_tokens: int = 2048
-    max_length: int = 512
+    micro_batch_tokens: Count = 2048
+    max_length: Annotated[int, Ge(8)] = 512
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
 
 
@@ -168,7 +175,7 @@ class EvaluateSettings:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     split: Literal["dev", "test"] = "test"
-    min_f1: float | None = None
+    min_f1: Fraction | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,8 +183,8 @@ class Settings:
     """A whole configuration file."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
-    name: str
-    seed: int = 0
+    name: Annotated[str, MinLen(1)]
+    seed: Number = 0
     task: TaskSettings
     corpus: CorpusSettings
     backend: BackendSettings | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -281,3 +282,23 @@ def test_every_config_of_ours_is_valid_and_commented(path: Path) -> None:
     settings = load(path)
     assert parse_settings(yaml.safe_load(dump(settings)), "x") == settings
     assert path.read_text("utf-8").startswith("#")
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ("train.updates=-5", "train.updates"),
+        ("train.batch_size=0", "train.batch_size"),
+        ("train.tau=7", "train.tau"),
+        ("train.learning_rate=0", "train.learning_rate"),
+        ("annotate.max_quarantined=1.5", "annotate.max_quarantined"),
+        ("annotate.limit=0", "annotate.limit"),
+        ("seed=-1", "seed"),
+        ("evaluate.min_f1=50", "evaluate.min_f1"),
+    ],
+)
+def test_a_number_out_of_its_range_is_refused(change: str, key: str) -> None:
+    from distill_offline.corpus import resolve_path
+
+    with pytest.raises(ConfigError, match=rf"quickstart\.yaml: {re.escape(key)}: input should be"):
+        load(resolve_path("package:configs/quickstart.yaml"), [change])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import ctypes
 import hashlib
 import importlib.util
@@ -18,7 +17,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, PositiveInt
 
-from distill_offline.backends.base import split_thinking
+from distill_offline.backends.chat_completion import failed, read_chat_completion, refused
 from distill_offline.backends.gguf_file import find_gguf, read_chat_template
 from distill_offline.backends.options import read_options, read_template, require
 from distill_offline.errors import BackendError, ConfigError, MissingPackage
@@ -153,16 +152,15 @@ class LlamaCpp:
         try:
             response = self._server.handle_chat_completions(self._request(prompt))
         except ValueError as error:
-            return _failed(prompt, str(error))
+            return failed(prompt, str(error))
         except RuntimeError as error:
             raise BackendError(f"llama_cpp: the engine failed ({error}).") from error
         problem = response.get("error")
         if problem is None:
-            return _read_response(response, prompt)
+            return read_chat_completion(response, prompt)
         if problem.get("type") == "exceed_context_size_error":
-            tokens = int(problem.get("n_prompt_tokens", 0))
-            return Completion(text="", finish_reason="prompt_too_long", prompt_tokens=tokens, sample=prompt.sample)
-        return _failed(prompt, str(problem.get("message", problem)))
+            return refused(prompt, int(problem.get("n_prompt_tokens", 0)))
+        return failed(prompt, str(problem.get("message", problem)))
 
     def _request(self, prompt: Prompt) -> dict[str, Any]:
         sampling = self._sampling
@@ -233,32 +231,6 @@ def _import_engine() -> Any:
             raise
         ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
         return require("xllamacpp", remedy)
-
-
-def _read_response(response: Mapping[str, Any], prompt: Prompt) -> Completion:
-    choice, usage = response["choices"][0], response.get("usage") or {}
-    raw = choice["message"].get("content") or ""
-    thinking, text = split_thinking(raw)
-    # The end-of-turn token, without bytes, is no part of the answer.
-    tokens = [token for token in (choice.get("logprobs") or {}).get("content") or [] if token["bytes"]]
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    return Completion(
-        text=text,
-        finish_reason=choice["finish_reason"],
-        thinking=thinking,
-        # By bytes, since a token may end in the middle of a character; so joined texts are the raw answer.
-        token_texts=tuple(decoder.decode(bytes(token["bytes"])) for token in tokens),
-        token_logprobs=tuple(float(token["logprob"]) for token in tokens),
-        prompt_tokens=int(usage.get("prompt_tokens", 0)),
-        completion_tokens=int(usage.get("completion_tokens", 0)),
-        cached_tokens=int((usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)),
-        sample=prompt.sample,
-    )
-
-
-def _failed(prompt: Prompt, message: str) -> Completion:
-    first_line = message.strip().partition("\n")[0][:200]
-    return Completion(text="", finish_reason=f"error: {first_line}", sample=prompt.sample)
 
 
 def _usable_cores() -> int:

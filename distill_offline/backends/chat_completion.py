@@ -1,0 +1,46 @@
+"""OpenAI's chat-completion shape, which llama.cpp and every compatible server answer in."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Mapping
+from typing import Any
+
+from distill_offline.backends.base import split_thinking
+from distill_offline.schema import Completion, Prompt
+
+__all__ = ["failed", "read_chat_completion", "refused"]
+
+
+def read_chat_completion(response: Mapping[str, Any], prompt: Prompt) -> Completion:
+    """The first choice of a response. Raises LookupError, TypeError or ValueError where it has another shape."""
+    choice, usage = response["choices"][0], response.get("usage") or {}
+    message = choice["message"]
+    thinking, text = split_thinking(message.get("content") or "")
+    # The end-of-turn token, without bytes, is no part of the answer.
+    tokens = [token for token in (choice.get("logprobs") or {}).get("content") or [] if token.get("bytes")]
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    return Completion(
+        text=text,
+        finish_reason=str(choice["finish_reason"]),
+        # Servers that split the thinking off themselves name it in one of two ways.
+        thinking=thinking or message.get("reasoning_content") or message.get("reasoning") or "",
+        # By bytes, since a token may end in the middle of a character; so joined texts are the raw answer.
+        token_texts=tuple(decoder.decode(bytes(token["bytes"])) for token in tokens),
+        token_logprobs=tuple(float(token["logprob"]) for token in tokens),
+        prompt_tokens=int(usage.get("prompt_tokens", 0)),
+        completion_tokens=int(usage.get("completion_tokens", 0)),
+        cached_tokens=int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0),
+        sample=prompt.sample,
+    )
+
+
+def refused(prompt: Prompt, tokens: int = 0) -> Completion:
+    """A prompt that is longer than the engine's context."""
+    return Completion(text="", finish_reason="prompt_too_long", prompt_tokens=tokens, sample=prompt.sample)
+
+
+def failed(prompt: Prompt, message: str) -> Completion:
+    """A prompt that failed alone, with the first line of what the engine said."""
+    first_line = message.strip().partition("\n")[0][:200]
+    return Completion(text="", finish_reason=f"error: {first_line}", sample=prompt.sample)
