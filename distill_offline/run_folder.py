@@ -17,7 +17,7 @@ from distill_offline.errors import ConfigError, InputError
 from distill_offline.schema import Watch
 from distill_offline.settings import Settings, Source
 
-__all__ = ["RunFolder", "Stage", "source_digest", "source_path", "source_paths"]
+__all__ = ["RunFolder", "Stage", "labels_digest", "source_digest", "source_path", "source_paths"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +129,18 @@ class Stage:
             counts=counts,
             fingerprint=self.fingerprint,
         )
+
+
+def labels_digest(settings: Settings, *splits: str) -> dict[str, Any]:
+    """JSON of what the named splits of corpus.original stand for, and of the rules by which they are read."""
+    corpus = settings.corpus
+    return {
+        "splits": {split: source_digest(getattr(corpus.original, split)) for split in splits},
+        "tag_column": corpus.tag_column,
+        "scheme": corpus.scheme,
+        "on_overlap": corpus.on_overlap,
+        "types": list(settings.task.types),
+    }
 
 
 def source_path(source: str | Source) -> Path:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt
 
 from distill_offline.schema import Sampling
 
@@ -31,6 +32,11 @@ Count = Annotated[int, Ge(1)]
 Number = Annotated[int, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
 Positive = Annotated[float, Gt(0)]
+
+
+def _check_folder_name(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,99}", name):
+        raise ValueError("a name becomes a folder: letters, digits and ._+- only, no more than 100")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +149,9 @@ class ArmSettings:
     learning_rate: Positive | None = None
     restart: bool | None = None
 
+    def __post_init__(self) -> None:
+        _check_folder_name(self.name)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSettings:
@@ -183,7 +192,7 @@ class Settings:
     """A whole configuration file."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
-    name: Annotated[str, MinLen(1)]
+    name: str
     seed: Number = 0
     task: TaskSettings
     corpus: CorpusSettings
@@ -192,6 +201,9 @@ class Settings:
     select: SelectSettings = field(default_factory=SelectSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+
+    def __post_init__(self) -> None:
+        _check_folder_name(self.name)
 
     @property
     def asks_a_teacher(self) -> bool:

@@ -302,3 +302,11 @@ def test_a_number_out_of_its_range_is_refused(change: str, key: str) -> None:
 
     with pytest.raises(ConfigError, match=rf"quickstart\.yaml: {re.escape(key)}: input should be"):
         load(resolve_path("package:configs/quickstart.yaml"), [change])
+
+
+@pytest.mark.parametrize("change", ["name=../up", "name=a b", "name=''", "train.arms=[{name: a/b}]"])
+def test_a_name_that_is_no_folder_name_is_refused(change: str) -> None:
+    from distill_offline.corpus import resolve_path
+
+    with pytest.raises(ConfigError, match="a name becomes a folder"):
+        load(resolve_path("package:configs/quickstart.yaml"), [change])

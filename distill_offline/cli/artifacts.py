@@ -78,10 +78,10 @@ def fetch(ids: tuple[str, ...]) -> None:
 
     Example: distill-offline models fetch SmolLM2-135M-Instruct-GGUF all-MiniLM-L6-v2
     """
-    from distill_offline import catalogue, offline
+    from distill_offline import catalogue
 
     console = Console()
-    with stopping(console), offline.permit_all():
+    with stopping(console):
         for model in ids:
 
             def watch(done: int, total: int, model: str = model) -> None:

@@ -12,7 +12,7 @@ from distill_offline.config import as_plain
 from distill_offline.corpus import digest as gold_digest
 from distill_offline.digests import file_digests
 from distill_offline.inputs import make_task, read_gold
-from distill_offline.run_folder import RunFolder, Stage, source_digest, source_paths
+from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_paths
 from distill_offline.schema import Example
 from distill_offline.scoring import score
 from distill_offline.student import Student
@@ -34,7 +34,7 @@ def evaluate(folder: RunFolder) -> dict[str, Any]:
         decides={
             "students": {name: sorted(_weights(path).items()) for name, path in folders.items()},
             "teacher": file_digests([teacher])[teacher] if teacher.exists() else None,
-            "gold": source_digest(gold_source),
+            "gold": labels_digest(settings, split),
             "settings": as_plain(settings.evaluate),
         },
         inputs=source_paths(gold_source),

@@ -13,7 +13,7 @@ from distill_offline.bio import decode_bio
 from distill_offline.config import as_plain
 from distill_offline.digests import file_digests
 from distill_offline.inputs import read_gold, read_labelled
-from distill_offline.run_folder import RunFolder, Stage, source_digest, source_paths
+from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_digest, source_paths
 from distill_offline.schema import Annotation, Example, tokens_digest
 from distill_offline.stages.annotate import annotation_row
 from distill_offline.stages.select import select as keep
@@ -31,9 +31,8 @@ def select(folder: RunFolder) -> dict[str, int]:
         decides={
             "annotations": sorted(file_digests(sources).values()),
             "distilled": source_digest(corpus.distilled),
-            "held_out": [source_digest(corpus.original.dev), source_digest(corpus.original.test)],
+            "held_out": labels_digest(settings, "dev", "test"),
             "settings": as_plain(settings.select),
-            "types": dict(settings.task.types),
         },
         inputs=source_paths(corpus.distilled, corpus.original.dev, corpus.original.test),
         parents=[path.parent for path in sources],

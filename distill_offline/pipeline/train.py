@@ -15,7 +15,7 @@ from distill_offline.corpus import read_examples
 from distill_offline.digests import file_digests
 from distill_offline.errors import ConfigError
 from distill_offline.inputs import make_task, read_gold
-from distill_offline.run_folder import RunFolder, Stage, source_digest, source_paths
+from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_paths
 from distill_offline.settings import ArmSettings, TrainSettings
 from distill_offline.stages import train as training
 from distill_offline.student import Student
@@ -38,16 +38,15 @@ def _train_arm(folder: RunFolder, arm: ArmSettings) -> dict[str, Any]:
     settings = folder.settings
     resolved = _resolve(settings.train, arm)
     encoder = catalogue.locate(folder.require("train.encoder", settings.train.encoder))
-    threads = training.prepare(settings.seed)
     selected = folder.whole("select") / ANNOTATIONS
     stage = Stage(
         folder,
         f"train/{arm.name}",
         decides={
             "selected": file_digests([selected])[selected],
-            "original": [source_digest(settings.corpus.original.train), source_digest(settings.corpus.original.dev)],
+            # test, too: what stands there is dropped from train
+            "original": labels_digest(settings, "train", "dev", "test"),
             "encoder": catalogue.model_digest(encoder),
-            "types": list(settings.task.types),
             "task": settings.task.name,
             "train": {key: value for key, value in as_plain(resolved).items() if key not in ("arms", "encoder")},
             "arm": as_plain(arm),
@@ -74,7 +73,7 @@ def _train_arm(folder: RunFolder, arm: ArmSettings) -> dict[str, Any]:
         schedule, len(distilled), len(gold.train), resolved.updates, resolved.batch_size, settings.seed
     )
     blend.check()
-    target = stage.begin()
+    target, threads = stage.begin(), training.prepare(settings.seed)
     student = Student.create(encoder, task.labels, task.head, max_length=resolved.max_length)
     pools = training.Pools(distilled, gold.train, gold.dev)
     trained = training.train(
