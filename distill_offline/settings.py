@@ -36,7 +36,7 @@ Positive = Annotated[float, Gt(0)]
 
 def _check_folder_name(name: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,99}", name):
-        raise ValueError("a name becomes a folder: letters, digits and ._+- only, no more than 100")
+        raise ValueError(f"the name {name[:60]!r} becomes a folder: letters, digits and ._+- only, at most 100")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

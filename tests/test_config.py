@@ -197,13 +197,13 @@ def test_set_changes_a_value_with_yaml_types(file: Path) -> None:
         "train.learning_rate=3e-4",
         "annotate.limit=null",
         "annotate.gold=[dev, test]",
-        "name=a=b",
+        "train.encoder=a=b",
         "task.guidelines='x: y'",
     )
     assert (settings.train.updates, settings.train.learning_rate) == (7, 3e-4)
     assert settings.annotate.limit is None
     assert settings.annotate.gold == ("dev", "test")
-    assert settings.name == "a=b"
+    assert settings.train.encoder == "a=b"
     assert settings.task.guidelines == "x: y"
 
 
@@ -308,5 +308,5 @@ def test_a_number_out_of_its_range_is_refused(change: str, key: str) -> None:
 def test_a_name_that_is_no_folder_name_is_refused(change: str) -> None:
     from distill_offline.corpus import resolve_path
 
-    with pytest.raises(ConfigError, match="a name becomes a folder"):
+    with pytest.raises(ConfigError, match="becomes a folder"):
         load(resolve_path("package:configs/quickstart.yaml"), [change])
