@@ -145,6 +145,13 @@ class CompletionStore:
                 name = id_.decode("utf-8", "surrogatepass") if isinstance(id_, bytes) else id_
                 yield name, digest, None if text is None else self._load(text)
 
+    def progress(self) -> dict[str, tuple[int, int]]:
+        """For each corpus, how many of its rows have been reached, and how many of those are answered."""
+        query = """SELECT r.part, count(*), count(c.digest) FROM rows r LEFT JOIN completions c USING (digest)
+                   GROUP BY r.part ORDER BY r.part"""
+        with self._guarded():
+            return {part: (rows, answered) for part, rows, answered in self._open.execute(query)}
+
     def count(self) -> int:
         with self._guarded():
             return int(self._open.execute("SELECT count(*) FROM completions").fetchone()[0])

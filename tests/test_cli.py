@@ -92,6 +92,17 @@ def test_dry_run_leaves_nothing_behind(config: Path) -> None:
     assert not Path("runs").exists()
 
 
+def test_status_tells_how_far_an_annotation_is(config: Path) -> None:
+    before = json.loads(invoke("annotate", str(config), "--status", "--json").stdout)
+    assert before == {"finished": False, "completions": 0, "parts": {}}
+    assert not Path("runs").exists()
+    invoke("annotate", str(config))
+    after = json.loads(invoke("annotate", str(config), "--status", "--json").stdout)
+    assert after["finished"]
+    assert after["parts"]["unlabelled"] == {"reached": 60, "answered": 60}
+    assert "finished" in invoke("annotate", str(config), "--status").stdout
+
+
 def test_set_changes_a_setting_and_is_recorded(config: Path) -> None:
     invoke("annotate", str(config), "--set", "annotate.limit=7", "--set", "name=other", "-o", "elsewhere")
     resolved = yaml.safe_load(Path("elsewhere/config.yaml").read_text())

@@ -39,7 +39,10 @@ def run(config: Path, output: Path | None, changes: tuple[str, ...], dry_run: bo
 
 @click.command()
 @config_options
-def annotate(config: Path, output: Path | None, changes: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+@click.option("--status", is_flag=True, help="Say how far a running or stopped annotation is; disturb nothing.")
+def annotate(
+    config: Path, output: Path | None, changes: tuple[str, ...], dry_run: bool, as_json: bool, status: bool
+) -> None:
     """Let the teacher label the corpus. Ctrl-C stops cleanly; running it again asks only what is missing.
 
     Example: distill-offline annotate configs/quickstart.yaml --set annotate.limit=40
@@ -50,6 +53,9 @@ def annotate(config: Path, output: Path | None, changes: tuple[str, ...], dry_ru
 
         if dry_run:
             _show_plan(console, pipeline.plan(folder, ("annotate",)))
+            return
+        if status:
+            _show_status(console, pipeline.status(folder))
             return
         folder.open()
         counts = pipeline.annotate(folder)
@@ -117,6 +123,17 @@ def train(
     else:
         keys = ("distilled_drawn", "original_drawn", "best_update", "best_dev_f1")
         console.table("train", ["arm", *keys], [[arm, *(row[key] for key in keys)] for arm, row in counts.items()])
+
+
+def _show_status(console: Console, status: dict[str, Any]) -> None:
+    if console.as_json:
+        console.json(status)
+        return
+    rows = [[part, row["reached"], row["answered"]] for part, row in status["parts"].items()]
+    console.table("annotate", ["part", "rows reached", "answered"], rows)
+    console.result(
+        f"{status['completions']} completions stored; {'finished' if status['finished'] else 'not finished'}."
+    )
 
 
 def _show_plan(console: Console, plan: list[dict[str, Any]]) -> None:

@@ -2,9 +2,9 @@
 
 from distill_offline.pipeline.annotate import annotate
 from distill_offline.pipeline.evaluate import evaluate
-from distill_offline.pipeline.plan import plan
+from distill_offline.pipeline.plan import plan, status
 from distill_offline.pipeline.run import run
 from distill_offline.pipeline.select import select
 from distill_offline.pipeline.train import train
 
-__all__ = ["annotate", "evaluate", "plan", "run", "select", "train"]
+__all__ = ["annotate", "evaluate", "plan", "run", "select", "status", "train"]

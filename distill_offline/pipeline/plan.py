@@ -13,7 +13,7 @@ from distill_offline.run_folder import RunFolder
 from distill_offline.schema import Sentence
 from distill_offline.stages.annotate import Ask, prompts
 
-__all__ = ["plan"]
+__all__ = ["plan", "status"]
 
 
 def plan(folder: RunFolder, stages: Iterable[str]) -> list[dict[str, Any]]:
@@ -31,6 +31,14 @@ def plan(folder: RunFolder, stages: Iterable[str]) -> list[dict[str, Any]]:
         else:
             steps += _train(folder)
     return steps
+
+
+def status(folder: RunFolder) -> dict[str, Any]:
+    """How far a running or stopped annotation is; looks at its store without disturbing it."""
+    place = folder.folder("annotate")
+    with CompletionStore(place / "completions.sqlite", read_only=True) as store:
+        parts = {part: {"reached": rows, "answered": answered} for part, (rows, answered) in store.progress().items()}
+        return {"finished": manifest.is_whole(place), "completions": store.count(), "parts": parts}
 
 
 def _annotate(folder: RunFolder) -> Iterator[dict[str, Any]]:
