@@ -310,3 +310,11 @@ def test_a_name_that_is_no_folder_name_is_refused(change: str) -> None:
 
     with pytest.raises(ConfigError, match="becomes a folder"):
         load(resolve_path("package:configs/quickstart.yaml"), [change])
+
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_configuration_that_comes_with_us_is_valid(path: Path) -> None:
+    assert load(path).name == path.stem
