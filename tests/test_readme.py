@@ -31,7 +31,7 @@ def test_the_first_line_with_pytest_makes_its_environment_and_runs_the_tests() -
 @pytest.mark.parametrize("line", re.findall(r"^ {4}distill-offline (.+)$", README, re.M))
 def test_every_other_command_is_one_that_exists(line: str) -> None:
     verb, *rest = shlex.split(line)
-    commands.commands[verb].make_context(verb, rest)
+    commands.commands[verb].make_context(verb, list(rest))
     assert (ROOT / rest[0]).is_file()
 
 
