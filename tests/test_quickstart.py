@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 from model_fixtures import SMOLLM, real_model
 
 from distill_offline import manifest
 from distill_offline.artifacts import read_rows
+from distill_offline.catalogue import Catalogue
+from distill_offline.cli import commands
 from distill_offline.offline import namespace_fault
 
 ROOT = Path(__file__).parent.parent
@@ -93,3 +100,30 @@ def completions(folder: Path) -> set[str]:
             }
         except sqlite3.OperationalError:  # the tables are not there yet
             return set()
+
+
+def test_the_examples_about_models_and_the_machine_run_as_printed(
+    tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With both models here, `fetch` has nothing to download, and `pin` finds the digests that the catalogue has."""
+    for name in (SMOLLM, "all-MiniLM-L6-v2"):
+        wanted = Catalogue.load(ROOT / "models/catalogue.yaml").entry(name).files
+        (tmp_path / "models" / name).mkdir(parents=True)
+        for file in wanted:
+            shutil.copy(Path(environment["DISTILL_MODELS"]) / name / file, tmp_path / "models" / name / file)
+    shutil.copy(ROOT / "models/catalogue.yaml", tmp_path / "models/catalogue.yaml")
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DISTILL_MODELS", raising=False)
+    ran = 0
+    for group in ("models", "doctor"):
+        command = commands.commands[group]
+        for leaf in command.commands.values() if isinstance(command, click.Group) else [command]:
+            example = re.search(r"Example: distill-offline (.+)$", " ".join((leaf.help or "").split()))
+            assert example
+            result = CliRunner(catch_exceptions=False).invoke(commands, shlex.split(example[1]))
+            assert result.exit_code == 0, f"{example[1]}: {result.output}"
+            ran += 1
+    assert ran == 5
+    before = Catalogue.load(ROOT / "models/catalogue.yaml").entry("all-MiniLM-L6-v2").files
+    assert Catalogue.load(tmp_path / "models/catalogue.yaml").entry("all-MiniLM-L6-v2").files == before
