@@ -12,9 +12,11 @@ import pytest
 
 from distill_offline import manifest, pipeline
 from distill_offline.config import parse_settings
+from distill_offline.corpus import read_examples
 from distill_offline.errors import ConfigError, GateMissed, InputError, Interrupted, OverlapError, QuarantineError
 from distill_offline.run_folder import RunFolder
-from distill_offline.settings import Settings
+from distill_offline.schema import Example
+from distill_offline.settings import BackendSettings, Settings
 
 TYPES = {name: name.lower() for name in ("PERSON", "ORGANISATION", "LOCATION", "EQUIPMENT", "DATE")}
 
@@ -105,6 +107,22 @@ def test_a_changed_prompt_asks_again_and_old_answers_stay(tmp_path: Path, settin
     assert first["unlabelled"]["asked"] == second["unlabelled"]["asked"] == 50
     back = pipeline.annotate(folder(tmp_path, settings))
     assert back["unlabelled"]["asked"] == 0
+
+
+def test_changed_canned_answers_never_meet_old_ones(tmp_path: Path, settings: Settings) -> None:
+    answers = tmp_path / "answers.jsonl"
+    for text in ("[]", '[["nobody","PERSON"]]'):
+        answers.write_text(
+            "".join(json.dumps({"id": e.sentence.id, "text": text}) + "\n" for e in read_gold_text()), encoding="utf-8"
+        )
+        backend = BackendSettings(name="scripted", options={"answers": str(answers)})
+        counts = pipeline.annotate(folder(tmp_path / "run", replace(settings, backend=backend)))["unlabelled"]
+        assert counts["asked"] == 50
+
+
+def read_gold_text() -> list[Example]:
+    splits = ("package:demo/train.jsonl", "package:demo/test.jsonl")
+    return [example for path in splits for example in read_examples(path, origin="original")]
 
 
 def test_growing_the_corpus_costs_only_the_new_rows(tmp_path: Path, settings: Settings) -> None:

@@ -42,7 +42,7 @@ class Scripted:
     """
 
     needs_model: ClassVar[bool] = False
-    speed_only: ClassVar[frozenset[str]] = frozenset({"delay_s", "answers"})
+    speed_only: ClassVar[frozenset[str]] = frozenset({"delay_s"})
 
     def __init__(self, model: Path, sampling: Sampling, options: Mapping[str, Any]) -> None:
         settings = read_options(ScriptedOptions, options)
