@@ -83,29 +83,38 @@ class Message:
 class Sampling:
     """How a completion is drawn. Part of a completion's identity.
 
-    `max_tokens` bounds the answer; `structured` asks the backend to enforce the prompt's JSON schema;
-    `logprobs` asks for the log-probability of every answer token.
+    `max_tokens` bounds the answer; one that is cut off there is asked for once more with `retry_tokens` (default: twice
+    as many; 0: not again). `structured` asks the backend to enforce the prompt's JSON schema; `logprobs` asks for the
+    log-probability of every answer token.
     """
 
     temperature: float = 0.0
     top_p: float = 1.0
     max_tokens: int = 256
+    retry_tokens: int | None = None
     seed: int = 0
     structured: bool = True
     logprobs: bool = False
+
+    @property
+    def second_tokens(self) -> int:
+        """How many tokens an answer may have when it is asked for again; 0 where it is not."""
+        return 2 * self.max_tokens if self.retry_tokens is None else self.retry_tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """A chat for one sentence; `schema` is a JSON schema that a backend may enforce, and parsers never rely on.
 
-    `sample` numbers repeated draws for the same sentence.
+    `sample` numbers repeated draws for the same sentence. `max_tokens` overrules the sampling's: more room for an
+    answer that was cut off.
     """
 
     sentence_id: str
     messages: tuple[Message, ...]
     schema: Mapping[str, Any] | None = None
     sample: int = 0
+    max_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

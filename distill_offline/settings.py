@@ -116,7 +116,10 @@ class DemonstrationSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnnotateSettings:
-    """How the teacher annotates. `gold` names the human-labelled splits that it labels too, to be scored itself."""
+    """How the teacher annotates. `gold` names the human-labelled splits that it labels too, to be scored itself.
+
+    The run stops where more than `max_failure_rate` of the last `failure_window` answers cannot be used.
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     demonstrations: DemonstrationSettings = field(default_factory=DemonstrationSettings)
@@ -125,6 +128,8 @@ class AnnotateSettings:
     gold: tuple[Literal["dev", "test"], ...] = ()
     chunk: Count = 64
     max_quarantined: Fraction = 0.05
+    max_failure_rate: Fraction = 0.5
+    failure_window: Count = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

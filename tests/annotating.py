@@ -1,13 +1,17 @@
 """An annotate stage over a small corpus with a scripted teacher, which can be killed at any boundary.
 
 As a program: `annotating.py FOLDER WHERE N` annotates into FOLDER and kills itself (SIGKILL) at the N-th WHERE.
+`annotating.py FOLDER random N` annotates into FOLDER/0 to FOLDER/N-1, each in a process that is killed at a moment
+drawn at random; prints how many of them were killed before their end.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +20,7 @@ from typing import Any
 from sentences import example
 
 from distill_offline.backends.scripted import Scripted
-from distill_offline.completions import CompletionStore, prompt_digest
+from distill_offline.completions import Answer, CompletionStore, Row, prompt_digest
 from distill_offline.demonstrations import Demonstrations
 from distill_offline.schema import Annotation, Completion, Example, Progress, Prompt, Sampling, Sentence
 from distill_offline.settings import DemonstrationSettings, TaskSettings
@@ -55,8 +59,8 @@ class Bomb:
 class Teacher(Scripted):
     """A scripted backend that writes down in a file whom it was asked for."""
 
-    def __init__(self, answers: Mapping[str, str], noise: float, log: Path, bomb: Bomb) -> None:
-        super().__init__(Path(), Sampling(), {"answers": answers, "noise": noise})
+    def __init__(self, answers: Mapping[str, str], noise: float, log: Path, bomb: Bomb, delay_s: float = 0.0) -> None:
+        super().__init__(Path(), Sampling(), {"answers": answers, "noise": noise, "delay_s": delay_s})
         self._log, self._bomb = log, bomb
 
     def complete(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Completion]]:
@@ -79,12 +83,12 @@ class Store(CompletionStore):
 
     bomb = Bomb()
 
-    def add(self, completions: Iterable[tuple[bytes, bytes, str, Completion]]) -> None:
+    def add(self, answers: Iterable[Answer]) -> None:
         self.bomb.passing("before commit")
-        super().add(completions)
+        super().add(answers)
         self.bomb.passing("after commit")
 
-    def set_rows(self, part: str, start: int, rows: Iterable[tuple[str, bytes]]) -> None:
+    def set_rows(self, part: str, start: int, rows: Iterable[Row]) -> None:
         super().set_rows(part, start, rows)
         self.bomb.passing("rows")
 
@@ -111,6 +115,10 @@ class Stage:
     noise: float = 0.3
     guidelines: str = ""
     chunk: int = 4
+    delay_s: float = 0.0
+    retry_tokens: int = 0
+    max_failure_rate: float = 1.0
+    failure_window: int = 10
     corpus: list[Example] = field(default_factory=lambda: list(CORPUS))
     answers: dict[str, str] = field(default_factory=dict)
     stop: Callable[[], bool] = lambda: False
@@ -139,7 +147,7 @@ class Stage:
     def teacher(self) -> Teacher:
         task = self.task
         answers = self.answers or {e.sentence.id: task.answer(e) for e in self.corpus}
-        self.teachers.append(self.kind(answers, self.noise, self.folder / "asked.log", self.bomb))
+        self.teachers.append(self.kind(answers, self.noise, self.folder / "asked.log", self.bomb, self.delay_s))
         return self.teachers[-1]
 
     def ask(self, store: CompletionStore, part: str = "unlabelled") -> Counts:
@@ -151,6 +159,9 @@ class Stage:
             digest=prompt_digest,
             backend=self.teacher,
             chunk=self.chunk,
+            retry_tokens=self.retry_tokens,
+            max_failure_rate=self.max_failure_rate,
+            failure_window=self.failure_window,
             stop=self.stop,
             watch=self.progress.append,
         )
@@ -177,6 +188,23 @@ class Stage:
         return {path.name: path.read_bytes() for path in sorted(self.folder.glob("*.jsonl"))}
 
 
+def kill_at_random(root: Path, times: int) -> int:
+    """How many of `times` stages were killed before they came to their end."""
+    drawn = random.Random(20)
+    killed = 0
+    for number in range(times):
+        moment = 0.02 + drawn.random() * 0.3
+        if (child := os.fork()) == 0:
+            threading.Timer(moment, os.kill, (os.getpid(), signal.SIGKILL)).start()
+            Stage(root / str(number), delay_s=0.006).run()
+            os._exit(0)
+        killed += os.waitpid(child, 0)[1] == signal.SIGKILL
+    return killed
+
+
 if __name__ == "__main__":
+    if sys.argv[2] == "random":
+        sys.stdout.write(str(kill_at_random(Path(sys.argv[1]), int(sys.argv[3]))))
+        sys.exit(0)
     Stage(Path(sys.argv[1]), bomb=Bomb(sys.argv[2], int(sys.argv[3]))).run()
     sys.exit(3)  # the bomb has not gone off

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from annotating import CORPUS, Stage, Teacher
 from sentences import example
 
 from distill_offline.artifacts import read_rows
-from distill_offline.errors import BackendError, Interrupted, StoreError
-from distill_offline.schema import Annotation, Completion, Prompt, Sentence
+from distill_offline.errors import BackendError, Interrupted, QuarantineError, StoreError
+from distill_offline.schema import Annotation, Completion, Example, Prompt, Sentence
 from distill_offline.stages.annotate import Counts
 from distill_offline.tasks.ner import NER
 
@@ -331,3 +332,111 @@ def test_a_line_has_the_contracts_fields(folder: Path) -> None:
     assert row["spans"][0] == {"start": 0, "end": 2, "type": "ORG", "confidence": None, "alignment": "exact"}
     assert [row["text"][start:end] for start, end in row["offsets"]] == row["tokens"]
     assert all((stage.folder / name).stat().st_mode & 0o777 == 0o600 for name in stage.outputs())
+
+
+def test_killed_at_twenty_random_moments_it_goes_on_to_the_same_bytes(
+    tmp_path: Path, uninterrupted: dict[str, bytes]
+) -> None:
+    program = Path(__file__).with_name("annotating.py")
+    done = subprocess.run([sys.executable, program, tmp_path, "random", "20"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 10
+    for number in range(20):
+        stage = Stage(tmp_path / str(number))
+        before, stored = stage.asked(), {}
+        if (stage.folder / "completions.sqlite").exists():
+            with stage.store() as store:
+                stored = {digest: completion for _, digest, completion in store.rows("unlabelled") if completion}
+        assert len(before) - len(stored) <= stage.chunk
+        stage.run()
+        assert stage.outputs() == uninterrupted, number
+        assert len(stage.asked()) - DISTINCT == len(before) - len(stored)
+        with stage.store() as store:
+            assert {digest: store.get(digest) for digest in stored} == stored
+
+
+# -- answers that are cut off
+
+
+class Terse(Teacher):
+    """Cuts off what needs more than max_tokens, at 40 tokens (characters here) unless a prompt allows more."""
+
+    def complete(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Completion]]:
+        rooms: list[int] = []
+
+        def noted() -> Iterator[Prompt]:
+            for prompt in prompts:
+                rooms.append(prompt.max_tokens or 40)
+                yield prompt
+
+        for position, completion in super().complete(noted()):
+            room = rooms[position]
+            cut = replace(completion, text=completion.text[:room], finish_reason="length", completion_tokens=room)
+            whole = replace(completion, completion_tokens=len(completion.text))
+            yield position, cut if len(completion.text) > room else whole
+
+
+LONG = [example(f"Ada/B-PER and Bob/B-PER saw P{n}/B-ORG {'x ' * n}today", f"l:{n}") for n in range(9)]
+
+
+@pytest.mark.parametrize("corpus", [LONG, LONG[:1], [*LONG, *CORPUS]])
+def test_an_answer_that_is_cut_off_is_asked_once_more_with_more_room(folder: Path, corpus: list[Example]) -> None:
+    stage = Stage(folder, noise=0.0, kind=Terse, corpus=corpus, retry_tokens=80)
+    counts = stage.run()
+    assert counts.quarantined == {}
+    assert counts.retried == min(len(corpus), len(LONG))
+    assert [tuple(row["labels"]) for row in rows_of(stage, "annotations.jsonl")] == [e.labels for e in corpus]
+    with stage.store() as store:
+        kept = [completion for _, _, completion in store.rows("unlabelled")]
+    assert {completion.finish_reason for completion in kept if completion} == {"stop"}  # the first try is not kept
+    answers = {completion.text for completion in kept if completion}
+    if corpus is LONG:  # first tries cost tokens, too
+        assert counts.completion_tokens == sum(len(c.text) for c in kept if c) + 40 * len(LONG) > len(answers)
+    again = Stage(folder, noise=0.0, kind=Terse, corpus=corpus, retry_tokens=80)
+    assert again.run().asked == 0
+
+
+def test_an_answer_that_is_cut_off_twice_is_quarantined_and_costs_both_tries(folder: Path) -> None:
+    stage = Stage(folder, noise=0.0, kind=Terse, corpus=LONG, retry_tokens=41)
+    counts = stage.run()
+    assert counts.quarantined == {"truncated": len(LONG)}
+    assert (counts.asked, counts.retried, counts.completion_tokens) == (9, 9, 9 * (40 + 41))
+    assert len(stage.asked()) == 18
+    never = Stage(folder / "never", noise=0.0, kind=Terse, corpus=LONG)
+    assert never.run().retried == 0
+
+
+def test_a_stop_while_cut_off_answers_wait_asks_them_next_time(folder: Path) -> None:
+    stage = Stage(folder, noise=0.0, kind=Terse, corpus=LONG, retry_tokens=80)
+    stage.stop = lambda: len(stage.asked()) >= 4
+    with pytest.raises(Interrupted):
+        stage.run()
+    last = Stage(folder, noise=0.0, kind=Terse, corpus=LONG, retry_tokens=80)
+    assert last.run().annotated == len(LONG)
+
+
+# -- too many failures
+
+
+class Broken(Teacher):
+    """Answers prose from the fifteenth prompt on."""
+
+    def complete(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Completion]]:
+        for position, completion in super().complete(prompts):
+            yield position, completion if position < 14 else replace(completion, text="I cannot help with that.")
+
+
+def test_a_run_of_useless_answers_stops_the_engine_and_keeps_what_was_said(folder: Path) -> None:
+    stage = Stage(folder, noise=0.0, kind=Broken, max_failure_rate=0.5)
+    with pytest.raises(QuarantineError, match=r"6 of the last 10 answers .*6 of them: not_json"):
+        stage.run()
+    assert len(stage.asked()) == 20
+    with stage.store() as store:
+        assert store.count() == 20
+    tolerant = Stage(folder, noise=0.0, kind=Broken, max_failure_rate=1.0)
+    assert tolerant.run().unusable == 0  # the twelve left are asked at positions that are still sound
+
+
+def test_a_few_failures_do_not_stop_it(folder: Path) -> None:
+    counts = Stage(folder, noise=0.3, max_failure_rate=0.9).run()
+    assert counts.unusable > 0

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from distill_offline.completions import CompletionStore, prompt_digest
+from distill_offline.completions import Answer, CompletionStore, Row, prompt_digest
 from distill_offline.errors import StoreError
 from distill_offline.schema import Completion, Message, Prompt
 
@@ -40,7 +40,7 @@ def path(tmp_path: Path) -> Path:
 
 def put(store: CompletionStore, **answers: str) -> None:
     recipe = store.add_recipe(RECIPE)
-    store.add((key.encode(), recipe, key, Completion(text, "stop")) for key, text in answers.items())
+    store.add(Answer(key.encode(), recipe, key, "d", Completion(text, "stop")) for key, text in answers.items())
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def put(store: CompletionStore, **answers: str) -> None:
 def test_what_was_said_is_read_back_exactly(path: Path, completion: Completion) -> None:
     with CompletionStore(path) as store:
         recipe = store.add_recipe(RECIPE)
-        store.add([(b"k", recipe, "s1", completion)])
+        store.add([Answer(b"k", recipe, "s1", "d", completion)])
         assert store.get(b"k") == completion
     with CompletionStore(path) as store:
         assert store.get(b"k") == completion
@@ -77,9 +77,9 @@ def test_known_are_those_that_are_stored(path: Path) -> None:
 def test_rows_say_in_the_corpuss_order_which_completion_each_sentence_wants(path: Path) -> None:
     with CompletionStore(path) as store:
         put(store, a="A")
-        store.set_rows("dev", 0, [("s0", b"a"), ("s1", b"b"), ("\ud800", b"a")])
-        store.set_rows("test", 0, [("t0", b"a")])
-        store.set_rows("dev", 1, [("s1'", b"a")])
+        store.set_rows("dev", 0, [Row("s0", "d", b"a"), Row("s1", "d", b"b"), Row("\ud800", "\ud800", b"a")])
+        store.set_rows("test", 0, [Row("t0", "d", b"a")])
+        store.set_rows("dev", 1, [Row("s1'", "d", b"a")])
         assert [(id_, digest, c and c.text) for id_, digest, c in store.rows("dev")] == [
             ("s0", b"a", "A"),
             ("s1'", b"a", "A"),
@@ -94,7 +94,7 @@ def test_a_failed_batch_leaves_nothing_behind_and_the_store_usable(path: Path) -
     with CompletionStore(path) as store:
         recipe = store.add_recipe(RECIPE)
         with pytest.raises(StoreError):
-            store.add([(b"a", recipe, "s", RAW), (None, recipe, "s", RAW)])  # type: ignore[list-item]
+            store.add([Answer(b"a", recipe, "s", "d", RAW), Answer(None, recipe, "s", "d", RAW)])  # type: ignore[arg-type]
         assert store.count() == 0
         put(store, a="x")
         assert store.count() == 1
@@ -156,14 +156,14 @@ def test_a_closed_store_says_that_it_is_closed(path: Path) -> None:
 _HOLD = """
 import sys
 from pathlib import Path
-from distill_offline.completions import CompletionStore
+from distill_offline.completions import Answer, CompletionStore
 from distill_offline.schema import Completion
 with CompletionStore(Path(sys.argv[1])) as store:
     recipe = store.add_recipe({})
     for chunk in range(10**6):
         # Numbered answers, ten to a chunk; each chunk is announced when it is committed.
         numbers = range(chunk * 10, chunk * 10 + 10)
-        store.add((b"%d" % n, recipe, str(n), Completion("x" * 500, "stop")) for n in numbers)
+        store.add(Answer(b"%d" % n, recipe, str(n), "d", Completion("x" * 500, "stop")) for n in numbers)
         print(chunk, flush=True)
         if chunk == int(sys.argv[2]):
             sys.stdin.read()
@@ -189,7 +189,7 @@ def test_a_second_process_is_told_and_a_reader_is_not_shut_out(path: Path) -> No
         with CompletionStore(path, read_only=True) as view:
             assert view.count() == 30
             with pytest.raises(StoreError, match="readonly"):
-                view.add([(b"new", b"r", "s", RAW)])
+                view.add([Answer(b"new", b"r", "s", "d", RAW)])
         process.communicate("")
     assert process.returncode == 0
     with CompletionStore(path) as store:
@@ -269,7 +269,7 @@ def test_another_programs_database_is_refused_and_left_alone(path: Path, version
     connection.executescript(f"CREATE TABLE theirs (x); PRAGMA user_version={version}")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(StoreError, match="no completion store of format 1"), CompletionStore(path, read_only=read_only):
+    with pytest.raises(StoreError, match="no completion store of format 2"), CompletionStore(path, read_only=read_only):
         pass
     assert path.read_bytes() == before
 
@@ -278,9 +278,9 @@ def test_a_store_of_a_later_format_is_refused(path: Path) -> None:
     with CompletionStore(path):
         pass
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version=2")
+    connection.execute("PRAGMA user_version=3")
     connection.close()
-    with pytest.raises(StoreError, match="format is 2"), CompletionStore(path):
+    with pytest.raises(StoreError, match="format is 3"), CompletionStore(path):
         pass
 
 

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "distill_offline"
 ROWS = (
     {"errors", "__init__"},
     {"schema"},
-    {"settings", "registry", "digests", "offline"},
+    {"settings", "registry", "digests", "offline", "filesystem"},
     {"bio", "artifacts"},
     {"alignment", "scoring", "blending", "demonstrations"},
     {"tasks", "backends", "completions", "corpus", "statement", "download", "report"},

@@ -166,7 +166,7 @@ class LlamaCpp:
         sampling = self._sampling
         request: dict[str, Any] = {
             "messages": [{"role": message.role, "content": message.content} for message in prompt.messages],
-            "max_tokens": sampling.max_tokens,
+            "max_tokens": prompt.max_tokens or sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             # llama.cpp's own defaults would cut the distribution to 40 tokens and 5 % of the best one's probability.

@@ -144,7 +144,7 @@ class OpenAIServer:
         request: dict[str, Any] = {
             "model": self._model,
             "messages": [{"role": message.role, "content": message.content} for message in prompt.messages],
-            "max_tokens": sampling.max_tokens,
+            "max_tokens": prompt.max_tokens or sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "seed": (sampling.seed + prompt.sample) % 2**31,

@@ -7,7 +7,7 @@ import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -166,13 +166,19 @@ class Transformers:
         """Longest first, so that memory runs out at once or never; a prompt that is short of room stands alone."""
         roomy: list[_Job] = []
         for job in sorted(jobs, key=lambda job: len(job.ids), reverse=True):
-            if len(job.ids) + self._sampling.max_tokens > self._max_context:
+            if len(job.ids) + self._wanted(job) > self._max_context:
                 yield [job]
             else:
                 roomy.append(job)
         size = self._options.batch_size
-        for start in range(0, len(roomy), size):
-            yield roomy[start : start + size]
+        for _, alike in groupby(sorted(roomy, key=self._wanted), key=self._wanted):
+            same = list(alike)
+            for start in range(0, len(same), size):
+                yield same[start : start + size]
+
+    def _wanted(self, job: _Job) -> int:
+        """Tokens that the answer may have."""
+        return job.prompt.max_tokens or self._sampling.max_tokens
 
     def _answer(self, batch: Sequence[_Job]) -> Iterator[tuple[int, Completion]]:
         import torch
@@ -212,7 +218,7 @@ class Transformers:
             output = self._model.generate(
                 input_ids=ids.to(device),
                 attention_mask=mask.to(device),
-                generation_config=self._generation_config(self._max_context - longest),
+                generation_config=self._generation_config(min(self._wanted(batch[0]), self._max_context - longest)),
             )
             chosen = output.sequences[:, longest:]
             logprobs = None
@@ -225,7 +231,7 @@ class Transformers:
             for row, job in enumerate(batch)
         ]
 
-    def _generation_config(self, room: int) -> Any:
+    def _generation_config(self, max_new_tokens: int) -> Any:
         sampling = self._sampling
         # Every setting that a model's own generation_config.json may bring along is overruled.
         chosen: dict[str, Any] = {"do_sample": False}
@@ -233,7 +239,7 @@ class Transformers:
             chosen = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
         return self._engine.GenerationConfig(
             **chosen,
-            max_new_tokens=min(sampling.max_tokens, room),
+            max_new_tokens=max_new_tokens,
             eos_token_id=self._eos_ids,
             pad_token_id=self._pad_id,
             return_dict_in_generate=True,

@@ -217,7 +217,7 @@ class Vllm:
         return SamplingParams(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
-            max_tokens=sampling.max_tokens,
+            max_tokens=prompt.max_tokens or sampling.max_tokens,
             seed=sampling.seed + prompt.sample,
             # 0: the log-probability of the chosen token, and of no other.
             logprobs=0 if sampling.logprobs else None,

@@ -45,6 +45,9 @@ def annotate(folder: RunFolder) -> dict[str, Any]:
             prompt_digest,
             engine,
             chunk=settings.annotate.chunk,
+            retry_tokens=settings.annotate.sampling.second_tokens,
+            max_failure_rate=settings.annotate.max_failure_rate,
+            failure_window=settings.annotate.failure_window,
             stop=folder.stop,
             watch=folder.watch,
         )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from distill_offline.artifacts import json_line, replacing
 from distill_offline.backends.base import Backend
-from distill_offline.errors import Interrupted, UnusableAnswer
+from distill_offline.completions import Answer, Row
+from distill_offline.errors import Interrupted, QuarantineError, UnusableAnswer
 from distill_offline.schema import Annotation, Completion, Example, Progress, Prompt, Sentence, Watch
 from distill_offline.tasks.base import Task
 
@@ -24,8 +25,8 @@ class Store(Protocol):
     """What annotate needs of a completion store; see completions.CompletionStore."""
 
     def known(self, digests: Iterable[bytes]) -> set[bytes]: ...
-    def add(self, completions: Iterable[tuple[bytes, bytes, str, Completion]]) -> None: ...
-    def set_rows(self, part: str, start: int, rows: Iterable[tuple[str, bytes]]) -> None: ...
+    def add(self, answers: Iterable[Answer]) -> None: ...
+    def set_rows(self, part: str, start: int, rows: Iterable[Row]) -> None: ...
     def end_rows(self, part: str, count: int) -> None: ...
     def rows(self, part: str) -> Iterator[tuple[str, bytes, Completion | None]]: ...
 
@@ -38,11 +39,17 @@ class Picker(Protocol):
 
 @dataclass(slots=True)
 class Counts:
-    """What happened, in rows."""
+    """What happened, in rows.
+
+    `asked` counts prompts that the teacher answered now, `retried` those among them that were asked again with more
+    room, and `unusable` those whose answer cannot be read; tokens are those of `asked`, first tries included.
+    """
 
     rows: int = 0
     cached: int = 0
     asked: int = 0
+    retried: int = 0
+    unusable: int = 0
     annotated: int = 0
     quarantined: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
@@ -59,7 +66,11 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Everything that `ask` needs besides the sentences. `stop()` turning true drains the engine and commits."""
+    """Everything that `ask` needs besides the sentences. `stop()` turning true drains the engine and commits.
+
+    An answer that is cut off by max_tokens is asked for once more with `retry_tokens` (0: never). Where more than
+    `max_failure_rate` of the last `failure_window` answers cannot be used, something is wrong: the run stops.
+    """
 
     task: Task
     demonstrations: Picker
@@ -68,6 +79,9 @@ class Ask:
     digest: Callable[[Prompt, bytes], bytes]
     backend: Callable[[], Backend]
     chunk: int = 64
+    retry_tokens: int = 0
+    max_failure_rate: float = 1.0
+    failure_window: int = 200
     stop: Callable[[], bool] = lambda: False
     watch: Watch = lambda progress: None
 
@@ -82,10 +96,19 @@ def prompts(sentences: Iterable[Sentence], asking: Ask) -> Iterator[tuple[Senten
 def ask(part: str, sentences: Iterable[Sentence], asking: Ask, *, total: int = 0) -> Counts:
     """Bring the store up to date for one corpus: what is stored is not asked again, identical prompts are asked once.
 
-    The backend is made only when something has to be asked. Raises Interrupted after a clean stop; all that was
-    answered until then is committed.
+    The backend is made only when something has to be asked. Raises Interrupted after a clean stop, and QuarantineError
+    where too many answers in a row are of no use; all that was answered until then is committed.
     """
     return _Asking(part, asking, total).run(sentences)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A prompt on its way, and the sentence that it was made for."""
+
+    digest: bytes
+    sentence: Sentence
+    prompt: Prompt
 
 
 class _Asking:
@@ -94,11 +117,13 @@ class _Asking:
     def __init__(self, part: str, asking: Ask, total: int) -> None:
         self._part, self._a, self._total = part, asking, total
         self.counts = Counts()
-        self._sent: dict[int, tuple[bytes, str]] = {}  # by the engine's position
+        self._sent: dict[int, _Request] = {}  # by the engine's position
         self._given = 0
         self._pending: set[bytes] = set()  # asked and not stored: in flight, or failed in the engine
         self._stored: set[bytes] = set()  # since the store was last asked what it knows
-        self._answered: list[tuple[bytes, bytes, str, Completion]] = []
+        self._again: deque[_Request] = deque()  # cut off, and to be asked with more room
+        self._answered: list[Answer] = []
+        self._failures: deque[str] = deque(maxlen=asking.failure_window)  # reasons; "" where an answer can be used
         self._committed = time.monotonic()
         self._stopped = False
 
@@ -107,8 +132,10 @@ class _Asking:
         first = next(missing, None)
         if first is not None:
             try:
-                for position, completion in self._a.backend().complete(_chain(first, missing)):
-                    self._take(position, completion)
+                self._complete(_chain(first, missing))
+                # What was cut off last, when there was nothing left to be asked beside it.
+                while self._again and not self._stopped:
+                    self._complete(iter(()))
             finally:
                 self._commit()
         self._show()
@@ -120,12 +147,37 @@ class _Asking:
         self._a.store.end_rows(self._part, self.counts.rows)
         return self.counts
 
-    def _missing(self, sentences: Iterable[Sentence]) -> Iterator[Prompt]:
+    def _complete(self, requests: Iterator[_Request]) -> None:
+        self._given = 0
+        for position, completion in self._a.backend().complete(self._numbered(requests)):
+            self._take(self._sent.pop(position), completion)
+
+    def _numbered(self, requests: Iterator[_Request]) -> Iterator[Prompt]:
+        for request in self._feed(requests):
+            self._sent[self._given] = request
+            self._given += 1
+            yield request.prompt
+
+    def _feed(self, requests: Iterator[_Request]) -> Iterator[_Request]:
+        """Requests, with those that were cut off meanwhile ahead of the next."""
+        while True:
+            if self._a.stop():
+                self._stopped = True
+                return
+            if self._again:
+                yield self._again.popleft()
+            elif (request := next(requests, None)) is not None:
+                yield request
+            else:
+                return
+
+    def _missing(self, sentences: Iterable[Sentence]) -> Iterator[_Request]:
         """Prompts that the store has no answer for; writes down on the way which answer each row wants."""
         for batch in _batches(prompts(sentences, self._a), max(self._a.chunk, 256)):
             self._stored.clear()
             known = self._a.store.known({digest for _, _, digest in batch})
-            self._a.store.set_rows(self._part, self.counts.rows, [(s.id, digest) for s, _, digest in batch])
+            rows = [Row(sentence.id, sentence.document, digest) for sentence, _, digest in batch]
+            self._a.store.set_rows(self._part, self.counts.rows, rows)
             self.counts.rows += len(batch)
             for sentence, prompt, digest in batch:
                 if self._a.stop():
@@ -135,28 +187,51 @@ class _Asking:
                     self.counts.cached += 1
                     continue
                 self._pending.add(digest)
-                self._sent[self._given] = (digest, sentence.id)
-                self._given += 1
-                yield prompt
+                yield _Request(digest, sentence, prompt)
             self._show()
 
-    def _take(self, position: int, completion: Completion) -> None:
-        digest, sentence_id = self._sent.pop(position)
-        self._answered.append((digest, self._a.recipe, sentence_id, completion))
-        self.counts.asked += 1
-        self.counts.prompt_tokens += completion.prompt_tokens
-        self.counts.completion_tokens += completion.completion_tokens
-        self.counts.cached_tokens += completion.cached_tokens
+    def _take(self, request: _Request, completion: Completion) -> None:
+        counts = self.counts
+        counts.prompt_tokens += completion.prompt_tokens
+        counts.completion_tokens += completion.completion_tokens
+        counts.cached_tokens += completion.cached_tokens
+        if completion.finish_reason == "length" and self._a.retry_tokens and request.prompt.max_tokens is None:
+            counts.retried += 1
+            self._again.append(replace(request, prompt=replace(request.prompt, max_tokens=self._a.retry_tokens)))
+            return
+        self._answered.append(
+            Answer(request.digest, self._a.recipe, request.sentence.id, request.sentence.document, completion)
+        )
+        counts.asked += 1
+        self._judge(request.sentence, completion)
         if len(self._answered) >= self._a.chunk or time.monotonic() - self._committed > _COMMIT_EVERY_S:
             self._commit()
         self._show()
 
+    def _judge(self, sentence: Sentence, completion: Completion) -> None:
+        """Count an answer that cannot be used; stop where they pile up."""
+        reason = ""
+        try:
+            self._a.task.parse(sentence, completion)
+        except UnusableAnswer as error:
+            reason = error.reason
+            self.counts.unusable += 1
+        self._failures.append(reason)
+        failed, window = len(self._failures) - self._failures.count(""), self._a.failure_window
+        if reason and len(self._failures) == window and failed > self._a.max_failure_rate * window:
+            common, times = Counter(filter(None, self._failures)).most_common(1)[0]
+            raise QuarantineError(
+                f"annotate: {failed} of the last {window} answers cannot be used ({times} of them: {common}), more "
+                f"than annotate.max_failure_rate {self._a.max_failure_rate} allows. Stopped; all answers are stored. "
+                "Look at the prompt and the model with --sample, or allow more."
+            )
+
     def _commit(self) -> None:
         # An engine's own failure for one prompt may pass: it is not an answer, so it is asked again next time.
-        stored = [row for row in self._answered if not row[3].finish_reason.startswith("error")]
+        stored = [answer for answer in self._answered if not answer.completion.finish_reason.startswith("error")]
         if stored:
             self._a.store.add(stored)
-            digests = {digest for digest, *_ in stored}
+            digests = {answer.digest for answer in stored}
             self._stored |= digests
             self._pending -= digests
         self._answered.clear()
@@ -172,6 +247,7 @@ class _Asking:
                 {
                     "asked": counts.asked,
                     "cached": counts.cached,
+                    "unusable": counts.unusable,
                     "prompt_tokens": counts.prompt_tokens,
                     "completion_tokens": counts.completion_tokens,
                 },
@@ -241,6 +317,6 @@ def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield batch
 
 
-def _chain(first: Prompt, rest: Iterator[Prompt]) -> Iterator[Prompt]:
+def _chain(first: _Request, rest: Iterator[_Request]) -> Iterator[_Request]:
     yield first
     yield from rest

@@ -7,42 +7,33 @@ without the teacher, and a changed prompt can never meet an old answer.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
+from distill_offline.completions.lock import Lock
+from distill_offline.completions.tables import (
+    FORMAT,
+    INSERT,
+    RENUMBER,
+    TABLES,
+    Answer,
+    Row,
+    dump,
+    load,
+    name_from,
+    name_to,
+)
 from distill_offline.errors import StoreError
+from distill_offline.filesystem import is_network
 from distill_offline.schema import Completion, Prompt, canonical_json
 
-__all__ = ["CompletionStore", "prompt_digest"]
-
-_FORMAT = 1
-_TABLES = """
-CREATE TABLE IF NOT EXISTS recipes (
-    digest BLOB PRIMARY KEY,      -- of the JSON beside it
-    recipe TEXT NOT NULL          -- model identity, sampling: what all its completions share
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS completions (
-    digest BLOB PRIMARY KEY,      -- prompt_digest
-    recipe BLOB NOT NULL,
-    sentence_id TEXT NOT NULL,    -- the first sentence that asked; identical prompts are asked once
-    completion TEXT NOT NULL      -- schema.Completion as JSON
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS rows (
-    part TEXT NOT NULL,           -- which corpus: unlabelled, dev, test
-    position INTEGER NOT NULL,
-    sentence_id TEXT NOT NULL,
-    digest BLOB NOT NULL,
-    PRIMARY KEY (part, position)
-) WITHOUT ROWID;
-"""
+__all__ = ["CompletionStore", "check_format", "prompt_digest"]
 
 
 def prompt_digest(prompt: Prompt, recipe: bytes) -> bytes:
@@ -51,16 +42,32 @@ def prompt_digest(prompt: Prompt, recipe: bytes) -> bytes:
     return hashlib.sha256(canonical_json(value)).digest()
 
 
+def check_format(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether the file is a store of ours; False where it is empty still. Raises StoreError for any other file."""
+    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    if not tables:
+        return False
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version != FORMAT or not {"recipes", "completions", "rows"} <= tables:
+        raise StoreError(
+            f"{path}: no completion store of format {FORMAT}, which this version reads (its format is "
+            f"{version}). Move it away, or give another -o."
+        )
+    return True
+
+
 class CompletionStore:
     """Opened by one process at a time; a context manager. `read_only` looks at a store that another may be writing.
 
-    Raises StoreError where the file is locked by another process, is no store of ours, is damaged, or cannot be
-    written; nothing that is stored is touched by that.
+    On a filesystem that other machines share (`is_shared`; default: as the mount's type says), SQLite's write-ahead log
+    is unsafe: a rollback journal is used there, and a lock file. Raises StoreError where the file is locked by another
+    process, is no store of ours, is damaged, or cannot be written; nothing that is stored is touched by that.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False, is_shared: bool | None = None) -> None:
         self.path, self._read_only = path, read_only
-        self._lock: int | None = None
+        self._is_shared = is_network(path) if is_shared is None else is_shared
+        self._lock: Lock | None = None
         self._connection: sqlite3.Connection | None = None
 
     def __enter__(self) -> Self:
@@ -84,7 +91,7 @@ class CompletionStore:
             self._connection.close()
             self._connection = None
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
     def add_recipe(self, recipe: Mapping[str, Any]) -> bytes:
@@ -119,21 +126,23 @@ class CompletionStore:
                 found.update(row[0] for row in self._open.execute(query, part))
         return found
 
-    def add(self, completions: Iterable[tuple[bytes, bytes, str, Completion]]) -> None:
-        """Commit `(digest, recipe, sentence id, completion)` together. One already there stays as it is."""
-        rows = [(digest, recipe, _id(id_), _dump(completion)) for digest, recipe, id_, completion in completions]
-        with self._transaction() as connection:
-            connection.executemany("INSERT INTO completions VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING", rows)
+    def add(self, answers: Iterable[Answer]) -> None:
+        """Commit answers together. One already there stays as it is."""
+        rows = [(a.digest, a.recipe, name_to(a.sentence_id), name_to(a.document), dump(a.completion)) for a in answers]
+        with self.transaction() as connection:
+            connection.executemany(f"{INSERT} ON CONFLICT (digest) DO NOTHING", rows)
 
-    def set_rows(self, part: str, start: int, rows: Iterable[tuple[str, bytes]]) -> None:
-        """Say which completion the sentences of a corpus from position `start` on want: `(sentence id, digest)`."""
-        numbered = [(part, start + n, _id(id_), digest) for n, (id_, digest) in enumerate(rows)]
-        with self._transaction() as connection:
-            connection.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?)", numbered)
+    def set_rows(self, part: str, start: int, rows: Iterable[Row]) -> None:
+        """Say which completion the sentences of a corpus from position `start` on want."""
+        numbered = [
+            (part, start + n, name_to(r.sentence_id), name_to(r.document), r.digest) for n, r in enumerate(rows)
+        ]
+        with self.transaction() as connection:
+            connection.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?)", numbered)
 
     def end_rows(self, part: str, count: int) -> None:
         """Forget the rows of a corpus from position `count` on: it has shrunk."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute("DELETE FROM rows WHERE part = ? AND position >= ?", (part, count))
 
     def rows(self, part: str) -> Iterator[tuple[str, bytes, Completion | None]]:
@@ -142,8 +151,20 @@ class CompletionStore:
                    WHERE r.part = ? ORDER BY r.position"""
         with self._guarded():
             for id_, digest, text in self._open.execute(query, (part,)):
-                name = id_.decode("utf-8", "surrogatepass") if isinstance(id_, bytes) else id_
-                yield name, digest, None if text is None else self._load(text)
+                yield name_from(id_), digest, None if text is None else self._load(text)
+
+    def answered_ids(self, part: str) -> Iterator[str]:
+        """The ids of a corpus's sentences whose completion is stored."""
+        query = "SELECT r.sentence_id FROM rows r JOIN completions c USING (digest) WHERE r.part = ?"
+        with self._guarded():
+            for (id_,) in self._open.execute(query, (part,)):
+                yield name_from(id_)
+
+    def recipes_of(self, part: str) -> set[bytes]:
+        """Digests of the recipes by which the answers that a corpus wants were made."""
+        query = "SELECT DISTINCT c.recipe FROM rows r JOIN completions c USING (digest) WHERE r.part = ?"
+        with self._guarded():
+            return {recipe for (recipe,) in self._open.execute(query, (part,))}
 
     def progress(self) -> dict[str, tuple[int, int]]:
         """For each corpus, how many of its rows have been reached, and how many of those are answered."""
@@ -156,6 +177,33 @@ class CompletionStore:
         with self._guarded():
             return int(self._open.execute("SELECT count(*) FROM completions").fetchone()[0])
 
+    def forget(self, document: str) -> tuple[int, int]:
+        """Delete a document's rows, and every completion that no other document wants: `(rows, completions)`.
+
+        The deleted bytes are overwritten, in the write-ahead log as well.
+        """
+        name = name_to(document)
+        with self.transaction() as connection:
+            completions = connection.execute(
+                """DELETE FROM completions
+                   WHERE (document = ?1 OR digest IN (SELECT digest FROM rows WHERE document = ?1))
+                   AND digest NOT IN (SELECT digest FROM rows WHERE document <> ?1)""",
+                (name,),
+            ).rowcount
+            connection.execute(
+                """UPDATE completions SET (sentence_id, document) =
+                     (SELECT sentence_id, document FROM rows WHERE digest = completions.digest AND document <> ?1)
+                   WHERE document = ?1""",
+                (name,),
+            )
+            rows = connection.execute("DELETE FROM rows WHERE document = ?", (name,)).rowcount
+            for statement in RENUMBER:
+                connection.execute(statement)
+        with self._guarded():
+            self._open.execute("VACUUM")
+            self._open.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return rows, completions
+
     @property
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -163,7 +211,8 @@ class CompletionStore:
         return self._connection
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """The connection within BEGIN and COMMIT; rolled back where the block raises."""
         with self._guarded():
             connection = self._open
             connection.execute("BEGIN IMMEDIATE")
@@ -177,62 +226,41 @@ class CompletionStore:
 
     def _begin(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._acquire()
+        try:
+            self._lock = Lock(self.path, is_shared=self._is_shared)
+        except BlockingIOError as error:
+            raise StoreError(
+                f"{self.path}: another process is annotating into this store. Wait for it, or give another -o."
+            ) from error
         if not self.path.exists():
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
         self._connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-        has_tables = self._check_format(self._connection)
-        self._connection.execute("PRAGMA journal_mode=WAL")
+        has_tables = check_format(self._connection, self.path)
+        # A write-ahead log needs memory that all readers share, which other machines' readers do not.
+        self._connection.execute(f"PRAGMA journal_mode={'DELETE' if self._is_shared else 'WAL'}")
         self._connection.execute("PRAGMA synchronous=FULL")  # what was committed outlives a power cut, too
+        self._connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
         if not has_tables:
-            self._connection.executescript(f"BEGIN IMMEDIATE;{_TABLES}PRAGMA user_version={_FORMAT};COMMIT;")
+            self._connection.executescript(f"BEGIN IMMEDIATE;{TABLES}PRAGMA user_version={FORMAT};COMMIT;")
 
     def _look(self) -> None:
         if self.path.exists():
             name = f"{self.path.resolve().as_uri()}?mode=ro"
             self._connection = sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False)
-            if self._check_format(self._connection):
+            if check_format(self._connection, self.path):
                 return
             self._connection.close()
         # A store that is not there yet, or was just made, is an empty one: in memory.
         self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        self._connection.executescript(_TABLES)
-
-    def _acquire(self) -> None:
-        # The folder itself is locked: no lock file is left behind, and readers of the database are not shut out.
-        self._lock = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(self._lock)
-            self._lock = None
-            raise StoreError(
-                f"{self.path}: another process is annotating into this store. Wait for it, or give another -o."
-            ) from error
-
-    def _check_format(self, connection: sqlite3.Connection) -> bool:
-        """Whether the file is a store of ours; False where it is empty still. Raises StoreError for any other file."""
-        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        if not tables:
-            return False
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version != _FORMAT or not {"recipes", "completions", "rows"} <= tables:
-            raise StoreError(
-                f"{self.path}: no completion store of format {_FORMAT}, which this version reads (its format is "
-                f"{version}). Move it away, or give another -o."
-            )
-        return True
+        self._connection.executescript(TABLES)
 
     def _load(self, text: str) -> Completion:
         try:
-            value = {"text": "", "finish_reason": "", **json.loads(text)}
-            for key in ("token_texts", "token_logprobs"):
-                if key in value:
-                    value[key] = tuple(value[key])
-            return Completion(**value)
-        except (ValueError, TypeError, RecursionError) as error:
+            return load(text)
+        except ValueError as error:
             raise StoreError(
-                f"{self.path}: a stored completion is damaged. Move the file away and run again."
+                f"{self.path}: a stored completion is damaged. Move the file away: `distill-offline merge` takes over "
+                "what can still be read of it."
             ) from error
 
     @contextmanager
@@ -242,19 +270,5 @@ class CompletionStore:
         except (sqlite3.Error, OSError) as error:
             raise StoreError(
                 f"{self.path}: {error}. What was committed is untouched; check disk space and permissions, "
-                "or move a damaged file away and run again."
+                "or move a damaged file away: `distill-offline merge` takes over what can still be read of it."
             ) from error
-
-
-def _dump(completion: Completion) -> str:
-    value = {key: item for key, item in asdict(completion).items() if item not in ("", 0, (), [])}
-    return canonical_json(value).decode()
-
-
-def _id(sentence_id: str) -> str | bytes:
-    """As SQLite can hold it: text, or bytes where a corpus's own id has half a character (a lone surrogate)."""
-    try:
-        sentence_id.encode()
-    except UnicodeEncodeError:
-        return sentence_id.encode("utf-8", "surrogatepass")
-    return sentence_id

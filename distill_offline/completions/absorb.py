@@ -1,0 +1,105 @@
+"""Taking over what another store holds: a shard's, or what can still be read of a damaged one."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distill_offline.completions.store import CompletionStore, check_format
+from distill_offline.completions.tables import INSERT, load
+from distill_offline.errors import StoreError
+
+__all__ = ["Absorbed", "absorb"]
+
+_BATCH = 500
+
+
+@dataclass(slots=True)
+class Absorbed:
+    """What was found in another store, in completions.
+
+    `new` were taken over; `duplicate` were here already, word for word; `different` were here with other words, and
+    the ones here stay; `unreadable` are no completions. `is_damaged`: pages could not be read, and nobody can say how
+    many completions stood there.
+    """
+
+    new: int = 0
+    duplicate: int = 0
+    different: int = 0
+    unreadable: int = 0
+    is_damaged: bool = False
+
+
+def absorb(store: CompletionStore, path: Path) -> Absorbed:
+    """Take over the completions of the file at `path` that `store` lacks; of a damaged one, those that can be read.
+
+    What is stored already is never changed, and the other file is only read. Raises StoreError where it is no store,
+    or nothing of it can be read.
+    """
+    found = Absorbed()
+    if not path.is_file():
+        raise StoreError(f"{path}: no such completion store.")
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)) as other:
+            check_format(other, path)
+            recipes = other.execute("SELECT digest, recipe FROM recipes").fetchall()
+            with store.transaction() as connection:
+                connection.executemany("INSERT OR IGNORE INTO recipes VALUES (?, ?)", recipes)
+            seen = set[bytes]()
+            # A damaged page ends a scan: what stands behind it is read from the other end.
+            for order in ("ASC", "DESC"):
+                found.is_damaged = not _scan(store, other, order, seen, found)
+                if not found.is_damaged:
+                    break
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: {error}. Nothing of it can be read.") from error
+    return found
+
+
+def _scan(store: CompletionStore, other: sqlite3.Connection, order: str, seen: set[bytes], found: Absorbed) -> bool:
+    """Take over the completions in one order; whether the scan came to the end."""
+    rows = other.execute(f"SELECT * FROM completions ORDER BY digest {order}")
+    while True:
+        batch: list[tuple[Any, ...]] = []
+        is_broken = False
+        try:
+            for _ in range(_BATCH):
+                if (row := rows.fetchone()) is None:
+                    break
+                batch.append(row)
+        except sqlite3.DatabaseError:
+            is_broken = True
+        with store.transaction() as connection:
+            for row in _unseen(batch, seen):
+                _take(connection, row, found)
+        if is_broken:
+            return False
+        if len(batch) < _BATCH:
+            return True
+
+
+def _unseen(batch: list[tuple[Any, ...]], seen: set[bytes]) -> Iterator[tuple[Any, ...]]:
+    for row in batch:
+        # Half of a digest tells a million of them apart, in half the memory.
+        if (mark := row[0][:16]) not in seen:
+            seen.add(mark)
+            yield row
+
+
+def _take(connection: sqlite3.Connection, row: tuple[Any, ...], found: Absorbed) -> None:
+    here = connection.execute("SELECT completion FROM completions WHERE digest = ?", row[:1]).fetchone()
+    if here is not None:
+        found.duplicate += here[0] == row[4]
+        found.different += here[0] != row[4]
+        return
+    try:
+        load(row[4])
+    except ValueError:
+        found.unreadable += 1
+        return
+    connection.execute(INSERT, row)
+    found.new += 1
