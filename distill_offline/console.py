@@ -17,7 +17,7 @@ from rich.text import Text
 from distill_offline.errors import DistillError
 from distill_offline.schema import Progress
 
-__all__ = ["Console", "percent"]
+__all__ = ["Console", "duration", "percent"]
 
 _EVERY_S = 10.0  # between plain progress lines, where there is no terminal
 _REDRAW_S = 0.2
@@ -143,16 +143,19 @@ def _describe(progress: Progress, first: Progress, seconds: float) -> str:
             tokens_in = (counts["prompt_tokens"] - first.counts["prompt_tokens"]) / seconds
             tokens_out = (counts["completion_tokens"] - first.counts["completion_tokens"]) / seconds
             parts.append(f"{rate:.2f} rows/s, {tokens_in:.0f} + {tokens_out:.0f} tokens/s in + out")
+        if counts.get("unusable"):
+            parts.append(f"{counts['unusable']:.0f} unusable ({counts['unusable'] / max(1, counts['asked']):.0%})")
     else:
         parts += [f"{name} {value:.3f}" for name, value in counts.items()]
         if rate:
             parts.append(f"{rate:.2f}/s")
     if rate and progress.total > progress.done:
-        parts.append(f"ETA {_duration((progress.total - progress.done) / rate)}")
+        parts.append(f"ETA {duration((progress.total - progress.done) / rate)}")
     return " · ".join(parts)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """`1:02:03` or `2:03`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

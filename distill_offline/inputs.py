@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from distill_offline import catalogue, offline, registry
 from distill_offline.backends import BACKENDS, EXTRAS
-from distill_offline.backends.base import Backend
+from distill_offline.backends.base import Backend, PromptCounter
 from distill_offline.backends.worker import Worker
 from distill_offline.config import as_plain
 from distill_offline.corpus import overlap, read_examples, read_sentences
@@ -23,7 +23,16 @@ from distill_offline.settings import Settings, Source
 from distill_offline.tasks import TASKS
 from distill_offline.tasks.base import Task
 
-__all__ = ["Gold", "Teacher", "demonstrations", "make_task", "read_gold", "read_labelled", "unlabelled"]
+__all__ = [
+    "Gold",
+    "Teacher",
+    "demonstration_pool",
+    "demonstrations",
+    "make_task",
+    "read_gold",
+    "read_labelled",
+    "unlabelled",
+]
 
 
 def make_task(settings: Settings) -> Task:
@@ -101,15 +110,19 @@ def unlabelled(settings: Settings, counts: Counter[str] | None = None) -> Iterat
     return islice(sentences, settings.annotate.limit)
 
 
-def demonstrations(settings: Settings, gold: Gold) -> Demonstrations:
-    """The pool of corpus.original.train, or annotate.demonstrations.pool less what stands in dev or test."""
+def demonstration_pool(settings: Settings, gold: Gold) -> tuple[Example, ...]:
+    """corpus.original.train, or annotate.demonstrations.pool less what stands in dev or test."""
     chosen = settings.annotate.demonstrations
-    pool: Iterable[Example] = gold.train
-    if chosen.pool is not None:
-        held_out = gold.held_out()
-        read = read_labelled(settings, chosen.pool, origin="original")
-        pool = (example for example in read if content_digest(example.sentence) not in held_out)
-    return Demonstrations(chosen, tuple(pool), seed=settings.seed)
+    if chosen.pool is None:
+        return gold.train
+    held_out = gold.held_out()
+    read = read_labelled(settings, chosen.pool, origin="original")
+    return tuple(example for example in read if content_digest(example.sentence) not in held_out)
+
+
+def demonstrations(settings: Settings, gold: Gold) -> Demonstrations:
+    """What picks from the pool as annotate.demonstrations says."""
+    return Demonstrations(settings.annotate.demonstrations, demonstration_pool(settings, gold), seed=settings.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +167,14 @@ class Teacher:
             "options": {key: _content(value) for key, value in sorted(options) if key not in self.kind.speed_only},
             "sampling": as_plain(self.settings.annotate.sampling),
         }
+
+    def counter(self) -> PromptCounter | None:
+        """What counts a prompt's tokens without the engine, where the backend has one."""
+        backend = self.settings.backend
+        assert backend is not None
+        make = getattr(self.kind, "counter", None)
+        counter: PromptCounter | None = make(self.model, backend.options) if make else None
+        return counter
 
     def start(self) -> Backend:
         """The engine, in a process of its own where it loads a model: its death, memory and threads are not ours."""

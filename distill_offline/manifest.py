@@ -25,6 +25,7 @@ from distill_offline.statement import (
     shown,
     versions,
     write,
+    write_statement,
 )
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "is_whole",
     "read",
     "seal",
+    "seal_again",
     "seal_run",
     "show",
     "unseal",
@@ -125,6 +127,19 @@ def seal_run(
         started=started,
         counts=counts,
     )
+
+
+def seal_again(folder: Path, change: Mapping[str, Any]) -> None:
+    """Take a folder whose files were changed on purpose as whole again; the manifest keeps `change` and its old digest.
+
+    What made the folder stays as it was recorded. Raises IntegrityError where there is no manifest to go on.
+    """
+    statement, before = read(folder), file_digests([folder / NAME])[folder / NAME]
+    internal = statement["predicate"]["buildDefinition"]["internalParameters"]
+    inner = [path for path in _files_below(folder, internal.get("exclude", ())) if not _is_journal(path)]
+    statement["subject"] = describe({path.relative_to(folder).as_posix(): path for path in inner})
+    internal["changes"] = [*internal.get("changes", ()), {**change, "replaces": before}]
+    write_statement(folder / NAME, statement)
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -246,7 +261,7 @@ def _files_below(folder: Path, patterns: Sequence[str]) -> list[Path]:
 
 
 def _is_journal(path: Path) -> bool:
-    return path.name.endswith(("-wal", "-shm"))
+    return path.name.endswith(("-wal", "-shm", ".sqlite.lock"))
 
 
 def _unsealable(path: Path) -> str | None:

@@ -17,7 +17,10 @@ from distill_offline.errors import ConfigError, InputError
 from distill_offline.schema import Watch
 from distill_offline.settings import Settings, Source
 
-__all__ = ["RunFolder", "Stage", "labels_digest", "source_digest", "source_path", "source_paths"]
+__all__ = ["SAMPLE", "RunFolder", "Stage", "labels_digest", "source_digest", "source_path", "source_paths"]
+
+
+SAMPLE = "sample"  # the folder of `annotate --sample`; annotate takes its answers over
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +59,22 @@ class RunFolder:
         before = file.read_text("utf-8") if file.exists() else None
         if before == text:
             return
-        if before is not None:
+        if changes := self.changes():
             self.say(f"{self.path}: the configuration has changed; the stages it touches run again:")
-            for line in difflib.unified_diff(before.splitlines(), text.splitlines(), "before", "now", n=1, lineterm=""):
+            for line in changes:
                 self.say(f"  {line}")
         manifest.unseal(self.path)
-        partial = file.with_name("config.yaml.partial")
+        partial = file.with_name(f"config.yaml.{os.getpid()}")  # shards of one run may come here at the same moment
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
             out.write(text)
         partial.replace(file)
+
+    def changes(self) -> list[str]:
+        """How the configuration differs from the one of the run's last use, as the lines of a diff."""
+        file = self.path / "config.yaml"
+        before = file.read_text("utf-8").splitlines() if file.exists() else []
+        now = config.dump(self.settings).splitlines() if before else []
+        return list(difflib.unified_diff(before, now, "before", "now", n=1, lineterm=""))
 
     def seal(self) -> None:
         """Seal the run over the stages that are whole."""
@@ -73,6 +83,7 @@ class RunFolder:
             config=config.as_plain(self.settings),
             seeds={"seed": self.settings.seed},
             command=self.command,
+            exclude=[f"{SAMPLE}/*"],  # answers to a change that nobody has taken over yet
         )
 
 

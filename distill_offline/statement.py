@@ -20,7 +20,17 @@ from typing import Any
 from distill_offline import __version__
 from distill_offline.digests import digest_of, file_digests
 
-__all__ = ["BUILD_TYPE", "PREDICATE", "STATEMENT", "describe", "describe_models", "shown", "versions", "write"]
+__all__ = [
+    "BUILD_TYPE",
+    "PREDICATE",
+    "STATEMENT",
+    "describe",
+    "describe_models",
+    "shown",
+    "versions",
+    "write",
+    "write_statement",
+]
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
@@ -105,6 +115,11 @@ def write(
             },
         },
     }
+    return write_statement(path, statement)
+
+
+def write_statement(path: Path, statement: Mapping[str, Any]) -> Path:
+    """Write a statement as it is, atomically, mode 0600."""
     return _write_atomically(path, json.dumps(statement, indent=2, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from distill_offline.schema import Completion, Prompt, Sampling
+from distill_offline.schema import Completion, Message, Prompt, Sampling
 
-__all__ = ["Backend", "split_thinking"]
+__all__ = ["Backend", "PromptCounter", "split_thinking"]
+
+
+class PromptCounter(Protocol):
+    """A model's tokenizer and chat template without its engine.
+
+    A backend may offer one as a static method `counter(model: Path, options: Mapping[str, Any]) -> PromptCounter`.
+    """
+
+    limit: int  # prompts of so many tokens or more are refused
+
+    def count(self, messages: Sequence[Message]) -> int:
+        """Tokens of a rendered chat."""
+        ...
 
 
 @runtime_checkable

@@ -18,12 +18,15 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, PositiveInt
 
 from distill_offline.backends.chat_completion import failed, read_chat_completion, refused
+from distill_offline.backends.counting import LlamaServerCounter
 from distill_offline.backends.gguf_file import find_gguf, read_chat_template
 from distill_offline.backends.options import read_options, read_template, require
 from distill_offline.errors import BackendError, ConfigError, MissingPackage
 from distill_offline.schema import Completion, Prompt, Sampling
 
 __all__ = ["LlamaCpp", "LlamaCppOptions"]
+
+_SOCKET = "llama.sock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +114,14 @@ class LlamaCpp:
             # An answer on its way cannot be interrupted: it ends within max_tokens, and only then may the server go.
             pool.shutdown(wait=True, cancel_futures=True)
 
+    @classmethod
+    def counter(cls, model: Path, options: Mapping[str, Any]) -> LlamaServerCounter:
+        """What counts prompts' tokens: the model file is mapped, its weights are hardly read."""
+        given = read_options(LlamaCppOptions, options)
+        small = cls(model, Sampling(), {**options, "slots": 1, "context": 256, "gpu_layers": 0})
+        socket_file = Path(small._socket_folder.name) / _SOCKET
+        return LlamaServerCounter(socket_file, thinking=given.thinking, limit=given.context, owner=small)
+
     def close(self) -> None:
         """Free the model's memory."""
         self._server = None
@@ -133,7 +144,7 @@ class LlamaCpp:
         params.reasoning_format = self._engine.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
         params.verbosity = -1
         # This server always listens as well. Let that be a socket file in a folder that is ours alone, not a port.
-        params.hostnames = [str(Path(self._socket_folder.name) / "llama.sock")]
+        params.hostnames = [str(Path(self._socket_folder.name) / _SOCKET)]
         params.ui = params.endpoint_slots = params.endpoint_props = False
         try:
             server = self._engine.Server(params)

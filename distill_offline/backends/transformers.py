@@ -16,6 +16,7 @@ from pydantic import PositiveInt
 
 from distill_offline.backends.base import split_thinking
 from distill_offline.backends.chat import Chat, token_texts
+from distill_offline.backends.counting import TokenizerCounter
 from distill_offline.backends.gguf_file import find_gguf
 from distill_offline.backends.options import read_options, read_template, require
 from distill_offline.errors import BackendError, ConfigError, MissingModel
@@ -106,6 +107,15 @@ class Transformers:
                     jobs.append(accepted)
             for batch in self._batches(jobs):
                 yield from self._answer(batch)
+
+    @staticmethod
+    def counter(model: Path, options: Mapping[str, Any]) -> TokenizerCounter | None:
+        """What counts prompts' tokens: the tokenizer alone; None for a GGUF, which would have to be read whole."""
+        if not (model / "config.json").exists():
+            return None
+        given = read_options(TransformersOptions, options)
+        template = read_template(given.chat_template)
+        return TokenizerCounter(model, thinking=given.thinking, template=template, limit=given.max_context)
 
     def close(self) -> None:
         """Free the model's memory."""

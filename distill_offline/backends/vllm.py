@@ -14,6 +14,7 @@ from pydantic import Field, PositiveInt
 
 from distill_offline.backends.base import split_thinking
 from distill_offline.backends.chat import Chat, token_texts
+from distill_offline.backends.counting import TokenizerCounter
 from distill_offline.backends.options import read_options, read_template, require
 from distill_offline.errors import BackendError, MissingModel
 from distill_offline.schema import Completion, Prompt, Sampling
@@ -148,6 +149,13 @@ class Vllm:
         finally:
             if running and self._llm is not None:
                 engine.abort_request([internal for _, _, internal in running.values()], internal=True)
+
+    @staticmethod
+    def counter(model: Path, options: Mapping[str, Any]) -> TokenizerCounter:
+        """What counts prompts' tokens: the tokenizer alone."""
+        given = read_options(VllmOptions, options)
+        template = read_template(given.chat_template)
+        return TokenizerCounter(model, thinking=given.thinking, template=template, limit=given.max_model_len)
 
     def close(self) -> None:
         """Stop the engine and free its memory."""

@@ -7,9 +7,10 @@ import sys
 import click
 
 from distill_offline import __version__, offline
+from distill_offline.cli.annotation import annotate, merge, purge
 from distill_offline.cli.artifacts import doctor, manifest, models
 from distill_offline.cli.labels import evaluate, predict
-from distill_offline.cli.stages import annotate, run, select, train
+from distill_offline.cli.stages import run, select, train
 from distill_offline.console import Console
 from distill_offline.errors import DistillError
 
@@ -28,7 +29,7 @@ def commands() -> None:
     """
 
 
-for command in (run, annotate, select, train, evaluate, predict, models, manifest, doctor):
+for command in (run, annotate, merge, select, train, evaluate, predict, purge, models, manifest, doctor):
     commands.add_command(command)
 
 

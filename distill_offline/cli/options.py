@@ -17,14 +17,14 @@ import click
 from distill_offline.console import Console
 from distill_offline.errors import Interrupted
 
-__all__ = ["command_line", "config_options", "open_run", "stopping"]
+__all__ = ["command_line", "config_options", "open_run", "show_plan", "stopping"]
 
 
 def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """CONFIG, -o, --set, --dry-run and --json."""
     for decorate in (
         click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and only that."),
-        click.option("--dry-run", is_flag=True, help="Say what would be done, with counts; load no model."),
+        click.option("--dry-run", is_flag=True, help="Say what would be done, with counts; start no engine."),
         click.option(
             "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change one setting: section.key=value."
         ),
@@ -88,3 +88,12 @@ def stopping(console: Console) -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def show_plan(console: Console, plan: list[dict[str, Any]]) -> None:
+    """A dry run's steps."""
+    if console.as_json:
+        console.json(plan)
+        return
+    rows = [[step["stage"], "up to date" if step["fresh"] else "would run", step["detail"]] for step in plan]
+    console.table("dry run", ["stage", "state", "what"], rows)

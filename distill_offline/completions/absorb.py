@@ -90,16 +90,23 @@ def _unseen(batch: list[tuple[Any, ...]], seen: set[bytes]) -> Iterator[tuple[An
             yield row
 
 
+def _said(text: str) -> tuple[str, ...]:
+    """What makes two answers the same; tokens taken from a cache, say, do not."""
+    completion = load(text)
+    return completion.text, completion.thinking, completion.finish_reason
+
+
 def _take(connection: sqlite3.Connection, row: tuple[Any, ...], found: Absorbed) -> None:
     here = connection.execute("SELECT completion FROM completions WHERE digest = ?", row[:1]).fetchone()
-    if here is not None:
-        found.duplicate += here[0] == row[4]
-        found.different += here[0] != row[4]
-        return
     try:
-        load(row[4])
+        said = _said(row[4])
     except ValueError:
         found.unreadable += 1
+        return
+    if here is not None:
+        is_same = _said(here[0]) == said
+        found.duplicate += is_same
+        found.different += not is_same
         return
     connection.execute(INSERT, row)
     found.new += 1

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -199,10 +199,27 @@ class CompletionStore:
             rows = connection.execute("DELETE FROM rows WHERE document = ?", (name,)).rowcount
             for statement in RENUMBER:
                 connection.execute(statement)
+        self._scrub()
+        return rows, completions
+
+    def forget_answers(self, sentence_ids: Collection[str]) -> int:
+        """Delete the answers that these sentences want, so that they are asked again; gives their number."""
+        names = [(name_to(id_),) for id_ in sentence_ids]
+        if not names:
+            return 0
+        with self.transaction() as connection:
+            before = connection.total_changes
+            connection.executemany(
+                "DELETE FROM completions WHERE digest IN (SELECT digest FROM rows WHERE sentence_id = ?)", names
+            )
+            deleted = connection.total_changes - before
+        self._scrub()
+        return deleted
+
+    def _scrub(self) -> None:
         with self._guarded():
             self._open.execute("VACUUM")
             self._open.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return rows, completions
 
     @property
     def _open(self) -> sqlite3.Connection:

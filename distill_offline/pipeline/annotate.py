@@ -3,114 +3,177 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from distill_offline import manifest
 from distill_offline.artifacts import ANNOTATIONS, QUARANTINE
 from distill_offline.backends.base import Backend
-from distill_offline.completions import CompletionStore, prompt_digest
-from distill_offline.demonstrations import Demonstrations
-from distill_offline.errors import QuarantineError
-from distill_offline.inputs import Gold, Teacher, demonstrations, make_task, read_gold, unlabelled
-from distill_offline.run_folder import RunFolder, Stage, source_digest, source_paths
-from distill_offline.schema import Sentence
-from distill_offline.stages.annotate import Ask, Counts, ask, parse
-from distill_offline.tasks.base import Task
+from distill_offline.completions import CompletionStore, absorb
+from distill_offline.errors import InputError, QuarantineError
+from distill_offline.inputs import demonstrations, make_task, read_gold
+from distill_offline.pipeline.frozen import frozen
+from distill_offline.pipeline.work import STORE, Shard, Work, corpus_of, stage_of
+from distill_offline.run_folder import SAMPLE, RunFolder, Stage
+from distill_offline.stages.annotate import Ask, Counts, ask, parse, survey
 
-__all__ = ["annotate"]
+__all__ = ["annotate", "annotate_shard", "merge", "reparse"]
 
 
-def annotate(folder: RunFolder) -> dict[str, Any]:
+def annotate(folder: RunFolder, *, refreeze: bool = False) -> dict[str, Any]:
     """The teacher's labels for the unlabelled sentences and for the gold splits that annotate.gold names.
 
-    Gives the counts of the manifest. Raises QuarantineError where too many rows could not be used; all completions
-    are kept then, and the files of the stage can be looked at, but it is not sealed.
+    `refreeze`: take what prompt, guidelines and demonstrations are made from as it is now. Gives the counts of the
+    manifest. Raises QuarantineError where too many rows could not be used; all completions are kept then, and the files
+    of the stage can be looked at, but it is not sealed.
     """
-    settings = folder.settings
-    task, gold = make_task(settings), read_gold(settings)
-    teacher, picker = Teacher.of(settings, task), demonstrations(settings, gold)
-    stage = _stage(folder, task, teacher, picker)
+    work = Work.of(folder, refreeze=refreeze)
+    stage = work.stage()
     if stage.is_fresh():
         folder.say("annotate: up to date")
         return stage.sealed_counts()
     target, counts = stage.begin(), dict[str, Any]()
-    with CompletionStore(target / "completions.sqlite") as store, _started_when_needed(teacher) as engine:
-        asking = Ask(
-            task,
-            picker,
-            store,
-            store.add_recipe(teacher.recipe()),
-            prompt_digest,
-            engine,
-            chunk=settings.annotate.chunk,
-            retry_tokens=settings.annotate.sampling.second_tokens,
-            max_failure_rate=settings.annotate.max_failure_rate,
-            failure_window=settings.annotate.failure_window,
-            stop=folder.stop,
-            watch=folder.watch,
-        )
-        for part in ("unlabelled", *settings.annotate.gold):
-            place = target if part == "unlabelled" else target / "gold" / part
-            counted = _annotate_part(folder, part, gold, asking, place)
-            counts[part] = counted.as_dict()
-            folder.say(_in_one_line(part, counted))
-    _check_quarantine(folder, counts["unlabelled"])
+    with CompletionStore(target / STORE) as store, work.engine() as engine:
+        _take_samples(folder, store)
+        asking = work.asking(store, engine)
+        for part in work.parts:
+            # The corpus is read three times, to count it, to ask and to parse: no more than a batch is ever held.
+            counted = ask(part, work.sentences(part), asking, total=sum(1 for _ in work.sentences(part)))
+            counts[part] = _parse(work, part, asking, target, counted)
+    return _sealed(stage, folder, counts)
+
+
+def annotate_shard(folder: RunFolder, shard: Shard) -> dict[str, Any]:
+    """Every n-th row's answers, in a store of the shard's own; `merge` makes annotations of all shards' answers."""
+    work = Work.of(folder, shard=shard)
+    stage = work.stage()
+    if stage.is_fresh():
+        folder.say(f"{shard.name}: up to date")
+        return stage.sealed_counts()
+    target, counts = stage.begin(), dict[str, Any]()
+    with CompletionStore(target / STORE) as store, work.engine() as engine:
+        asking = work.asking(store, engine)
+        for part in work.parts:
+            counted = ask(part, work.sentences(part), asking, total=sum(1 for _ in work.sentences(part)))
+            counts[part] = {key: counted.as_dict()[key] for key in _SHARD_COUNTS}
     stage.seal(counts)
     return counts
 
 
-def _stage(folder: RunFolder, task: Task, teacher: Teacher, picker: Demonstrations) -> Stage:
-    corpus, settings = folder.settings.corpus, folder.settings.annotate
-    gold = {split: getattr(corpus.original, split) for split in settings.gold}
-    return Stage(
-        folder,
-        "annotate",
-        decides={
-            "task": task.identity(),
-            "demonstrations": picker.identity(),
-            "recipe": teacher.recipe(),
-            "unlabelled": source_digest(corpus.unlabelled),
-            "gold": {split: source_digest(source) for split, source in gold.items()},
-            "limit": settings.limit,
-        },
-        inputs=source_paths(corpus.unlabelled, settings.demonstrations.pool or corpus.original.train, *gold.values()),
-        models={"teacher": teacher.digest},
+_SHARD_COUNTS = (
+    *("rows", "cached", "asked", "retried", "unusable"),
+    *("prompt_tokens", "completion_tokens", "cached_tokens"),
+)
+
+
+def merge(folder: RunFolder, stores: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Join the answers of shards, or of any other stores of the same run, and write the annotations; no teacher.
+
+    `stores` are files or the folders that hold them; by default those of the run's shards. Gives for each of them what
+    was found, and the counts. Raises InputError where rows are left without an answer; what was joined is kept.
+    """
+    paths = [path / STORE if path.is_dir() else path for path in stores]
+    paths = paths or sorted(folder.path.glob(f"shards/*/{STORE}"))
+    if not paths:
+        raise InputError(f"merge: no shards in {folder.path / 'shards'}. Run annotate --shard first, or name stores.")
+    work = Work.of(folder)
+    stage = work.stage()
+    stage.parents = [path.parent for path in paths if manifest.is_whole(path.parent)]
+    target, counts = stage.begin(), dict[str, Any]()
+    with CompletionStore(target / STORE) as store:
+        found = {_shown(folder, path): asdict(absorb(store, path)) for path in paths}
+        for name, absorbed in found.items():
+            folder.say(f"merge: {name}: {_absorbed_in_words(absorbed)}")
+        asking = work.asking(store, _no_engine)
+        gaps = {part: survey(part, work.sentences(part), asking) for part in work.parts}
+        if any(gaps.values()):
+            raise InputError("\n".join(_gap_in_words(part, ids) for part, ids in gaps.items() if ids))
+        for part in work.parts:
+            counts[part] = _parse(work, part, asking, target, Counts(rows=sum(1 for _ in store.rows(part))))
+    return {"stores": found, "counts": _sealed(stage, folder, counts)}
+
+
+def reparse(folder: RunFolder) -> dict[str, Any]:
+    """Write the annotations again out of the stored answers, as the parser now reads them; needs no model.
+
+    Raises InputError where the run has no answer for some row.
+    """
+    gold = read_gold(folder.settings)
+    settings = frozen(folder, gold, write=False)
+    task, target = make_task(settings), folder.folder("annotate")
+    if not (target / STORE).exists():
+        raise InputError(f"{target / STORE}: no answers are stored here. Run annotate first.")
+    parts, counts = ("unlabelled", *settings.annotate.gold), dict[str, Any]()
+    with CompletionStore(target / STORE) as store:
+        progress = store.progress()
+        for part in parts:
+            rows, total = progress.get(part, (0, 0))[0], sum(1 for _ in corpus_of(settings, gold, part))
+            if rows != total:
+                raise InputError(f"annotate --reparse: {part} has {total} rows, and {rows} were asked. Run annotate.")
+        # The teacher's model may be gone: what it was stands in the recipe of its answers.
+        recipes = [store.recipes()[digest] for digest in sorted(store.recipes_of("unlabelled"))]
+        if len(recipes) != 1:
+            raise InputError(f"annotate --reparse: the answers follow {len(recipes)} recipes, not one. Run annotate.")
+        stage = stage_of("annotate", folder, settings, task, demonstrations(settings, gold), recipes[0])
+        stage.begin()
+        for part in parts:
+            counted, passed_over = Counts(rows=progress[part][0], cached=progress[part][0]), Counter[str]()
+            place = target if part == "unlabelled" else target / "gold" / part
+            sentences = corpus_of(settings, gold, part, passed_over)
+            parse(sentences, part, task, store, counted, place / ANNOTATIONS, place / QUARANTINE)
+            counted.passed_over = passed_over
+            folder.say(_in_one_line(part, counted))
+            counts[part] = counted.as_dict()
+    _check_quarantine(folder, counts["unlabelled"])
+    return _sealed(stage, folder, counts)
+
+
+def _take_samples(folder: RunFolder, store: CompletionStore) -> None:
+    """Answers that `annotate --sample` has asked for already are not asked for again."""
+    path = folder.folder(SAMPLE) / STORE
+    if path.exists():
+        absorb(store, path)
+
+
+def _no_engine() -> Backend:
+    raise AssertionError("merge asks nothing")
+
+
+def _shown(folder: RunFolder, path: Path) -> str:
+    return path.relative_to(folder.path).as_posix() if path.is_relative_to(folder.path) else str(path)
+
+
+def _absorbed_in_words(found: Mapping[str, Any]) -> str:
+    words = f"{found['new']} answers new, {found['duplicate']} here already"
+    if found["different"]:
+        words += f", {found['different']} here already in other words (those here stay)"
+    if found["unreadable"] or found["is_damaged"]:
+        words += f"; DAMAGED: {found['unreadable']} unreadable" + (", pages lost" if found["is_damaged"] else "")
+    return words
+
+
+def _gap_in_words(part: str, ids: Sequence[str]) -> str:
+    return (
+        f"merge: {len(ids)} rows of {part} have no answer, the first is {ids[0]}. Run the shards that lack them to "
+        "their end (annotate --shard i/n), or annotate, which asks only for these. What was joined is kept."
     )
 
 
-def _annotate_part(folder: RunFolder, part: str, gold: Gold, asking: Ask, place: Path) -> Counts:
-    passed_over = Counter[str]()
-
-    def sentences() -> Iterator[Sentence]:
-        passed_over.clear()
-        if part == "unlabelled":
-            return unlabelled(folder.settings, passed_over)
-        return (example.sentence for example in gold.split(part))
-
-    # The corpus is read three times, to count it, to ask and to parse, so that no more than a batch is ever held.
-    counted = ask(part, sentences(), asking, total=sum(1 for _ in sentences()))
-    parse(sentences(), part, asking.task, asking.store, counted, place / ANNOTATIONS, place / QUARANTINE)
+def _parse(work: Work, part: str, asking: Ask, target: Path, counted: Counts) -> dict[str, Any]:
+    place, passed_over = target if part == "unlabelled" else target / "gold" / part, Counter[str]()
+    sentences = work.sentences(part, passed_over)
+    parse(sentences, part, asking.task, asking.store, counted, place / ANNOTATIONS, place / QUARANTINE)
     counted.passed_over = passed_over
-    return counted
+    work.folder.say(_in_one_line(part, counted))
+    return counted.as_dict()
 
 
-@contextmanager
-def _started_when_needed(teacher: Teacher) -> Iterator[Any]:
-    """A function that gives the engine, loaded at its first call and closed at the end."""
-    engine: list[Backend] = []
-
-    def start() -> Backend:
-        if not engine:
-            engine.append(teacher.start())
-        return engine[0]
-
-    try:
-        yield start
-    finally:
-        for each in engine:
-            each.close()
+def _sealed(stage: Stage, folder: RunFolder, counts: dict[str, Any]) -> dict[str, Any]:
+    _check_quarantine(folder, counts["unlabelled"])
+    stage.seal(counts)
+    return counts
 
 
 def _in_one_line(part: str, counts: Counts) -> str:

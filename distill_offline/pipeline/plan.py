@@ -7,25 +7,22 @@ from typing import Any
 
 from distill_offline import manifest
 from distill_offline.artifacts import ANNOTATIONS, read_rows
-from distill_offline.completions import CompletionStore, prompt_digest
-from distill_offline.inputs import Teacher, demonstrations, make_task, read_gold, unlabelled
+from distill_offline.completions import CompletionStore
+from distill_offline.pipeline.forecast import forecast
 from distill_offline.run_folder import RunFolder
-from distill_offline.schema import Sentence
-from distill_offline.stages.annotate import Ask, prompts
 
 __all__ = ["plan", "status"]
 
 
-def plan(folder: RunFolder, stages: Iterable[str]) -> list[dict[str, Any]]:
+def plan(folder: RunFolder, stages: Iterable[str], *, refreeze: bool = False) -> list[dict[str, Any]]:
     """For each stage (and arm): `stage`, `fresh` (whether it is up to date) and `detail`, a line with counts.
 
-    Rows are counted as the teacher would be asked for them: stored completions are cached, identical prompts are asked
-    once. Nothing is written.
+    What annotate adds is said in forecast.py. Nothing is written.
     """
     steps: list[dict[str, Any]] = []
     for stage in stages:
         if stage == "annotate":
-            steps += _annotate(folder) if folder.settings.asks_a_teacher else []
+            steps += forecast(folder, refreeze=refreeze) if folder.settings.asks_a_teacher else []
         elif stage == "select":
             steps.append(_select(folder))
         else:
@@ -39,34 +36,6 @@ def status(folder: RunFolder) -> dict[str, Any]:
     with CompletionStore(place / "completions.sqlite", read_only=True) as store:
         parts = {part: {"reached": rows, "answered": answered} for part, (rows, answered) in store.progress().items()}
         return {"finished": manifest.is_whole(place), "completions": store.count(), "parts": parts}
-
-
-def _annotate(folder: RunFolder) -> Iterator[dict[str, Any]]:
-    settings = folder.settings
-    task, gold = make_task(settings), read_gold(settings)
-    teacher = Teacher.of(settings, task)
-    path = folder.folder("annotate") / "completions.sqlite"
-    picker = demonstrations(settings, gold)
-    with CompletionStore(path, read_only=True) as store:
-        asking = Ask(task, picker, store, store.add_recipe(teacher.recipe()), prompt_digest, teacher.start)
-        for part in ("unlabelled", *settings.annotate.gold):
-            sentences: Iterable[Sentence] = (
-                unlabelled(settings) if part == "unlabelled" else (example.sentence for example in gold.split(part))
-            )
-            rows, wanted = 0, set[bytes]()
-            for _, _, digest in prompts(sentences, asking):
-                rows += 1
-                wanted.add(digest)
-            cached = len(store.known(wanted))
-            asked = len(wanted) - cached
-            yield {
-                "stage": f"annotate {part}",
-                "fresh": not asked and manifest.is_whole(folder.folder("annotate")),
-                "rows": rows,
-                "cached": cached,
-                "asked": asked,
-                "detail": f"{rows} rows: {cached} prompts cached, {asked} to ask",
-            }
 
 
 def _select(folder: RunFolder) -> dict[str, Any]:

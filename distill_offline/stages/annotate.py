@@ -16,7 +16,7 @@ from distill_offline.errors import Interrupted, QuarantineError, UnusableAnswer
 from distill_offline.schema import Annotation, Completion, Example, Progress, Prompt, Sentence, Watch
 from distill_offline.tasks.base import Task
 
-__all__ = ["Ask", "Counts", "Store", "annotation_row", "ask", "parse", "prompts"]
+__all__ = ["Ask", "Counts", "Store", "annotation_row", "ask", "parse", "prompts", "survey"]
 
 _COMMIT_EVERY_S = 5.0  # a slow teacher's answers do not wait for a whole chunk
 
@@ -100,6 +100,20 @@ def ask(part: str, sentences: Iterable[Sentence], asking: Ask, *, total: int = 0
     where too many answers in a row are of no use; all that was answered until then is committed.
     """
     return _Asking(part, asking, total).run(sentences)
+
+
+def survey(part: str, sentences: Iterable[Sentence], asking: Ask) -> list[str]:
+    """Write down which answer each row wants, and give the ids of those whose answer is not stored; asks nothing."""
+    rows, missing = 0, list[str]()
+    for batch in _batches(prompts(sentences, asking), max(asking.chunk, 256)):
+        known = asking.store.known({digest for _, _, digest in batch})
+        asking.store.set_rows(
+            part, rows, [Row(sentence.id, sentence.document, digest) for sentence, _, digest in batch]
+        )
+        rows += len(batch)
+        missing += [sentence.id for sentence, _, digest in batch if digest not in known]
+    asking.store.end_rows(part, rows)
+    return missing
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,134 @@
+"""What annotate would ask for, counted beforehand: rows, tokens, disk, and how the prompts look."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from distill_offline import manifest
+from distill_offline.backends.base import PromptCounter
+from distill_offline.completions import CompletionStore
+from distill_offline.pipeline.work import STORE, Work
+from distill_offline.run_folder import RunFolder
+from distill_offline.schema import Prompt, Sentence
+from distill_offline.stages.annotate import prompts
+
+__all__ = ["forecast"]
+
+_COUNTED = 500  # prompts whose tokens are counted; the sum for more is estimated from every n-th
+_SHOWN = 3
+_ANSWER_BYTES = 400  # of a stored completion, where none is stored yet to go by
+_LINES_PER_TEXT = 12  # bytes in annotate/ and select/ for each byte of text: tokens, offsets, labels, twice
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Counts over one corpus. A prompt is `again` where its row has an answer to another prompt."""
+
+    rows: int = 0
+    cached: int = 0
+    again: int = 0
+    text_bytes: int = 0
+    longest: int = 0
+    wanted: set[bytes] = field(default_factory=set)
+    examples: list[Prompt] = field(default_factory=list)
+    sampled: list[Prompt] = field(default_factory=list)
+    every: int = 1
+
+    def keep(self, prompt: Prompt, asked: int) -> None:
+        """Keep the first prompts to show, and every n-th to count, n doubling as they become too many."""
+        if len(self.examples) < _SHOWN:
+            self.examples.append(prompt)
+        if asked % self.every == 0:
+            self.sampled.append(prompt)
+        if len(self.sampled) > 2 * _COUNTED:
+            self.sampled, self.every = self.sampled[::2], 2 * self.every
+
+
+def forecast(folder: RunFolder, *, refreeze: bool = False) -> Iterator[dict[str, Any]]:
+    """For each corpus that annotate would ask about, a step of plan() with more in it.
+
+    `rows`; `cached` rows, whose answer is stored; `asked` prompts (identical ones are asked once), of which `again` are
+    for rows that have an answer already, to a prompt that has changed; `prompt_tokens` and `too_long` where the
+    backend's tokenizer can be had without its engine, else None (`tokens_are_exact`: counted, not estimated from a
+    sample; so for too_long); `disk_bytes` needed and `disk_free`; `examples`: the messages of the first three prompts.
+    The first step names `changes`, the lines by which the configuration differs from the run's last use.
+    """
+    work = Work.of(folder, refreeze=refreeze, write=False)
+    counter = work.teacher.counter()
+    changes = folder.changes()
+    with CompletionStore(folder.folder("annotate") / STORE, read_only=True) as store:
+        for part in work.parts:
+            step = _step(work, part, store, counter)
+            yield step | {"changes": changes}
+            changes = []
+
+
+def _step(work: Work, part: str, store: CompletionStore, counter: PromptCounter | None) -> dict[str, Any]:
+    answered = {hash(id_) for id_ in store.answered_ids(part)}
+    tally, to_ask = _Tally(), 0
+    for batch in _batches(prompts(work.sentences(part), work.asking(store, work.teacher.start))):
+        known = store.known({digest for _, _, digest in batch})
+        for sentence, prompt, digest in batch:
+            tally.rows += 1
+            tally.text_bytes += len(sentence.text.encode("utf-8", "surrogatepass"))
+            if digest in known:
+                tally.cached += 1
+                continue
+            tally.again += hash(sentence.id) in answered
+            if digest not in tally.wanted:
+                tally.wanted.add(digest)
+                tally.keep(prompt, to_ask)
+                to_ask += 1
+    asked = len(tally.wanted)
+    tokens = _tokens(tally, asked, counter)
+    place = _existing(work.folder.path)
+    detail = f"{tally.rows} rows: {tally.cached} cached, {asked} prompts to ask"
+    if tally.again:
+        detail += f", for {tally.again} rows AGAIN: their prompt has changed"
+    return {
+        "stage": f"annotate {part}",
+        "fresh": not asked and manifest.is_whole(work.folder.folder("annotate")),
+        "rows": tally.rows,
+        "cached": tally.cached,
+        "asked": asked,
+        "again": tally.again,
+        **tokens,
+        "disk_bytes": asked * _ANSWER_BYTES + tally.text_bytes * _LINES_PER_TEXT,
+        "disk_free": shutil.disk_usage(place).free,
+        "examples": [[[message.role, message.content] for message in p.messages] for p in tally.examples],
+        "detail": detail,
+    }
+
+
+def _tokens(tally: _Tally, asked: int, counter: PromptCounter | None) -> dict[str, Any]:
+    if counter is None:
+        return {"prompt_tokens": None, "too_long": None, "tokens_are_exact": False}
+    lengths = [counter.count(prompt.messages) for prompt in tally.sampled]
+    share = asked / len(lengths) if lengths else 0.0
+    too_long = sum(length >= counter.limit for length in lengths)
+    return {
+        "prompt_tokens": round(sum(lengths) * share),
+        "too_long": round(too_long * share),
+        "tokens_are_exact": tally.every == 1,
+    }
+
+
+def _existing(path: Path) -> Path:
+    return next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+
+
+def _batches(
+    found: Iterator[tuple[Sentence, Prompt, bytes]], size: int = 500
+) -> Iterator[list[tuple[Sentence, Prompt, bytes]]]:
+    batch: list[tuple[Sentence, Prompt, bytes]] = []
+    for each in found:
+        batch.append(each)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,145 @@
+"""What shapes a run's prompts, frozen in it: demonstrations, template and guidelines, each version kept.
+
+A pool that gains a hundred reviewed sentences would otherwise change every prompt that looks for the nearest of them,
+and ask the teacher for a whole corpus again. So a run goes on with what it began with, says when its sources have
+changed since, and takes the new ones when told to (`--refreeze`), or when the configuration names other ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from distill_offline import corpus, manifest
+from distill_offline.artifacts import write_text
+from distill_offline.config import as_plain
+from distill_offline.corpus import write_examples
+from distill_offline.errors import InputError
+from distill_offline.inputs import Gold, demonstration_pool
+from distill_offline.manifest import digest_of
+from distill_offline.run_folder import RunFolder
+from distill_offline.schema import Example
+from distill_offline.settings import Settings, Source
+from distill_offline.tasks.prompting import guidelines_text, prompt_source
+
+__all__ = ["frozen", "frozen_pools"]
+
+_FROZEN = "frozen"  # the folder within annotate/
+_CURRENT, _POOL, _PROMPT, _GUIDELINES = "current.json", "pool.jsonl", "prompt.jinja", "guidelines.md"
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """What the configuration's sources hold now."""
+
+    pool: tuple[Example, ...]
+    prompt: str
+    guidelines: str
+
+    def digests(self) -> dict[str, str]:
+        return {
+            "demonstrations": corpus.digest(self.pool),
+            "prompt": hashlib.sha256(self.prompt.encode()).hexdigest(),
+            "guidelines": hashlib.sha256(self.guidelines.encode()).hexdigest(),
+        }
+
+
+def frozen(folder: RunFolder, gold: Gold, *, refreeze: bool = False, write: bool = True) -> Settings:
+    """The run's settings, with prompt, guidelines and pool pointing at what the run has frozen.
+
+    Without `write`, nothing is made: where a version would have to be frozen, the live sources are used.
+    """
+    settings, place = folder.settings, folder.folder("annotate") / _FROZEN
+    live = _Live(_pool(settings, gold), prompt_source(settings.task.prompt), guidelines_text(settings.task.guidelines))
+    current = _read(place)
+    digests, choice = live.digests(), digest_of(_choice(settings))
+    if current is not None and not refreeze and current["choice"] == choice:
+        if changed := sorted(name for name, digest in digests.items() if current["digests"][name] != digest):
+            folder.say(
+                f"annotate: {' and '.join(changed)} changed since this run began; it goes on with version "
+                f"{current['version']}, which is frozen in {place}. --refreeze takes the new: --dry-run --refreeze "
+                "counts the rows that would be asked again, --sample N shows what would become of N of them."
+            )
+        return _pointed_at(settings, place / str(current["version"]))
+    if not write:
+        return settings
+    for sealed in (folder.path, folder.folder("annotate")):
+        manifest.unseal(sealed)
+    if current is None or current["digests"] != digests:
+        version = 1 + (current["version"] if current is not None else 0)
+        _write(place / str(version), live)
+    else:
+        version = current["version"]
+    _make_current(place, {"version": version, "choice": choice, "digests": digests})
+    return _pointed_at(settings, place / str(version))
+
+
+def _pool(settings: Settings, gold: Gold) -> tuple[Example, ...]:
+    chosen = settings.annotate.demonstrations
+    return () if chosen.strategy == "none" or not chosen.k else demonstration_pool(settings, gold)
+
+
+def _choice(settings: Settings) -> Any:
+    """What the configuration itself says: where it changes, the user has changed it."""
+    chosen = settings.annotate.demonstrations
+    named = settings.corpus.original.train if chosen.pool is None else chosen.pool
+    has_pool = chosen.strategy != "none" and chosen.k > 0
+    source = as_plain(named) if isinstance(named, Source) else named
+    return [settings.task.prompt, settings.task.guidelines, source if has_pool else None]
+
+
+def _read(place: Path) -> dict[str, Any] | None:
+    try:
+        current: dict[str, Any] = json.loads((place / _CURRENT).read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{place / _CURRENT}: cannot be read ({error}). Remove {place} to freeze anew.") from error
+    return current
+
+
+def _write(place: Path, live: _Live) -> None:
+    # Shards of one run may begin at the same moment: each writes a folder of its own, and the first one's counts.
+    own = place.with_name(f"{place.name}.{os.getpid()}")
+    own.mkdir(parents=True, mode=0o700)
+    write_examples(own / _POOL, live.pool)
+    write_text(own / _PROMPT, live.prompt)
+    write_text(own / _GUIDELINES, live.guidelines)
+    try:
+        own.replace(place)
+    except OSError:
+        _remove(own)
+
+
+def _make_current(place: Path, current: Mapping[str, Any]) -> None:
+    own = place / f"{_CURRENT}.{os.getpid()}"
+    write_text(own, json.dumps(current, indent=2))
+    own.replace(place / _CURRENT)
+
+
+def _remove(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+
+
+def _pointed_at(settings: Settings, version: Path) -> Settings:
+    task, annotate = settings.task, settings.annotate
+    demonstrations = annotate.demonstrations
+    if demonstrations.strategy != "none" and demonstrations.k:
+        demonstrations = replace(demonstrations, pool=Source(path=str(version / _POOL), scheme="iob2"))
+    return replace(
+        settings,
+        task=replace(task, prompt=str(version / _PROMPT), guidelines=str(version / _GUIDELINES)),
+        annotate=replace(annotate, demonstrations=demonstrations),
+    )
+
+
+def frozen_pools(folder: Path) -> list[Path]:
+    """The pool files of every version that a run has frozen."""
+    return sorted((folder / "annotate" / _FROZEN).glob(f"*/{_POOL}"))
