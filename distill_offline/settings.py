@@ -126,7 +126,7 @@ class AnnotateSettings:
     sampling: Sampling = field(default_factory=Sampling)
     limit: Count | None = None
     gold: tuple[Literal["dev", "test"], ...] = ()
-    chunk: Count = 64
+    chunk: Count = 256
     max_quarantined: Fraction = 0.05
     max_failure_rate: Fraction = 0.5
     failure_window: Count = 200

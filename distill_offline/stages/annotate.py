@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from distill_offline.artifacts import json_line, replacing
 from distill_offline.backends.base import Backend
 from distill_offline.completions import Answer, Row
 from distill_offline.errors import Interrupted, QuarantineError, UnusableAnswer
-from distill_offline.schema import Annotation, Completion, Example, Progress, Prompt, Sentence, Watch
+from distill_offline.schema import Annotation, Completion, Example, Progress, Prompt, Sentence, Span, Watch
 from distill_offline.tasks.base import Task
 
 __all__ = ["Ask", "Counts", "Store", "annotation_row", "ask", "parse", "prompts", "survey"]
@@ -78,7 +78,7 @@ class Ask:
     recipe: bytes
     digest: Callable[[Prompt, bytes], bytes]
     backend: Callable[[], Backend]
-    chunk: int = 64
+    chunk: int = 256
     retry_tokens: int = 0
     max_failure_rate: float = 1.0
     failure_window: int = 200
@@ -304,8 +304,8 @@ def annotation_row(sentence: Sentence, annotation: Annotation) -> dict[str, Any]
         "tokens": sentence.tokens,
         "offsets": sentence.offsets,
         "labels": annotation.labels,
-        "spans": [asdict(span) for span in annotation.spans],
-        "rejected": [asdict(rejection) for rejection in annotation.rejected],
+        "spans": [{name: getattr(span, name) for name in Span.__dataclass_fields__} for span in annotation.spans],
+        "rejected": [{"mention": each.mention, "reason": each.reason} for each in annotation.rejected],
     }
 
 

@@ -15,6 +15,7 @@ from distill_offline.tasks.prompting import PromptTemplate, json_answer
 
 __all__ = ["NER"]
 
+_KEPT = 5000  # demonstrations whose turns are kept rendered
 NONE = "NONE"  # the chain-of-thought prompt's word for a candidate that is no entity
 
 
@@ -35,6 +36,8 @@ class NER:
         self.types = dict(settings.types)
         self.labels = ("O", *(f"{prefix}-{name}" for name in settings.types for prefix in ("B", "I")))
         self._template = PromptTemplate(settings, known=("pairs", "reasoned"))
+        self._system = Message("system", self._template.system)
+        self._rendered: dict[tuple[str, str, tuple[str, ...]], tuple[Message, Message]] = {}
         self._schema = (
             _reasoned_schema(self.types) if self._template.answer == "reasoned" else _pairs_schema(self.types)
         )
@@ -43,12 +46,21 @@ class NER:
         return {"task": "ner", "types": self.types, **self._template.identity()}
 
     def prompt(self, sentence: Sentence, demonstrations: Sequence[Example]) -> Prompt:
-        messages = [Message("system", self._template.system)]
+        messages = [self._system]
         for example in demonstrations:
-            messages.append(Message("user", self._template.user(example.sentence.text)))
-            messages.append(Message("assistant", self.answer(example)))
+            messages += self._shown(example)
         messages.append(Message("user", self._template.user(sentence.text)))
         return Prompt(sentence.id, tuple(messages), self._schema)
+
+    def _shown(self, example: Example) -> tuple[Message, Message]:
+        """A demonstration's two turns; a pool's examples are shown again and again."""
+        key = (example.sentence.id, example.sentence.text, example.labels)
+        if key not in self._rendered:
+            if len(self._rendered) >= _KEPT:
+                self._rendered.clear()
+            question = Message("user", self._template.user(example.sentence.text))
+            self._rendered[key] = (question, Message("assistant", self.answer(example)))
+        return self._rendered[key]
 
     def answer(self, example: Example) -> str:
         pairs = [(_surface(example.sentence, span.start, span.end), span.type) for span in decode_bio(example.labels)]
