@@ -291,6 +291,16 @@ def test_stores_that_were_carried_here_merge_by_name(tmp_path: Path, settings: S
     assert pipeline.merge(folder, stores)["counts"]["unlabelled"]["rows"] == 40
 
 
+def test_status_tells_of_shards_as_well(tmp_path: Path, settings: Settings) -> None:
+    folder = run_of(tmp_path, settings)
+    assert pipeline.status(folder) == {"finished": False, "completions": 0, "parts": {}}
+    pipeline.annotate_shard(folder, Shard(2, 4))
+    status = pipeline.status(folder)
+    assert status["shards"]["shards/2-of-4"]["parts"]["unlabelled"] == {"reached": 10, "answered": 10}
+    assert status["shards"]["shards/2-of-4"]["finished"]
+    assert not status["finished"]
+
+
 def test_a_shard_asks_nothing_twice(tmp_path: Path, settings: Settings) -> None:
     folder = run_of(tmp_path, settings)
     first = pipeline.annotate_shard(folder, Shard(2, 4))

@@ -88,7 +88,7 @@ def test_json_is_all_that_stands_on_stdout(config: Path) -> None:
 
 def test_dry_run_leaves_nothing_behind(config: Path) -> None:
     result = invoke("annotate", str(config), "--dry-run")
-    assert "60 to ask" in result.stdout
+    assert "60 prompts to ask" in result.stdout
     assert not Path("runs").exists()
 
 
@@ -231,13 +231,14 @@ def test_the_examples_of_the_quickstart_run_without_a_model(
     monkeypatch.chdir(tmp_path)
     Path("configs").symlink_to(ROOT / "configs")
     assert invoke("run", "configs/quickstart.yaml", *small).exit_code == 0
+    assert invoke("annotate", "configs/quickstart.yaml", *small, "--shard", "1/1").exit_code == 0
     for path, command in leaves(commands):
         example = re.search(r"Example: distill-offline (.+)$", " ".join((command.help or "").split()))
         assert example
         if path[0] in ("models", "doctor"):
             continue
         words = shlex.split(example[1])
-        words += small if path[0] in ("run", "annotate", "select", "train") else []
+        words += small if path[0] in ("run", "annotate", "merge", "select", "train") else []
         result = invoke(*words)
         assert result.exit_code == 0, f"{words}: {result.output}"
 

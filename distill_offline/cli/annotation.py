@@ -159,11 +159,15 @@ def _show_status(console: Console, status: dict[str, Any]) -> None:
     if console.as_json:
         console.json(status)
         return
-    rows = [[part, row["reached"], row["answered"]] for part, row in status["parts"].items()]
-    console.table("annotate", ["part", "rows reached", "answered"], rows)
-    console.result(
-        f"{status['completions']} completions stored; {'finished' if status['finished'] else 'not finished'}."
-    )
+    places = {"annotate": status, **status.get("shards", {})}
+    rows = [
+        [f"{place} {part}", row["reached"], row["answered"], "yes" if found["finished"] else "no"]
+        for place, found in places.items()
+        for part, row in found["parts"].items()
+    ]
+    console.table("annotate", ["part", "rows reached", "answered", "finished"], rows)
+    stored = sum(found["completions"] for found in places.values())
+    console.result(f"{stored} completions stored; {'finished' if status['finished'] else 'not finished'}.")
 
 
 def _show_probe(console: Console, found: dict[str, Any]) -> None:

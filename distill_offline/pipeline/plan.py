@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from distill_offline import manifest
 from distill_offline.artifacts import ANNOTATIONS, read_rows
 from distill_offline.completions import CompletionStore
 from distill_offline.pipeline.forecast import forecast
+from distill_offline.pipeline.work import STORE
 from distill_offline.run_folder import RunFolder
 
 __all__ = ["plan", "status"]
@@ -31,9 +33,14 @@ def plan(folder: RunFolder, stages: Iterable[str], *, refreeze: bool = False) ->
 
 
 def status(folder: RunFolder) -> dict[str, Any]:
-    """How far a running or stopped annotation is; looks at its store without disturbing it."""
-    place = folder.folder("annotate")
-    with CompletionStore(place / "completions.sqlite", read_only=True) as store:
+    """How far a running or stopped annotation is, and each of its shards; looks at stores without disturbing them."""
+    shards = sorted(path.parent for path in folder.path.glob(f"shards/*/{STORE}"))
+    found = {place.relative_to(folder.path).as_posix(): _status(place) for place in shards}
+    return _status(folder.folder("annotate")) | ({"shards": found} if found else {})
+
+
+def _status(place: Path) -> dict[str, Any]:
+    with CompletionStore(place / STORE, read_only=True) as store:
         parts = {part: {"reached": rows, "answered": answered} for part, (rows, answered) in store.progress().items()}
         return {"finished": manifest.is_whole(place), "completions": store.count(), "parts": parts}
 
