@@ -1,71 +1,17 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from openai_fake import Server, answers, backend, prompt, said
 
 from distill_offline.backends.openai_server import OpenAIServer
-from distill_offline.errors import BackendError, ConfigError
-from distill_offline.schema import Completion, Message, Prompt, Sampling
-
-Reply = Callable[[dict[str, Any]], tuple[int, dict[str, str], Any]]
-
-
-def said(text: str, **more: Any) -> dict[str, Any]:
-    return {
-        "choices": [{"message": {"role": "assistant", "content": text, **more}, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 7, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 5}},
-    }
-
-
-class Server:
-    """A real HTTP server on loopback; `reply` decides what it answers."""
-
-    def __init__(self) -> None:
-        self.reply: Reply = lambda body: (200, {}, said(body["messages"][-1]["content"].upper()))
-        self.bodies: list[dict[str, Any]] = []
-        self.headers: list[dict[str, str]] = []
-        self.busy = self.busiest = 0
-        lock, outer = threading.Lock(), self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                with lock:
-                    outer.bodies.append(body)
-                    outer.headers.append(dict(self.headers))
-                    outer.busy += 1
-                    outer.busiest = max(outer.busiest, outer.busy)
-                status, headers, content = outer.reply(body)
-                data = content if isinstance(content, bytes) else json.dumps(content).encode()
-                with lock:
-                    outer.busy -= 1
-                self.send_response(status)
-                for name, value in {**headers, "Content-Length": str(len(data))}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+from distill_offline.errors import ConfigError
+from distill_offline.schema import Message, Prompt, Sampling
 
 
 @pytest.fixture
@@ -73,22 +19,6 @@ def server() -> Iterator[Server]:
     running = Server()
     yield running
     running.close()
-
-
-def backend(server: Server, sampling: Sampling | None = None, **options: Any) -> OpenAIServer:
-    return OpenAIServer(
-        Path("my/model"), sampling or Sampling(), {"base_url": server.url, "backoff_s": 0.01, "retries": 3, **options}
-    )
-
-
-def prompt(text: str, schema: dict[str, Any] | None = None) -> Prompt:
-    return Prompt(text, (Message("system", "Rules."), Message("user", text)), schema)
-
-
-def answers(engine: OpenAIServer, *texts: str) -> list[Completion]:
-    found = dict(engine.complete(prompt(text) for text in texts))
-    engine.close()
-    return [found[number] for number in range(len(texts))]
 
 
 def test_answers_come_under_their_positions_with_token_counts(server: Server) -> None:
@@ -101,7 +31,7 @@ def test_answers_come_under_their_positions_with_token_counts(server: Server) ->
 
 def test_the_request_carries_sampling_schema_and_the_served_name(server: Server) -> None:
     schema = {"type": "array"}
-    engine = backend(server, Sampling(0.7, 0.9, 33, 5, logprobs=True), extra={"top_k": 4})
+    engine = backend(server, Sampling(0.7, 0.9, 33, seed=5, logprobs=True), extra={"top_k": 4})
     list(engine.complete([Prompt("s", (Message("user", "x"),), schema, sample=2)]))
     engine.close()
     [body] = server.bodies
@@ -109,11 +39,41 @@ def test_the_request_carries_sampling_schema_and_the_served_name(server: Server)
     assert (body["temperature"], body["top_p"], body["max_tokens"], body["seed"]) == (0.7, 0.9, 33, 7)
     assert body["response_format"]["json_schema"]["schema"] == schema
     assert (body["logprobs"], body["top_k"]) == (True, 4)
+    assert not {"top_logprobs", "min_p", "structured_outputs", "grammar"} & set(body)
     server.bodies.clear()
     free = backend(server, Sampling(structured=False))
     list(free.complete([prompt("x", schema)]))
     free.close()
     assert "response_format" not in server.bodies[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "plain", "ours"),
+    [
+        ("vllm", {"repetition_penalty": 1.0}, lambda body: body["structured_outputs"]["grammar"]),
+        ("llama.cpp", {"repeat_penalty": 1.0, "top_logprobs": 1}, lambda body: body["grammar"]),
+    ],
+)
+def test_a_known_server_gets_a_compact_grammar_and_no_sampling_of_its_own(
+    server: Server, kind: str, plain: dict[str, Any], ours: Callable[[dict[str, Any]], str]
+) -> None:
+    engine = backend(server, Sampling(logprobs=True), server=kind)
+    fine, odd = dict(engine.complete([prompt("x", {"const": "a"}), prompt("y", {"$ref": "#/x"})])).values()
+    engine.close()
+    [body] = server.bodies
+    assert ours(body).startswith("root ::=")
+    assert "response_format" not in body
+    assert body.items() >= {"top_k": 0, "min_p": 0.0, **plain}.items()
+    assert {fine.text, odd.text} == {"X", ""}
+    assert "has no grammar" in fine.finish_reason + odd.finish_reason
+    assert engine.identity()["server"] == kind
+
+
+def test_a_prompt_with_more_room_says_so(server: Server) -> None:
+    engine = backend(server, Sampling(max_tokens=8))
+    list(engine.complete([Prompt("s", (Message("user", "x"),)), Prompt("s", (Message("user", "y"),), max_tokens=90)]))
+    engine.close()
+    assert {body["messages"][0]["content"]: body["max_tokens"] for body in server.bodies} == {"x": 8, "y": 90}
 
 
 def test_concurrency_is_bounded_and_used(server: Server) -> None:
@@ -126,34 +86,13 @@ def test_concurrency_is_bounded_and_used(server: Server) -> None:
     assert server.busiest == 3
 
 
-def test_a_busy_server_is_asked_again(server: Server) -> None:
-    tries = iter([(503, {}, b""), (429, {"Retry-After": "0"}, b""), (200, {}, said("at last"))])
-    server.reply = lambda body: next(tries)
-    assert answers(backend(server), "x")[0].text == "at last"
-    assert len(server.bodies) == 3
-
-
-@pytest.mark.parametrize("status", [503, 401, 404, 302])
-def test_a_server_that_refuses_us_as_such_stops_the_run(server: Server, status: int) -> None:
-    server.reply = lambda body: (status, {"Location": "http://127.0.0.1:9/elsewhere"}, b"")
-    with pytest.raises(BackendError, match=f"status {status}"):
-        answers(backend(server), "x")
-
-
-def test_a_server_that_is_not_there_stops_the_run() -> None:
-    absent = Server()
-    absent.close()
-    with pytest.raises(BackendError, match="no answer from the server after 2 tries"):
-        answers(backend(absent, retries=1), "x")
-
-
 def test_a_prompt_that_is_too_long_or_refused_fails_alone(server: Server) -> None:
     def judge(body: dict[str, Any]) -> tuple[int, dict[str, str], Any]:
         text = body["messages"][-1]["content"]
         if text == "long":
             return 400, {}, {"error": {"message": "This model's maximum context length is 8 tokens, not 9"}}
         if text == "bad":
-            return 422, {}, {"error": {"message": "secret prompt text"}}
+            return 422, {}, {"error": {"message": "secret prompt text", "type": "BadRequestError"}}
         if text == "odd":
             return 200, {}, {"choices": []}
         return 200, {}, said("fine")
@@ -161,9 +100,33 @@ def test_a_prompt_that_is_too_long_or_refused_fails_alone(server: Server) -> Non
     server.reply = judge
     long, bad, odd, fine = answers(backend(server), "long", "bad", "odd", "fine")
     assert long.finish_reason == "prompt_too_long"
-    assert bad.finish_reason == "error: the server refused it with status 422"
+    assert bad.finish_reason == "error: the server refused it with status 422 (BadRequestError)"
     assert odd.finish_reason.startswith("error: the server's answer has another shape")
     assert fine.text == "fine"
+
+
+def test_the_words_of_real_servers_for_too_long_are_understood(server: Server) -> None:
+    """As vLLM 0.32 and llama.cpp answer."""
+    vllm = (
+        "This model's maximum context length is 512 tokens. However, your prompt contains at least 513 input tokens, "
+        "which exceeds this limit even without any output tokens."
+    )
+    llama = "request (3031 tokens) exceeds the available context size (1024 tokens), try increasing it"
+    errors = {
+        "v": {"message": vllm, "type": "BadRequestError", "param": "input_tokens", "code": 400},
+        "l": {"message": llama, "type": "exceed_context_size_error", "n_prompt_tokens": 3031, "n_ctx": 1024},
+    }
+    server.reply = lambda body: (400, {}, {"error": errors[body["messages"][-1]["content"]]})
+    found = answers(backend(server), "v", "l")
+    assert [(c.finish_reason, c.prompt_tokens) for c in found] == [("prompt_too_long", 0), ("prompt_too_long", 3031)]
+
+
+def test_a_refused_prompt_with_a_schema_says_what_may_be_the_cause(server: Server) -> None:
+    server.reply = lambda body: (400, {}, {"error": {"message": "Grammar error", "type": "BadRequestError"}})
+    engine = backend(server)
+    [(_, completion)] = engine.complete([prompt("x", {"type": "array"})])
+    engine.close()
+    assert completion.finish_reason.endswith("set annotate.sampling.structured: false")
 
 
 def test_thinking_is_kept_apart_however_the_server_names_it(server: Server) -> None:
@@ -176,19 +139,31 @@ def test_thinking_is_kept_apart_however_the_server_names_it(server: Server) -> N
     assert {(c.thinking, c.text) for c in answers(backend(server), "a", "b", "c")} == {("hm", "[]")}
 
 
-def test_log_probabilities_spell_the_answer(server: Server) -> None:
-    reply = said("é")
-    reply["choices"][0]["logprobs"] = {
-        "content": [
-            {"bytes": [0xC3], "logprob": -0.5},
-            {"bytes": [0xA9], "logprob": -0.25},
-            {"bytes": None, "logprob": 0},
-        ]
-    }
+@pytest.mark.parametrize(
+    ("content", "tokens", "texts", "logprobs"),
+    [
+        # llama.cpp: a token has its own bytes, the end-of-turn token none.
+        ("é", [([0xC3], -0.5), ([0xA9], -0.25), ([], 0)], ("", "é"), (-0.5, -0.25)),
+        # vLLM: a character's bytes are all at its last token, the end-of-turn token has those of its name.
+        ("é", [([], -0.5), ([0xC3, 0xA9], -0.25), (list(b"<|end|>"), 0)], ("", "é"), (-0.5, -0.25)),
+        # Others: no end-of-turn token, or no bytes at all.
+        ("aa", [([97], -0.5), ([97], -0.25)], ("a", "a"), (-0.5, -0.25)),
+        ("", [(list(b"<|end|>"), 0)], (), ()),
+        ("[]", [(None, -0.5)], (), ()),
+        # The server has split the thinking off, the tokens have it still.
+        ("[]", [(list(b"<think>x</think>"), -1), (list(b"[]"), -0.5), (list(b"<e>"), 0)], None, (-1, -0.5)),
+    ],
+)
+def test_log_probabilities_belong_to_the_tokens_that_spell_the_answer(
+    server: Server, content: str, tokens: list[Any], texts: tuple[str, ...] | None, logprobs: tuple[float, ...]
+) -> None:
+    reply = said(content)
+    reply["choices"][0]["logprobs"] = {"content": [{"bytes": b, "logprob": p} for b, p in tokens]}
     server.reply = lambda body: (200, {}, reply)
     [completion] = answers(backend(server, Sampling(logprobs=True)), "x")
-    assert "".join(completion.token_texts) == "é"
-    assert completion.token_logprobs == (-0.5, -0.25)
+    assert completion.text == content
+    assert texts is None or completion.token_texts == texts
+    assert completion.token_logprobs == logprobs
 
 
 def test_the_key_comes_from_the_environment_and_stays_out_of_the_identity(

@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from types import TracebackType
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import urllib3
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from distill_offline.backends.chat_completion import failed, read_chat_completion, refused
+from distill_offline.backends.json_grammar import compact_grammar
 from distill_offline.backends.options import read_options
 from distill_offline.errors import BackendError, ConfigError
 from distill_offline.schema import Completion, Prompt, Sampling
 
 __all__ = ["OpenAIServer", "OpenAIServerOptions"]
 
-_PASSING = (408, 409, 425, 429, 500, 502, 503, 504)  # worth another try
+_BUSY = (408, 409, 425, 429, 502, 503, 504)  # worth another try, and no prompt's fault
+_PASSING = (*_BUSY, 500)  # a 500 that stays may be one prompt's fault
 _NOT_OURS = (401, 403, 404, 405)  # every prompt would get the same
+_CONNECT_S = 10.0
+
+# What servers take from the model's own defaults, or from theirs, unless a request says otherwise. Unknown fields are
+# an error with some servers, so that these go only to the one that is known to have them.
+_PLAIN_SAMPLING: Mapping[str, Mapping[str, Any]] = {
+    "vllm": {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0},
+    "llama.cpp": {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,18 +41,21 @@ class OpenAIServerOptions:
     """Options of the backend `openai_server`.
 
     `base_url`: where the API begins, such as http://10.0.0.7:8000/v1; its host is the only one that is opened.
-    `served`: what the site knows of the model behind the name (a digest, a version): part of every completion's key,
-    since a server can change its model and keep its name. `concurrency`: requests under way at once. `timeout_s`: for
-    one answer. `retries`: further tries where the server is busy or does not answer, with exponential backoff from
-    `backoff_s`, and as a Retry-After header says. `api_key_variable`: the environment variable that holds a key, if the
+    `server`: what answers there, if that is known; then schemas are enforced without whitespace, and sampling is as
+    asked for and nothing else. `served`: what the site knows of the model behind the name (a digest, a version): part
+    of every completion's key, since a server can change its model and keep its name. `concurrency`: requests under way
+    at once. `timeout_s`: for one answer, and the longest wait that a Retry-After header can ask for. `retries`: further
+    tries where the server is busy or gone, after 0, 2, 4, 8 ... and at most 120 times `backoff_s`: with the defaults,
+    about four minutes in which it may start anew. `api_key_variable`: the environment variable that holds a key, if the
     server wants one. `extra`: further fields of the request, such as chat_template_kwargs.
     """
 
     base_url: str
+    server: Literal["vllm", "llama.cpp"] | None = None
     served: str = ""
     concurrency: PositiveInt = 16
     timeout_s: PositiveFloat = 600.0
-    retries: Annotated[int, Field(ge=0)] = 6
+    retries: Annotated[int, Field(ge=0)] = 8
     backoff_s: Annotated[float, Field(ge=0)] = 1.0
     api_key_variable: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
@@ -50,9 +65,17 @@ class OpenAIServer:
     """Completes prompts at `POST base_url/chat/completions`, `concurrency` at a time.
 
     `model` is the name that the server knows it by. With `sampling.structured`, the prompt's JSON schema goes along as
-    `response_format`. A prompt that the server finds too long is `prompt_too_long`; one that it refuses otherwise is an
-    `error:`. A server that cannot be reached, or refuses us as such, raises BackendError after the retries. Redirects
-    are not followed.
+    `response_format`, which every server has, and which leaves whitespace to the model: a small one may fill
+    `max_tokens` with it. Known servers get a grammar of compact JSON instead. (vLLM ignores `disable_any_whitespace` in
+    a request; for all of them it is set by `--structured-outputs-config '{"backend": "xgrammar",
+    "disable_any_whitespace": true}'`.) Without `server`, `top_k` and the like are the server's own defaults, vLLM's
+    from the model's generation_config.json.
+
+    A prompt that the server finds too long is `prompt_too_long`; one that it refuses otherwise, fails at every time or
+    does not answer within `timeout_s` is an `error:`. A server that cannot be reached, or refuses us as such, raises
+    BackendError after the retries, when the answers that were under way have been yielded. Redirects are not followed.
+    Log-probabilities are the server's: llama.cpp's before grammar and temperature, vLLM's after the grammar's mask.
+    vLLM tells how many tokens it had cached only with `--enable-prompt-tokens-details`.
     """
 
     needs_model: ClassVar[bool] = False
@@ -65,28 +88,38 @@ class OpenAIServer:
         if not settings.base_url.startswith(("http://", "https://")):
             raise ConfigError("backend.options.base_url must start with http:// or https://.")
         self._model, self._sampling = str(model), sampling
+        self._grammars: dict[str, str] = {}
         if self._model in ("", "."):
             raise ConfigError("backend.model is missing: give the name that the server knows its model by.")
-        retry = urllib3.Retry(
+        retry = _Retry(
             settings.retries,
             redirect=0,
             status_forcelist=_PASSING,
             allowed_methods={"POST"},
             backoff_factor=settings.backoff_s,
             backoff_jitter=settings.backoff_s / 2,
+            backoff_max=120 * settings.backoff_s,
+            retry_after_max=math.ceil(settings.timeout_s),
             raise_on_status=False,
             raise_on_redirect=False,
         )
+        timeout = urllib3.Timeout(connect=min(_CONNECT_S, settings.timeout_s), read=settings.timeout_s)
         self._pool = urllib3.PoolManager(
-            maxsize=settings.concurrency, retries=retry, timeout=settings.timeout_s, headers=self._headers()
+            maxsize=settings.concurrency, retries=retry, timeout=timeout, headers=self._headers()
         )
 
     def identity(self) -> Mapping[str, Any]:
-        return {"backend": "openai_server", "model": self._model, "served": self._options.served}
+        return {
+            "backend": "openai_server",
+            "model": self._model,
+            "server": self._options.server,
+            "served": self._options.served,
+        }
 
     def complete(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Completion]]:
         """Keep `concurrency` requests under way; yield answers as they come."""
         source, exhausted = enumerate(prompts), False
+        failure: BackendError | None = None
         pending: dict[Future[Completion], int] = {}
         workers = ThreadPoolExecutor(self._options.concurrency, thread_name_prefix="openai_server")
         try:
@@ -97,7 +130,16 @@ class OpenAIServer:
                     if prompt is not None:
                         pending[workers.submit(self._answer, prompt)] = position
                 for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                    yield pending.pop(future), future.result()
+                    position = pending.pop(future)
+                    try:
+                        completion = future.result()
+                    except BackendError as error:
+                        # What the server has answered meanwhile is paid for: it is yielded first.
+                        failure, exhausted = failure or error, True
+                    else:
+                        yield position, completion
+            if failure is not None:
+                raise failure
         finally:
             workers.shutdown(wait=True, cancel_futures=True)
 
@@ -116,31 +158,47 @@ class OpenAIServer:
     def _answer(self, prompt: Prompt) -> Completion:
         url = self._options.base_url.rstrip("/") + "/chat/completions"
         try:
-            response = self._pool.request("POST", url, body=json.dumps(self._request(prompt)).encode())
+            body = json.dumps(self._request(prompt)).encode()
+        except ValueError as error:
+            return failed(prompt, str(error))
+        try:
+            response = self._pool.request("POST", url, body=body)
         except urllib3.exceptions.HTTPError as error:
+            if isinstance(error, urllib3.exceptions.ReadTimeoutError):
+                return failed(prompt, f"no answer within {self._options.timeout_s:g} s")
             raise BackendError(
                 f"backend.options.base_url: no answer from the server after {self._options.retries + 1} tries "
                 f"({_plain(error)}). Is it running? All answers until now are stored; run the same command again."
             ) from error
-        if response.status == 200:
-            try:
-                return read_chat_completion(json.loads(response.data), prompt)
-            except (LookupError, TypeError, ValueError, AttributeError) as error:
-                return failed(prompt, f"the server's answer has another shape ({type(error).__name__})")
-        said = response.data[:2000].decode("utf-8", "replace")
-        if response.status in _NOT_OURS or 300 <= response.status < 400 or response.status in _PASSING:
+        if response.status != 200:
+            return self._refusal(response.status, response.data, prompt)
+        try:
+            return read_chat_completion(json.loads(response.data), prompt)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            return failed(prompt, f"the server's answer has another shape ({type(error).__name__})")
+
+    def _refusal(self, status: int, data: bytes, prompt: Prompt) -> Completion:
+        """The completion of a prompt that was refused; BackendError where it would be the same for every other."""
+        if status in _NOT_OURS or 300 <= status < 400 or status in _BUSY:
             raise BackendError(
-                f"backend.options.base_url: the server answers with status {response.status}. Check the address, the "
+                f"backend.options.base_url: the server answers with status {status}. Check the address, the "
                 "model's name and the key; all answers until now are stored."
             )
-        is_too_long = "context" in said.lower() and ("length" in said.lower() or "exceed" in said.lower())
-        # What the server said may quote the prompt: it goes no further.
-        return (
-            refused(prompt) if is_too_long else failed(prompt, f"the server refused it with status {response.status}")
-        )
+        error = _error_of(data)
+        said = str(error.get("message", "")).lower()
+        if "context" in said and ("length" in said or "exceed" in said):
+            tokens = error.get("n_prompt_tokens")  # llama.cpp's; vLLM stops counting at the limit
+            return refused(prompt, tokens if isinstance(tokens, int) else 0)
+        # What the server said may quote the prompt: it goes no further. Its word for the kind of error does not.
+        kind = str(error.get("type", ""))
+        named = f" ({kind})" if kind.isidentifier() else ""
+        hint = ""
+        if 400 <= status < 500 and self._sampling.structured and prompt.schema is not None:
+            hint = "; if it cannot enforce the prompt's JSON schema, set annotate.sampling.structured: false"
+        return failed(prompt, f"the server refused it with status {status}{named}{hint}")
 
     def _request(self, prompt: Prompt) -> dict[str, Any]:
-        sampling = self._sampling
+        sampling, server = self._sampling, self._options.server
         request: dict[str, Any] = {
             "model": self._model,
             "messages": [{"role": message.role, "content": message.content} for message in prompt.messages],
@@ -148,13 +206,51 @@ class OpenAIServer:
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "seed": (sampling.seed + prompt.sample) % 2**31,
+            **_PLAIN_SAMPLING.get(server or "", {}),
         }
         if sampling.structured and prompt.schema is not None:
-            schema = {"name": "answer", "schema": dict(prompt.schema), "strict": True}
-            request["response_format"] = {"type": "json_schema", "json_schema": schema}
+            request |= self._constraint(prompt.schema)
         if sampling.logprobs:
             request["logprobs"] = True
+            if server == "llama.cpp":
+                request["top_logprobs"] = 1  # else it lists the 20 best at every token
         return request | self._options.extra
+
+    def _constraint(self, schema: Mapping[str, Any]) -> dict[str, Any]:
+        if self._options.server is None:
+            named = {"name": "answer", "schema": dict(schema), "strict": True}
+            return {"response_format": {"type": "json_schema", "json_schema": named}}
+        key = json.dumps(schema)
+        if key not in self._grammars:
+            self._grammars[key] = compact_grammar(schema)
+        grammar = self._grammars[key]
+        return {"structured_outputs": {"grammar": grammar}} if self._options.server == "vllm" else {"grammar": grammar}
+
+
+class _Retry(urllib3.Retry):
+    """Tries again where the server is busy or gone, but not where it was at work until the time was up."""
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: urllib3.BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: urllib3.connectionpool.ConnectionPool | None = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> Self:
+        if isinstance(error, urllib3.exceptions.ReadTimeoutError):
+            raise error
+        return super().increment(method, url, response, error, _pool, _stacktrace)
+
+
+def _error_of(data: bytes) -> Mapping[str, Any]:
+    """The error object in an answer's body, or an empty one."""
+    try:
+        error = json.loads(data)["error"]
+    except (ValueError, LookupError, TypeError):
+        return {}
+    return error if isinstance(error, Mapping) else {"message": error}
 
 
 def _plain(error: Exception) -> str:
