@@ -1,0 +1,1783 @@
+"""Verify an air-gap bundle: who signed it, and whether every byte of it is what was signed.
+
+    python3 -I -S -B verify.py BUNDLE --allowed-signers FILE      # or --fingerprint SHA256:..., --openssl-key PEM
+
+Standard library only, Python 3.6 to 3.13, nothing written to the medium. The format, the order of the checks and what
+each verdict means stand in docs/bundle-format.md. This file travels alone; read it from top to bottom:
+
+    findings and words      what is collected, and how a name from a medium is shown
+    the medium              opening, reading and walking without following a link
+    signatures              over the raw manifest, by the host's ssh-keygen or openssl
+    the manifest            strict JSON, then its schema, then what its parts say of each other
+    this machine            sequence, expiry, target
+    bytes                   the exact set of files, sizes, digests, resume
+    contents                wheels and models, read from the files that were hashed
+    the verdict             verify(), the report, the command line
+
+As a library: `verify(bundle, Options(...)) -> Report`; `Report.manifest` is the parsed manifest once it may be trusted.
+
+Exit codes: 0 valid, 1 invalid, 2 usage, 3 intact but no key was given, 4 this machine, 5 intact but partly from an
+earlier run, 130 interrupted.
+"""
+
+# The oldest Python that this runs on is 3.6: typing's own names, os.path, and no unions written with a bar.
+# ruff: noqa: UP006, UP035, UP045, B905, PTH100, PTH105, PTH112, PTH113, PTH117, PTH118, PTH120, PTH122, PTH123
+
+import argparse
+import base64
+import binascii
+import calendar
+import collections
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unicodedata
+import zipfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
+
+SCHEMA = "distill-offline-bundle/1"
+REPORT_SCHEMA = "distill-offline-verify/1"
+STATE_SCHEMA = "distill-offline-verify-state/1"
+LAST_INSTALLED_SCHEMA = "distill-offline-last-installed/1"
+NAMESPACE = "distill-offline-bundle"
+MANIFEST, SSH_SIGNATURE, P256_SIGNATURE = "manifest.json", "manifest.json.sig", "manifest.json.p256"
+MACHINE = "this machine"
+UNLISTED = {MANIFEST, SSH_SIGNATURE, P256_SIGNATURE}
+
+LIMIT_MANIFEST, LIMIT_OWN_FILE, LIMIT_SIGNATURE = 32 << 20, 16 << 20, 64 << 10  # bytes
+LIMIT_DEPTH, LIMIT_ENTRIES, LIMIT_TEXT, LIMIT_PATH, LIMIT_PARTS = 16, 200_000, 4_000, 200, 400
+LIMIT_INNER_TEXT, LIMIT_HEADER = 16 << 20, 100 << 20  # bytes of a file inside a wheel or of a model's JSON; safetensors
+CHUNK = 1 << 20
+DAY = 86_400  # seconds
+CHILD_SECONDS = 120
+
+# PATH is the host's, and a hostile host configuration is part of the threat: programs come from these places only.
+PROGRAM_FOLDERS = ("/usr/bin", "/bin", "/usr/local/bin")
+
+SCRIPTS = {"VERIFY.sh", "INSTALL.sh", "verify.py", "install.py", "README.txt"}
+KIND_OF_FOLDER = {
+    "models": "model", "data": "data", "configs": "config", "project": "project",
+    "sbom": "sbom", "licenses": "licence", "runtime": "runtime",
+}  # fmt: skip
+MODEL_KINDS = {".safetensors", ".gguf", ".json", ".txt", ".jinja", ".model", ".tiktoken", ".md"}
+MODEL_PAPERS = {"LICENSE", "LICENCE", "COPYING", "NOTICE", "USE_POLICY"}
+
+VALID, INVALID, USAGE, INTEGRITY_ONLY, UNFIT, RESUMED, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+VERDICTS = {
+    VALID: "valid", INVALID: "invalid", INTEGRITY_ONLY: "integrity-only", UNFIT: "unfit", RESUMED: "resumed",
+}  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------- findings and words
+
+
+class Problem(NamedTuple):
+    """One reason to refuse a bundle: the stage that found it, the file (or the manifest's key), and what is wrong."""
+
+    stage: str
+    path: str
+    reason: str
+
+
+class UsageFault(Exception):
+    """The command line, or a file that it names on the isolated side, cannot be used."""
+
+
+class MachineFault(Exception):
+    """This machine lacks what a verification needs: a program, a temporary folder."""
+
+
+class Unusable(Exception):
+    """Something on the medium cannot be used; the message is the reason, without the file's name."""
+
+
+class Stopped(Exception):
+    """Another thread asked to stop."""
+
+
+class Findings:
+    """The problems found so far, from any thread; `listed` holds the first `limit` of `total`."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.total = limit, 0
+        self.listed: List[Problem] = []
+        self.stages: Set[str] = set()
+        self.paths: Set[str] = set()
+        self._lock = threading.Lock()
+
+    def add(self, stage: str, path: str, reason: str) -> None:
+        with self._lock:
+            self.total += 1
+            self.stages.add(stage)
+            self.paths.add(path)
+            if len(self.listed) < self.limit:
+                self.listed.append(Problem(stage, shown(path), shown(reason)))
+
+
+def shown(text: str, limit: int = 400) -> str:
+    """The text in printable ASCII: what a medium calls a file must not drive the terminal of who looks at it."""
+    plain = text.encode("ascii", "backslashreplace").decode("ascii")
+    plain = "".join(each if " " <= each <= "~" else f"\\x{ord(each):02x}" for each in plain)
+    return plain if len(plain) <= limit else plain[: limit - 3] + "..."
+
+
+def canonical(value: Any) -> bytes:
+    """The one way to write a manifest: sorted keys, a key a line, ASCII, a newline at the end."""
+    return (json.dumps(value, sort_keys=True, indent=1, ensure_ascii=True) + "\n").encode("ascii")
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_own(path: str, what: str) -> bytes:
+    """A file of the isolated side. Raises UsageFault."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(LIMIT_OWN_FILE + 1)
+    except OSError as error:
+        raise UsageFault(f"{what} {path} cannot be read: {error.strerror}") from error
+    if len(content) > LIMIT_OWN_FILE:
+        raise UsageFault(f"{what} {path} is larger than {LIMIT_OWN_FILE} bytes")
+    return content
+
+
+# ------------------------------------------------------------------------------------------------------- the medium
+
+
+class Identity(NamedTuple):
+    """What tells that a file was not touched, times in nanoseconds."""
+
+    device: int
+    inode: int
+    mode: int
+    links: int
+    size: int
+    modified: int
+    changed: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> "Identity":
+        return cls(
+            status.st_dev, status.st_ino, status.st_mode, status.st_nlink,
+            status.st_size, status.st_mtime_ns, status.st_ctime_ns,
+        )  # fmt: skip
+
+    def same_as(self, other: Optional["Identity"]) -> bool:
+        """Equal but for the inode, since FAT numbers its files anew whenever it forgets them."""
+        return other is not None and self._replace(inode=0) == other._replace(inode=0)
+
+
+class Tree(NamedTuple):
+    """What a walk found: regular files by path, and folders."""
+
+    files: Dict[str, Identity]
+    folders: Set[str]
+
+
+class Medium:
+    """A bundle's folder, opened once; all that is below it is reached from there, and never through a link."""
+
+    def __init__(self, path: str) -> None:
+        try:
+            self.root = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise UsageFault(f"bundle {path}: {error.strerror}") from error
+        self.device = os.fstat(self.root).st_dev
+
+    def close(self) -> None:
+        os.close(self.root)
+
+    def open(self, path: str) -> int:
+        """A descriptor of a regular file with one name. Raises Unusable."""
+        here, folders = self.root, path.split("/")
+        try:
+            for name in folders[:-1]:
+                deeper = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+                if here != self.root:
+                    os.close(here)
+                here = deeper
+            # Without O_NONBLOCK a FIFO put here would hold us for ever.
+            descriptor = os.open(folders[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=here)
+        except OSError as error:
+            raise Unusable(reason_of(error)) from error
+        finally:
+            if here != self.root:
+                os.close(here)
+        bad = unfit_file(os.fstat(descriptor))
+        if bad:
+            os.close(descriptor)
+            raise Unusable(bad)
+        return descriptor
+
+    def read(self, path: str, limit: int) -> bytes:
+        """A small file's content. Raises Unusable, also above `limit` bytes."""
+        with os.fdopen(self.open(path), "rb") as file:
+            try:
+                content = file.read(limit + 1)
+            except OSError as error:
+                raise Unusable(reason_of(error)) from error
+        if len(content) > limit:
+            raise Unusable(f"is larger than {limit} bytes")
+        return content
+
+    def walk(self, report: Callable[[str, str], None]) -> Tree:
+        """Every regular file and folder; each other thing, and each bad name, is reported as (path, reason)."""
+        tree = Tree({}, set())
+        try:
+            self._walk(self.root, "", tree, report)
+        except OSError as error:
+            report(".", f"cannot be listed: {reason_of(error)}")
+        folded: Dict[str, str] = {}
+        for path in sorted([*tree.files, *tree.folders]):
+            other = folded.setdefault(fold(path), path)
+            if other != path:
+                report(path, f"differs from {other} only by letter case or Unicode form")
+        return tree
+
+    def _walk(self, folder: int, prefix: str, tree: Tree, report: Callable[[str, str], None]) -> None:
+        for name in sorted(os.listdir(folder)):
+            # Old Pythons take names for ASCII where the locale is C; the report must not differ by that.
+            path = prefix + os.fsencode(name).decode("utf-8", "surrogateescape")
+            if len(tree.files) + len(tree.folders) > 2 * LIMIT_ENTRIES:
+                report(prefix or ".", f"holds more than {2 * LIMIT_ENTRIES} files")
+                return
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            bad = name_problem(path)
+            if bad:
+                report(path, bad)
+            if not stat.S_ISDIR(status.st_mode):
+                tree.files[path] = Identity.of(status)
+                unfit = unfit_file(status)
+                if unfit:
+                    report(path, unfit)
+                continue
+            tree.folders.add(path)
+            if status.st_dev != self.device:
+                report(path, "is on another filesystem than the bundle")
+            elif not bad:
+                self._walk_below(name, folder, path, tree, report)
+
+    def _walk_below(self, name: str, folder: int, path: str, tree: Tree, report: Callable[[str, str], None]) -> None:
+        try:
+            below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+        except OSError as error:
+            report(path, reason_of(error))
+            return
+        try:
+            self._walk(below, path + "/", tree, report)
+        except OSError as error:
+            report(path, f"cannot be listed: {reason_of(error)}")
+        finally:
+            os.close(below)
+
+
+def reason_of(error: OSError) -> str:
+    known = {errno.ENOENT: "is missing", errno.ELOOP: "is a symbolic link", errno.ENOTDIR: "is not below a real folder"}
+    return known.get(error.errno or 0, f"cannot be read: {error.strerror or type(error).__name__}")
+
+
+def unfit_file(status: os.stat_result) -> str:
+    """Why this is no plain file, or an empty string."""
+    kinds = (
+        (stat.S_ISLNK, "a symbolic link"), (stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"), (stat.S_ISDIR, "a folder"),
+    )  # fmt: skip
+    for is_kind, word in kinds:
+        if is_kind(status.st_mode):
+            return f"is {word}, not a regular file"
+    if status.st_nlink > 1:
+        return f"has {status.st_nlink} names (hard links)"
+    if status.st_mode & (stat.S_ISUID | stat.S_ISGID):
+        return "is setuid or setgid"
+    return ""
+
+
+def fold(path: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", path).casefold())
+
+
+def name_problem(path: str) -> str:
+    """Why a path breaks the rule for names, or an empty string."""
+    if not path or path.startswith("/"):
+        return "is an absolute path" if path else "is an empty path"
+    if len(path.encode("utf-8", "surrogatepass")) > LIMIT_PATH:
+        return f"is a path of more than {LIMIT_PATH} bytes"
+    for component in path.split("/"):
+        if component in ("", ".", ".."):
+            return f"has the component {component!r}, which may lead elsewhere"
+        if re.search(r"[\x00-\x1f\x7f]", component):
+            return "has a control character in its name"
+        if not re.match(r"[A-Za-z0-9._+@-]+\Z", component):
+            return "has characters other than A-Z a-z 0-9 . _ + @ - in its name"
+        if component.startswith("-") or component.endswith("."):
+            return "has a name that starts with '-' or ends with '.'"
+    return ""
+
+
+# ------------------------------------------------------------------------------------------------------- signatures
+
+
+class Options(NamedTuple):
+    """What the isolated side decides; every path is one of its own, none may lie inside the bundle."""
+
+    allowed_signers: Optional[str] = None
+    fingerprint: Optional[str] = None
+    openssl_key: Optional[str] = None
+    revoked: Optional[str] = None
+    signer: Optional[str] = None
+    last_sequence_file: Optional[str] = None
+    target_dir: Optional[str] = None
+    check_target: bool = True
+    python: Optional[str] = None
+    state: Optional[str] = None
+    now: Optional[int] = None  # seconds since 1970; None asks the clock
+    jobs: int = 0  # 0: one a core, at most four
+    max_problems: int = 100
+    ssh_keygen: Optional[str] = None
+    openssl: Optional[str] = None
+
+    @property
+    def has_key(self) -> bool:
+        return bool(self.allowed_signers or self.fingerprint or self.openssl_key)
+
+
+class SshSignature(NamedTuple):
+    """What an SSHSIG blob says of itself (OpenSSH, PROTOCOL.sshsig); none of it is verified by reading it."""
+
+    key_type: str
+    key: bytes
+    namespace: str
+
+    @property
+    def fingerprint(self) -> str:
+        return "SHA256:" + base64.b64encode(hashlib.sha256(self.key).digest()).decode("ascii").rstrip("=")
+
+    @classmethod
+    def parse(cls, armoured: bytes) -> "SshSignature":
+        """Raises Unusable."""
+        match = re.match(
+            rb"-----BEGIN SSH SIGNATURE-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END SSH SIGNATURE-----\s*\Z", armoured
+        )
+        try:
+            blob = base64.b64decode(match.group(1) if match else b"")
+            if blob[:6] != b"SSHSIG" or struct.unpack(">I", blob[6:10]) != (1,):
+                raise Unusable("is not a signature by ssh-keygen")
+            key, rest = _ssh_string(blob[10:])
+            namespace, _ = _ssh_string(rest)
+            return cls(_ssh_string(key)[0].decode("ascii"), key, namespace.decode("utf-8"))
+        except (binascii.Error, struct.error, UnicodeDecodeError) as error:
+            raise Unusable("is not a signature by ssh-keygen") from error
+
+
+def _ssh_string(blob: bytes) -> Tuple[bytes, bytes]:
+    length = struct.unpack(">I", blob[:4])[0]
+    if length > len(blob) - 4:
+        raise struct.error
+    return blob[4 : 4 + length], blob[4 + length :]
+
+
+def check_signatures(medium: Medium, raw: bytes, options: Options, findings: Findings) -> List[Dict[str, str]]:
+    """What holds of each signature; a problem for each one that was asked for and does not hold."""
+    checks = (
+        (SSH_SIGNATURE, options.allowed_signers or options.fingerprint, check_ssh_signature),
+        (P256_SIGNATURE, options.openssl_key, check_p256_signature),
+    )
+    results = []
+    for name, wanted, check in checks:
+        result = {"file": name, "result": "not checked", "signer": ""}
+        if wanted:
+            try:
+                with private_folder() as folder:
+                    result.update(result="good", signer=shown(check(medium, raw, options, folder)))
+            except Unusable as unusable:
+                result["result"] = "bad"
+                findings.add("signature", name, str(unusable))
+        results.append(result)
+    return results
+
+
+@contextlib.contextmanager
+def private_folder() -> Iterator[str]:
+    try:
+        folder = tempfile.mkdtemp(prefix="verify-")
+    except OSError as error:
+        raise MachineFault(f"no temporary folder can be made: {error.strerror}") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def put(folder: str, name: str, content: bytes) -> None:
+    try:
+        with open(os.path.join(folder, name), "wb") as file:
+            file.write(content)
+    except OSError as error:
+        raise MachineFault(f"the temporary folder cannot be written: {error.strerror}") from error
+
+
+def read_signature(medium: Medium, name: str) -> bytes:
+    try:
+        return medium.read(name, LIMIT_SIGNATURE)
+    except Unusable as unusable:
+        raise Unusable(f"{unusable}, and a key to check it with was given") from unusable
+
+
+def program(name: str, given: Optional[str]) -> str:
+    """Where a program of the host lies. Raises MachineFault."""
+    places = [given] if given else [os.path.join(folder, name) for folder in PROGRAM_FOLDERS]
+    for place in places:
+        if os.path.isfile(place) and os.access(place, os.X_OK):
+            return os.path.abspath(place)
+    raise MachineFault(
+        "{} is not in {}. Install it, or name it with --{}".format(name, ", ".join(PROGRAM_FOLDERS), name)
+        if given is None
+        else f"{given} is not a program that can be run"
+    )
+
+
+class Child(NamedTuple):
+    code: int
+    said: str
+
+
+def run(command: List[str], folder: str, given: bytes = b"") -> Child:
+    """A program of the host, in a folder of its own, without the caller's environment. Raises MachineFault."""
+    environment = {"PATH": ":".join(PROGRAM_FOLDERS), "LC_ALL": "C", "HOME": folder}
+    if "TZ" in os.environ:  # a validity without a time zone means the host's own
+        environment["TZ"] = os.environ["TZ"]
+    try:
+        done = subprocess.run(
+            command, input=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            cwd=folder, env=environment, timeout=CHILD_SECONDS,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise MachineFault(f"{command[0]} does not run: {error}") from error
+    return Child(done.returncode, "; ".join(done.stdout.decode("utf-8", "replace").split("\n")).strip("; "))
+
+
+def check_ssh_signature(medium: Medium, raw: bytes, options: Options, folder: str) -> str:
+    """Who signed. Raises Unusable when it is nobody whom the isolated side trusts."""
+    content = read_signature(medium, SSH_SIGNATURE)
+    signature = SshSignature.parse(content)
+    if signature.namespace != NAMESPACE:
+        raise Unusable(f"was made for the namespace {signature.namespace}, not {NAMESPACE}")
+    keygen = program("ssh-keygen", options.ssh_keygen)
+    put(folder, SSH_SIGNATURE, content)
+    at = ["-O", "verify-time=" + time.strftime("%Y%m%d%H%M%S", time.localtime(options.now))] if options.now else []
+    common = ["-f", "allowed_signers", "-s", SSH_SIGNATURE, *at]
+    if options.fingerprint:
+        put(folder, "allowed_signers", allowed_by_fingerprint(signature, options.fingerprint))
+        principals = ["signer"]
+    else:
+        put(folder, "allowed_signers", read_own(options.allowed_signers or "", "--allowed-signers"))
+        principals = [options.signer] if options.signer else find_principals(keygen, common, folder)
+    command = [keygen, "-Y", "verify", "-n", NAMESPACE, *common]
+    revoked: List[str] = []
+    if options.revoked:
+        put(folder, "revoked", read_own(options.revoked, "-r"))
+        revoked = ["-r", "revoked"]
+    said = ""
+    for principal in principals:
+        result = run([*command, *revoked, "-I", principal], folder, raw)
+        if result.code == 0:
+            return f"{principal} {signature.fingerprint}"
+        said = result.said
+        if revoked and run([*command, "-I", principal], folder, raw).code == 0:
+            raise Unusable(f"is by a key that is revoked: {signature.fingerprint}")
+    raise Unusable(refusal(said, "does not belong to this manifest.json, or is not by a key that you trust"))
+
+
+def find_principals(keygen: str, common: List[str], folder: str) -> List[str]:
+    """The names under which the allowed signers list the key. Raises Unusable when there is none."""
+    result = run([keygen, "-Y", "find-principals", *common], folder)
+    if result.code != 0 or not result.said:
+        raise Unusable(refusal(result.said, "is not by a key of the allowed signers"))
+    return result.said.split("; ")
+
+
+def refusal(said: str, otherwise: str) -> str:
+    expired = "is by a key that has expired" if "key has expired" in said else otherwise
+    return f"{expired} (ssh-keygen: {said})"
+
+
+def allowed_by_fingerprint(signature: SshSignature, fingerprint: str) -> bytes:
+    """An allowed-signers line for the signature's own key, once that has the fingerprint which was typed in."""
+    if signature.fingerprint != fingerprint.rstrip("="):
+        raise Unusable(f"is by the key {signature.fingerprint}, not by {fingerprint}")
+    if signature.key_type not in ("ssh-ed25519", "sk-ssh-ed25519@openssh.com", "ecdsa-sha2-nistp256"):
+        raise Unusable(f"is by a key of the kind {signature.key_type}, which a fingerprint may not name")
+    return "signer {} {}\n".format(signature.key_type, base64.b64encode(signature.key).decode("ascii")).encode("ascii")
+
+
+def check_p256_signature(medium: Medium, raw: bytes, options: Options, folder: str) -> str:
+    """Which key signed. Raises Unusable when it is not the one that the isolated side gave."""
+    key, digest = p256_key(options.openssl_key or "")
+    content = read_signature(medium, P256_SIGNATURE)
+    openssl = program("openssl", options.openssl)
+    put(folder, "key.pem", key)
+    put(folder, P256_SIGNATURE, content)
+    result = run([openssl, "dgst", "-sha256", "-verify", "key.pem", "-signature", P256_SIGNATURE], folder, raw)
+    if result.code != 0:
+        raise Unusable(f"does not belong to this manifest.json, or is not by your P-256 key ({result.said})")
+    return "P-256 key sha256:" + digest
+
+
+def p256_key(path: str) -> Tuple[bytes, str]:
+    """The PEM and the digest of a P-256 public key. Raises UsageFault for anything else, a private key included."""
+    pem = read_own(path, "--openssl-key")
+    match = re.match(rb"\s*-----BEGIN PUBLIC KEY-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END PUBLIC KEY-----\s*\Z", pem)
+    start = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")  # RFC 5480, uncompressed point
+    try:
+        der = base64.b64decode(match.group(1)) if match else b""
+    except binascii.Error:
+        der = b""
+    if len(der) != 91 or not der.startswith(start):
+        raise UsageFault(f"--openssl-key {path}: is not a public key on P-256 in PEM form")
+    return pem, sha256(der)
+
+
+# ------------------------------------------------------------------------------------------------------ the manifest
+
+
+def parse_manifest(raw: bytes) -> Dict[str, Any]:
+    """The manifest's object, from canonical bytes alone. Raises Unusable."""
+    depth = deepest = 0
+    for token in re.finditer(rb'"(?:[^"\\]|\\.)*(?:"|\Z)|[\[\]{}]', raw, re.DOTALL):
+        depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(token.group(), 0)
+        deepest = max(deepest, depth)
+    if deepest > LIMIT_DEPTH:
+        raise Unusable(f"is nested deeper than {LIMIT_DEPTH} levels")
+    try:
+        value = json.loads(
+            raw.decode("ascii"), object_pairs_hook=_object, parse_float=_no_number, parse_constant=_no_number,
+            parse_int=_integer,
+        )  # fmt: skip
+    except UnicodeDecodeError as error:
+        raise Unusable("has bytes other than ASCII") from error
+    except ValueError as error:
+        raise Unusable(f"is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise Unusable("is not a JSON object")
+    if canonical(value) != raw:
+        raise Unusable("is not in canonical form: sorted keys, one blank a level, ASCII, one newline at the end")
+    return value
+
+
+def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    keys: Set[str] = set()
+    for key, _ in pairs:
+        if key in keys:
+            raise Unusable(f"has the key {key!r} twice in one object")
+        keys.add(key)
+    return dict(pairs)
+
+
+def _no_number(text: str) -> Any:
+    raise Unusable(f"has the number {text[:40]}; only whole numbers are allowed")
+
+
+def _integer(text: str) -> int:
+    if len(text) > 16 or not 0 <= int(text) < 1 << 53:
+        raise Unusable(f"has the number {text[:40]}; it must be from 0 to 2^53-1")
+    return int(text)
+
+
+Tell = Callable[[str, str], None]  # (the manifest's key, what is wrong)
+Shape = Callable[[Any, str, Tell], None]
+
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+
+def string(pattern: str = "", hint: str = "") -> Shape:
+    compiled = re.compile("(?:" + pattern + r")\Z") if pattern else None
+
+    def check(value: Any, where: str, tell: Tell) -> None:
+        if not isinstance(value, str):
+            tell(where, "must be a string")
+        elif len(value) > LIMIT_TEXT or _UNSEEN.search(value):
+            tell(where, f"has control or direction-changing characters, or is longer than {LIMIT_TEXT}")
+        elif compiled and not compiled.match(value):
+            tell(where, f"must be {hint}, not {value[:80]!r}")
+
+    return check
+
+
+def integer(low: int) -> Shape:
+    def check(value: Any, where: str, tell: Tell) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            tell(where, f"must be a whole number from {low}")
+
+    return check
+
+
+def choice(*values: Any) -> Shape:
+    def check(value: Any, where: str, tell: Tell) -> None:
+        if not any(value == each and type(value) is type(each) for each in values):
+            tell(where, "must be {}".format(" or ".join(json.dumps(each) for each in values)))
+
+    return check
+
+
+def nullable(shape: Shape) -> Shape:
+    def check(value: Any, where: str, tell: Tell) -> None:
+        if value is not None:
+            shape(value, where, tell)
+
+    return check
+
+
+def inner_path(value: Any, where: str, tell: Tell) -> None:
+    bad = name_problem(value) if isinstance(value, str) else "must be a string"
+    if bad:
+        tell(where, bad if not isinstance(value, str) else f"{value!r} {bad}")
+
+
+def timestamp(value: Any, where: str, tell: Tell) -> None:
+    if not isinstance(value, str) or seconds(value) is None:
+        tell(where, "must be a time as 2026-01-31T23:59:59Z")
+
+
+def record(required: Dict[str, Shape], optional: Optional[Dict[str, Shape]] = None) -> Shape:
+    shapes = dict(required, **(optional or {}))
+
+    def check(value: Any, where: str, tell: Tell) -> None:
+        if not isinstance(value, dict):
+            tell(where, "must be an object")
+            return
+        inner = where + "." if where else ""
+        for key in sorted(value.keys() - shapes.keys()):
+            tell(inner + key, "is unknown")
+        for key, shape in shapes.items():
+            if key in value:
+                shape(value[key], inner + key, tell)
+            elif key in required:
+                tell(inner + key, "is missing")
+
+    return check
+
+
+def listing(shape: Shape, by: Optional[Tuple[str, ...]] = None, low: int = 0, high: int = LIMIT_ENTRIES) -> Shape:
+    """A list; `by` names the keys by which its objects are sorted and unique, () means that its strings are."""
+
+    def check(value: Any, where: str, tell: Tell) -> None:
+        if not isinstance(value, list) or not low <= len(value) <= high:
+            tell(where, f"must be a list of {low} to {high} entries")
+            return
+        for position, each in enumerate(value):
+            shape(each, f"{where}[{position}]", tell)
+        if by is None:
+            return
+        try:
+            keys = [tuple(each[key] for key in by) if by else (each,) for each in value]
+            seen = set(keys[:1])
+            for position in range(1, len(keys)):
+                if keys[position] <= keys[position - 1]:
+                    stands = "stands twice" if keys[position] in seen else "is out of order"
+                    tell(f"{where}[{position}]", "{} {}".format("/".join(keys[position]), stands))
+                seen.add(keys[position])
+        except (TypeError, KeyError):
+            pass  # an entry without the key, or with another type there, was reported as such
+
+    return check
+
+
+_HEX64 = string("[0-9a-f]{64}", "64 lower-case hex digits")
+_NAME = string("[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "a name of letters, digits and . _ -")
+_NORMALISED = string("[a-z0-9]+(-[a-z0-9]+)*", "a package name in lower case with single dashes")
+_VERSION = string(r"[A-Za-z0-9][A-Za-z0-9.!+_-]{0,63}", "a version")
+_NUMBERS = string(r"[0-9]{1,6}(\.[0-9]{1,6}){0,3}", "numbers joined by dots")
+_ENVIRONMENT = string("[a-z0-9][a-z0-9-]{0,31}", "an environment's name")
+_COMPONENT_OF_PATH = string("[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", "a name of letters, digits and . _ + -")
+_PIECE: Dict[str, Shape] = {"path": inner_path, "size": integer(0), "sha256": _HEX64}
+
+MANIFEST_SHAPE = record({
+    "schema": choice(SCHEMA),
+    "bundle_id": string("[A-Za-z0-9][A-Za-z0-9._+-]{0,199}", "an id"),
+    "name": _NAME,
+    "version": string("[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", "a version"),
+    "sequence": integer(1),
+    "previous_manifest_sha256": nullable(_HEX64),
+    "created": timestamp,
+    "expires": nullable(timestamp),
+    "builder": record({
+        "name": string(), "version": string(), "python": string(),
+        "commit": nullable(string("[0-9a-f]{40}", "a commit")),
+    }),
+    "target": record({
+        "os": choice("linux"),
+        "arch": string("[A-Za-z0-9_]{1,32}", "an architecture as uname -m says"),
+        "python": string(r"3\.[0-9]{1,2}", 'a Python version like "3.11"'),
+        "interpreter": nullable(inner_path),
+        "min_glibc": string(r"2\.[0-9]{1,3}", 'a glibc version like "2.28"'),
+        "accelerator": choice("cpu", "cuda"),
+        "min_driver": nullable(_NUMBERS),
+        "tools": listing(string("[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", "a command"), by=()),
+    }),
+    "totals": record({"files": integer(1), "bytes": integer(0), "installed_bytes": integer(0)}),
+    "files": listing(
+        record(
+            dict(_PIECE, kind=choice(*sorted({*KIND_OF_FOLDER.values(), "wheel", "lock", "script"}))),
+            {"parts": listing(record(_PIECE), low=2, high=LIMIT_PARTS)},
+        ),
+        by=("path",),
+        low=1,
+    ),
+    "components": listing(
+        record(
+            {
+                "name": _NORMALISED, "version": _VERSION, "file": inner_path, "licence": string(), "purl": string(),
+                "environments": listing(_ENVIRONMENT, by=(), low=1),
+            },
+            {"retagged": choice(True)},
+        ),
+        by=("file",),
+    ),
+    "direct_requirements": listing(
+        record({"name": _NORMALISED, "environment": _ENVIRONMENT, "floor": _VERSION, "resolved": _VERSION}),
+        by=("environment", "name"),
+    ),
+    "models": listing(
+        record({
+            "id": _COMPONENT_OF_PATH, "revision": _COMPONENT_OF_PATH, "role": choice("teacher", "student"),
+            "licence": string(), "outputs": string(),
+        }),
+        by=("id",),
+    ),
+    "resolution": record({
+        "tool": string(), "tool_version": string(), "platform_tags": listing(string()),
+        "environments": listing(record({"name": _ENVIRONMENT, "lock": inner_path}), by=("name",)),
+    }),
+    "policy": record({
+        "model_kinds": listing(choice(*sorted(MODEL_KINDS)), by=()),
+        "volume_limit": integer(1),
+        "runtime_fetches": listing(
+            record({"name": string(), "answer": choice("shipped", "switched off"), "how": string()}), by=("name",)
+        ),
+    }),
+})  # fmt: skip
+
+
+def seconds(moment: str) -> Optional[int]:
+    """Seconds since 1970 of a UTC time as the manifest writes it, else None."""
+    if not re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z", moment, re.ASCII):
+        return None
+    try:
+        return calendar.timegm(time.strptime(moment, "%Y-%m-%dT%H:%M:%SZ"))
+    except (ValueError, OverflowError):
+        return None
+
+
+def check_manifest(manifest: Dict[str, Any], findings: Findings) -> None:
+    """The schema, and when that holds, what the manifest's parts say of each other."""
+
+    def tell(where: str, reason: str) -> None:
+        findings.add("manifest", MANIFEST, f"{where}: {reason}" if where else reason)
+
+    if manifest.get("schema") != SCHEMA:
+        tell("schema", "is {!r}; this verifier knows {!r} only".format(manifest.get("schema"), SCHEMA))
+        return
+    MANIFEST_SHAPE(manifest, "", tell)
+    if findings.total:
+        return
+    for rule in (check_head, check_files, check_parts, check_components, check_models):
+        rule(manifest, tell)
+
+
+def check_head(manifest: Dict[str, Any], tell: Tell) -> None:
+    target, totals, files = manifest["target"], manifest["totals"], manifest["files"]
+    without_id = {key: value for key, value in manifest.items() if key != "bundle_id"}
+    bundle_id = "{name}-{version}-linux-{arch}-py{python}-{accelerator}-{digest}".format(
+        name=manifest["name"], version=manifest["version"], arch=target["arch"], python=target["python"],
+        accelerator=target["accelerator"], digest=sha256(canonical(without_id))[:16],
+    )  # fmt: skip
+    if manifest["bundle_id"] != bundle_id:
+        tell("bundle_id", f"must be {bundle_id}")
+    if manifest["sequence"] == 1 and manifest["previous_manifest_sha256"] is not None:
+        tell("previous_manifest_sha256", "must be null where the sequence begins")
+    created, expires = seconds(manifest["created"]), manifest["expires"] and seconds(manifest["expires"])
+    if expires is not None and (created or 0) >= expires:
+        tell("expires", "must be later than created")
+    if target["accelerator"] == "cpu" and target["min_driver"] is not None:
+        tell("target.min_driver", "must be null for cpu")
+    paths = {each["path"]: each["kind"] for each in files}
+    if target["interpreter"] is not None and paths.get(target["interpreter"]) != "runtime":
+        tell("target.interpreter", "must be the path of a runtime file")
+    if totals["files"] != len(files):
+        tell("totals.files", f"must be {len(files)}")
+    if totals["bytes"] != sum(each["size"] for each in files):
+        tell("totals.bytes", "must be {}".format(sum(each["size"] for each in files)))
+    for position, environment in enumerate(manifest["resolution"]["environments"]):
+        if paths.get(environment["lock"]) != "lock":
+            tell(f"resolution.environments[{position}].lock", "must be the path of a lock file")
+
+
+def kind_of(path: str) -> str:
+    """The kind that the layout has for this place, or an empty string."""
+    if path in SCRIPTS:
+        return "script"
+    if re.match(r"python/wheels/[^/]+\.whl\Z", path):
+        return "wheel"
+    if re.match(r"python/[^/]+\.lock\Z", path):
+        return "lock"
+    top, _, below = path.partition("/")
+    return KIND_OF_FOLDER.get(top, "") if below else ""
+
+
+def pieces(entry: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """The files of the medium that make up one file of the manifest: its parts in order, or itself."""
+    parts: Optional[List[Dict[str, Any]]] = entry.get("parts")
+    return [entry] if parts is None else parts
+
+
+def check_files(manifest: Dict[str, Any], tell: Tell) -> None:
+    names: List[str] = []
+    for position, entry in enumerate(manifest["files"]):
+        where = f"files[{position}]"
+        if entry["kind"] != kind_of(entry["path"]):
+            place = kind_of(entry["path"]) or "nothing"
+            tell(where, "{} is called a {}, but this is the place of {}".format(entry["path"], entry["kind"], place))
+        names += sorted({entry["path"], *(piece["path"] for piece in pieces(entry))})
+    files = set(names) | UNLISTED
+    folded = {fold(each): each for each in UNLISTED}
+    for name in names:
+        for end in [position for position, each in enumerate(name) if each == "/"] + [len(name)]:
+            other = folded.setdefault(fold(name[:end]), name[:end])
+            if other != name[:end]:
+                tell("files", f"{other} and {name[:end]} differ only by letter case")
+            if end < len(name) and name[:end] in files:
+                tell("files", f"{name[:end]} is both a file and a folder")
+    for name in sorted(name for name, times in collections.Counter(names).items() if times > 1):
+        tell("files", f"{name} stands twice")
+
+
+def check_parts(manifest: Dict[str, Any], tell: Tell) -> None:
+    limit = manifest["policy"]["volume_limit"]
+    for position, entry in enumerate(manifest["files"]):
+        where, parts = f"files[{position}]", entry.get("parts")
+        if (parts is not None) != (entry["size"] > limit):
+            tell(where, "{} must have parts exactly when it is above the volume limit".format(entry["path"]))
+        for number, part in enumerate(parts or []):
+            expected = "volumes/{}.{:05d}.part".format(entry["sha256"], number)
+            size = min(limit, entry["size"] - number * limit)
+            if part["path"] != expected:
+                tell(f"{where}.parts[{number}]", "{} must be {}".format(part["path"], expected))
+            if part["size"] != size:
+                tell(f"{where}.parts[{number}].size", f"must be {size}")
+        if sum(part["size"] for part in parts or []) != (entry["size"] if parts else 0):
+            tell(where, "the sizes of the parts of {} do not sum up to its size".format(entry["path"]))
+
+
+class Wheel(NamedTuple):
+    """What a wheel's file name says (PyPA, binary distribution format)."""
+
+    name: str
+    version: str
+    pythons: List[str]
+    abis: List[str]
+    platforms: List[str]
+
+    @classmethod
+    def parse(cls, path: str) -> Optional["Wheel"]:
+        fields = path.rpartition("/")[2][: -len(".whl")].split("-")
+        if len(fields) not in (5, 6) or not all(fields) or (len(fields) == 6 and not fields[2][0].isdigit()):
+            return None
+        pythons, abis, platforms = (sorted(set(each.split("."))) for each in fields[-3:])
+        return cls(fields[0], fields[1], pythons, abis, platforms)
+
+    @property
+    def tags(self) -> Set[str]:
+        return {"-".join((p, a, o)) for p in self.pythons for a in self.abis for o in self.platforms}
+
+
+def plain_name(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def plain_version(version: str) -> List[str]:
+    """Comparable for equality: 1.0_rc1 and 1.0.RC1 are one, 01 and 1, too."""
+    return [
+        each.lstrip("0") or "0" if each.isdigit() else each for each in re.findall(r"\d+|[a-z]+|[+!]", version.lower())
+    ]
+
+
+def is_below(version: str, floor: str) -> bool:
+    """Whether a version is older than a floor: release numbers, then whether it is a pre-release."""
+
+    def key(text: str) -> Tuple[int, List[int], bool]:
+        epoch, _, rest = text.rpartition("!")
+        numbers = re.match(r"v?(\d+(?:\.\d+)*)(.*)", rest.lower())
+        release = [int(each) for each in numbers.group(1).split(".")] if numbers else []
+        while release and release[-1] == 0:
+            release.pop()
+        final = not re.match(r"[._-]?(a|b|c|rc|alpha|beta|pre|preview|dev)", numbers.group(2)) if numbers else False
+        return int(epoch) if epoch.isdigit() else 0, release, final
+
+    return key(version) < key(floor)
+
+
+def check_components(manifest: Dict[str, Any], tell: Tell) -> None:
+    wheels = {each["path"] for each in manifest["files"] if each["kind"] == "wheel"}
+    named = {each["file"] for each in manifest["components"]}
+    environments = {each["name"] for each in manifest["resolution"]["environments"]}
+    for missing in sorted(wheels - named):
+        tell("components", f"the wheel {missing} has no component")
+    found: Dict[Tuple[str, str], str] = {}
+    for position, component in enumerate(manifest["components"]):
+        where = f"components[{position}]"
+        for reason in wheel_problems(component, wheels, manifest["target"]):
+            tell(where, reason)
+        for environment in component["environments"]:
+            if environment not in environments:
+                tell(where, f"the environment {environment} is not in resolution.environments")
+            if found.setdefault((environment, component["name"]), component["version"]) != component["version"]:
+                tell(where, "{} has two versions in the environment {}".format(component["name"], environment))
+    for position, wanted in enumerate(manifest["direct_requirements"]):
+        where = f"direct_requirements[{position}]"
+        if found.get((wanted["environment"], wanted["name"])) != wanted["resolved"]:
+            tell(where, "{} {} is not among the components".format(wanted["name"], wanted["resolved"]))
+        if is_below(wanted["resolved"], wanted["floor"]):
+            tell(where, "{name} {resolved} is below its floor {floor}".format(**wanted))
+
+
+def wheel_problems(component: Dict[str, Any], wheels: Set[str], target: Dict[str, Any]) -> List[str]:
+    """What is wrong with a component by its wheel's name alone: with the name itself, or for this target."""
+    file = component["file"]
+    wheel = Wheel.parse(file)
+    if file not in wheels:
+        return [f"{file} is not a wheel of this bundle"]
+    if wheel is None:
+        return [f"{file} is not named as a wheel"]
+    problems = []
+    if plain_name(wheel.name) != component["name"] or plain_version(wheel.version) != plain_version(
+        component["version"]
+    ):
+        problems.append("{} is not named as {} {}".format(file, component["name"], component["version"]))
+    if not any(runs_on(python, abi, target["python"]) for python in wheel.pythons for abi in wheel.abis):
+        problems.append("{} is not for Python {}".format(file, target["python"]))
+    glibcs = [glibc_of(platform, target["arch"]) for platform in wheel.platforms]
+    fitting = [each for each in glibcs if each is not None]
+    if not fitting:
+        problems.append("{} is not for Linux on {}".format(file, target["arch"]))
+    elif min(fitting) > numbers(target["min_glibc"]):
+        least = ".".join(str(each) for each in min(fitting))
+        problems.append("{} needs glibc {}, but target.min_glibc is {}".format(file, least, target["min_glibc"]))
+    return problems
+
+
+def numbers(version: str) -> List[int]:
+    return [int(each) for each in version.split(".")]
+
+
+def runs_on(python: str, abi: str, target: str) -> bool:
+    """Whether one Python tag and one ABI tag of a wheel fit CPython `target` (PEP 425; abi3 runs on later ones)."""
+    match = re.match(r"(py|cp)(\d)(\d*)\Z", python)
+    if not match or match.group(2) != "3":
+        return False
+    minor = int(match.group(3)) if match.group(3) else 0
+    wanted = numbers(target)[1]
+    if abi == "none":
+        return minor <= wanted if match.group(1) == "py" or not match.group(3) else minor == wanted
+    if abi == "abi3":
+        return minor <= wanted
+    return match.group(1) == "cp" and minor == wanted and abi == f"cp3{wanted}" + ("m" if wanted < 8 else "")
+
+
+def glibc_of(platform: str, arch: str) -> Optional[List[int]]:
+    """The glibc that a platform tag asks for ([0] when it asks for none), or None when it is for another system."""
+    if platform in ("any", "linux_" + arch):
+        return [0]
+    old = {"manylinux1": [2, 5], "manylinux2010": [2, 12], "manylinux2014": [2, 17]}
+    match = re.match(r"manylinux_(\d+)_(\d+)_(\w+)\Z", platform)
+    if match:
+        return [int(match.group(1)), int(match.group(2))] if match.group(3) == arch else None
+    family, _, own = platform.partition("_")
+    return old.get(family) if own == arch else None
+
+
+def check_models(manifest: Dict[str, Any], tell: Tell) -> None:
+    folders = {"models/{id}@{revision}".format(**each) for each in manifest["models"]}
+    used = set()
+    for position, entry in enumerate(manifest["files"]):
+        if entry["kind"] != "model":
+            continue
+        where, folder = f"files[{position}]", "/".join(entry["path"].split("/")[:2])
+        used.add(folder)
+        if folder not in folders:
+            tell(where, "{} is in the folder of no model in `models`".format(entry["path"]))
+        bad = model_kind_problem(entry["path"], manifest["policy"]["model_kinds"])
+        if bad:
+            tell(where, "{} {}".format(entry["path"], bad))
+    for folder in sorted(folders - used):
+        tell("models", f"{folder} has no files")
+
+
+def model_kind_problem(path: str, allowed: Iterable[str]) -> str:
+    """Why a file may not be part of a model, or an empty string."""
+    name = path.rpartition("/")[2]
+    suffix = os.path.splitext(name)[1]
+    if name in MODEL_PAPERS or suffix in allowed:
+        return ""
+    if suffix.lower() in (".py", ".pyc", ".so", ".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".h5"):
+        return "is of a kind that can run code when it is loaded"
+    return "is of a kind that no model may hold ({} may)".format(" ".join(sorted(allowed)))
+
+
+# ------------------------------------------------------------------------------------------------------ this machine
+
+
+def check_sequence(manifest: Dict[str, Any], digest: str, file: Optional[str], findings: Findings) -> List[str]:
+    """Notes. Raises MachineFault for a record that cannot be trusted."""
+    if file is None:
+        return ["No --last-sequence-file: an older bundle than the installed one would not be noticed."]
+    if not os.path.lexists(file):
+        return ["Nothing is installed yet, by --last-sequence-file."]
+    try:
+        last = json.loads(read_own(file, "--last-sequence-file").decode("ascii"))
+        known = (last["schema"], last["name"] + "", last["sequence"] + 0, last["manifest_sha256"] + "")
+    except (ValueError, TypeError, KeyError) as error:
+        raise MachineFault(f"{file} is not a record of the last installed bundle") from error
+    if known[0] != LAST_INSTALLED_SCHEMA:
+        raise MachineFault(f"{file} has the schema {known[0]!r}, not {LAST_INSTALLED_SCHEMA!r}")
+    name, sequence, installed = known[1:]
+    own, previous = manifest["sequence"], manifest["previous_manifest_sha256"]
+    if name != manifest["name"]:
+        findings.add("sequence", MANIFEST, "is of {}, but {} is installed".format(manifest["name"], name))
+    elif own < sequence:
+        findings.add("sequence", MANIFEST, f"has sequence {own}, older than the installed {sequence}")
+    elif own == sequence and installed != digest:
+        findings.add("sequence", MANIFEST, f"has sequence {own}, as another installed bundle has")
+    elif own == sequence + 1 and previous not in (None, installed):
+        findings.add("sequence", MANIFEST, "does not follow the installed bundle: it names another previous manifest")
+    return []
+
+
+def check_expiry(manifest: Dict[str, Any], now: float, findings: Findings) -> None:
+    if manifest["expires"] is None:
+        return
+    if now >= (seconds(manifest["expires"]) or 0):
+        findings.add("expiry", MANIFEST, "has expired at {}".format(manifest["expires"]))
+    if now < (seconds(manifest["created"]) or 0) - DAY:
+        clock = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+        reason = "was created at {}, but the clock here says {}: it cannot judge an expiry. Set it"
+        findings.add("expiry", MANIFEST, reason.format(manifest["created"], clock))
+
+
+def check_target(manifest: Dict[str, Any], options: Options, findings: Findings) -> None:
+    """One problem for each thing in which this machine is not the one that the bundle was built for."""
+    target = manifest["target"]
+
+    def tell(reason: str) -> None:
+        findings.add("target", MACHINE, reason)
+
+    machine = os.uname().machine
+    if not sys.platform.startswith(target["os"]) or machine != target["arch"]:
+        tell("is {} on {}; the bundle is for {} on {}".format(sys.platform, machine, target["os"], target["arch"]))
+    glibc = host_glibc()
+    if glibc is None:
+        tell("has a C library other than glibc; the bundle needs glibc {}".format(target["min_glibc"]))
+    elif numbers(glibc) < numbers(target["min_glibc"]):
+        tell("has glibc {}; the bundle needs {}".format(glibc, target["min_glibc"]))
+    if target["interpreter"] is None and not has_python(target["python"], options.python):
+        tell("has no Python {}, and the bundle carries none. Name one with --python".format(target["python"]))
+    if target["accelerator"] == "cuda":
+        driver = host_driver()
+        if driver is None:
+            tell("has no NVIDIA driver; the bundle is for cuda")
+        elif numbers(driver) < numbers(target["min_driver"] or "0"):
+            tell("has NVIDIA driver {}; the bundle needs {}".format(driver, target["min_driver"]))
+    for tool in target["tools"]:
+        if not has_command(tool):
+            tell(f"has no command {tool}, which the bundle needs")
+
+
+def check_space(manifest: Dict[str, Any], target_dir: str, findings: Findings) -> None:
+    free, needed = free_bytes(target_dir), manifest["totals"]["installed_bytes"]
+    if free < needed:
+        findings.add("target", MACHINE, f"has {free} bytes free for the target directory; {needed} are needed")
+
+
+def has_command(name: str) -> bool:
+    """Whether it is there, also on the caller's PATH: it is not run here."""
+    folders = [*PROGRAM_FOLDERS, *os.environ.get("PATH", "").split(":")]
+    return shutil.which(name, path=":".join(each for each in folders if os.path.isabs(each))) is not None
+
+
+def host_glibc() -> Optional[str]:
+    try:
+        said = os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except (ValueError, OSError):
+        return None
+    match = re.match(r"glibc (\d+\.\d+)", said)
+    return match.group(1) if match else None
+
+
+def host_driver() -> Optional[str]:
+    for file in ("/sys/module/nvidia/version", "/proc/driver/nvidia/version"):
+        with contextlib.suppress(OSError), open(file, encoding="ascii", errors="replace") as opened:
+            match = re.search(r"\b(\d{3,}(?:\.\d+)+)\b", opened.read(4096))
+            if match:
+                return match.group(1)
+    return None
+
+
+def has_python(version: str, given: Optional[str]) -> bool:
+    """Whether an interpreter of this version is here: the given one, this one, or the host's own python3.N."""
+    if given is None and "{}.{}".format(*sys.version_info[:2]) == version:
+        return True
+    found = given or shutil.which("python" + version, path=":".join(PROGRAM_FOLDERS))
+    if not found:
+        return False
+    code = "import sys; sys.stdout.write('{}.{}'.format(*sys.version_info[:2]))"
+    with private_folder() as folder:  # asked, since a launcher may have the name without the interpreter
+        try:
+            return run([os.path.abspath(found), "-I", "-S", "-c", code], folder) == Child(0, version)
+        except MachineFault:
+            return False
+
+
+def free_bytes(folder: str) -> int:
+    """Bytes that the caller may still write there, or at the nearest folder above that is already here."""
+    place = os.path.abspath(folder)
+    while not os.path.isdir(place) and place != os.path.dirname(place):
+        place = os.path.dirname(place)
+    try:
+        status = os.statvfs(place)
+    except OSError as error:
+        raise UsageFault(f"--target-dir {folder}: {error.strerror}") from error
+    return status.f_bavail * status.f_frsize
+
+
+# ------------------------------------------------------------------------------------------------------------- bytes
+
+
+def check_set(tree: Tree, manifest: Dict[str, Any], findings: Findings) -> None:
+    """Whether the walk found exactly the files of the manifest, in their sizes, and no folder besides theirs."""
+    expected = {piece["path"]: piece["size"] for entry in manifest["files"] for piece in pieces(entry)}
+    folders = {path[:end] for path in expected for end, each in enumerate(path) if each == "/"}
+    for path in sorted(expected.keys() - tree.files.keys()):
+        findings.add("files", path, "is missing")
+    for path in sorted(tree.files.keys() - expected.keys() - UNLISTED):
+        if path not in findings.paths:
+            findings.add("files", path, "is not in the manifest")
+    for path in sorted(tree.folders - folders):
+        if path not in findings.paths:
+            findings.add("files", path, "is a folder that the manifest does not know")
+    for path in sorted(expected.keys() & tree.files.keys()):
+        if path not in findings.paths and tree.files[path].size != expected[path]:
+            reason = f"has {tree.files[path].size} bytes, not {expected[path]}"
+            findings.add("sizes", path, reason)
+
+
+class State:
+    """Which files held in earlier runs, for one manifest; it saves time and proves nothing (see the format's text)."""
+
+    def __init__(self, file: Optional[str], manifest_digest: str) -> None:
+        self.file, self.digest = file, manifest_digest
+        self.held: Dict[str, List[List[int]]] = {}
+        self.note = ""
+        self._lock, self._saved = threading.Lock(), time.monotonic()
+        if file is not None and os.path.lexists(file):
+            self._load(file)
+
+    def _load(self, file: str) -> None:
+        try:
+            content = json.loads(read_own(file, "--state").decode("ascii"))
+            if content["schema"] == STATE_SCHEMA and content["manifest_sha256"] == self.digest:
+                self.held = dict(content["held"])
+            else:
+                self.note = "The state was of another manifest: begun anew."
+        except (ValueError, TypeError, KeyError, RecursionError):
+            self.note = "The state could not be read: begun anew."
+
+    def knows(self, entry: Dict[str, Any], tree: Tree) -> bool:
+        return self.held.get(entry["path"]) == self._key(entry, tree)
+
+    @staticmethod
+    def _key(entry: Dict[str, Any], tree: Tree) -> List[List[int]]:
+        found = [tree.files[piece["path"]] for piece in pieces(entry)]
+        return [[each.size, each.modified, each.changed, each.inode] for each in found]
+
+    def remember(self, entry: Dict[str, Any], tree: Tree) -> None:
+        with self._lock:
+            self.held[entry["path"]] = self._key(entry, tree)
+            if time.monotonic() - self._saved > 5:
+                self._write()
+
+    def save(self) -> None:
+        with self._lock:
+            self._write()
+
+    def _write(self) -> None:
+        if self.file is None:
+            return
+        self._saved = time.monotonic()
+        content = {"schema": STATE_SCHEMA, "manifest_sha256": self.digest, "held": self.held}
+        try:
+            descriptor, partial = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(self.file)))
+            with os.fdopen(descriptor, "w") as file:
+                json.dump(content, file)
+            os.replace(partial, self.file)
+        except OSError as error:
+            raise MachineFault(f"--state {self.file} cannot be written: {error.strerror}") from error
+
+
+Progress = Callable[[str, int, int], None]  # (path just finished or being read, bytes done, bytes in all)
+
+
+class Hashing:
+    """One pass over the bytes of a bundle, in threads; what does not hold goes into the findings."""
+
+    def __init__(self, medium: Medium, tree: Tree, manifest: Dict[str, Any], findings: Findings) -> None:
+        self.medium, self.tree, self.manifest, self.findings = medium, tree, manifest, findings
+        self.components = {each["file"]: each for each in manifest["components"]}
+        self.stop = threading.Event()
+        self.progress: Optional[Progress] = None
+        self.done = self.hashed_files = self.hashed_bytes = self.reused_files = self.reused_bytes = 0
+        self.total = manifest["totals"]["bytes"]
+        self._lock = threading.Lock()
+
+    def run(self, state: State, jobs: int) -> None:
+        """Hash every file of which all pieces are there in their sizes, but for what the state knows."""
+        pool = ThreadPoolExecutor(max_workers=jobs or min(4, os.cpu_count() or 1))
+        try:
+            pending = {}
+            for entry in self.manifest["files"]:
+                if any(piece["path"] in self.findings.paths for piece in pieces(entry)):
+                    continue
+                if state.knows(entry, self.tree):
+                    self.reused_files += 1
+                    self.reused_bytes += entry["size"]
+                    self._advance(entry["path"], entry["size"])
+                else:
+                    pending[pool.submit(self._entry, entry)] = entry
+            for future in as_completed(pending):
+                entry = pending.pop(future)
+                if future.result():
+                    self.hashed_files += 1
+                    self.hashed_bytes += entry["size"]
+                    state.remember(entry, self.tree)
+        finally:
+            self.stop.set()
+            pool.shutdown()
+            state.save()
+
+    def _advance(self, path: str, count: int) -> None:
+        with self._lock:
+            self.done += count
+            if self.progress:
+                self.progress(path, self.done, self.total)
+
+    def _entry(self, entry: Dict[str, Any]) -> bool:
+        """Whether a file holds: each part, the whole, and what it contains."""
+        if self.stop.is_set():
+            raise Stopped
+        listed, whole = pieces(entry), hashlib.sha256()
+        holds = True
+        with contextlib.ExitStack() as opened:
+            descriptors = []
+            for piece in listed:
+                try:
+                    descriptors.append(self.medium.open(piece["path"]))
+                    opened.callback(os.close, descriptors[-1])
+                    holds &= self._piece(piece, descriptors[-1], whole if len(listed) > 1 else None)
+                except Unusable as unusable:
+                    self.findings.add("digests", piece["path"], str(unusable))
+                    return False
+            if holds and len(listed) > 1 and whole.hexdigest() != entry["sha256"]:
+                self.findings.add("digests", entry["path"], "has another SHA-256, joined, than the manifest says")
+                holds = False
+            if holds:
+                joined = Joined(list(zip(descriptors, [piece["size"] for piece in listed])))
+                for reason in content_problems(joined, entry, self.components.get(entry["path"])):
+                    self.findings.add("contents", entry["path"], reason)
+                    holds = False
+            # Compared with the walk, so that what changed before it was opened is told as well.
+            for piece, descriptor in zip(listed, descriptors):
+                if not Identity.of(os.fstat(descriptor)).same_as(self.tree.files[piece["path"]]):
+                    self.findings.add("digests", piece["path"], "changed while it was being verified")
+                    holds = False
+        return holds
+
+    def _piece(self, piece: Dict[str, Any], descriptor: int, whole: Any) -> bool:
+        digest, left = hashlib.sha256(), piece["size"] + 1  # one more than it may have, to see a file that grows
+        while True:
+            if self.stop.is_set():
+                raise Stopped
+            try:
+                chunk = os.read(descriptor, min(CHUNK, left))
+            except OSError as error:
+                raise Unusable(reason_of(error)) from error
+            if not chunk:
+                break
+            left -= len(chunk)
+            digest.update(chunk)
+            if whole is not None:
+                whole.update(chunk)
+            self._advance(piece["path"], len(chunk))
+            if left == 0:
+                break
+        if left != 1:
+            raise Unusable("changed while it was being verified")
+        if digest.hexdigest() != piece["sha256"]:
+            self.findings.add("digests", piece["path"], "has another SHA-256 than the manifest says")
+            return False
+        return True
+
+
+def check_unchanged(before: Tree, after: Tree, findings: Findings) -> None:
+    """What a second walk finds different from the first."""
+    for path in sorted(before.files.keys() | after.files.keys()):
+        old, new = before.files.get(path), after.files.get(path)
+        if path not in findings.paths and (old is None or not old.same_as(new)):
+            what = "appeared" if old is None else "vanished" if new is None else "changed"
+            findings.add("files", path, f"{what} while the bundle was being verified")
+    for path in sorted(before.folders ^ after.folders):
+        if path not in findings.paths:
+            findings.add("files", path, "is a folder that came or went while the bundle was being verified")
+
+
+# ---------------------------------------------------------------------------------------------------------- contents
+
+
+class Joined(io.RawIOBase):
+    """Parts of a file, read as one; (descriptor, size) in order. Does not close them."""
+
+    def __init__(self, parts: List[Tuple[int, int]]) -> None:
+        super().__init__()
+        self.parts, self.size, self.at = parts, sum(size for _, size in parts), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self.size}[whence])
+        return self.at
+
+    def readinto(self, buffer: Any) -> int:
+        start = 0
+        for descriptor, size in self.parts:
+            if start <= self.at < start + size:
+                inside = self.at - start
+                chunk = os.pread(descriptor, min(len(buffer), size - inside), inside)
+                buffer[: len(chunk)] = chunk
+                self.at += len(chunk)
+                return len(chunk)
+            start += size
+        return 0
+
+
+def content_problems(joined: Joined, entry: Dict[str, Any], component: Optional[Dict[str, Any]]) -> List[str]:
+    """What is wrong inside a file whose digest holds: against a careless or deceived builder, not a dishonest one."""
+    with io.BufferedReader(joined) as file:
+        try:
+            if component is not None:
+                return inner_wheel_problems(file, component)
+            if entry["kind"] == "model":
+                bad = model_content_problem(file, entry["path"], entry["size"])
+                return [bad] if bad else []
+        except OSError as error:
+            return [reason_of(error)]
+    return []
+
+
+_NO_WHEEL = (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, ValueError, struct.error)
+
+
+def inner_wheel_problems(file: Any, component: Dict[str, Any]) -> List[str]:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            problems = member_problems(archive)
+            return problems or metadata_problems(archive, component)
+    except Unusable as unusable:
+        return [str(unusable)]
+    except _NO_WHEEL as error:
+        return [f"cannot be read as a wheel: {error}"]
+
+
+def member_problems(archive: zipfile.ZipFile) -> List[str]:
+    problems: List[str] = []
+    names: Set[str] = set()
+    for member in archive.infolist():
+        name = member.filename
+        outside = name.startswith("/") or ".." in name.split("/") or "\\" in name
+        if outside or stat.S_ISLNK(member.external_attr >> 16):
+            problems.append(f"has the member {name!r}, which leads out of it or is a link")
+        if name in names:
+            problems.append(f"has the member {name!r} twice")
+        names.add(name)
+    return problems
+
+
+def metadata_problems(archive: zipfile.ZipFile, component: Dict[str, Any]) -> List[str]:
+    wheel = Wheel.parse(component["file"])
+    folders = {name.split("/")[0] for name in archive.namelist() if re.match(r"[^/]+\.dist-info/", name)}
+    if wheel is None or len(folders) != 1:
+        return [f"has {len(folders)} .dist-info folders instead of one"]
+    folder = folders.pop()
+    metadata, about = headers(archive, folder + "/METADATA"), headers(archive, folder + "/WHEEL")
+    name, version = (" ".join(metadata.get(key, [])) for key in ("name", "version"))
+    problems = []
+    outer = (plain_name(wheel.name), plain_version(wheel.version))
+    for place, said in (("its METADATA", (name, version)), (folder, folder[: -len(".dist-info")].rpartition("-")[::2])):
+        if (plain_name(said[0]), plain_version(said[1])) != outer:
+            problems.append("is named as {} {}, but {} says {} {}".format(wheel.name, wheel.version, place, *said))
+    inner = {tag for line in about.get("tag", []) for tag in expanded(line)}
+    if inner != wheel.tags and not component.get("retagged") and not is_renamed_build(wheel, inner):
+        tags = " ".join(sorted(inner))[:200]
+        problems.append("is named for other tags than it was built for ({} inside)".format(tags or "none"))
+    return problems
+
+
+def headers(archive: zipfile.ZipFile, name: str) -> Dict[str, List[str]]:
+    """The header lines of a file in a wheel, lower-case key → values. Raises Unusable."""
+    try:
+        with archive.open(name) as file:
+            content = file.read(LIMIT_INNER_TEXT + 1)
+    except KeyError as error:
+        raise Unusable(f"has no {name}") from error
+    if len(content) > LIMIT_INNER_TEXT:
+        raise Unusable(f"has a {name} of more than {LIMIT_INNER_TEXT} bytes")
+    found: Dict[str, List[str]] = {}
+    for line in re.split(r"\r?\n", content.decode("utf-8", "replace")):
+        if not line:
+            break
+        key, colon, value = line.partition(":")
+        if colon and not line[0].isspace():
+            found.setdefault(key.lower(), []).append(value.strip())
+    return found
+
+
+def expanded(tag: str) -> Set[str]:
+    fields = tag.split("-")
+    if len(fields) != 3:
+        return {tag}
+    pythons, abis, platforms = (field.split(".") for field in fields)
+    return {"-".join((p, a, o)) for p in pythons for a in abis for o in platforms}
+
+
+def is_renamed_build(wheel: Wheel, inner: Set[str]) -> bool:
+    """Whether the wheel claims no more inside than a Linux build of the same Python, ABI and architecture."""
+    fields = [tag.rpartition("-") for tag in inner]
+    own = {tag.rpartition("-")[0] for tag in wheel.tags}
+    generic = {platform for _, _, platform in fields}
+    if len(generic) != 1 or {start for start, _, _ in fields} != own:
+        return False
+    match = re.match(r"linux_(\w+)\Z", generic.pop())
+    arch = match.group(1) if match else ""
+    return all(each.startswith("manylinux") and glibc_of(each, arch) is not None for each in wheel.platforms)
+
+
+def model_content_problem(file: Any, path: str, size: int) -> str:
+    if path.endswith(".gguf") and file.read(4) != b"GGUF":
+        return "does not start as a GGUF file does"
+    if path.endswith(".safetensors"):
+        return safetensors_problem(file, size)
+    if not path.endswith("config.json"):
+        return ""
+    if size > LIMIT_INNER_TEXT:
+        return f"is a configuration of more than {LIMIT_INNER_TEXT} bytes"
+    asks: List[str] = []
+
+    def look(pairs: List[Tuple[str, Any]]) -> None:
+        asks.extend(key for key, _ in pairs if key == "auto_map")
+
+    try:
+        json.loads(file.read().decode("utf-8"), object_pairs_hook=look)
+    except (ValueError, RecursionError):
+        return "is not JSON"
+    return "has auto_map, which asks for code of the model's own" if asks else ""
+
+
+def safetensors_problem(file: Any, size: int) -> str:
+    """A header of JSON after its length, and tensors that end where the file does (huggingface/safetensors, Format)."""
+    start = file.read(8)
+    length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+    if not 2 <= length <= min(size - 8, LIMIT_HEADER):
+        return "is not a safetensors file: no header"
+    try:
+        header = json.loads(file.read(length).decode("utf-8"))
+        ends = [value["data_offsets"][1] for key, value in header.items() if key != "__metadata__"]
+        whole = max([*ends, 0]) == size - 8 - length
+    except (ValueError, RecursionError, TypeError, KeyError, IndexError, AttributeError):
+        return "is not a safetensors file: its header cannot be read"
+    return "" if whole else "is not a whole safetensors file: its tensors end elsewhere"
+
+
+# ------------------------------------------------------------------------------------------------------- the verdict
+
+
+class Report:
+    """What a verification found. `manifest` is None until signature, form and schema held."""
+
+    def __init__(self, findings: Findings) -> None:
+        self.findings = findings
+        self.raw = b""
+        self.manifest: Optional[Dict[str, Any]] = None
+        self.manifest_sha256 = ""
+        self.signatures: List[Dict[str, str]] = []
+        self.signed = False
+        self.checked = dict.fromkeys(("hashed_files", "hashed_bytes", "reused_files", "reused_bytes"), 0)
+        self.notes: List[str] = []
+
+    @property
+    def exit_code(self) -> int:
+        if self.findings.stages:
+            return UNFIT if self.findings.stages == {"target"} else INVALID
+        if not self.signed:
+            return INTEGRITY_ONLY
+        return RESUMED if self.checked["reused_files"] else VALID
+
+    @property
+    def verdict(self) -> str:
+        return VERDICTS[self.exit_code]
+
+    def as_json(self) -> Dict[str, Any]:
+        known = self.manifest or {}
+        return {
+            "schema": REPORT_SCHEMA,
+            "verdict": self.verdict,
+            "exit_code": self.exit_code,
+            "manifest_sha256": self.manifest_sha256 or None,
+            "bundle": {
+                key: known.get(key) for key in ("bundle_id", "name", "version", "sequence", "created", "expires")
+            },
+            "signatures": self.signatures,
+            "checked": self.checked,
+            "problems": [each._asdict() for each in self.findings.listed],
+            "problems_total": self.findings.total,
+            "notes": self.notes,
+        }
+
+    def lines(self) -> List[str]:
+        """For people: a line for each problem, then notes, then the verdict."""
+        lines = [f"{each.path}: {each.reason}" for each in self.findings.listed]
+        if self.findings.total > len(self.findings.listed):
+            lines.append(f"and {self.findings.total - len(self.findings.listed)} more problems")
+        return lines + ["note: " + shown(note) for note in self.notes] + self._verdict_lines()
+
+    def _verdict_lines(self) -> List[str]:
+        if self.exit_code == INVALID:
+            return [f"INVALID: {self.findings.total} problem(s). Do not use this bundle."]
+        if self.exit_code == UNFIT:
+            return ["UNFIT: this machine is not the bundle's target. Its digests were not checked."]
+        known = self.manifest or {}
+        about = "{bundle_id} (sequence {sequence})".format(**known)
+        files = "{hashed_files} files, {hashed_bytes} bytes hashed".format(**self.checked)
+        signers = " and ".join(each["signer"] for each in self.signatures if each["result"] == "good")
+        lines = [f"{'RESUMED' if self.checked['reused_files'] else 'VALID'}: {about}: {files}, signed by {signers}"]
+        if not self.signed:
+            lines = [f"NOT SIGNED BY A KEY YOU TRUST: integrity only. {about}: {files}"]
+        if self.checked["reused_files"]:
+            reused = "{reused_files} files, {reused_bytes} bytes".format(**self.checked)
+            again = "A medium may be altered in between: for a verdict of valid, run without --state."
+            lines.insert(0, f"note: {reused} were not read now but held in an earlier run. {again}")
+        return lines
+
+
+def verify(
+    bundle: str, options: Options, progress: Optional[Progress] = None, stop: Optional[threading.Event] = None
+) -> Report:
+    """What holds of the bundle in this folder, in the order of docs/bundle-format.md.
+
+    `progress` is called from worker threads; setting `stop` ends the hashing with Stopped.
+    Raises UsageFault, MachineFault; what is wrong with the bundle is in the report.
+    """
+    refuse_own_files_inside(bundle, options)
+    medium = Medium(bundle)
+    try:
+        findings = Findings(options.max_problems)
+        report = Report(findings)
+        if not read_trusted_manifest(medium, options, report):
+            return report
+        manifest = report.manifest or {}
+        report.notes += check_sequence(manifest, report.manifest_sha256, options.last_sequence_file, findings)
+        check_expiry(manifest, time.time() if options.now is None else options.now, findings)
+        if options.check_target:
+            check_target(manifest, options, findings)
+        else:
+            report.notes.append("This machine was not compared with the bundle's target.")
+        if options.target_dir is not None:
+            check_space(manifest, options.target_dir, findings)
+        in_vain = findings.total > 0
+        tree = medium.walk(lambda path, reason: findings.add("files", path, reason))
+        check_set(tree, manifest, findings)
+        if not in_vain:
+            hash_all(medium, tree, options, report, progress, stop)
+            # What is wrong by itself was told by the first walk, or differs from it.
+            check_unchanged(tree, medium.walk(lambda path, reason: None), findings)
+        return report
+    finally:
+        medium.close()
+
+
+def read_trusted_manifest(medium: Medium, options: Options, report: Report) -> bool:
+    """Signature first, then form and schema; whether to go on."""
+    findings = report.findings
+    try:
+        report.raw = medium.read(MANIFEST, LIMIT_MANIFEST)
+    except Unusable as unusable:
+        findings.add("signature", MANIFEST, str(unusable))
+        return False
+    report.manifest_sha256 = sha256(report.raw)
+    report.signatures = check_signatures(medium, report.raw, options, findings)
+    if findings.total:
+        return False
+    report.signed = options.has_key
+    try:
+        manifest = parse_manifest(report.raw)
+        check_manifest(manifest, findings)
+    except Unusable as unusable:
+        findings.add("manifest", MANIFEST, str(unusable))
+    if findings.total:
+        return False
+    report.manifest = manifest
+    retagged = [each["file"] for each in manifest["components"] if each.get("retagged")]
+    report.notes += [
+        f"{file} has other tags inside than in its name; its signer vouches for the name." for file in retagged
+    ]
+    return True
+
+
+def hash_all(
+    medium: Medium, tree: Tree, options: Options, report: Report, progress: Optional[Progress],
+    stop: Optional[threading.Event],
+) -> None:  # fmt: skip
+    hashing = Hashing(medium, tree, report.manifest or {}, report.findings)
+    hashing.progress, hashing.stop = progress, stop or hashing.stop
+    state = State(options.state, report.manifest_sha256)
+    if state.note:
+        report.notes.append(state.note)
+    hashing.run(state, options.jobs)
+    report.checked = {key: getattr(hashing, key) for key in report.checked}
+
+
+def refuse_own_files_inside(bundle: str, options: Options) -> None:
+    """What is trusted, and what is written, must not be on the medium. Raises UsageFault."""
+    root = os.path.realpath(bundle)
+    for name in ("allowed_signers", "openssl_key", "revoked", "last_sequence_file", "state", "ssh_keygen", "openssl"):
+        given = getattr(options, name)
+        if given is not None and os.path.commonpath([root, os.path.realpath(given)]) == root:
+            raise UsageFault("--{} {} lies inside the bundle".format(name.replace("_", "-"), given))
+
+
+def arguments(given: Optional[List[str]] = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="verify.py", allow_abbrev=False, description="Verify an air-gap bundle before anything of it is used.",
+        epilog="exit: 0 valid, 1 invalid, 2 usage, 3 intact but no key given, 4 this machine, 5 partly from an earlier "
+        "run, 130 interrupted",
+    )  # fmt: skip
+    add = parser.add_argument
+    add("bundle", metavar="BUNDLE", help="the bundle's folder")
+    ssh = parser.add_mutually_exclusive_group()
+    ssh.add_argument("--allowed-signers", metavar="FILE", help="your list of signers (ssh-keygen's ALLOWED SIGNERS)")
+    ssh.add_argument("--fingerprint", metavar="SHA256:...", help="fingerprint of the one ssh key that you trust")
+    add("--signer", metavar="IDENTITY", help="who of the allowed signers (needed before OpenSSH 8.2)")
+    add("-r", "--revoked", metavar="FILE", help="revoked ssh keys: public keys or a KRL")
+    add("--openssl-key", metavar="PEM", help="the P-256 public key that you trust")
+    add("--last-sequence-file", metavar="FILE", help="record of the last installed bundle: refuses an older one")
+    add("--target-dir", metavar="DIR", help="where it is to be installed: checks the space there")
+    add("--not-the-target", dest="check_target", action="store_false", help="this machine is not to run it")
+    add("--python", metavar="PROGRAM", help="the Python that is to run it")
+    add(
+        "--state",
+        metavar="FILE",
+        help="remember what held, and go on after an interruption; not for a verdict of valid",
+    )
+    add("--jobs", type=int, default=0, help="threads (default: one a core, at most 4)")
+    add("--max-problems", type=int, default=100, help="how many problems are listed (default: 100)")
+    add("--now", metavar="TIME", help="judge by this time instead of the clock, as 2026-01-31T23:59:59Z")
+    add("--ssh-keygen", metavar="PROGRAM", help="default: in " + ", ".join(PROGRAM_FOLDERS))
+    add("--openssl", metavar="PROGRAM", help="default: in " + ", ".join(PROGRAM_FOLDERS))
+    add("--json", action="store_true", help="print the report as JSON")
+    add("--quiet", action="store_true", help="no progress")
+    return parser.parse_args(given)
+
+
+def options_of(given: argparse.Namespace) -> Options:
+    """Raises UsageFault for options that would have no effect or cannot be meant."""
+    if given.fingerprint is not None and not re.match(r"SHA256:[A-Za-z0-9+/]{43}=?\Z", given.fingerprint):
+        raise UsageFault("--fingerprint must be SHA256: and 43 characters, as ssh-keygen -l shows it")
+    if given.revoked and not (given.allowed_signers or given.fingerprint):
+        raise UsageFault("-r names revoked ssh keys: it needs --allowed-signers or --fingerprint")
+    if given.signer and not given.allowed_signers:
+        raise UsageFault("--signer chooses among --allowed-signers")
+    if given.jobs < 0 or given.max_problems < 1:
+        raise UsageFault("--jobs and --max-problems must be positive")
+    now = None if given.now is None else seconds(given.now)
+    if given.now is not None and now is None:
+        raise UsageFault("--now must be a time as 2026-01-31T23:59:59Z")
+    known = {name: getattr(given, name) for name in Options._fields}
+    return Options(**dict(known, now=now))
+
+
+def progress_line() -> Progress:
+    """Shows on stderr how far it is, once a second."""
+    last = [time.monotonic()]
+
+    def show(path: str, done: int, total: int) -> None:
+        if time.monotonic() - last[0] >= 1:
+            last[0] = time.monotonic()
+            line = f"{100.0 * done / max(total, 1):5.1f}% of {total // 1_000_000} MB  {shown(path, 60)}"
+            sys.stderr.write("\r\x1b[K" + line if sys.stderr.isatty() else line + "\n")
+            sys.stderr.flush()
+
+    return show
+
+
+def interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """The command line's exit code."""
+    if not (sys.flags.isolated and sys.flags.no_site):
+        sys.stderr.write(
+            "verify.py: run me as python3 -I -S -B verify.py ..., so that nothing of this host is imported\n"
+        )
+        return USAGE
+    signal.signal(signal.SIGTERM, interrupt)
+    given = arguments()
+    try:
+        report = verify(given.bundle, options_of(given), None if given.quiet else progress_line())
+    except UsageFault as fault:
+        sys.stderr.write(f"verify.py: {shown(str(fault))}\n")
+        return USAGE
+    except MachineFault as fault:
+        sys.stderr.write(f"verify.py: {shown(str(fault))}\n")
+        return UNFIT
+    except KeyboardInterrupt:
+        again = "Run the same command to go on." if given.state else "With --state FILE it could go on later."
+        sys.stderr.write(f"\nverify.py: interrupted; nothing is decided. {again}\n")
+        return INTERRUPTED
+    if sys.stderr.isatty() and not given.quiet:
+        sys.stderr.write("\r\x1b[K")
+    text = json.dumps(report.as_json(), indent=1, sort_keys=True) if given.json else "\n".join(report.lines())
+    sys.stdout.write(text + "\n")
+    return report.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
