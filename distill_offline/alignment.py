@@ -1,34 +1,30 @@
 """From a mention that a teacher wrote to the tokens it stands for, and from words to subwords; pure and measured.
 
-Places are found in two passes, both in the order of the answer: first on the exact characters (white space apart),
-then on normalised ones (Unicode NFKC, case, quotes and hyphens; invisible characters are left out). A place must
-begin and end at token borders. Each mention takes the first free place behind the mention before it, or else the first
-free place of all, so repeated mentions spread over their distinct occurrences. Of two overlapping mentions of one pass
-the one given first wins. What finds no place is returned with its reason.
+Mentions are looked for in three passes, each over what the one before left over: `exact` (the same characters, white
+space apart), `normalised` (in Unicode NFKC, whatever the case, quotes, hyphens and invisible characters) and `fuzzy`
+(a few edits away: `matching.allowed_edits`), the last only for mentions that stand nowhere in the text. A place
+begins and ends at token borders.
+
+The rule for order: within a pass each mention, in the order of the answer, claims the first place of its own text
+that no mention before it has claimed, behind the mention before it; or else, wherever it is, the first such place.
+Repeated mentions so spread over distinct places.
+
+The rule for overlaps: an earlier pass wins over a later one; within a pass the longer mention wins, then the one given
+first. The loser takes its next free place, and is rejected as `overlapping` where there is none.
 """
 
 from __future__ import annotations
 
-import unicodedata
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from distill_offline.matching import Budget, Places, Range, TokenText, normalised, squeezed
 from distill_offline.schema import Rejection, Span
 
 __all__ = ["Alignment", "labels_of_words", "locate", "spread_to_subwords"]
 
 IGNORED = -100  # the label index that torch's cross-entropy leaves out
-_VARIANTS = str.maketrans(
-    {
-        **dict.fromkeys("‘’‚‛′`´", "'"),
-        **dict.fromkeys('"“”„‟″«»', "''"),  # the Penn Treebank writes `` and '' as tokens
-        **dict.fromkeys("‐‑‒–—―−", "-"),
-        "\u00ad": "",
-        "\u200b": "",
-        "\ufeff": "",
-    }
-)
+_STEPS = 48  # a pass may take so many for each token and each mention
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,114 +35,94 @@ class Alignment:
     rejected: tuple[Rejection, ...]
 
 
-def _exact(text: str) -> str:
-    return "".join(text.split())
-
-
-def _normalised(text: str) -> str:
-    # Before NFKC, too: it takes some variants apart (´ becomes a space and an accent, ″ two primes).
-    composed = unicodedata.normalize("NFKC", text.translate(_VARIANTS))
-    return _exact(composed.translate(_VARIANTS).casefold())
-
-
 @dataclass(slots=True)
-class _Places:
-    """Token ranges where one mention stands, in order, and the reason when none of them is free (any more)."""
+class _Search:
+    """What is known of an answer's mentions, by their number, while passes go over them."""
 
-    ranges: list[tuple[int, int]]
-    reason: str
-    following: list[int] = field(default_factory=list)  # the first place from each on that has not been tried yet
+    given: Sequence[tuple[str, str]]
+    taken: bytearray  # one for each token
+    found: dict[int, Span] = field(default_factory=dict)
+    reasons: dict[int, str] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.following = list(range(len(self.ranges) + 1))
+    def run(self, kind: str, keys: Mapping[int, str], places: Mapping[str, Places]) -> None:
+        """One pass: `keys` says what each of its mentions looks for, `places` where that stands."""
+        claims = self._claim(keys, places)
+        lost = []
+        for number in sorted(claims, key=lambda number: (-len(keys[number]), number)):
+            if not self._settle(number, claims[number], kind):
+                lost.append(number)
+        afresh = {key: places[key].afresh() for key in {keys[number] for number in lost}}
+        lost.sort()
+        cursor, previous = 0, 0
+        for number in lost:
+            for earlier in range(previous, number):
+                cursor = self.found[earlier].end if earlier in self.found else cursor
+            place = afresh[keys[number]].take(self.taken, cursor)
+            if place is None or not self._settle(number, place, kind):
+                self.reasons[number] = "overlapping"
+            previous = number
 
-    def take(self, taken: bytearray, cursor: int) -> tuple[int, int] | None:
-        """The first free place from token `cursor` on, else the first free one; each is tried once in all."""
-        for first in (bisect_left(self.ranges, (cursor, 0)), 0):
-            number = self._untried(first)
-            while number < len(self.ranges):
-                self.following[number] = number + 1
-                start, end = self.ranges[number]
-                if taken.find(1, start, end) < 0:
-                    return start, end
-                number = self._untried(number)
-        return None
+    def run_fuzzy(self, keys: Mapping[int, str], text: TokenText, steps: int) -> None:
+        """The last pass, over mentions that stand nowhere; in the end each of them has its own reason for that."""
+        if not keys:
+            return
+        written = {key: self.given[n][0] for n, key in keys.items()}
+        budget = Budget(steps)
+        near = {key: text.find_nearly(mention, budget) for key, mention in written.items()}
+        self.run("fuzzy", keys, near)
+        budget = Budget(steps)
+        absent = [n for n in keys if n not in self.found and self.reasons[n] == "not_in_text"]
+        reasons = {key: text.why_nowhere(key, budget) for key in dict.fromkeys(keys[n] for n in absent)}
+        self.reasons.update((n, reasons[keys[n]]) for n in absent)
 
-    def _untried(self, number: int) -> int:
-        following = self.following
-        while following[number] != number:
-            following[number] = following[following[number]]  # halves the way for whoever comes next
-            number = following[number]
-        return number
+    def result(self) -> Alignment:
+        rejected = (Rejection(self.given[n][0], self.reasons[n]) for n in range(len(self.given)) if n not in self.found)
+        return Alignment(tuple(sorted(self.found.values(), key=lambda span: span.start)), tuple(rejected))
 
+    def _claim(self, keys: Mapping[int, str], places: Mapping[str, Places]) -> dict[int, Range]:
+        claims, cursor = dict[int, Range](), 0
+        for number in range(len(self.given)):
+            if number in self.found:
+                cursor = self.found[number].end
+            elif number in keys:
+                place = places[keys[number]].take(self.taken, cursor)
+                if place is None:
+                    self.reasons[number] = places[keys[number]].reason
+                else:
+                    claims[number] = place
+                    cursor = place[1]
+        return claims
 
-@dataclass(slots=True)
-class _Index:
-    """A sentence's characters without white space, and which of them begin or end a token."""
-
-    text: str
-    starts: dict[int, int]
-    ends: dict[int, int]
-    places: dict[str, _Places] = field(default_factory=dict)
-
-    @classmethod
-    def build(cls, tokens: Sequence[str], normalise: Callable[[str], str]) -> _Index:
-        parts, starts, ends, position = [], {}, {}, 0
-        for number, token in enumerate(tokens):
-            part = normalise(token)
-            if not part:  # a token of pure white space cannot begin or end a mention
-                continue
-            starts[position] = number
-            position += len(part)
-            ends[position] = number + 1
-            parts.append(part)
-        return cls("".join(parts), starts, ends)
-
-    def find(self, mention: str) -> _Places:
-        """Where `mention` (already normalised) stands."""
-        if mention not in self.places:
-            ranges, position = [], self.text.find(mention)
-            stands = position >= 0
-            while position >= 0:
-                end = position + len(mention)
-                if position in self.starts and end in self.ends:
-                    ranges.append((self.starts[position], self.ends[end]))
-                position = self.text.find(mention, position + 1)
-            reason = "overlapping" if ranges else "inside_token" if stands else "not_in_text"
-            self.places[mention] = _Places(ranges, reason)
-        return self.places[mention]
+    def _settle(self, number: int, place: Range, kind: str) -> bool:
+        start, end = place
+        if self.taken.find(1, start, end) >= 0:
+            return False
+        self.taken[start:end] = b"\x01" * (end - start)
+        self.found[number] = Span(start, end, self.given[number][1], alignment=kind)
+        return True
 
 
 def locate(mentions: Iterable[tuple[str, str]], tokens: Sequence[str]) -> Alignment:
-    """Where each `(mention, type)` of an answer stands in `tokens`.
+    """Where each `(mention, type)` of an answer stands in `tokens`: every mention is one span or one rejection.
 
-    Time is linear in the sentence for each distinct mention. Reasons for rejection: `empty`, `not_in_text`,
-    `inside_token` (found, but not at token borders), `overlapping` (all its places are taken).
+    Time is about linear in tokens and mentions together, whatever they are. Reasons for rejection: `empty`,
+    `not_in_text`, `inside_token` (found, but not at token borders), `overlapping` (all its places are taken, or it was
+    given more often than it stands there), `over_budget` (its search was not finished: a text or an answer so
+    repetitive has more places to look at than linear time allows).
     """
-    given = list(mentions)
-    taken = bytearray(len(tokens))
-    found: dict[int, Span] = {}
-    reasons: dict[int, str] = {}
-    for kind, normalise in (("exact", _exact), ("normalised", _normalised)):
-        index, cursor = _Index.build(tokens, normalise), 0
-        for number, (mention, type_) in enumerate(given):
-            if number not in found:
-                key = normalise(mention)
-                if not key:
-                    reasons[number] = "empty"
-                    continue
-                places = index.find(key)
-                place = places.take(taken, cursor)
-                if place is None:
-                    reasons[number] = places.reason
-                    continue
-                taken[place[0] : place[1]] = b"\x01" * (place[1] - place[0])
-                found[number] = Span(*place, type_, alignment=kind)
-            cursor = found[number].end
-        if len(found) == len(given):
-            break
-    rejected = tuple(Rejection(given[n][0], reasons[n]) for n in range(len(given)) if n not in found)
-    return Alignment(tuple(sorted(found.values(), key=lambda span: span.start)), rejected)
+    search = _Search(list(mentions), bytearray(len(tokens)))
+    steps = _STEPS * (len(tokens) + len(search.given) + 64)
+    for kind, form in (("exact", squeezed), ("normalised", normalised)):
+        keys = {n: form(mention) for n, (mention, _) in enumerate(search.given) if n not in search.found}
+        if not keys:
+            return search.result()
+        for number in [number for number, key in keys.items() if not key]:
+            search.reasons[number] = "empty"
+            del keys[number]
+        text, budget = TokenText(tokens, form), Budget(steps)
+        search.run(kind, keys, {key: text.find(key, budget) for key in dict.fromkeys(keys.values())})
+    search.run_fuzzy({n: key for n, key in keys.items() if search.reasons.get(n) == "not_in_text"}, text, steps)
+    return search.result()
 
 
 def spread_to_subwords(

@@ -156,6 +156,12 @@ def test_mentions_become_spans_and_what_has_no_place_is_counted_with_its_reason(
         ('```json\n[["Ada Lovelace","PER"]]\n```', "standard"),
         ('Sure! Here it is:\n[["Ada Lovelace","PER"]]\nI hope this helps [really].', "standard"),
         ('As you asked [see above]:\n```json\n[["Ada Lovelace","PER"]]\n```', "standard"),
+        ('I found [] nothing, so: [["Ada Lovelace","PER"]]', "standard"),
+        ('Not [] but [see above]: [["Ada Lovelace","PER"]], and no other {so it seems}.', "standard"),
+        ('There are [2] candidates, ["Ada","Fort"]: [["Ada Lovelace","PER"]]', "standard"),
+        ('First [["Ada Lovelace","PER"]], and again [["Ada Lovelace", "PER"]]', "standard"),
+        ('[["Ada Lovelace","PER"]]\n\nText: Siemens grows\n[["Siemens","ORG"]]', "standard"),
+        ('In {braces} it is {"entities":[{"text":"Ada Lovelace","type":"PER"}]}.', "standard"),
         ('[{"text":"Ada Lovelace","type":"PER"}]', "standard"),
         ('{"entities":[{"entity":"Ada Lovelace","label":"PER"}]}', "standard"),
         ('[["Ada Lovelace","PER","a human"]]', "standard"),
@@ -170,8 +176,31 @@ def test_answers_of_many_forms_are_read(text: str, prompt: str) -> None:
     assert annotation.rejected == ()
 
 
-def test_an_empty_list_is_an_answer() -> None:
-    assert set(parse("[]").labels) == {"O"}
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "```\n[]\n```", "No entities: []", "[] and [] again", "[]\nThere is none [as far as I see]; 1. none, [2]."],
+)
+def test_an_empty_list_is_an_answer(text: str) -> None:
+    assert set(parse(text).labels) == {"O"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[] is wrong, rather [["Ada","PER"]]',
+        'Either [["Ada","PER"]] or [["Ada","ORG"]]',
+        'Either {"entities":[]} or [["Ada","PER"]]',
+        "I found [] nothing, so: [Ada, PER]",
+        "Of [Ada, Fort Worth] none is: []",
+        'I found [] nothing, so: [["Ada","PER"',
+        "I found [] nothing, so: [['Ada','PER']]",
+        'I found [["Ada","PER"]] and [["Siemens","ORG"',
+        "Candidates [1] and then []",
+        "As said [see above].",
+    ],
+)
+def test_an_answer_that_may_be_read_in_two_ways_is_not_read(text: str) -> None:
+    assert reason(text) == "not_json"
 
 
 def test_none_is_no_entity_where_the_prompt_says_so_and_an_unknown_type_elsewhere() -> None:
@@ -253,6 +282,11 @@ def test_a_key_that_stands_twice_is_not_resolved_by_chance(text: str) -> None:
         "[" + "1" * 900_000 + "]",
         "x" * 2_000_000 + "[]",
         "[" * 2_000_000,
+        "Ah: " + "[] " * 300_000 + "[",
+        "Ah: " + "[a] " * 240_000,
+        "Ah: " + "[a " * 300_000,
+        "Ah: " + "{}[[]]" * 160_000,
+        "Ah: " + '[["A","P"]] ' * 80_000 + "[[",
     ],
     ids=lambda text: f"{text[:8]!r} and so on",
 )
@@ -264,7 +298,7 @@ def test_a_megabyte_of_nonsense_is_quarantined_in_no_time(text: str) -> None:
 
 def test_a_flood_of_mentions_is_counted_in_no_time() -> None:
     start = time.perf_counter()
-    annotation = parse(json.dumps([["Ada", "PER"], ["Lovelac", "PER"], ["Narnia", "LOC"]] * 10_000))
+    annotation = parse(json.dumps([["Ada", "PER"], ["Lovel", "PER"], ["Narnia", "LOC"]] * 10_000))
     assert time.perf_counter() - start < 3
     assert found(annotation) == [(2, 3, "PER")]
     assert len(annotation.rejected) == 29_999

@@ -19,7 +19,7 @@ from distill_offline.errors import ConfigError, UnusableAnswer
 from distill_offline.schema import Completion
 from distill_offline.settings import TaskSettings
 
-__all__ = ["PromptTemplate", "json_answer"]
+__all__ = ["PromptTemplate", "guidelines_text", "json_answer", "prompt_source"]
 
 _LONGEST_ANSWER = 1_000_000  # characters; more than any max_tokens in use can give
 
@@ -33,9 +33,9 @@ class PromptTemplate:
 
     def __init__(self, settings: TaskSettings, known: Sequence[str]) -> None:
         self.name = settings.prompt
-        self._source = _read(settings.prompt)
+        self._source = prompt_source(settings.prompt)
         environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
-        self._values = {"types": settings.types, "guidelines": _guidelines(settings.guidelines)}
+        self._values = {"types": settings.types, "guidelines": guidelines_text(settings.guidelines)}
         try:
             self._template = environment.from_string(self._source)
         except jinja2.TemplateSyntaxError as error:
@@ -84,7 +84,8 @@ class PromptTemplate:
         }
 
 
-def _read(prompt: str) -> str:
+def prompt_source(prompt: str) -> str:
+    """The template's text. Raises ConfigError where `prompt` is neither a name of ours nor a readable file."""
     own = resources.files("distill_offline.tasks") / "prompts" / f"{prompt}.jinja"
     if "/" not in prompt and own.is_file():
         return own.read_text("utf-8")
@@ -97,7 +98,7 @@ def _read(prompt: str) -> str:
         ) from error
 
 
-def _guidelines(text_or_path: str) -> str:
+def guidelines_text(text_or_path: str) -> str:
     """Guidelines as given, or out of the file that a value ending in .txt or .md names."""
     if not text_or_path.endswith((".txt", ".md")):
         return text_or_path.strip()
@@ -108,11 +109,13 @@ def _guidelines(text_or_path: str) -> str:
 
 
 def json_answer(completion: Completion) -> Any:
-    """The JSON value that a completion is, or that stands first in its text (in a code fence, behind a preamble).
+    """The JSON value that a completion is or holds: at its start, in a code fence, behind a preamble.
 
-    What breaks off is never searched for a part that does not: that could be an empty list. Raises UnusableAnswer with
-    the reasons that the quarantine counts: `truncated`, `prompt_too_long`, `engine_error`, `empty`, `not_json`,
-    `wrong_shape` (a key stands twice in one object).
+    At the start, the first value is the answer and what follows is chatter. Behind a preamble, the values that hold
+    lists or objects must agree: of two different ones neither is believed, and an empty one is only believed where no
+    other stands. What breaks off is never searched for a part that does not: that could be an empty list. Raises
+    UnusableAnswer with the reasons that the quarantine counts: `truncated`, `prompt_too_long`, `engine_error`,
+    `empty`, `not_json`, `wrong_shape` (a key stands twice in one object).
     """
     if completion.finish_reason == "length":
         raise UnusableAnswer("truncated", "cut off by max_tokens")
@@ -125,13 +128,41 @@ def json_answer(completion: Completion) -> Any:
         raise UnusableAnswer("empty")
     if len(text) > _LONGEST_ANSWER:
         raise UnusableAnswer("not_json", "absurdly long")
-    found = _JSON.match(text) or _FENCED_JSON.search(text) or _JSON.search(text)
-    if found is None:
-        raise UnusableAnswer("not_json")
     try:
-        return _DECODER.raw_decode(text, found.start("json"))[0]
+        return _chosen(text)
     except (ValueError, RecursionError):
         raise UnusableAnswer("not_json") from None
+
+
+def _chosen(text: str) -> Any:
+    opening = _JSON if _JSON.match(text) or not _FENCED_JSON.search(text) else _FENCED_JSON
+    values = _values(text, opening)
+    first = next(values, None)
+    at_start = first is not None and opening.match(text) is not None
+    if at_start and first:
+        return first
+    found = [first, *values]
+    records = [value for value in found if value and _is_record(value)]
+    candidates = [first, *records] if at_start else records or found
+    if candidates[0] is None or any(value != candidates[0] for value in candidates):
+        raise ValueError("no value, or more than one")
+    return candidates[0]
+
+
+def _values(text: str, opening: re.Pattern[str]) -> Iterator[Any]:
+    """The values that begin where `opening` finds one, None for a bracket around prose; ValueError for a broken one."""
+    position = 0
+    while found := opening.search(text, position):
+        start = found.start("json")
+        if prose := _PROSE.match(text, start):
+            value, position = None, prose.end()
+        else:
+            value, position = _DECODER.raw_decode(text, start)
+        yield value
+
+
+def _is_record(value: Any) -> bool:
+    return isinstance(value, dict) or all(isinstance(item, list | dict) for item in value)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -144,3 +175,4 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(object_pairs_hook=_object)
 _JSON = re.compile(r"(?P<json>[\[{])")
 _FENCED_JSON = re.compile(r"```\w*\s*(?P<json>[\[{])")
+_PROSE = re.compile(r"""[\[{]\s*(?!(?:null|true|false)\b)[^\W\d_][^\[\]{}"]*[\]}]""")  # [see above]
