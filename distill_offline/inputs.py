@@ -186,6 +186,10 @@ class Teacher:
         if self.answers:
             options["answers"] = self.answers
         sampling = self.settings.annotate.sampling
+        if self.settings.annotate.cluster is not None:
+            from distill_offline.backends.ray_cluster import RayCluster
+
+            return RayCluster(self.kind, self.model, sampling, options, self.settings.annotate.cluster)
         if self.kind.needs_model:
             return Worker(self.kind, self.model, sampling, options)
         return self.kind(self.model, sampling, options)

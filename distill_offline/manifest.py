@@ -74,6 +74,7 @@ def seal(
     counts: Mapping[str, Any] | None = None,
     exclude: Iterable[str] = (),
     fingerprint: str | None = None,
+    engine: Mapping[str, Any] | None = None,
 ) -> Path:
     """Hash every file below `folder` and write its manifest, mode 0600; the manifest's path.
 
@@ -94,7 +95,7 @@ def seal(
         subjects=describe({path.relative_to(folder).as_posix(): path for path in inner}),
         stage=stage,
         external={"config": config, "seeds": dict(seeds)} | ({"command": list(command)} if command is not None else {}),
-        internal={"fingerprint": fingerprint, "exclude": list(patterns)},
+        internal={"fingerprint": fingerprint, "exclude": list(patterns)} | ({"engine": dict(engine)} if engine else {}),
         dependencies=[*_dependencies(folder, inputs, parents), *describe_models(models)],
         started=started,
         counts=counts,

@@ -93,6 +93,7 @@ class Stage:
 
     `decides` is all that the stage's output depends on, as JSON; its digest with this version is the fingerprint.
     `inputs` are the corpus files or folders read, `models` map a name to a digest, `parents` are sealed folders.
+    `engine` is what the backend said of itself, where it was started.
     """
 
     run: RunFolder
@@ -101,6 +102,7 @@ class Stage:
     inputs: Iterable[Path] = ()
     models: Mapping[str, str] = field(default_factory=dict)
     parents: Iterable[Path] = ()
+    engine: Mapping[str, Any] = field(default_factory=dict)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
@@ -139,6 +141,7 @@ class Stage:
             started=self.started,
             counts=counts,
             fingerprint=self.fingerprint,
+            engine=self.engine,
         )
 
 

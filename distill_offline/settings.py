@@ -14,6 +14,7 @@ __all__ = [
     "AnnotateSettings",
     "ArmSettings",
     "BackendSettings",
+    "ClusterSettings",
     "CorpusSettings",
     "DemonstrationSettings",
     "EvaluateSettings",
@@ -115,10 +116,30 @@ class DemonstrationSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSettings:
+    """A Ray cluster that runs `workers` teachers. `cpus` and `gpus` are what each worker reserves.
+
+    `address`: empty for a Ray of our own on this machine, `auto` or host:port to join one. `batch` prompts are handed
+    to a worker at a time. `folder` is where a Ray of our own keeps its sockets, logs and spilled objects (default: the
+    system's temporary folder). `log` shows what the workers say.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    workers: Count = 1
+    cpus: Annotated[float, Ge(0)] = 1.0
+    gpus: Annotated[float, Ge(0)] = 0.0
+    batch: Count = 32
+    address: str = ""
+    folder: str = ""
+    log: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AnnotateSettings:
     """How the teacher annotates. `gold` names the human-labelled splits that it labels too, to be scored itself.
 
-    The run stops where more than `max_failure_rate` of the last `failure_window` answers cannot be used.
+    The run stops where more than `max_failure_rate` of the last `failure_window` answers cannot be used. With
+    `cluster`, the teacher runs on Ray.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -130,6 +151,7 @@ class AnnotateSettings:
     max_quarantined: Fraction = 0.05
     max_failure_rate: Fraction = 0.5
     failure_window: Count = 200
+    cluster: ClusterSettings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,12 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Self
 
 from distill_offline.backends.base import Backend
-from distill_offline.backends.worker import Worker
 from distill_offline.completions import CompletionStore, prompt_digest
 from distill_offline.demonstrations import Demonstrations
 from distill_offline.errors import InputError
@@ -59,6 +58,7 @@ class Work:
     teacher: Teacher
     picker: Demonstrations
     shard: Shard | None = None
+    engine_identity: dict[str, Any] = field(default_factory=dict)  # empty until the engine has been needed
 
     @classmethod
     def of(cls, folder: RunFolder, *, refreeze: bool = False, write: bool = True, shard: Shard | None = None) -> Self:
@@ -102,8 +102,7 @@ class Work:
         def start() -> Backend:
             if not started:
                 started.append(self.teacher.start())
-                if isinstance(started[0], Worker):
-                    started[0].identity()  # loaded now, so that what comes after can be timed
+                self.engine_identity.update(started[0].identity())  # loads it now: what comes after can be timed
             return started[0]
 
         try:
@@ -115,7 +114,9 @@ class Work:
     def stage(self) -> Stage:
         """The stage's folder: annotate/, or the shard's own."""
         name = self.shard.name if self.shard else "annotate"
-        return stage_of(name, self.folder, self.settings, self.task, self.picker, self.teacher.recipe())
+        stage = stage_of(name, self.folder, self.settings, self.task, self.picker, self.teacher.recipe())
+        stage.engine = self.engine_identity
+        return stage
 
 
 def corpus_of(settings: Settings, gold: Gold, part: str, counts: Counter[str] | None = None) -> Iterator[Sentence]:
