@@ -98,6 +98,18 @@ def test_a_forgotten_documents_bytes_are_gone_and_shared_answers_stay(tmp_path: 
         store.set_rows("unlabelled", 2, [Row("s:2", "stays", b"kept")])  # it goes on
 
 
+# -- looking
+
+
+def test_looking_at_a_sealed_store_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    path = store_with(tmp_path / "a" / "a.sqlite", answer("k"))
+    before = path.read_bytes()
+    with CompletionStore(path, read_only=True) as view:
+        assert view.count() == 1
+        assert [p.name for p in path.parent.iterdir()] == ["a.sqlite"]
+    assert path.read_bytes() == before
+
+
 # -- filesystems
 
 MOUNTS = """\

@@ -262,7 +262,9 @@ class CompletionStore:
 
     def _look(self) -> None:
         if self.path.exists():
-            name = f"{self.path.resolve().as_uri()}?mode=ro"
+            # Whoever writes has a log open; without one, looking must not leave files beside a sealed store.
+            is_written = self._is_shared or self.path.with_name(self.path.name + "-wal").exists()
+            name = f"{self.path.resolve().as_uri()}?{'mode=ro' if is_written else 'immutable=1'}"
             self._connection = sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False)
             if check_format(self._connection, self.path):
                 return
