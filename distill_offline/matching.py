@@ -8,6 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 
 from rapidfuzz.distance import Levenshtein
 
@@ -38,10 +39,13 @@ _VARIANTS = str.maketrans(
 )
 
 Range = tuple[int, int]
+_SHORT = 400  # characters of a text that is scanned rather than indexed
 
 
 def squeezed(text: str) -> str:
     """The text without white space: tokenisers and teachers place it differently."""
+    if text.isalnum():
+        return text
     return "".join(text.split())
 
 
@@ -123,27 +127,16 @@ class TokenText:
     """
 
     def __init__(self, tokens: Sequence[str], form: Callable[[str], str]) -> None:
-        parts: list[str] = []
-        self._begins: list[int] = []  # characters, ascending
-        self._ends: list[int] = []
-        self._numbers: list[int] = []  # the token that begins and ends there
-        position = 0
-        for number, token in enumerate(tokens):
-            if part := form(token):
-                parts.append(part)
-                self._begins.append(position)
-                position += len(part)
-                self._ends.append(position)
-                self._numbers.append(number)
+        parts = [form(token) for token in tokens]
+        self._numbers = [number for number, part in enumerate(parts) if part]  # tokens of which something is left
+        self._ends = list(accumulate(len(parts[number]) for number in self._numbers))  # characters, ascending
+        self._begins = [0, *self._ends[:-1]]
+        self._token_that_ends = {end: n for n, end in enumerate(self._ends)}
         self._text = "".join(parts)
 
     @cached_property
     def _sorted(self) -> list[tuple[str, int]]:
         return sorted((self._text[begin : begin + _HEAD], n) for n, begin in enumerate(self._begins))
-
-    @cached_property
-    def _token_that_ends(self) -> dict[int, int]:
-        return {end: n for n, end in enumerate(self._ends)}
 
     @cached_property
     def _grams(self) -> dict[str, list[int]]:
@@ -154,6 +147,8 @@ class TokenText:
 
     def find(self, mention: str, budget: Budget) -> Places:
         """Where `mention`, in this text's form and not empty, stands from token border to token border."""
+        if len(self._text) <= _SHORT:
+            return self._find_by_scanning(mention, budget)
         head = mention[:_HEAD]
         low = bisect_left(self._sorted, head, key=lambda pair: pair[0])
         high = bisect_right(self._sorted, head, key=lambda pair: pair[0][: len(head)])
@@ -165,6 +160,19 @@ class TokenText:
             last = self._token_that_ends.get(position + len(mention))
             if last is not None and self._text.startswith(mention, position):
                 ranges.append((self._numbers[begin], self._numbers[last] + 1))
+        return Places(ranges, "overlapping" if ranges else "not_in_text")
+
+    def _find_by_scanning(self, mention: str, budget: Budget) -> Places:
+        """As `find`; for a short text, in which every place of the mention is quicker looked at than an index made."""
+        ranges, steps = [], 1
+        position = self._text.find(mention)
+        while position >= 0:
+            begin, last = bisect_left(self._begins, position), self._token_that_ends.get(position + len(mention))
+            if last is not None and begin < len(self._begins) and self._begins[begin] == position:
+                ranges.append((self._numbers[begin], self._numbers[last] + 1))
+            position, steps = self._text.find(mention, position + 1), steps + 1
+        if not budget.spend(steps):
+            return Places((), "over_budget")
         return Places(ranges, "overlapping" if ranges else "not_in_text")
 
     def why_nowhere(self, mention: str, budget: Budget) -> str:
