@@ -29,10 +29,14 @@ _STEPS = 48  # a pass may take so many for each token and each mention
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """The spans that mentions were found at, in token order, and those that found no place."""
+    """The spans that mentions were found at, in token order, and those that found no place.
+
+    `numbers[i]` is the position, in the answer, of the mention that `spans[i]` was found for.
+    """
 
     spans: tuple[Span, ...]
     rejected: tuple[Rejection, ...]
+    numbers: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -77,7 +81,8 @@ class _Search:
 
     def result(self) -> Alignment:
         rejected = (Rejection(self.given[n][0], self.reasons[n]) for n in range(len(self.given)) if n not in self.found)
-        return Alignment(tuple(sorted(self.found.values(), key=lambda span: span.start)), tuple(rejected))
+        ordered = sorted(self.found, key=lambda number: self.found[number].start)
+        return Alignment(tuple(self.found[number] for number in ordered), tuple(rejected), tuple(ordered))
 
     def _claim(self, keys: Mapping[int, str], places: Mapping[str, Places]) -> dict[int, Range]:
         claims, cursor = dict[int, Range](), 0

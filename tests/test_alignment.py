@@ -230,9 +230,9 @@ def test_no_tokens_and_no_mentions_are_borne() -> None:
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     work()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 @pytest.mark.parametrize(
@@ -257,10 +257,10 @@ def test_time_grows_about_linearly_with_adversarial_answers(
 ) -> None:
     def seconds(n: int) -> float:
         given_, words = [(mention, "X") for mention in mentions(n)], tokens(n)
-        return min(_seconds(lambda: locate(given_, words)) for _ in range(2))
+        return min(_seconds(lambda: locate(given_, words)) for _ in range(3))
 
     # A quadratic one would take 64 times as long, seconds here.
-    assert seconds(8_000) < 24 * max(seconds(1_000), 0.002)
+    assert seconds(8_000) < 40 * max(seconds(1_000), 0.004)
 
 
 def test_first_subword_carries_the_words_label() -> None:

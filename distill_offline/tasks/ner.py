@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from distill_offline.alignment import locate
 from distill_offline.bio import decode_bio, encode_bio
+from distill_offline.confidence import spelled
 from distill_offline.errors import ConfigError, UnusableAnswer
 from distill_offline.schema import Annotation, Completion, Example, Head, Message, Prompt, Rejection, Sentence
 from distill_offline.settings import TaskSettings
@@ -77,20 +79,27 @@ class NER:
         )
 
     def parse(self, sentence: Sentence, completion: Completion) -> Annotation:
-        mentions, rejected = [], []
-        for mention, type_ in self._decisions(json_answer(completion)):
-            if type_ == NONE and self._template.answer == "reasoned":
-                continue
-            if type_ in self.types:
-                mentions.append((mention, type_))
-            else:
-                rejected.append(Rejection(mention, "unknown_type"))
-        alignment = locate(mentions, sentence.tokens)
+        decisions = list(self._decisions(json_answer(completion)))
+        kept = [n for n, (_, type_) in enumerate(decisions) if type_ in self.types]
+        alignment = locate([decisions[n] for n in kept], sentence.tokens)
+        spans = alignment.spans
+        if completion.token_logprobs:
+            after = '"decisions"' if self._template.answer == "reasoned" else ""
+            sure = spelled(completion, decisions, after=after)
+            spans = tuple(
+                replace(span, confidence=said.confidence if (said := sure[kept[number]]) else None)
+                for span, number in zip(spans, alignment.numbers, strict=True)
+            )
+        unknown = [
+            Rejection(mention, "unknown_type")
+            for mention, type_ in decisions
+            if type_ not in self.types and not (type_ == NONE and self._template.answer == "reasoned")
+        ]
         return Annotation(
             id=sentence.id,
-            labels=encode_bio(alignment.spans, len(sentence.tokens)),
-            spans=alignment.spans,
-            rejected=(*alignment.rejected, *rejected),
+            labels=encode_bio(spans, len(sentence.tokens)),
+            spans=spans,
+            rejected=(*alignment.rejected, *unknown),
         )
 
     def _decisions(self, value: Any) -> Iterator[tuple[str, str]]:
