@@ -156,12 +156,19 @@ class AnnotateSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectSettings:
-    """Which annotations go into training. Confidence applies only where the teacher gave one."""
+    """Which annotations go into training.
+
+    A span is doubtful where its confidence is below `min_confidence` (if the teacher gave one at all), or its mention
+    was found in a way that `alignments` does not name. `doubtful` says what a doubtful span costs: its whole sentence,
+    or only itself, so that its tokens become O.
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     deduplicate: bool = True
     drop_rejected: bool = False
     min_confidence: Fraction = 0.0
+    alignments: tuple[Literal["exact", "normalised", "fuzzy", "tags"], ...] = ("exact", "normalised", "fuzzy", "tags")
+    doubtful: Literal["sentence", "span"] = "sentence"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

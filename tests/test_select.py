@@ -32,7 +32,7 @@ def kept(
     counts = Counter[str]()
     lines = list(select(rows, SelectSettings(**settings), set(held_out), content, counts))
     assert all(any(line is given for given in rows) for line in lines)  # unchanged
-    return [line["id"] for line in lines], {key: n for key, n in counts.items() if key != "seen"}
+    return [line["id"] for line in lines], {key: n for key, n in counts.items() if key != "seen" and n}
 
 
 def test_everything_is_kept_in_order_by_default() -> None:
@@ -61,7 +61,7 @@ def test_rejected_mentions_drop_a_sentence_only_when_asked_to() -> None:
 def test_the_least_confident_span_decides(confidences: tuple[float | None, ...], stays: bool) -> None:
     ids, counts = kept([row("a", *confidences)], min_confidence=0.5)
     assert (ids == ["a"]) == stays
-    assert counts == ({"kept": 1} if stays else {"low_confidence": 1})
+    assert counts == ({"kept": 1} if stays else {"doubtful": 1})
 
 
 @pytest.mark.parametrize("confidences", [(), (None,), (None, None)])
@@ -80,3 +80,32 @@ def test_every_row_is_counted_exactly_once() -> None:
     assert sum(counts.values()) == 50
     assert counts["kept"] == len(ids) > 0
     assert "3" not in ids
+
+
+def tagged(*spans: tuple[int, int, float | None, str]) -> dict[str, Any]:
+    labels = ["O"] * 6
+    for start, end, _, _ in spans:
+        labels[start:end] = ["B-X"] + ["I-X"] * (end - start - 1)
+    return {
+        "id": "t",
+        "tokens": list("abcdef"),
+        "labels": labels,
+        "spans": [{"start": a, "end": b, "type": "X", "confidence": c, "alignment": k} for a, b, c, k in spans],
+        "rejected": [],
+    }
+
+
+def test_doubtful_spans_can_be_dropped_alone() -> None:
+    given, counts = tagged((0, 2, 0.9, "exact"), (2, 4, 0.2, "exact"), (5, 6, None, "normalised")), Counter[str]()
+    settings = SelectSettings(min_confidence=0.5, alignments=("exact",), doubtful="span")
+    (line,) = select([given], settings, set(), content, counts)
+    assert line["labels"] == ["B-X", "I-X", "O", "O", "O", "O"]
+    assert [span["start"] for span in line["spans"]] == [0]
+    assert counts["spans_dropped"] == 2
+    assert given["labels"].count("O") == 1  # the teacher's own line is left alone
+
+
+def test_a_way_of_finding_mentions_can_be_distrusted() -> None:
+    rows = [tagged((0, 1, None, "normalised"))]
+    assert kept(rows, alignments=("exact",)) == ([], {"doubtful": 1})
+    assert kept(rows, alignments=("exact", "normalised")) == (["t"], {"kept": 1})
