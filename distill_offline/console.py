@@ -97,12 +97,15 @@ class Console:
     def scores(self, result: Mapping[str, Any]) -> None:
         """What `evaluate` of a run found: a row a model."""
         types = sorted({name for row in result["rows"] for name in row["per_type"]})
+        whole = ["accuracy"] if any("accuracy" in row for row in result["rows"]) else []
+        what = "exact-match scores" if not whole else "macro averages over the classes"
         self.table(
-            f"{result['split']}: {result['sentences']} sentences, exact-match scores in percent",
-            ["model", "precision", "recall", "F1", *types],
+            f"{result['split']}: {result['sentences']} sentences, {what} in percent",
+            ["model", *whole, "precision", "recall", "F1", *types],
             [
                 [
                     row["name"],
+                    *(percent(row[key]) for key in whole),
                     *(percent(row["overall"][key]) for key in ("precision", "recall", "f1")),
                     *(percent(row["per_type"][name]["f1"]) if name in row["per_type"] else "-" for name in types),
                 ]
@@ -118,7 +121,7 @@ class Console:
 
 def _width() -> int | None:
     """A file or pipe has no edge at which a table would have to fold."""
-    return None if sys.stdout.isatty() else 200
+    return None if sys.stdout is not None and sys.stdout.isatty() else 200
 
 
 def _text(line: str) -> Text:

@@ -119,7 +119,7 @@ def shape(token: str) -> str:
 
 def _spread_over_types(pool: Sequence[Example], wanted: int) -> list[int]:
     """Positions, best first: greedily the example that adds the most types not yet shown, short ones first."""
-    types = [{_type(label) for label in example.labels if label != "O"} for example in pool]
+    types = [_types(example) for example in pool]
     order = sorted(range(len(pool)), key=lambda i: (len(pool[i].sentence.tokens), i))
     telling = [i for i in order if len(pool[i].sentence.tokens) >= _TELLING]
     short = [i for i in order if len(pool[i].sentence.tokens) < _TELLING]
@@ -139,5 +139,8 @@ def _spread_over_types(pool: Sequence[Example], wanted: int) -> list[int]:
     return ranking
 
 
-def _type(label: str) -> str:
-    return label[2:] if label.startswith(("B-", "I-")) else label
+def _types(example: Example) -> set[str]:
+    """The types of its entities, or its class, which may begin with B-."""
+    if len(example.labels) != len(example.sentence.tokens):
+        return set(example.labels)
+    return {label[2:] if label.startswith(("B-", "I-")) else label for label in example.labels if label != "O"}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline import __version__, config, manifest
+from distill_offline.completions import check_free
 from distill_offline.corpus import resolve_path
 from distill_offline.digests import file_digests
 from distill_offline.errors import ConfigError, InputError
@@ -53,8 +54,12 @@ class RunFolder:
         return value
 
     def open(self) -> None:
-        """Make the folder, say what changed since its last use, and write config.yaml."""
+        """Make the folder, say what changed since its last use, and write config.yaml.
+
+        Raises StoreError, and changes nothing, where another process is annotating into it.
+        """
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        check_free(self.folder("annotate") / "completions.sqlite")
         file, text = self.path / "config.yaml", config.dump(self.settings)
         before = file.read_text("utf-8") if file.exists() else None
         if before == text:
@@ -172,6 +177,8 @@ def source_digest(source: str | Source | None) -> Any:
     if source is None:
         return None
     path = source_path(source)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder. Paths are relative to where the command runs.")
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     digests = file_digests(files)
     named = {(p.relative_to(path).as_posix() if path.is_dir() else ""): digests[p] for p in files}

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from distill_offline.bio import decode_bio
 from distill_offline.registry import load
-from distill_offline.schema import Report, Scores
+from distill_offline.schema import Head, Report, Scores
 
-__all__ = ["METRICS", "score"]
+__all__ = ["METRICS", "METRIC_OF", "Measured", "accuracy", "score", "unanswered"]
 
 Labels = Sequence[Sequence[str]]
 
+_NO_CLASS = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a metric finds: scores, overall and per type, and counts of errors and of whatever else it can count."""
+
+    overall: Scores
+    per_type: Mapping[str, Scores]
+    errors: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+
 
 class Metric(Protocol):
-    """`(gold, predicted) → (overall, per type)`; both are a sequence of label sequences, equal in shape."""
+    """`(gold, predicted) → Measured`; both are a sequence of label sequences, equal in shape."""
 
-    def __call__(self, gold: Labels, predicted: Labels) -> tuple[Scores, dict[str, Scores]]: ...
+    def __call__(self, gold: Labels, predicted: Labels) -> Measured: ...
 
 
 def score(metric: str, gold: Labels, predicted: Labels, *, on: str) -> Report:
@@ -29,20 +42,30 @@ def score(metric: str, gold: Labels, predicted: Labels, *, on: str) -> Report:
     for number, (a, b) in enumerate(zip(gold, predicted, strict=True)):
         if len(a) != len(b):
             raise ValueError(f"sentence {number}: {len(a)} gold labels and {len(b)} predicted ones")
-    errors = _errors(gold, predicted) if metric == "entity_f1" else {}  # first: it refuses what is no valid IOB2
-    overall, per_type = load("metric", metric, METRICS)(gold, predicted)
-    counts = {"sentences": len(gold), "tokens": sum(map(len, gold))}
-    return Report(on, overall, per_type, errors, counts)
+    found: Measured = load("metric", metric, METRICS)(gold, predicted)
+    return Report(on, found.overall, found.per_type, found.errors, {"sentences": len(gold), **found.counts})
 
 
-def entity_f1(gold: Labels, predicted: Labels) -> tuple[Scores, dict[str, Scores]]:
+def accuracy(counts: Mapping[str, int]) -> float | None:
+    """The share of sentences with the right class, of a Report's counts; None where the metric counts no classes."""
+    return counts["correct"] / max(1, counts["sentences"]) if "correct" in counts else None
+
+
+def unanswered(head: Head, length: int) -> tuple[str, ...]:
+    """The labels that stand for a sentence of `length` labels without an answer: no entity, or no class at all."""
+    return ("O",) * length if head == "token-classification" else (_NO_CLASS,)
+
+
+def entity_f1(gold: Labels, predicted: Labels) -> Measured:
     """Micro-averaged exact-match precision, recall and F1: seqeval, mode="strict", scheme=IOB2."""
     from seqeval.metrics import classification_report
     from seqeval.scheme import IOB2
 
+    errors = _errors(gold, predicted)  # first: it refuses what is no valid IOB2
+    counts = {"tokens": sum(map(len, gold))}
     a, b = [list(labels) for labels in gold], [list(labels) for labels in predicted]
     if all(label == "O" for labels in (*a, *b) for label in labels):
-        return Scores(0.0, 0.0, 0.0, 0), {}
+        return Measured(Scores(0.0, 0.0, 0.0, 0), {}, errors, counts)
     # A type that is never predicted, or never there, has an undefined ratio: it counts as 0, without a warning.
     table = classification_report(a, b, mode="strict", scheme=IOB2, output_dict=True, zero_division=0)
     rows = {
@@ -50,28 +73,37 @@ def entity_f1(gold: Labels, predicted: Labels) -> tuple[Scores, dict[str, Scores
         for name, row in table.items()
     }
     overall = rows.pop("micro avg")
-    return overall, {name: rows[name] for name in rows if name not in ("macro avg", "weighted avg")}
+    per_type = {name: rows[name] for name in rows if name not in ("macro avg", "weighted avg")}
+    return Measured(overall, per_type, errors, counts)
 
 
-def macro_f1(gold: Labels, predicted: Labels) -> tuple[Scores, dict[str, Scores]]:
-    """Macro-averaged precision, recall and F1 over classes (scikit-learn); one label a sentence."""
+def macro_f1(gold: Labels, predicted: Labels) -> Measured:
+    """Macro-averaged precision, recall and F1 over classes (scikit-learn); one label a sentence.
+
+    The classes are those that occur in gold or prediction. `counts` has `correct`: the numerator of the accuracy.
+    """
     from sklearn.metrics import precision_recall_fscore_support as measure
 
     a, b = [labels[0] for labels in gold], [labels[0] for labels in predicted]
-    names = sorted({*a, *b})
+    counts = {"correct": sum(x == y for x, y in zip(a, b, strict=True))}
+    names = sorted({*a, *b} - {_NO_CLASS})
     if not names:
-        return Scores(0.0, 0.0, 0.0, 0), {}
+        return Measured(Scores(0.0, 0.0, 0.0, 0), {}, counts=counts)
     overall = measure(a, b, labels=names, average="macro", zero_division=0)
     rows = measure(a, b, labels=names, average=None, zero_division=0)
     per_type = {
         n: Scores(float(rows[0][i]), float(rows[1][i]), float(rows[2][i]), int(rows[3][i])) for i, n in enumerate(names)
     }
-    return Scores(float(overall[0]), float(overall[1]), float(overall[2]), len(a)), per_type
+    return Measured(Scores(float(overall[0]), float(overall[1]), float(overall[2]), len(a)), per_type, counts=counts)
 
 
 METRICS = {
     "entity_f1": "distill_offline.scoring:entity_f1",
     "macro_f1": "distill_offline.scoring:macro_f1",
+}
+METRIC_OF: dict[Head, str] = {  # where labels are at hand and no task
+    "token-classification": "entity_f1",
+    "sequence-classification": "macro_f1",
 }
 
 

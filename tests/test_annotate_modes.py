@@ -13,10 +13,11 @@ from model_fixtures import tiny_llama
 
 from distill_offline import manifest, pipeline
 from distill_offline.artifacts import read_rows
+from distill_offline.bio import decode_bio
 from distill_offline.completions import Answer, CompletionStore
 from distill_offline.config import parse_settings
 from distill_offline.corpus import read_examples, write_examples
-from distill_offline.errors import InputError
+from distill_offline.errors import InputError, StoreError
 from distill_offline.pipeline import Shard
 from distill_offline.run_folder import RunFolder
 from distill_offline.schema import Completion
@@ -240,6 +241,80 @@ def test_reparse_refuses_where_rows_were_never_asked(tmp_path: Path, settings: S
         pipeline.reparse(RunFolder(folder.path, more))
 
 
+def test_reparse_refuses_rows_that_were_answered_to_another_prompt(tmp_path: Path, settings: Settings) -> None:
+    folder = run_of(tmp_path, settings)
+    pipeline.annotate(folder)
+    changed = replace(settings, task=replace(settings.task, types={**TYPES, "DATE": "a day"}))
+    with pytest.raises(InputError, match="40 rows of unlabelled were answered to another prompt"):
+        pipeline.reparse(RunFolder(folder.path, changed))
+    said: list[str] = []
+    pipeline.annotate(replace(folder, say=said.append))
+    assert said == ["annotate: up to date"]
+
+
+# -- a corpus that changes meanwhile
+
+
+@pytest.mark.parametrize("change", ["text", "order"])
+def test_a_corpus_that_changes_while_it_is_annotated_is_told_and_not_sealed(
+    tmp_path: Path, settings: Settings, change: str
+) -> None:
+    file = tmp_path / "corpus.jsonl"
+    examples = list(read_examples("package:demo/train.jsonl", origin="original"))[30:50]
+    write_examples(file, examples)
+    settings = replace(settings, corpus=replace(settings.corpus, unlabelled=str(file)))
+    other = (
+        examples[::-1] if change == "order" else [*examples[:-1], replace(examples[-1], sentence=examples[0].sentence)]
+    )
+    if change == "text":
+        other[-1] = replace(other[-1], sentence=replace(examples[0].sentence, id=examples[-1].sentence.id))
+        other[-1] = replace(other[-1], labels=examples[0].labels)
+    asked: list[int] = []
+
+    def edit_once() -> bool:
+        asked.append(1)
+        if len(asked) == 5:
+            write_examples(file, other)
+        return False
+
+    folder = run_of(tmp_path, perfect(settings), stop=edit_once)
+    with pytest.raises(InputError, match="changed"):
+        pipeline.annotate(folder)
+    assert not (folder.folder("annotate") / "manifest.json").exists()
+    pipeline.annotate(replace(folder, stop=lambda: False))
+    assert [row["tokens"] for row in read_rows(folder.folder("annotate") / "annotations.jsonl")] == [
+        list(example.sentence.tokens) for example in other
+    ]
+
+
+def test_a_second_process_is_told_before_it_changes_the_run(tmp_path: Path, settings: Settings) -> None:
+    folder = run_of(tmp_path, settings)
+    config = (folder.path / "config.yaml").read_bytes()
+    with CompletionStore(folder.folder("annotate") / "completions.sqlite"):
+        other = replace(settings, annotate=replace(settings.annotate, limit=5))
+        with pytest.raises(StoreError, match="another process"):
+            RunFolder(folder.path, other).open()
+    assert (folder.path / "config.yaml").read_bytes() == config
+
+
+def test_a_frozen_file_that_was_changed_is_told(tmp_path: Path, settings: Settings) -> None:
+    folder = run_of(tmp_path, settings)
+    pipeline.annotate(folder)
+    frozen = folder.folder("annotate") / "frozen"
+    pool, current = frozen / "1" / "pool.jsonl", (frozen / "current.json").read_text()
+    pool.write_text("".join(pool.read_text().splitlines(keepends=True)[:5]))
+    with pytest.raises(InputError, match="demonstrations changed after being frozen"):
+        pipeline.annotate(folder)
+    for content in ("{}", "[]", "x", '{"version": 1, "choice": "", "digests": []}'):
+        (frozen / "current.json").write_text(content)
+        with pytest.raises(InputError, match=r"current\.json: .*Restore"):
+            pipeline.annotate(folder)
+    (frozen / "current.json").write_text(current)
+    (frozen / "1" / "prompt.jinja").unlink()
+    with pytest.raises(InputError, match="cannot be read"):
+        pipeline.annotate(folder)
+
+
 # -- shards
 
 
@@ -299,6 +374,26 @@ def test_status_tells_of_shards_as_well(tmp_path: Path, settings: Settings) -> N
     assert status["shards"]["shards/2-of-4"]["parts"]["unlabelled"] == {"reached": 10, "answered": 10}
     assert status["shards"]["shards/2-of-4"]["finished"]
     assert not status["finished"]
+
+
+def test_a_merge_that_cannot_be_leaves_a_finished_run_sealed(tmp_path: Path, settings: Settings) -> None:
+    folder = run_of(tmp_path, settings)
+    pipeline.annotate(folder)
+    own = folder.folder("annotate") / "completions.sqlite"
+    (tmp_path / "text").write_text("no store")
+    for store, error in ((tmp_path / "nowhere", InputError), (own, InputError), (tmp_path / "text", StoreError)):
+        with pytest.raises(error):
+            pipeline.merge(folder, (store,))
+    assert manifest.verify(folder.folder("annotate")) == []
+
+
+def test_shards_do_not_ask_what_a_probe_has_asked(tmp_path: Path, settings: Settings) -> None:
+    folder = run_of(tmp_path, settings)
+    pipeline.probe(folder, 10)
+    asked = [pipeline.annotate_shard(folder, Shard(n, 2))["unlabelled"]["asked"] for n in (1, 2)]
+    assert sum(asked) == 30
+    merged = pipeline.merge(folder)["counts"]["unlabelled"]
+    assert (merged["rows"], merged["cached"]) == (40, 40)
 
 
 def test_a_shard_asks_nothing_twice(tmp_path: Path, settings: Settings) -> None:
@@ -392,6 +487,64 @@ def test_a_purged_document_is_in_no_file_of_the_run(tmp_path: Path, settings: Se
     assert set(change) == {"document_sha256", "purged", "replaces"}
     (again,) = pipeline.purge(gone, [folder.path])
     assert (again["rows"], again["completions"], again["lines"], again["demonstrations"]) == (0, 0, 0, 0)
+    assert manifest.verify(folder.path) == []  # nothing found, nothing touched
+
+
+def test_a_purge_meets_a_running_annotation_before_it_changes_anything(
+    tmp_path: Path, settings: Settings, pool: Path
+) -> None:
+    folder = run_of(tmp_path, settings)
+    pipeline.annotate(folder)
+    gone = next(read_examples(str(pool), origin="original")).sentence.document
+    before = purged_words(folder.path)
+    with CompletionStore(folder.folder("annotate") / "completions.sqlite"), pytest.raises(StoreError):
+        pipeline.purge(gone, [folder.path])
+    assert purged_words(folder.path) == before
+    assert pipeline.purge(gone, [folder.path])[0]["demonstrations"] > 0
+
+
+def test_a_run_without_demonstrations_can_be_purged(tmp_path: Path, settings: Settings) -> None:
+    chosen = replace(settings.annotate.demonstrations, strategy="none")
+    folder = run_of(tmp_path, replace(settings, annotate=replace(settings.annotate, demonstrations=chosen)))
+    pipeline.annotate(folder)
+    document = next(read_rows(folder.folder("annotate") / "annotations.jsonl"))["document"]
+    assert pipeline.purge(document, [folder.path])[0]["rows"] > 0
+
+
+def test_quotes_are_found_in_shards_and_in_answers_that_could_not_be_used(
+    tmp_path: Path, settings: Settings, pool: Path
+) -> None:
+    first = next(e for e in read_examples(str(pool), origin="original") if set(e.labels) != {"O"})
+    span = decode_bio(first.labels)[0]
+    name = first.sentence.text[first.sentence.offsets[span.start][0] : first.sentence.offsets[span.end - 1][1]]
+    file = tmp_path / "answers.jsonl"
+    rows = [e.sentence for e in read_examples("package:demo/train.jsonl", origin="original")][30:70]
+    test = [e.sentence for e in read_examples("package:demo/test.jsonl", origin="original")][:10]
+    others = [s for s in (*rows, *test) if name not in s.text]
+    texts = {s.id: "[]" for s in (*rows, *test)} | {others[0].id: f"Sure, as in {name}: none."}
+    file.write_text("".join(json.dumps({"id": id_, "text": text}) + "\n" for id_, text in texts.items()))
+    assert settings.backend is not None
+    chosen = replace(settings, backend=replace(settings.backend, options={"answers": str(file)}))
+    folder = run_of(tmp_path, chosen)
+    for number in (1, 2):
+        pipeline.annotate_shard(folder, Shard(number, 2))
+    (found,) = pipeline.purge(first.sentence.document, [folder.path])
+    assert found["completions"] >= 1
+    assert not [n for n, content in purged_words(folder.path).items() if f"as in {name}".encode() in content]
+
+
+def test_students_that_cannot_be_looked_up_are_said_to_be_unchecked(
+    tmp_path: Path, settings: Settings, encoder: Path, pool: Path
+) -> None:
+    train = replace(settings.train, encoder=str(encoder), updates=2, batch_size=2, eval_every=2)
+    corpus = replace(settings.corpus, original=replace(settings.corpus.original, dev=settings.corpus.original.test))
+    folder = run_of(tmp_path, replace(settings, train=train, corpus=corpus))
+    pipeline.annotate(folder)
+    pipeline.select(folder)
+    pipeline.train(folder)
+    pool.unlink()
+    (found,) = pipeline.purge("nobody", [folder.path])
+    assert "human-labelled" in found["unchecked"][0]
 
 
 def test_a_purged_demonstration_leaves_the_pool_and_the_answers_that_quote_it(
@@ -407,7 +560,7 @@ def test_a_purged_demonstration_leaves_the_pool_and_the_answers_that_quote_it(
     with CompletionStore(place / "completions.sqlite") as store:
         digest = next(d for id_, d, _ in store.rows("unlabelled") if id_ == quoter["id"])
         recipe = next(iter(store.recipes()))
-        store.forget_answers([quoter["id"]])
+        store.forget_answers([digest])
         text = json.dumps([[mention, "PERSON"]])
         store.add([Answer(digest, recipe, quoter["id"], quoter["document"], Completion(text, "stop"))])
     pipeline.reparse(folder)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from distill_offline.bio import InvalidTags
 from distill_offline.errors import ConfigError
 from distill_offline.schema import Scores
-from distill_offline.scoring import score
+from distill_offline.scoring import accuracy, score, unanswered
 
 Sentences = list[tuple[str, ...]]
 _SENTENCE = st.lists(st.tuples(st.integers(1, 3), st.sampled_from(["", "", "PER", "LOC", "b-c"])), max_size=6)
@@ -159,3 +159,35 @@ def test_macro_f1_is_the_mean_over_classes() -> None:
 def test_unknown_metric_names_the_nearest_one() -> None:
     with pytest.raises(ConfigError, match=r"entity_f2.*Did you mean entity_f1"):
         score("entity_f2", [], [], on="x")
+
+
+def test_accuracy_is_the_share_of_texts_with_the_right_class() -> None:
+    report = score("macro_f1", tags("a|a|b|c"), tags("a|b|b|b"), on="x")
+    assert report.counts == {"sentences": 4, "correct": 2}
+    assert accuracy(report.counts) == 0.5
+    assert accuracy(score("macro_f1", [], [], on="x").counts) == 0.0
+    assert accuracy(score("entity_f1", tags("O"), tags("O"), on="x").counts) is None
+
+
+def test_no_answer_is_a_miss_and_no_class_of_its_own() -> None:
+    gold = tags("a|a|b")
+    predicted = [("a",), unanswered("sequence-classification", 1), ("b",)]
+    report = score("macro_f1", gold, predicted, on="x")
+    assert set(report.per_type) == {"a", "b"}
+    assert_scores(report.per_type["a"], 1.0, 0.5, 2 / 3, 2)
+    assert_scores(report.overall, 1.0, 0.75, 5 / 6, 3)
+    assert accuracy(report.counts) == pytest.approx(2 / 3)
+    assert unanswered("token-classification", 2) == ("O", "O")
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abcd")), min_size=1, max_size=12))
+def test_macro_f1_agrees_with_a_reference_made_of_counts(pairs: list[tuple[str, str]]) -> None:
+    report = score("macro_f1", [(a,) for a, _ in pairs], [(b,) for _, b in pairs], on="x")
+    f1 = []
+    for name in {label for pair in pairs for label in pair}:
+        hits = pairs.count((name, name))
+        f1.append(Fraction(2 * hits, sum(a == name for a, _ in pairs) + sum(b == name for _, b in pairs)))
+        assert report.per_type[name].f1 == pytest.approx(float(f1[-1]))
+    assert report.overall.f1 == pytest.approx(float(sum(f1) / len(f1)))
+    assert report.counts["correct"] == sum(a == b for a, b in pairs)

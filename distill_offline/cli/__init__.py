@@ -8,11 +8,11 @@ import click
 
 from distill_offline import __version__, offline
 from distill_offline.cli.annotation import annotate, merge, purge
-from distill_offline.cli.artifacts import doctor, manifest, models
+from distill_offline.cli.artifacts import doctor, manifest, models, release
 from distill_offline.cli.labels import evaluate, predict
 from distill_offline.cli.stages import run, select, train
 from distill_offline.console import Console
-from distill_offline.errors import DistillError
+from distill_offline.errors import DistillError, EnvironmentFault
 
 __all__ = ["main"]
 
@@ -29,7 +29,7 @@ def commands() -> None:
     """
 
 
-for command in (run, annotate, merge, select, train, evaluate, predict, purge, models, manifest, doctor):
+for command in (run, annotate, merge, select, train, evaluate, predict, release, purge, models, manifest, doctor):
     commands.add_command(command)
 
 
@@ -41,3 +41,13 @@ def main() -> None:
     except DistillError as error:
         Console().error(error)
         sys.exit(error.exit_code)
+    except OSError as error:
+        # Not ours to mend: a disk that is full or read-only, a file that is gone or may not be read.
+        place = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        Console().error(
+            EnvironmentFault(
+                f"{place}{error.strerror or error}. Check disk space and permissions; what was stored is kept, and the "
+                "same command goes on."
+            )
+        )
+        sys.exit(EnvironmentFault.exit_code)

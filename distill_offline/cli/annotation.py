@@ -51,7 +51,7 @@ def annotate(
             if mode["probe"]:
                 _show_probe(console, pipeline.probe(folder, mode["probe"]))
                 return
-            if mode["shard"]:
+            if mode["shard"] is not None:
                 _show_counts(console, pipeline.annotate_shard(folder, pipeline.Shard.parse(mode["shard"])))
                 return
             counts = (
@@ -62,8 +62,8 @@ def annotate(
 
 
 @click.command()
-@click.argument("stores", nargs=-1, metavar="[STORE]...", type=click.Path(path_type=Path))
 @config_options
+@click.argument("stores", nargs=-1, metavar="[STORE]...", type=click.Path(path_type=Path))
 def merge(
     config: Path,
     output: Path | None,
@@ -127,11 +127,18 @@ def purge(document: str, runs: tuple[Path, ...], as_json: bool) -> None:
         console.result("These students were trained on it, and only training them again makes them forget it:")
         for student in students:
             console.result(f"  {student}")
-    console.result("The corpus files are yours: a document that stays there is annotated again.")
+    for row in found:
+        for line in row["unchecked"]:
+            console.result(f"{row['run']}: NOT CHECKED: {line}")
+    console.result(
+        "The corpus files are yours: a document that stays there is annotated again. Rows whose prompt showed a purged "
+        "demonstration are asked again by the next annotate."
+    )
 
 
 def _check_one(mode: Mapping[str, Any], *, dry_run: bool) -> None:
-    given = [f"--{name}" for name, value in mode.items() if value and name != "refreeze"] + ["--dry-run"] * dry_run
+    given = [f"--{name}" for name, value in mode.items() if value not in (None, False) and name != "refreeze"]
+    given += ["--dry-run"] * dry_run
     if len(given) > 1:
         raise InputError(f"annotate: {' and '.join(given)} do not go together.")
     if mode["refreeze"] and given and not dry_run:

@@ -12,7 +12,7 @@ from distill_offline.console import Console
 from distill_offline.errors import EnvironmentFault, IntegrityError
 from distill_offline.schema import Progress
 
-__all__ = ["doctor", "manifest", "models"]
+__all__ = ["doctor", "manifest", "models", "release"]
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and only that.")
 
@@ -190,3 +190,28 @@ def doctor(config: Path | None, as_json: bool) -> None:
             )
     if checks.worst(found) == "fail":
         raise EnvironmentFault("doctor: this machine cannot do the work yet; see the lines marked fail.")
+
+
+@click.command()
+@click.argument("student", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The new folder.")
+@click.option("--ssh-key", type=click.Path(path_type=Path), help="Sign with this key (ssh-keygen -Y).")
+@click.option("--openssl-key", type=click.Path(path_type=Path), help="Sign with this P-256 key (PEM).")
+@_JSON
+def release(student: Path, output: Path, ssh_key: Path | None, openssl_key: Path | None, as_json: bool) -> None:
+    """Carry a student out: weights, tokenizer, labels, model card and a redacted manifest that a person can read.
+
+    Example: distill-offline release runs/quickstart/train/simple_mix/student -o carried
+    """
+    from distill_offline.bundle.release import release as make
+    from distill_offline.bundle.signing import Keys
+
+    console = Console(as_json)
+    made = make(student, output, Keys(ssh_key, openssl_key))
+    if as_json:
+        console.json({"folder": str(made.folder), "files": made.files, "signers": made.signers})
+        return
+    console.table("release", ["file", "bytes", "sha256"], [[name, *row] for name, row in sorted(made.files.items())])
+    for signer in made.signers:
+        console.result(f"signed: {signer}")
+    console.result(f"{made.folder} is ready to be read by whoever lets it out.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,12 @@ from distill_offline.errors import GateMissed
 
 __all__ = ["evaluate", "predict"]
 
+_ON_BAD_FILE = click.option(
+    "--on-bad-file",
+    type=click.Choice(["error", "skip"]),
+    default="error",
+    help="What to do with a folder's file that is empty or not UTF-8; skipped ones are counted.",
+)
 _SCHEMES = click.Choice(["auto", "iob1", "iob2", "iobes"])
 
 
@@ -21,6 +28,7 @@ _SCHEMES = click.Choice(["auto", "iob1", "iob2", "iobes"])
 @click.option("--tag-column", type=int, help="The column of INPUT's tags, from 0 [the last one].")
 @click.option("--gold-column", type=int, help="The column of the gold tags, from 0 [the last one].")
 @click.option("--scheme", type=_SCHEMES, default="auto", help="The tag scheme of the gold file.")
+@_ON_BAD_FILE
 @click.option("--min-f1", type=click.FloatRange(0, 1), help="Exit with 5 below this F1 (a fraction).")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout, and only that.")
 def evaluate(
@@ -29,45 +37,60 @@ def evaluate(
     tag_column: int | None,
     gold_column: int | None,
     scheme: Literal["auto", "iob1", "iob2", "iobes"],
+    on_bad_file: Literal["error", "skip"],
     min_f1: float | None,
     as_json: bool,
 ) -> None:
-    """Score INPUT on a gold file by exact-match entity F1 (seqeval, strict, IOB2).
+    """Score INPUT on a gold file: entities by exact match (seqeval, strict, IOB2), classes by macro-F1 and accuracy.
 
-    INPUT is a student's folder, an annotate or select folder, or a tagged file (.conll, .jsonl, .parquet).
+    INPUT is a student's folder, an annotate or select folder, or a labelled file (.conll, .jsonl, .parquet). Gold
+    classes may be a folder of .txt files in a folder a class.
 
     Example: distill-offline evaluate runs/quickstart/train/simple_mix/student --gold package:demo/test.jsonl
     """
     from distill_offline.pipeline.held_against import held_against
+    from distill_offline.scoring import accuracy
 
-    report = held_against(labels, gold, tag_column=tag_column, gold_column=gold_column, scheme=scheme)
-    console = Console(as_json)
+    report = held_against(
+        labels, gold, tag_column=tag_column, gold_column=gold_column, scheme=scheme, on_bad_file=on_bad_file
+    )
+    console, share = Console(as_json), accuracy(report.counts)
     if as_json:
         keys = ("on", "overall", "per_type", "errors", "counts")
-        console.json({key: value for key, value in report.as_dict().items() if key in keys})
+        right = {} if share is None else {"accuracy": share}
+        console.json({key: value for key, value in report.as_dict().items() if key in keys} | right)
     else:
         rows = [("overall", report.overall), *report.per_type.items()]
         console.table(
-            f"{report.counts.get('sentences', 0)} sentences, exact-match scores in percent",
+            f"{report.counts.get('sentences', 0)} sentences, {_what(share)} in percent",
             ["type", "precision", "recall", "F1", "support"],
             [[name, percent(s.precision), percent(s.recall), percent(s.f1), s.support] for name, s in rows],
         )
-        console.result(" · ".join(f"{kind.replace('_', ' ')}: {count}" for kind, count in report.errors.items()))
+        counted = report.errors if share is None else {"accuracy": percent(share), **report.counts}
+        console.result(" · ".join(f"{kind.replace('_', ' ')}: {count}" for kind, count in counted.items()))
     if min_f1 is not None and report.overall.f1 < min_f1:
         raise GateMissed(f"evaluate: F1 {report.overall.f1:.4f} is below --min-f1 {min_f1}.")
+
+
+def _what(share: float | None) -> str:
+    return "exact-match scores" if share is None else "macro averages over the classes"
 
 
 @click.command()
 @click.argument("student", type=click.Path(path_type=Path))
 @click.argument("text", metavar="INPUT", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help=".conll, .jsonl or .parquet")
-def predict(student: Path, text: Path, output: Path) -> None:
+@_ON_BAD_FILE
+def predict(student: Path, text: Path, output: Path, on_bad_file: Literal["error", "skip"]) -> None:
     """Label INPUT (.conll, .jsonl, .parquet, .txt or a folder of .txt) with a trained student.
+
+    A student of classes labels each text as a whole, and writes .jsonl or .parquet.
 
     Example: distill-offline predict runs/quickstart/train/simple_mix/student package:demo/unlabelled -o labelled.jsonl
     """
     from distill_offline.pipeline.predict import predict as label
 
-    console = Console()
-    count = label(student, text, output, watch=console.watch)
-    console.result(f"{count} sentences labelled: {output}")
+    console, counts = Console(), Counter[str]()
+    count = label(student, text, output, on_bad_file=on_bad_file, counts=counts, watch=console.watch)
+    skipped = f"; {counts['bad_file']} bad files skipped" if counts["bad_file"] else ""
+    console.result(f"{count} sentences labelled: {output}{skipped}")

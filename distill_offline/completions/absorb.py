@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill_offline.completions.store import CompletionStore, check_format
+from distill_offline.completions.store import CompletionStore, check_format, uri_to_look
 from distill_offline.completions.tables import INSERT, load
 from distill_offline.errors import StoreError
+from distill_offline.filesystem import is_network
 
-__all__ = ["Absorbed", "absorb"]
+__all__ = ["Absorbed", "absorb", "check_readable"]
 
 _BATCH = 500
 
@@ -34,6 +35,19 @@ class Absorbed:
     is_damaged: bool = False
 
 
+def check_readable(path: Path) -> None:
+    """Raises StoreError where the file at `path` is no completion store that can be opened."""
+    try:
+        with closing(_opened(path)) as other:
+            check_format(other, path)
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: {error}. Nothing of it can be read.") from error
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(uri_to_look(path, is_shared=is_network(path)), uri=True, isolation_level=None)
+
+
 def absorb(store: CompletionStore, path: Path) -> Absorbed:
     """Take over the completions of the file at `path` that `store` lacks; of a damaged one, those that can be read.
 
@@ -44,7 +58,7 @@ def absorb(store: CompletionStore, path: Path) -> Absorbed:
     if not path.is_file():
         raise StoreError(f"{path}: no such completion store.")
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)) as other:
+        with closing(_opened(path)) as other:
             check_format(other, path)
             recipes = other.execute("SELECT digest, recipe FROM recipes").fetchall()
             with store.transaction() as connection:

@@ -33,13 +33,35 @@ from distill_offline.errors import StoreError
 from distill_offline.filesystem import is_network
 from distill_offline.schema import Completion, Prompt, canonical_json
 
-__all__ = ["CompletionStore", "check_format", "prompt_digest"]
+__all__ = ["CompletionStore", "check_format", "check_free", "prompt_digest", "uri_to_look"]
 
 
 def prompt_digest(prompt: Prompt, recipe: bytes) -> bytes:
     """SHA-256 over messages, schema and sample of a prompt and the recipe's digest (32 bytes)."""
     value = [[[m.role, m.content] for m in prompt.messages], prompt.schema, prompt.sample, recipe.hex()]
     return hashlib.sha256(canonical_json(value)).digest()
+
+
+def check_free(path: Path) -> None:
+    """Raises StoreError where another process has the store at `path` open for writing."""
+    if path.parent.is_dir():
+        _locked(path, is_shared=is_network(path)).release()
+
+
+def _locked(path: Path, *, is_shared: bool) -> Lock:
+    try:
+        return Lock(path, is_shared=is_shared)
+    except BlockingIOError as error:
+        raise StoreError(
+            f"{path}: another process is annotating into this store. Wait for it, or give another -o."
+        ) from error
+
+
+def uri_to_look(path: Path, *, is_shared: bool) -> str:
+    """A URI by which SQLite only reads the file, and leaves nothing beside it unless somebody is writing."""
+    # Whoever writes has a log open; without one, looking must not leave files beside a sealed store.
+    is_written = is_shared or path.with_name(path.name + "-wal").exists()
+    return f"{path.resolve().as_uri()}?{'mode=ro' if is_written else 'immutable=1'}"
 
 
 def check_format(connection: sqlite3.Connection, path: Path) -> bool:
@@ -199,19 +221,23 @@ class CompletionStore:
             rows = connection.execute("DELETE FROM rows WHERE document = ?", (name,)).rowcount
             for statement in RENUMBER:
                 connection.execute(statement)
-        self._scrub()
+        if rows or completions:
+            self._scrub()
         return rows, completions
 
-    def forget_answers(self, sentence_ids: Collection[str]) -> int:
-        """Delete the answers that these sentences want, so that they are asked again; gives their number."""
-        names = [(name_to(id_),) for id_ in sentence_ids]
-        if not names:
+    def answers(self) -> Iterator[tuple[bytes, str, Completion]]:
+        """`(digest, sentence id, completion)` of everything that is stored, wanted by a row or not."""
+        with self._guarded():
+            for digest, id_, text in self._open.execute("SELECT digest, sentence_id, completion FROM completions"):
+                yield digest, name_from(id_), self._load(text)
+
+    def forget_answers(self, digests: Collection[bytes]) -> int:
+        """Delete these answers, so that they are asked again; gives their number."""
+        if not digests:
             return 0
         with self.transaction() as connection:
             before = connection.total_changes
-            connection.executemany(
-                "DELETE FROM completions WHERE digest IN (SELECT digest FROM rows WHERE sentence_id = ?)", names
-            )
+            connection.executemany("DELETE FROM completions WHERE digest = ?", [(digest,) for digest in digests])
             deleted = connection.total_changes - before
         self._scrub()
         return deleted
@@ -243,12 +269,7 @@ class CompletionStore:
 
     def _begin(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            self._lock = Lock(self.path, is_shared=self._is_shared)
-        except BlockingIOError as error:
-            raise StoreError(
-                f"{self.path}: another process is annotating into this store. Wait for it, or give another -o."
-            ) from error
+        self._lock = _locked(self.path, is_shared=self._is_shared)
         if not self.path.exists():
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
         self._connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
@@ -262,9 +283,7 @@ class CompletionStore:
 
     def _look(self) -> None:
         if self.path.exists():
-            # Whoever writes has a log open; without one, looking must not leave files beside a sealed store.
-            is_written = self._is_shared or self.path.with_name(self.path.name + "-wal").exists()
-            name = f"{self.path.resolve().as_uri()}?{'mode=ro' if is_written else 'immutable=1'}"
+            name = uri_to_look(self.path, is_shared=self._is_shared)
             self._connection = sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False)
             if check_format(self._connection, self.path):
                 return

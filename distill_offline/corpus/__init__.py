@@ -9,14 +9,18 @@ from distill_offline.corpus.examples import (
     read_examples,
     read_sentences,
 )
+from distill_offline.corpus.head import head_of
+from distill_offline.corpus.plain_text import OnBadFile
 from distill_offline.corpus.source import AnyScheme, AnySource, resolve_path
 from distill_offline.corpus.write import write_examples, write_sentences
 
 __all__ = [
     "AnyScheme",
     "AnySource",
+    "OnBadFile",
     "check_same_tokens",
     "digest",
+    "head_of",
     "overlap",
     "read_examples",
     "read_sentences",

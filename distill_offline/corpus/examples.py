@@ -23,17 +23,19 @@ def read_sentences(
     tag_column: int | None = None,
     scheme: AnyScheme = "auto",
     head: Head = "token-classification",
-    on_bad_file: OnBadFile = "error",
+    on_bad_file: OnBadFile | None = None,
     counts: Counter[str] | None = None,
 ) -> Iterator[Sentence]:
     """The sentences of a source, streamed; labels are neither needed nor looked at.
 
-    With `head` sequence-classification a plain text is one sentence as a whole. `counts` gains `bad_file` (with
-    `on_bad_file` skip) and `ignored_file`. Raises CorpusError with file and line.
+    With `head` sequence-classification a plain text is one sentence as a whole. `on_bad_file` is what the source says
+    where none is given; `counts` gains `bad_file` (where that is skip) and `ignored_file`. Raises CorpusError with file
+    and line.
     """
     given = as_source(source, tag_column, scheme)
     found = Counter[str]() if counts is None else counts
-    for record in read_records(given, labelled=False, head=head, on_bad_file=on_bad_file, counts=found):
+    bad = on_bad_file or given.on_bad_file
+    for record in read_records(given, labelled=False, head=head, on_bad_file=bad, counts=found):
         yield record.sentence
 
 
@@ -46,20 +48,21 @@ def read_examples(
     head: Head = "token-classification",
     types: Collection[str] | None = None,
     counts: Counter[str] | None = None,
-    on_bad_file: OnBadFile = "error",
+    on_bad_file: OnBadFile | None = None,
 ) -> Iterator[Example]:
     """The labelled sentences of a source, streamed; BIO tags come out as IOB2.
 
     An invalid tag sequence raises CorpusError where the origin is `original`; where it is `distilled`, tags that
     continue nothing become O and are counted as `stray_tags`. `types` are the entity types or classes that are
-    allowed. `scheme` `auto` reads a column file's tags once before.
+    allowed. `scheme` `auto` reads a column file's tags once before. `on_bad_file` as in read_sentences.
     """
     given = as_source(source, tag_column, scheme)
     found = Counter[str]() if counts is None else counts
     per_token = head == "token-classification"
     own_scheme = scheme_of(given) if per_token else "iob2"
     known = None if types is None else frozenset(types)
-    for record in read_records(given, labelled=True, head=head, on_bad_file=on_bad_file, counts=found):
+    bad = on_bad_file or given.on_bad_file
+    for record in read_records(given, labelled=True, head=head, on_bad_file=bad, counts=found):
         if record.labels is None:
             wanted = "`labels` or `spans`" if per_token else "`label`, or a folder that names the class"
             raise record.fault(f"there are no labels; needed: {wanted}.")
@@ -83,9 +86,9 @@ def overlap(train: Iterable[Example], held_out: Iterable[Example]) -> set[str]:
     return held.intersection(content_digest(example.sentence) for example in train)
 
 
-def check_same_tokens(left: AnySource, right: AnySource) -> None:
+def check_same_tokens(left: AnySource, right: AnySource, *, head: Head = "token-classification") -> None:
     """Raise CorpusError at the first sentence or token in which two sources differ, naming both places."""
-    pairs = zip_longest(_unlabelled(left), _unlabelled(right))
+    pairs = zip_longest(_unlabelled(left, head), _unlabelled(right, head))
     for one, other in pairs:
         if one is None or other is None:
             more = one or other
@@ -101,9 +104,9 @@ def check_same_tokens(left: AnySource, right: AnySource) -> None:
             raise one.fault(f"the tokens differ from those of {place}, from token {token} of the sentence on.", token)
 
 
-def _unlabelled(source: AnySource) -> Iterator[Record]:
+def _unlabelled(source: AnySource, head: Head) -> Iterator[Record]:
     given = as_source(source, None, "auto")
-    return read_records(given, labelled=False, head="token-classification", on_bad_file="error", counts=Counter())
+    return read_records(given, labelled=False, head=head, on_bad_file=given.on_bad_file, counts=Counter())
 
 
 def _iob2(record: Record, scheme: Scheme, origin: Origin, counts: Counter[str]) -> tuple[str, ...]:

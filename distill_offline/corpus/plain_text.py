@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from distill_offline.corpus.lines import fault, read_text
 from distill_offline.corpus.record import Head, Record
-from distill_offline.corpus.tokenise import Offsets, sentence_offsets, token_offsets
+from distill_offline.corpus.tokenise import Offsets, has_tokens, sentence_offsets, token_offsets
 from distill_offline.errors import CorpusError
 from distill_offline.schema import Sentence
 
-__all__ = ["OnBadFile", "read_folder", "read_text_file"]
+__all__ = ["OnBadFile", "TextFile", "read_folder", "read_text_file", "text_files"]
 
 OnBadFile = Literal["error", "skip"]
 
@@ -25,9 +26,35 @@ def read_text_file(path: Path, shown: str, head: Head) -> Iterator[Record]:
     yield from _document(path, shown, path.stem, head, None, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class TextFile:
+    """One document of a folder: where it is, its id, and the class that its folder names."""
+
+    path: Path
+    shown: str
+    document: str
+    label: str | None
+    document_position: int
+
+    def read(self, head: Head) -> Iterator[Record]:
+        """Its sentences, or for sequence classification the whole of it as one."""
+        return _document(self.path, self.shown, self.document, head, self.label, self.document_position)
+
+    def check(self) -> None:
+        """Raises CorpusError where it is empty or not UTF-8."""
+        if not has_tokens(read_text(self.path, self.shown)):
+            raise _empty(self.shown)
+
+
 def read_folder(
     folder: Path, shown: str, head: Head, *, on_bad_file: OnBadFile, counts: Counter[str]
 ) -> Iterator[Record]:
+    """The sentences of every file that `text_files` names."""
+    for file in text_files(folder, shown, on_bad_file=on_bad_file, counts=counts):
+        yield from file.read(head)
+
+
+def text_files(folder: Path, shown: str, *, on_bad_file: OnBadFile, counts: Counter[str]) -> Iterator[TextFile]:
     """Every .txt file below the folder, sorted; document ids are relative paths without suffix.
 
     For sequence classification the first folder on the way names the class. Files with another suffix, hidden ones
@@ -42,12 +69,15 @@ def read_folder(
         stem = path.with_suffix("").as_posix()
         name = stem if stems[stem] == 1 else path.as_posix()
         label = path.parts[0] if len(path.parts) > 1 else None
+        file = TextFile(folder / path, f"{shown.rstrip('/')}/{path.as_posix()}", name, label, position)
         try:
-            yield from _document(folder / path, f"{shown.rstrip('/')}/{path.as_posix()}", name, head, label, position)
+            file.check()
         except CorpusError:
             if on_bad_file == "error":
                 raise
             counts["bad_file"] += 1
+            continue
+        yield file
 
 
 def _documents(folder: Path, counts: Counter[str]) -> list[Path]:
@@ -74,7 +104,11 @@ def _document(path: Path, shown: str, name: str, head: Head, label: str | None, 
         counted = offsets[0][0]
         yield Record(_cut(text, offsets, name, index - 1), labels, shown, line, document_position=position)
     if not index:
-        raise fault(shown, 1, "the file is empty. Remove it.")
+        raise _empty(shown)
+
+
+def _empty(shown: str) -> CorpusError:
+    return fault(shown, 1, "the file is empty. Remove it.")
 
 
 def _cut(text: str, offsets: Offsets, document: str, index: int) -> Sentence:

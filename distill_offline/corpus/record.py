@@ -29,6 +29,10 @@ class Record:
     scheme: Scheme | None = None
     document_position: int | None = None
 
+    @property
+    def document(self) -> str:
+        return self.sentence.document
+
     def fault(self, problem: str, token: int = 0) -> CorpusError:
         """The error `file:line: problem`, at one of the tokens where tokens have lines."""
         return fault(self.shown, self.line + self.step * token, problem)

@@ -10,20 +10,20 @@ from dataclasses import replace
 from importlib import resources
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 from distill_offline.bio import Scheme, detect_scheme
 from distill_offline.corpus.columns import looks_like_columns, read_columns, read_tags
 from distill_offline.corpus.jsonl import jsonl_rows
 from distill_offline.corpus.lines import fault
 from distill_offline.corpus.parquet import parquet_rows
-from distill_offline.corpus.plain_text import OnBadFile, read_folder, read_text_file
+from distill_offline.corpus.plain_text import OnBadFile, read_folder, read_text_file, text_files
 from distill_offline.corpus.record import Head, Record
 from distill_offline.corpus.rows import read_rows
 from distill_offline.errors import CorpusError
 from distill_offline.settings import Source
 
-__all__ = ["AnyScheme", "AnySource", "as_source", "read_records", "resolve_path", "scheme_of"]
+__all__ = ["AnyScheme", "AnySource", "as_source", "existing", "format_of", "read_records", "resolve_path", "scheme_of"]
 
 AnyScheme = Scheme | Literal["auto"]
 AnySource = str | Path | Source
@@ -70,8 +70,8 @@ def scheme_of(source: Source) -> Scheme:
     """The scheme of the source's tags; `auto` reads a column file once, and means IOB2 for every other format."""
     if source.scheme is not None and source.scheme != "auto":
         return source.scheme
-    path = _existing(source.path)
-    if _format(path, source, labelled=True) == "columns":
+    path = existing(source.path)
+    if format_of(path, source, labelled=True) == "columns":
         return detect_scheme(read_tags(path, source.path, source.tag_column))
     return "iob2"
 
@@ -85,17 +85,38 @@ def read_records(
     """
     if source.skip < 0 or (source.limit or 0) < 0:
         raise CorpusError(f"{source.path}: skip and limit must not be negative.")
-    records = _read(source, labelled=labelled, head=head, on_bad_file=on_bad_file, counts=counts)
-    chosen = _documents(_not_empty(records, source), source)
+    path = existing(source.path)
+    if path.is_dir() and head == "sequence-classification":
+        # A file is one text here: only those that are chosen are tokenised, which is what takes the time.
+        for text_file in _part(text_files(path, source.path, on_bad_file=on_bad_file, counts=counts), source):
+            yield from text_file.read(head)
+        return
+    yield from _part(_read(source, labelled=labelled, head=head, on_bad_file=on_bad_file, counts=counts), source)
+
+
+class _Placed(Protocol):
+    """A record, or a file that will become one."""
+
+    @property
+    def document(self) -> str: ...
+    @property
+    def document_position(self) -> int | None: ...
+
+
+_Item = TypeVar("_Item", bound=_Placed)
+
+
+def _part(items: Iterable[_Item], source: Source) -> Iterator[_Item]:
+    chosen = _documents(_not_empty(items, source), source)
     if source.shuffle is not None:
         everything = list(chosen)
         random.Random(source.shuffle).shuffle(everything)
         chosen = iter(everything)
     end = None if source.limit is None else source.skip + source.limit
     is_empty = source.limit != 0
-    for record in islice(chosen, source.skip, end):
+    for item in islice(chosen, source.skip, end):
         is_empty = False
-        yield record
+        yield item
     if is_empty:
         raise CorpusError(f"{source.path}: the part that documents, skip and limit name holds no sentence.")
 
@@ -103,8 +124,8 @@ def read_records(
 def _read(
     source: Source, *, labelled: bool, head: Head, on_bad_file: OnBadFile, counts: Counter[str]
 ) -> Iterator[Record]:
-    path, shown = _existing(source.path), source.path
-    match _format(path, source, labelled=labelled):
+    path, shown = existing(source.path), source.path
+    match format_of(path, source, labelled=labelled):
         case "folder":
             return read_folder(path, shown, head, on_bad_file=on_bad_file, counts=counts)
         case "text":
@@ -123,7 +144,8 @@ def _read(
             return read_rows(parquet_rows(path, shown), shown, path.stem, head, labelled=labelled)
 
 
-def _existing(shown: str) -> Path:
+def existing(shown: str) -> Path:
+    """The path that `shown` means. Raises CorpusError where nothing is there, or nothing that may be read."""
     path = resolve_path(shown)
     if not path.exists():
         raise CorpusError(f"{shown}: there is no such file or folder. Paths are relative to where the command runs.")
@@ -132,7 +154,8 @@ def _existing(shown: str) -> Path:
     return path
 
 
-def _format(path: Path, source: Source, *, labelled: bool) -> str:
+def format_of(path: Path, source: Source, *, labelled: bool) -> str:
+    """`folder`, `columns`, `jsonl`, `parquet` or `text`. Raises CorpusError for another format."""
     suffix = path.suffix.lower()
     if path.is_dir():
         return "folder"
@@ -150,29 +173,29 @@ def _format(path: Path, source: Source, *, labelled: bool) -> str:
     raise CorpusError(f"{source.path}: the format {suffix or 'without a suffix'} is unknown. Known: {_KNOWN}.")
 
 
-def _not_empty(records: Iterable[Record], source: Source) -> Iterator[Record]:
+def _not_empty(items: Iterable[_Item], source: Source) -> Iterator[_Item]:
     is_empty = True
-    for record in records:
+    for item in items:
         is_empty = False
-        yield record
+        yield item
     if is_empty:
         raise fault(source.path, 1, "there is no sentence in it.")
 
 
-def _documents(records: Iterable[Record], source: Source) -> Iterator[Record]:
+def _documents(items: Iterable[_Item], source: Source) -> Iterator[_Item]:
     """The even or odd documents, by the format's borders or else by first appearance; the first of them."""
     if source.documents == "all" and source.max_documents is None:
-        yield from records
+        yield from items
         return
     positions: dict[str, int] = {}
     taken: set[int] = set()
-    for record in records:
-        position = record.document_position
+    for item in items:
+        position = item.document_position
         if position is None:
-            position = positions.setdefault(record.sentence.document, len(positions))
+            position = positions.setdefault(item.document, len(positions))
         if source.documents != "all" and position % 2 != (source.documents == "odd"):
             continue
         taken.add(position)
         if source.max_documents is not None and len(taken) > source.max_documents:
             return  # documents are contiguous, so nothing further can belong to the first ones
-        yield record
+        yield item

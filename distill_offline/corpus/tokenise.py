@@ -10,7 +10,7 @@ from itertools import chain, pairwise
 from syntok import segmenter
 from syntok.tokenizer import Token, Tokenizer
 
-__all__ = ["Offsets", "Range", "sentence_offsets", "split_at", "token_offsets"]
+__all__ = ["Offsets", "Range", "has_tokens", "sentence_offsets", "split_at", "token_offsets"]
 
 Range = tuple[int, int]
 Offsets = tuple[Range, ...]
@@ -36,6 +36,11 @@ def sentence_offsets(text: str) -> Iterator[Offsets]:
 def token_offsets(text: str) -> Offsets:
     """The tokens of the whole text, however many sentences it has."""
     return tuple(chain.from_iterable(sentence_offsets(text)))
+
+
+def has_tokens(text: str) -> bool:
+    """Whether there is any token in the text, told without tokenising it."""
+    return _RUN.search(text) is not None
 
 
 def split_at(offsets: Iterable[Range], borders: Iterable[int]) -> Offsets:

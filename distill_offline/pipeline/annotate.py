@@ -11,13 +11,14 @@ from typing import Any
 from distill_offline import manifest
 from distill_offline.artifacts import ANNOTATIONS, QUARANTINE
 from distill_offline.backends.base import Backend
-from distill_offline.completions import CompletionStore, absorb
+from distill_offline.completions import CompletionStore, absorb, check_readable, prompt_digest
 from distill_offline.errors import InputError, QuarantineError
 from distill_offline.inputs import demonstrations, make_task, read_gold
 from distill_offline.pipeline.frozen import frozen
 from distill_offline.pipeline.work import STORE, Shard, Work, corpus_of, stage_of
 from distill_offline.run_folder import SAMPLE, RunFolder, Stage
-from distill_offline.stages.annotate import Ask, Counts, ask, parse, survey
+from distill_offline.schema import Head
+from distill_offline.stages.annotate import Ask, Counts, ask, changed_rows, parse, survey
 
 __all__ = ["annotate", "annotate_shard", "merge", "reparse"]
 
@@ -42,6 +43,7 @@ def annotate(folder: RunFolder, *, refreeze: bool = False) -> dict[str, Any]:
             # The corpus is read three times, to count it, to ask and to parse: no more than a batch is ever held.
             counted = ask(part, work.sentences(part), asking, total=sum(1 for _ in work.sentences(part)))
             counts[part] = _parse(work, part, asking, target, counted)
+    work.check_unchanged(stage)
     return _sealed(stage, folder, counts)
 
 
@@ -54,10 +56,15 @@ def annotate_shard(folder: RunFolder, shard: Shard) -> dict[str, Any]:
         return stage.sealed_counts()
     target, counts = stage.begin(), dict[str, Any]()
     with CompletionStore(target / STORE) as store, work.engine() as engine:
+        if not store.count():  # what a probe, a sample or an earlier run has asked is not asked again
+            for place in ("annotate", SAMPLE):
+                if (known := folder.folder(place) / STORE).exists():
+                    absorb(store, known)
         asking = work.asking(store, engine)
         for part in work.parts:
             counted = ask(part, work.sentences(part), asking, total=sum(1 for _ in work.sentences(part)))
             counts[part] = {key: counted.as_dict()[key] for key in _SHARD_COUNTS}
+    work.check_unchanged(stage)
     stage.seal(counts)
     return counts
 
@@ -78,6 +85,13 @@ def merge(folder: RunFolder, stores: tuple[Path, ...] = ()) -> dict[str, Any]:
     paths = paths or sorted(folder.path.glob(f"shards/*/{STORE}"))
     if not paths:
         raise InputError(f"merge: no shards in {folder.path / 'shards'}. Run annotate --shard first, or name stores.")
+    own = folder.folder("annotate") / STORE
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"merge: {path}: no such store.")
+        if own.exists() and path.samefile(own):
+            raise InputError(f"merge: {path}: is the run's own store.")
+        check_readable(path)
     work = Work.of(folder)
     stage = work.stage()
     stage.parents = [path.parent for path in paths if manifest.is_whole(path.parent)]
@@ -91,7 +105,8 @@ def merge(folder: RunFolder, stores: tuple[Path, ...] = ()) -> dict[str, Any]:
         if any(gaps.values()):
             raise InputError("\n".join(_gap_in_words(part, ids) for part, ids in gaps.items() if ids))
         for part in work.parts:
-            counts[part] = _parse(work, part, asking, target, Counts(rows=sum(1 for _ in store.rows(part))))
+            rows = sum(1 for _ in store.rows(part))
+            counts[part] = _parse(work, part, asking, target, Counts(rows=rows, cached=rows))
     return {"stores": found, "counts": _sealed(stage, folder, counts)}
 
 
@@ -116,7 +131,15 @@ def reparse(folder: RunFolder) -> dict[str, Any]:
         recipes = [store.recipes()[digest] for digest in sorted(store.recipes_of("unlabelled"))]
         if len(recipes) != 1:
             raise InputError(f"annotate --reparse: the answers follow {len(recipes)} recipes, not one. Run annotate.")
-        stage = stage_of("annotate", folder, settings, task, demonstrations(settings, gold), recipes[0])
+        picker = demonstrations(settings, gold)
+        asking = Ask(task, picker, store, store.add_recipe(recipes[0]), prompt_digest, _no_engine)
+        for part in parts:
+            if changed := changed_rows(part, corpus_of(settings, gold, part), asking):
+                raise InputError(
+                    f"annotate --reparse: {len(changed)} rows of {part} were answered to another prompt (the first is "
+                    f"{changed[0]}): text or configuration changed. Run annotate."
+                )
+        stage = stage_of("annotate", folder, settings, task, picker, recipes[0])
         stage.begin()
         for part in parts:
             counted, passed_over = Counts(rows=progress[part][0], cached=progress[part][0]), Counter[str]()
@@ -124,7 +147,7 @@ def reparse(folder: RunFolder) -> dict[str, Any]:
             sentences = corpus_of(settings, gold, part, passed_over)
             parse(sentences, part, task, store, counted, place / ANNOTATIONS, place / QUARANTINE)
             counted.passed_over = passed_over
-            folder.say(_in_one_line(part, counted))
+            folder.say(_in_one_line(part, counted, task.head))
             counts[part] = counted.as_dict()
     _check_quarantine(folder, counts["unlabelled"])
     return _sealed(stage, folder, counts)
@@ -138,7 +161,7 @@ def _take_samples(folder: RunFolder, store: CompletionStore) -> None:
 
 
 def _no_engine() -> Backend:
-    raise AssertionError("merge asks nothing")
+    raise AssertionError("nothing is asked here")
 
 
 def _shown(folder: RunFolder, path: Path) -> str:
@@ -166,7 +189,7 @@ def _parse(work: Work, part: str, asking: Ask, target: Path, counted: Counts) ->
     sentences = work.sentences(part, passed_over)
     parse(sentences, part, asking.task, asking.store, counted, place / ANNOTATIONS, place / QUARANTINE)
     counted.passed_over = passed_over
-    work.folder.say(_in_one_line(part, counted))
+    work.folder.say(_in_one_line(part, counted, asking.task.head))
     return counted.as_dict()
 
 
@@ -176,12 +199,15 @@ def _sealed(stage: Stage, folder: RunFolder, counts: dict[str, Any]) -> dict[str
     return counts
 
 
-def _in_one_line(part: str, counts: Counts) -> str:
+def _in_one_line(part: str, counts: Counts, head: Head) -> str:
+    spans = (
+        f"; {sum(counts.aligned.values())} spans, {sum(counts.rejected.values())} mentions rejected"
+        f"{_in_words(counts.rejected)}"
+    )
     return (
         f"annotate {part}: {counts.rows} rows, {counts.cached} cached, {counts.asked} asked, "
-        f"{counts.annotated} annotated, {sum(counts.quarantined.values())} quarantined{_in_words(counts.quarantined)}; "
-        f"{sum(counts.aligned.values())} spans, {sum(counts.rejected.values())} mentions rejected"
-        f"{_in_words(counts.rejected)}"
+        f"{counts.annotated} annotated, {sum(counts.quarantined.values())} quarantined{_in_words(counts.quarantined)}"
+        + (spans if head == "token-classification" else "")
         + (f"; passed over{_in_words(counts.passed_over)}" if counts.passed_over else "")
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from distill_offline.digests import file_digests
 from distill_offline.inputs import make_task, read_gold
 from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_paths
 from distill_offline.schema import Example
-from distill_offline.scoring import score
+from distill_offline.scoring import accuracy, score, unanswered
 from distill_offline.student import Student
 
 __all__ = ["evaluate"]
@@ -48,16 +48,17 @@ def evaluate(folder: RunFolder) -> dict[str, Any]:
     rows = []
     if teacher.exists() and settings.backend is not None:
         labels = _labels_by_id(teacher)
-        predicted = [labels.get(e.sentence.id, ("O",) * len(e.labels)) for e in examples]
+        predicted = [labels.get(e.sentence.id, unanswered(task.head, len(e.labels))) for e in examples]
         missing = sum(e.sentence.id not in labels for e in examples)
         rows.append({"name": "teacher", "kind": "teacher", **_scored(task.metric, examples, predicted, missing)})
     for name, path in folders.items():
         student = Student.load(path / "student")
         predicted = student.predict([example.sentence for example in examples])
         rows.append({"name": name, "kind": "student", **_scored(task.metric, examples, predicted)})
-    result = {"on": gold_digest(examples), "split": split, "sentences": len(examples), "rows": rows}
+    common = {"on": gold_digest(examples), "split": split, "metric": task.metric, "sentences": len(examples)}
+    result = {**common, "rows": rows}
     write_rows(target / "report.json", [result])
-    stage.seal({row["name"]: {"f1": row["overall"]["f1"]} for row in rows})
+    stage.seal({row["name"]: {"f1": row["overall"]["f1"], **_accuracy(row["counts"])} for row in rows})
     return result
 
 
@@ -67,11 +68,16 @@ def _labels_by_id(annotations: Path) -> dict[str, tuple[str, ...]]:
 
 
 def _scored(
-    metric: str, examples: Sequence[Example], predicted: Sequence[Sequence[str]], unanswered: int = 0
+    metric: str, examples: Sequence[Example], predicted: Sequence[Sequence[str]], missing: int = 0
 ) -> dict[str, Any]:
     result = score(metric, [e.labels for e in examples], predicted, on=gold_digest(examples)).as_dict()
-    result["counts"]["unanswered"] = unanswered
-    return result
+    result["counts"]["unanswered"] = missing
+    return {**result, **_accuracy(result["counts"])}
+
+
+def _accuracy(counts: Mapping[str, int]) -> dict[str, float]:
+    share = accuracy(counts)
+    return {} if share is None else {"accuracy": share}
 
 
 def _weights(arm: Path) -> dict[str, str]:

@@ -10,16 +10,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from distill_offline import corpus, manifest
 from distill_offline.artifacts import write_text
 from distill_offline.config import as_plain
-from distill_offline.corpus import write_examples
-from distill_offline.errors import InputError
+from distill_offline.corpus import head_of, read_examples, write_examples
+from distill_offline.errors import DistillError, InputError
 from distill_offline.inputs import Gold, demonstration_pool
 from distill_offline.manifest import digest_of
 from distill_offline.run_folder import RunFolder
@@ -55,7 +58,7 @@ def frozen(folder: RunFolder, gold: Gold, *, refreeze: bool = False, write: bool
     Without `write`, nothing is made: where a version would have to be frozen, the live sources are used.
     """
     settings, place = folder.settings, folder.folder("annotate") / _FROZEN
-    live = _Live(_pool(settings, gold), prompt_source(settings.task.prompt), guidelines_text(settings.task.guidelines))
+    live = _Live(_pool(settings, gold), prompt_source(settings.task), guidelines_text(settings.task.guidelines))
     current = _read(place)
     digests, choice = live.digests(), digest_of(_choice(settings))
     if current is not None and not refreeze and current["choice"] == choice:
@@ -65,16 +68,14 @@ def frozen(folder: RunFolder, gold: Gold, *, refreeze: bool = False, write: bool
                 f"{current['version']}, which is frozen in {place}. --refreeze takes the new: --dry-run --refreeze "
                 "counts the rows that would be asked again, --sample N shows what would become of N of them."
             )
+        _check(place / str(current["version"]), digests=current["digests"])
         return _pointed_at(settings, place / str(current["version"]))
     if not write:
         return settings
     for sealed in (folder.path, folder.folder("annotate")):
         manifest.unseal(sealed)
-    if current is None or current["digests"] != digests:
-        version = 1 + (current["version"] if current is not None else 0)
-        _write(place / str(version), live)
-    else:
-        version = current["version"]
+    is_new = current is None or current["digests"] != digests
+    version = _write(place, live) if is_new or current is None else current["version"]
     _make_current(place, {"version": version, "choice": choice, "digests": digests})
     return _pointed_at(settings, place / str(version))
 
@@ -96,36 +97,64 @@ def _choice(settings: Settings) -> Any:
 def _read(place: Path) -> dict[str, Any] | None:
     try:
         current: dict[str, Any] = json.loads((place / _CURRENT).read_text("utf-8"))
+        is_ours = {"version", "choice"} <= set(current) and set(current["digests"]) == set(_KINDS)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{place / _CURRENT}: cannot be read ({error}). Remove {place} to freeze anew.") from error
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{place / _CURRENT}: cannot be read ({type(error).__name__}). {_REMEDY}") from error
+    if not is_ours:
+        raise InputError(f"{place / _CURRENT}: is not what a run writes. {_REMEDY}")
     return current
 
 
-def _write(place: Path, live: _Live) -> None:
+_KINDS = ("demonstrations", "guidelines", "prompt")
+_REMEDY = "Restore the run's frozen folder from a copy, or remove it: the next annotate freezes anew."
+
+
+def _check(version: Path, digests: Mapping[str, str]) -> None:
+    """Raises InputError where a frozen file is not what was frozen."""
+    try:
+        found = _stored(version).digests()
+    except (OSError, UnicodeDecodeError, DistillError) as error:
+        raise InputError(f"{version}: cannot be read ({type(error).__name__}). {_REMEDY}") from error
+    if changed := [name for name in _KINDS if found[name] != digests[name]]:
+        raise InputError(f"{version}: {' and '.join(changed)} changed after being frozen. {_REMEDY}")
+
+
+def _stored(version: Path) -> _Live:
+    pool = version / _POOL
+    source = Source(path=str(pool), scheme="iob2")
+    examples = read_examples(source, origin="original", head=head_of(pool)) if pool.stat().st_size else ()
+    prompt, guidelines = ((version / name).read_text("utf-8") for name in (_PROMPT, _GUIDELINES))
+    return _Live(tuple(examples), prompt, guidelines.strip())
+
+
+def _write(place: Path, live: _Live) -> int:
+    """The number under which this is frozen: the next free one, or one that holds the very same already."""
     # Shards of one run may begin at the same moment: each writes a folder of its own, and the first one's counts.
-    own = place.with_name(f"{place.name}.{os.getpid()}")
+    own = place / f"new.{os.getpid()}"
+    shutil.rmtree(own, ignore_errors=True)
     own.mkdir(parents=True, mode=0o700)
     write_examples(own / _POOL, live.pool)
     write_text(own / _PROMPT, live.prompt)
     write_text(own / _GUIDELINES, live.guidelines)
-    try:
-        own.replace(place)
-    except OSError:
-        _remove(own)
+    for number in count(1):
+        version = place / str(number)
+        if not version.exists():
+            with suppress(OSError):  # another shard has just taken the number
+                own.replace(version)
+                return number
+        with suppress(InputError):  # another version, or half of one that a killed process left
+            _check(version, live.digests())
+            shutil.rmtree(own)
+            return number
+    raise AssertionError("count() ends")
 
 
 def _make_current(place: Path, current: Mapping[str, Any]) -> None:
     own = place / f"{_CURRENT}.{os.getpid()}"
     write_text(own, json.dumps(current, indent=2))
     own.replace(place / _CURRENT)
-
-
-def _remove(folder: Path) -> None:
-    for file in folder.iterdir():
-        file.unlink()
-    folder.rmdir()
 
 
 def _pointed_at(settings: Settings, version: Path) -> Settings:

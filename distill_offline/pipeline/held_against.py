@@ -1,22 +1,31 @@
-"""Any labels held against a gold file: a student's, a teacher's annotations, or another tagged file's."""
+"""Any labels held against a gold file: a student's, a teacher's annotations, or another labelled file's."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distill_offline.artifacts import ANNOTATIONS, read_rows
-from distill_offline.corpus import AnyScheme, check_same_tokens, digest, read_examples, resolve_path
+from distill_offline.corpus import (
+    AnyScheme,
+    OnBadFile,
+    check_same_tokens,
+    digest,
+    head_of,
+    read_examples,
+    resolve_path,
+)
 from distill_offline.errors import InputError
-from distill_offline.schema import Example, Report
-from distill_offline.scoring import score
+from distill_offline.schema import Example, Head, Report
+from distill_offline.scoring import METRIC_OF, score, unanswered
+from distill_offline.settings import Source
 from distill_offline.student import Student
 
 __all__ = ["held_against"]
 
-Labels = list[tuple[str, ...]]
+_WHAT = {"token-classification": "entities", "sequence-classification": "classes of whole texts"}
 
 
 def held_against(
@@ -26,63 +35,77 @@ def held_against(
     tag_column: int | None = None,
     gold_column: int | None = None,
     scheme: AnyScheme = "auto",
+    on_bad_file: OnBadFile = "error",
 ) -> Report:
-    """The scores of `labels` on `gold`.
+    """The scores of `labels` on `gold`: of entities or of classes, whichever the two hold.
 
     A student labels the gold sentences itself. An annotate or select folder is matched by sentence id; a sentence
-    that it does not hold counts as one without entities (`unanswered`). A tagged file must have the gold file's very
-    tokens, else CorpusError names both places; its stray tags are dropped and counted.
+    that it does not hold counts as one without entities, or without the right class (`unanswered`). A labelled file
+    must have the gold file's very tokens, else CorpusError names both places; its stray tags are dropped and counted.
+    `gold` may be a folder of texts in a folder a class; its bad files are an error or skipped and counted.
     """
+    source = Source(path=str(gold), tag_column=gold_column, scheme=scheme, on_bad_file=on_bad_file)
     folder = resolve_path(str(labels))
     if (folder / "config.json").is_file():
-        return _student(folder, gold, gold_column, scheme)
+        student = Student.load(folder)
+        truth = _Gold.read(source, student.head)
+        return truth.report(student.predict([example.sentence for example in truth.examples]))
     if (folder / ANNOTATIONS).is_file():
-        return _annotations(folder / ANNOTATIONS, gold, gold_column, scheme)
+        return _annotations(folder / ANNOTATIONS, source)
     if folder.is_dir():
         raise InputError(
             f"{labels}: neither a student (config.json) nor annotations ({ANNOTATIONS}) are in this folder."
         )
-    counts = Counter[str]()
-    check_same_tokens(folder, gold)
-    predicted = read_examples(folder, origin="distilled", tag_column=tag_column, scheme=scheme, counts=counts)
-    given = [example.labels for example in predicted]
-    return _scored("entity_f1", _read(gold, gold_column, scheme), given, {"stray_tags": counts["stray_tags"]})
-
-
-def _student(folder: Path, gold: Path, gold_column: int | None, scheme: AnyScheme) -> Report:
-    student = Student.load(folder)
-    is_tagging = student.head == "token-classification"
-    examples = list(
-        read_examples(gold, origin="original", tag_column=gold_column, scheme=scheme)
-        if is_tagging
-        else read_examples(gold, origin="original", head="sequence-classification")
+    head, counts = _common_head(folder, source), Counter[str]()
+    check_same_tokens(folder, source, head=head)
+    predicted = read_examples(
+        folder, origin="distilled", tag_column=tag_column, scheme=scheme, head=head, counts=counts
     )
-    predicted = student.predict([example.sentence for example in examples])
-    return _scored("entity_f1" if is_tagging else "macro_f1", examples, predicted, {})
+    given = [example.labels for example in predicted]
+    stray = {"stray_tags": counts["stray_tags"]} if head == "token-classification" else {}
+    return _Gold.read(source, head).report(given, **stray)
 
 
-def _annotations(file: Path, gold: Path, gold_column: int | None, scheme: AnyScheme) -> Report:
-    examples = _read(gold, gold_column, scheme)
+def _annotations(file: Path, gold: Source) -> Report:
+    truth = _Gold.read(gold, _common_head(file, gold))
     given = {row["id"]: (tuple(row["tokens"]), tuple(row["labels"])) for row in read_rows(file)}
-    ids = {example.sentence.id for example in examples}
+    ids = {example.sentence.id for example in truth.examples}
     if not ids & set(given):
-        raise InputError(f"{file}: none of its sentence ids stands in {gold}; these are labels of another corpus.")
-    predicted: Labels = []
-    for example in examples:
-        tokens, labels = given.get(example.sentence.id, (example.sentence.tokens, ("O",) * len(example.labels)))
+        raise InputError(f"{file}: none of its sentence ids stands in {gold.path}; these are labels of another corpus.")
+    predicted: list[tuple[str, ...]] = []
+    for example in truth.examples:
+        nothing = (example.sentence.tokens, unanswered(truth.head, len(example.labels)))
+        tokens, labels = given.get(example.sentence.id, nothing)
         if tokens != example.sentence.tokens:
-            raise InputError(f"{file}: sentence {example.sentence.id} has other tokens than in {gold}.")
+            raise InputError(f"{file}: sentence {example.sentence.id} has other tokens than in {gold.path}.")
         predicted.append(labels)
-    counts = {"unanswered": len(ids - set(given)), "not_in_gold": len(set(given) - ids)}
-    return _scored("entity_f1", examples, predicted, counts)
+    return truth.report(predicted, unanswered=len(ids - set(given)), not_in_gold=len(set(given) - ids))
 
 
-def _read(gold: Path, column: int | None, scheme: AnyScheme) -> list[Example]:
-    return list(read_examples(gold, origin="original", tag_column=column, scheme=scheme))
+def _common_head(labels: Path, gold: Source) -> Head:
+    """What both files label. Raises InputError where it is not the same."""
+    wanted, found = head_of(gold), head_of(labels)
+    if found != wanted and labels.stat().st_size:  # an empty file may mean either
+        raise InputError(f"{labels} holds {_WHAT[found]}, and {gold.path} holds {_WHAT[wanted]}: nothing to compare.")
+    return wanted
 
 
-def _scored(
-    metric: str, examples: Sequence[Example], predicted: Sequence[Sequence[str]], counts: dict[str, int]
-) -> Report:
-    report = score(metric, [example.labels for example in examples], predicted, on=digest(examples))
-    return replace(report, counts={**report.counts, **counts})
+@dataclass(frozen=True, slots=True)
+class _Gold:
+    """What labels are held against, and what was passed over in reading it."""
+
+    head: Head
+    examples: Sequence[Example]
+    bad_files: int
+
+    @classmethod
+    def read(cls, source: Source, head: Head) -> _Gold:
+        counts = Counter[str]()
+        examples = tuple(read_examples(source, origin="original", head=head, counts=counts))
+        return cls(head, examples, counts["bad_file"])
+
+    def report(self, predicted: Sequence[Sequence[str]], **counts: int) -> Report:
+        labels = [example.labels for example in self.examples]
+        report = score(METRIC_OF[self.head], labels, predicted, on=digest(self.examples))
+        bad = {"bad_file": self.bad_files} if self.bad_files else {}
+        return replace(report, counts={**report.counts, **counts, **bad})

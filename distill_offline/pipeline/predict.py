@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from distill_offline.corpus import read_sentences, resolve_path, write_examples
+from distill_offline.corpus import OnBadFile, read_sentences, resolve_path, write_examples
 from distill_offline.schema import Example, Progress, Watch
 from distill_offline.student import Student
 
@@ -15,10 +16,21 @@ __all__ = ["predict"]
 _CHUNK = 2048  # sentences held at once: enough to sort by length, little enough for flat memory
 
 
-def predict(student: Path, text: Path, output: Path, *, watch: Watch = lambda progress: None) -> int:
-    """Label the sentences of `text` and write them to `output`, formats by suffix; gives their number. Streams."""
+def predict(
+    student: Path,
+    text: Path,
+    output: Path,
+    *,
+    on_bad_file: OnBadFile = "error",
+    counts: Counter[str] | None = None,
+    watch: Watch = lambda progress: None,
+) -> int:
+    """Label the sentences of `text` and write them to `output`, formats by suffix; gives their number. Streams.
+
+    A student of classes labels each text as a whole. `counts` gains what was passed over, as in read_sentences.
+    """
     model = Student.load(student)
-    sentences = read_sentences(resolve_path(str(text)), head=model.head)
+    sentences = read_sentences(resolve_path(str(text)), head=model.head, on_bad_file=on_bad_file, counts=counts)
     done = 0
 
     def labelled() -> Iterator[Example]:

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from distill_offline import corpus, manifest
 from distill_offline.artifacts import ANNOTATIONS, QUARANTINE, read_rows, write_rows, write_text
+from distill_offline.bio import decode_bio
 from distill_offline.completions import CompletionStore
 from distill_offline.config import load
-from distill_offline.corpus import read_examples, write_examples
+from distill_offline.corpus import head_of, read_examples, write_examples
 from distill_offline.errors import DistillError, InputError
 from distill_offline.inputs import read_gold
 from distill_offline.pipeline.frozen import frozen_pools
 from distill_offline.pipeline.work import STORE
 from distill_offline.run_folder import RunFolder
-from distill_offline.schema import Example
+from distill_offline.schema import Example, Span
 from distill_offline.settings import Source
 
 __all__ = ["purge"]
@@ -29,24 +31,18 @@ __all__ = ["purge"]
 
 @dataclass(slots=True)
 class _Purged:
-    """What was found of the document in one run."""
+    """What was found of the document in one run. `lines` are those of annotations and quarantine files.
+
+    `unchecked`: what could not be looked at to say which students were trained on the document.
+    """
 
     run: str
     completions: int = 0
     rows: int = 0
     demonstrations: int = 0
-    lines: int = 0  # of annotations and quarantine files
+    lines: int = 0
     students: list[str] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "run": self.run,
-            "completions": self.completions,
-            "rows": self.rows,
-            "demonstrations": self.demonstrations,
-            "lines": self.lines,
-            "students": self.students,
-        }
+    unchecked: list[str] = field(default_factory=list)
 
 
 def purge(document: str, runs: Iterable[Path]) -> list[dict[str, Any]]:
@@ -61,35 +57,34 @@ def purge(document: str, runs: Iterable[Path]) -> list[dict[str, Any]]:
     for folder in folders:
         if not (folder / "config.yaml").exists():
             raise InputError(f"{folder}: no run is here (config.yaml is missing).")
-    return [_purge_run(document, folder).as_dict() for folder in folders]
+    return [asdict(_purge_run(document, folder)) for folder in folders]
 
 
 def _purge_run(document: str, folder: Path) -> _Purged:
     found = _Purged(str(folder))
-    found.students = _students(document, folder)
+    _find_students(document, folder, found)
     whole = [place for place in _stages(folder) if manifest.is_whole(place)]
     changed = set[Path]()
-    quoted = set[str]()
-    for pool in frozen_pools(folder):
-        gone = _purge_pool(document, pool)
+    pools = {pool: _pool_examples(pool) for pool in frozen_pools(folder)}
+    gone = [each for examples in pools.values() for each in examples if each.sentence.document == document]
+    texts, quoting = _texts(folder), set[str]()
+    files = sorted(folder.glob(f"*/{STORE}")) + sorted(folder.glob(f"shards/*/{STORE}"))
+    with ExitStack() as opened:
+        # All of them are locked before anything is changed; pools go last, since they say what answers may quote.
+        stores = [opened.enter_context(CompletionStore(file)) for file in files]
+        for store in stores:
+            quotes = dict(_quotes(store, gone, texts))
+            completions = store.forget_answers(quotes)
+            rows, own = store.forget(document)
+            quoting |= set(quotes.values())
+            if rows or own or completions:
+                changed.add(store.path.parent)
+            found.rows, found.completions = found.rows + rows, found.completions + own + completions
+        found.lines = _purge_files(document, quoting, folder, changed)
+        for pool, examples in pools.items():
+            found.demonstrations += _purge_pool(document, pool, examples)
         if gone:
-            found.demonstrations += len(gone)
             changed.add(folder / "annotate")
-            quoted |= _quoting(folder, gone)
-    for store_file in sorted(folder.glob(f"*/{STORE}")) + sorted(folder.glob(f"shards/*/{STORE}")):
-        with CompletionStore(store_file) as store:
-            rows, completions = store.forget(document)
-            completions += store.forget_answers(quoted)
-        if rows or completions:
-            changed.add(store_file.parent)
-        found.rows, found.completions = found.rows + rows, found.completions + completions
-    for stage in ("annotate", "select"):
-        for name in (ANNOTATIONS, QUARANTINE):
-            for file in sorted((folder / stage).rglob(name)):
-                lines = _purge_lines(document, quoted, file)
-                if lines:
-                    found.lines += lines
-                    changed.add(folder / stage)
     _seal_again(folder, [place for place in whole if place in changed], document)
     return found
 
@@ -98,13 +93,60 @@ def _stages(folder: Path) -> list[Path]:
     return [folder / "annotate", folder / "select", *sorted(folder.glob("shards/*"))]
 
 
-def _purge_pool(document: str, pool: Path) -> list[Example]:
-    """The document's examples, which are now gone from a frozen pool."""
-    examples = list(read_examples(Source(path=str(pool), scheme="iob2"), origin="original"))
-    gone = [example for example in examples if example.sentence.document == document]
-    if not gone:
-        return []
+def _texts(folder: Path) -> dict[str, str]:
+    """The texts of the sentences that have an annotation, by id."""
+    files = sorted((folder / "annotate").rglob(ANNOTATIONS))
+    return {row["id"]: row["text"] for file in files for row in read_rows(file)}
+
+
+def _quotes(store: CompletionStore, gone: Sequence[Example], texts: Mapping[str, str]) -> Iterator[tuple[bytes, str]]:
+    """Answers that hold words of a purged demonstration which their own sentence does not hold: `(digest, id)`.
+
+    A sentence whose text is not at hand is taken not to hold them: its answer is asked for again, and nothing is lost.
+    """
+    shown = [example.sentence.text for example in gone]
+    names = {_surface(example, span) for example in gone for span in _spans(example)}
+    for digest, id_, completion in store.answers() if gone else ():
+        own = texts.get(id_, "")
+        words = {each.strip() for each in _STRING.findall(completion.text)}
+        said = f"{completion.thinking}\n{completion.text}"
+        suspects = {word for word in words if len(word) > 1 and any(word in text for text in shown)}
+        suspects |= {name for name in names if name in said}
+        if any(suspect not in own for suspect in suspects - set(_TYPE.findall(completion.text))):
+            yield digest, id_
+
+
+_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_TYPE = re.compile(r'","((?:[^"\\]|\\.)*)"\]')  # the second of a pair: a name of the task's own
+
+
+def _spans(example: Example) -> tuple[Span, ...]:
+    return decode_bio(example.labels) if len(example.labels) == len(example.sentence.tokens) else ()
+
+
+def _surface(example: Example, span: Span) -> str:
+    return example.sentence.text[example.sentence.offsets[span.start][0] : example.sentence.offsets[span.end - 1][1]]
+
+
+def _purge_files(document: str, ids: set[str], folder: Path, changed: set[Path]) -> int:
+    """Lines deleted from annotations and quarantine files; what a killed process left half written is removed."""
+    total = 0
+    for stage in ("annotate", "select"):
+        for partial in (folder / stage).rglob("*.partial"):
+            partial.unlink()
+        for name in (ANNOTATIONS, QUARANTINE):
+            for file in sorted((folder / stage).rglob(name)):
+                if lines := _purge_lines(document, ids, file):
+                    total += lines
+                    changed.add(folder / stage)
+    return total
+
+
+def _purge_pool(document: str, pool: Path, examples: Sequence[Example]) -> int:
+    """How many of the document's examples were in a frozen pool, which is written without them."""
     kept = [example for example in examples if example.sentence.document != document]
+    if len(kept) == len(examples):
+        return 0
     write_examples(pool, kept)
     current_file = pool.parent.parent / "current.json"
     current = json.loads(current_file.read_text("utf-8"))
@@ -112,19 +154,13 @@ def _purge_pool(document: str, pool: Path) -> list[Example]:
         # A source without the document is then what the run has frozen, and no change.
         current["digests"]["demonstrations"] = corpus.digest(kept)
         write_text(current_file, json.dumps(current, indent=2))
-    return gone
+    return len(examples) - len(kept)
 
 
-def _quoting(folder: Path, gone: list[Example]) -> set[str]:
-    """Ids of sentences whose answer names something that stands in a purged demonstration and not in the sentence."""
-    texts = [example.sentence.text for example in gone]
-    file = folder / "annotate" / ANNOTATIONS
-    rows = read_rows(file) if file.exists() else iter(())
-    return {row["id"] for row in rows if any(_stands_in(each["mention"], texts) for each in row["rejected"])}
-
-
-def _stands_in(mention: str, texts: list[str]) -> bool:
-    return len(mention.strip()) > 1 and any(mention.strip() in text for text in texts)
+def _pool_examples(pool: Path) -> list[Example]:
+    if not pool.stat().st_size:  # all of it was purged before
+        return []
+    return list(read_examples(Source(path=str(pool), scheme="iob2"), origin="original", head=head_of(pool)))
 
 
 def _purge_lines(document: str, ids: set[str], file: Path) -> int:
@@ -134,17 +170,20 @@ def _purge_lines(document: str, ids: set[str], file: Path) -> int:
     return rows
 
 
-def _students(document: str, folder: Path) -> list[str]:
+def _find_students(document: str, folder: Path, found: _Purged) -> None:
     """Arms whose training data held the document: distilled rows they drew from, or human-labelled ones."""
     selected = folder / "select" / ANNOTATIONS
     distilled = selected.exists() and any(row["document"] == document for row in read_rows(selected))
-    original = False
-    with suppress(DistillError, OSError):  # the user may have deleted it there already
-        settings = load(folder / "config.yaml", ())
-        original = any(example.sentence.document == document for example in read_gold(settings).train)
-    pools = [read_examples(Source(path=str(p), scheme="iob2"), origin="original") for p in frozen_pools(folder)]
-    original = original or any(e.sentence.document == document for pool in pools for e in pool)
-    return [name for name, counts in _arms(folder) if _drew(counts, distilled=distilled, original=original)]
+    original = any(each.sentence.document == document for pool in frozen_pools(folder) for each in _pool_examples(pool))
+    arms = list(_arms(folder))
+    if arms and not original:
+        try:
+            train = read_gold(load(folder / "config.yaml", ())).train
+            original = any(example.sentence.document == document for example in train)
+        except (DistillError, OSError, ValueError) as error:
+            first_line = str(error).partition("\n")[0]
+            found.unchecked.append(f"whether the human-labelled training data held it ({first_line})")
+    found.students = [name for name, counts in arms if _drew(counts, distilled=distilled, original=original)]
 
 
 def _drew(counts: dict[str, Any], *, distilled: bool, original: bool) -> bool:

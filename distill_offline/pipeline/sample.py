@@ -15,7 +15,7 @@ from distill_offline.inputs import make_task, read_gold
 from distill_offline.pipeline.frozen import frozen
 from distill_offline.pipeline.work import STORE, Work
 from distill_offline.run_folder import SAMPLE, RunFolder
-from distill_offline.schema import Annotation, Completion, Sentence, Span
+from distill_offline.schema import Annotation, Completion, Head, Sentence
 from distill_offline.stages.annotate import ask
 from distill_offline.tasks.base import Task
 
@@ -28,8 +28,9 @@ def sample(folder: RunFolder, rows: int) -> dict[str, Any]:
     """Ask for `rows` of the run's answered rows as the changed configuration (and its live sources) would.
 
     The run itself is left as it is; annotate takes the answers over if the change is adopted. Gives counts of `rows`,
-    `asked`, how many are `same` or `changed`, which spans were `kept`, `added`, `removed` or `retyped`, by type too,
-    and the ids of the first twenty rows that changed. Raises InputError where the run has no answers yet.
+    `asked`, how many are `same` or `changed`, which `spans` were `kept`, `added`, `removed` or `retyped`, by type too
+    (a class counts as one span over its whole text), and the ids of the first twenty rows that changed. Raises
+    InputError where the run has no answers yet.
     """
     path = folder.folder("annotate") / STORE
     if not path.exists() or not (folder.path / "config.yaml").exists():
@@ -47,7 +48,7 @@ def sample(folder: RunFolder, rows: int) -> dict[str, Any]:
     with CompletionStore(place / STORE) as store, work.engine() as engine:
         counts = ask("unlabelled", sentences(), work.asking(store, engine), total=len(chosen))
         now = {id_: completion for id_, _, completion in store.rows("unlabelled") if completion}
-    compared = _Compared()
+    compared = _Compared(work.task.head)
     for sentence in sentences():
         old_labels = _parsed(old_task, sentence, chosen[sentence.id])
         compared.add(sentence.id, old_labels, _parsed(work.task, sentence, now.get(sentence.id)))
@@ -73,10 +74,18 @@ def _parsed(task: Task, sentence: Sentence, completion: Completion | None) -> An
         return None
 
 
+def _places(annotation: Annotation, head: Head) -> dict[tuple[int, int] | None, str]:
+    """The type that stands at each place; a class stands for the whole text, wherever that ends."""
+    if head == "sequence-classification":
+        return {None: annotation.labels[0]}
+    return {(span.start, span.end): span.type for span in annotation.spans}
+
+
 class _Compared:
     """Counts over pairs of annotations; None stands for an answer that cannot be used."""
 
-    def __init__(self) -> None:
+    def __init__(self, head: Head) -> None:
+        self._head = head
         self._rows = Counter[str]()
         self._spans = Counter[str]()
         self._types: dict[str, Counter[str]] = {}
@@ -89,14 +98,12 @@ class _Compared:
             is_same = before is now
         else:
             is_same = before.labels == now.labels
-            self._compare(before.spans, now.spans)
+            self._compare(_places(before, self._head), _places(now, self._head))
         self._rows["same" if is_same else "changed"] += 1
         if not is_same:
             self._changed.append(id_)
 
-    def _compare(self, before: tuple[Span, ...], now: tuple[Span, ...]) -> None:
-        old = {(span.start, span.end): span.type for span in before}
-        new = {(span.start, span.end): span.type for span in now}
+    def _compare(self, old: Mapping[Any, str], new: Mapping[Any, str]) -> None:
         for place, type_ in old.items():
             if place not in new:
                 self._count("removed", type_)

@@ -12,9 +12,9 @@ from distill_offline.artifacts import ANNOTATIONS, read_rows, write_rows
 from distill_offline.bio import decode_bio
 from distill_offline.config import as_plain
 from distill_offline.digests import file_digests
-from distill_offline.inputs import read_gold, read_labelled
+from distill_offline.inputs import make_task, read_gold, read_labelled
 from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_digest, source_paths
-from distill_offline.schema import Annotation, Example, tokens_digest
+from distill_offline.schema import Annotation, Example, Head, tokens_digest
 from distill_offline.stages.annotate import annotation_row
 from distill_offline.stages.select import select as keep
 
@@ -43,7 +43,9 @@ def select(folder: RunFolder) -> dict[str, int]:
     target, counts = stage.begin(), Counter[str]()
     rows: Iterator[Mapping[str, Any]] = chain.from_iterable(read_rows(path) for path in sources)
     if corpus.distilled is not None:
-        rows = chain(rows, map(_as_row, read_labelled(settings, corpus.distilled, origin="distilled", counts=counts)))
+        head = make_task(settings).head
+        distilled = read_labelled(settings, corpus.distilled, origin="distilled", counts=counts)
+        rows = chain(rows, (_as_row(example, head) for example in distilled))
     held_out = read_gold(settings).held_out()
     write_rows(target / ANNOTATIONS, keep(rows, settings.select, held_out, _content, counts))
     in_words = ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items()))
@@ -56,6 +58,7 @@ def _content(row: Mapping[str, Any]) -> str:
     return tokens_digest(row["tokens"])
 
 
-def _as_row(example: Example) -> dict[str, Any]:
-    spans = tuple(replace(span, alignment="tags") for span in decode_bio(example.labels))
+def _as_row(example: Example, head: Head) -> dict[str, Any]:
+    found = decode_bio(example.labels) if head == "token-classification" else ()
+    spans = tuple(replace(span, alignment="tags") for span in found)
     return annotation_row(example.sentence, Annotation(example.sentence.id, example.labels, spans))

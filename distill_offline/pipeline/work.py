@@ -118,6 +118,14 @@ class Work:
         stage.engine = self.engine_identity
         return stage
 
+    def check_unchanged(self, stage: Stage) -> None:
+        """Raises InputError where a corpus file is not what it was when the stage began."""
+        now = self.stage()
+        if now.fingerprint != stage.fingerprint:
+            raise InputError(
+                f"{stage.name}: a corpus file changed while it was annotated. Run it again; all answers are stored."
+            )
+
 
 def corpus_of(settings: Settings, gold: Gold, part: str, counts: Counter[str] | None = None) -> Iterator[Sentence]:
     """The sentences of `unlabelled` or of a gold split, streamed; `counts` holds what was passed over."""

@@ -36,6 +36,7 @@ def render(view: View) -> str:
     mix = [Line(arm, _realised(rows)) for arm, rows in view.histories.items()]
     return environment.get_template("page.html.jinja").render(
         view=view,
+        of_classes=any("accuracy" in row for row in view.result["rows"]),
         types=sorted({name for row in view.result["rows"] for name in row["per_type"]}),
         dev_plot=line_plot("Dev F1 by update", dev),
         mix_plot=line_plot("Share of distilled sentences by update (mean of 20 updates)", mix),

@@ -6,17 +6,18 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Protocol
 
 from distill_offline.artifacts import json_line, replacing
 from distill_offline.backends.base import Backend
 from distill_offline.completions import Answer, Row
-from distill_offline.errors import Interrupted, QuarantineError, UnusableAnswer
+from distill_offline.errors import InputError, Interrupted, QuarantineError, UnusableAnswer
 from distill_offline.schema import Annotation, Completion, Example, Progress, Prompt, Sentence, Span, Watch
 from distill_offline.tasks.base import Task
 
-__all__ = ["Ask", "Counts", "Store", "annotation_row", "ask", "parse", "prompts", "survey"]
+__all__ = ["Ask", "Counts", "Store", "annotation_row", "ask", "changed_rows", "parse", "prompts", "survey"]
 
 _COMMIT_EVERY_S = 5.0  # a slow teacher's answers do not wait for a whole chunk
 
@@ -269,6 +270,13 @@ class _Asking:
         )
 
 
+def changed_rows(part: str, sentences: Iterable[Sentence], asking: Ask) -> list[str]:
+    """Ids of the rows whose prompt is not the one that their answer was given to; asks nothing, writes nothing."""
+    now = ((sentence.id, digest) for sentence, _, digest in prompts(sentences, asking))
+    before = ((sentence_id, digest) for sentence_id, digest, _ in asking.store.rows(part))
+    return [a[0] if a else "" for a, b in zip_longest(now, before) if a != b]
+
+
 def parse(
     sentences: Iterable[Sentence], part: str, task: Task, store: Store, counts: Counts, output: Path, quarantine: Path
 ) -> None:
@@ -279,7 +287,10 @@ def parse(
     with replacing(output) as labelled, replacing(quarantine) as refused:
         for sentence, (sentence_id, digest, completion) in zip(sentences, store.rows(part), strict=True):
             if sentence.id != sentence_id:
-                raise RuntimeError(f"row {sentence_id} of {part} met sentence {sentence.id}")
+                raise InputError(
+                    f"{part}: where sentence {sentence_id} was asked for, the corpus has {sentence.id} now. It changed "
+                    "meanwhile: run annotate again; all answers are stored."
+                )
             try:
                 if completion is None:
                     raise UnusableAnswer("engine_error")

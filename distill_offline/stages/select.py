@@ -35,7 +35,8 @@ def select(
             counts["doubtful"] += 1
         else:
             counts["kept"] += 1
-            counts["spans_dropped"] += len(doubtful)
+            if doubtful:
+                counts["spans_dropped"] += len(doubtful)
             seen.add(content)
             yield _without(row, doubtful) if doubtful else row
 

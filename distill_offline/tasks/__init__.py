@@ -2,4 +2,7 @@
 
 from __future__ import annotations
 
-TASKS = {"ner": "distill_offline.tasks.ner:NER"}
+TASKS = {
+    "ner": "distill_offline.tasks.ner:NER",
+    "text_classification": "distill_offline.tasks.text_classification:TextClassification",
+}

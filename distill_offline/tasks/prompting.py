@@ -27,13 +27,13 @@ _LONGEST_ANSWER = 1_000_000  # characters; more than any max_tokens in use can g
 class PromptTemplate:
     """A Jinja file with the blocks `system` and `user` and the variable `answer`, the form of the answer it asks for.
 
-    `task.prompt` is a name among the package's own prompts or the path of a file. Both blocks see types and guidelines,
+    `task.prompt` is a name among the task's own prompts or the path of a file. Both blocks see types and guidelines,
     `user` sees text as well. Raises ConfigError with the file and line of a template's mistake.
     """
 
     def __init__(self, settings: TaskSettings, known: Sequence[str]) -> None:
         self.name = settings.prompt
-        self._source = prompt_source(settings.prompt)
+        self._source = prompt_source(settings)
         environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
         self._values = {"types": settings.types, "guidelines": guidelines_text(settings.guidelines)}
         try:
@@ -43,8 +43,8 @@ class PromptTemplate:
         if missing := {"system", "user"} - set(self._template.blocks):
             raise ConfigError(f"task.prompt: {self.name} has no block {sorted(missing)[0]!r}.")
         with self._mistakes(self._values):
-            module = self._template.make_module({**self._values, "text": ""})
-        self.answer = str(getattr(module, "answer", ""))
+            self._module = self._template.make_module({**self._values, "text": ""})
+        self.answer = str(getattr(self._module, "answer", ""))
         if self.answer not in known:
             raise ConfigError(f"task.prompt: {self.name} must set answer to one of {', '.join(known)}.")
         self.system = self._block("system", self._values)
@@ -53,6 +53,13 @@ class PromptTemplate:
     def user(self, text: str) -> str:
         """The user's turn for one text."""
         return self._block("user", {**self._values, "text": text})
+
+    def whole_number(self, name: str) -> int | None:
+        """The number, from 1, that the template sets by that name outside its blocks; None where it sets none."""
+        value = getattr(self._module, name, None)
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise ConfigError(f"task.prompt: {self.name}: {name} must be a whole number, 1 or more.")
+        return value
 
     def _block(self, name: str, values: dict[str, Any]) -> str:
         with self._mistakes(values):
@@ -84,17 +91,19 @@ class PromptTemplate:
         }
 
 
-def prompt_source(prompt: str) -> str:
-    """The template's text. Raises ConfigError where `prompt` is neither a name of ours nor a readable file."""
-    own = resources.files("distill_offline.tasks") / "prompts" / f"{prompt}.jinja"
-    if "/" not in prompt and own.is_file():
-        return own.read_text("utf-8")
+def prompt_source(settings: TaskSettings) -> str:
+    """The template's text. Raises ConfigError where `task.prompt` is neither a prompt of ours nor a readable file.
+
+    A task with a folder of its own under prompts/ has its prompts there; those beside the folders are for entities.
+    """
+    prompt, prompts = settings.prompt, Path(str(resources.files("distill_offline.tasks"))) / "prompts"
+    folder = prompts / settings.name if settings.name.isidentifier() else prompts
+    own = {file.stem: file for file in (folder if folder.is_dir() else prompts).glob("*.jinja")}
     try:
-        return Path(prompt).read_text("utf-8")
+        return own.get(prompt, Path(prompt)).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        names = sorted(p.name.removesuffix(".jinja") for p in own.parent.iterdir() if p.name.endswith(".jinja"))  # type: ignore[attr-defined]
         raise ConfigError(
-            f"task.prompt: {prompt!r} is neither a readable file nor one of {', '.join(names)}."
+            f"task.prompt: {prompt!r} is neither a readable file nor one of {', '.join(sorted(own))}."
         ) from error
 
 

@@ -1,0 +1,53 @@
+"""Which head a labelled source's labels are for, told by the labels themselves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from distill_offline.corpus.jsonl import jsonl_rows
+from distill_offline.corpus.parquet import parquet_rows
+from distill_offline.corpus.record import Head
+from distill_offline.corpus.source import AnySource, as_source, existing, format_of
+
+__all__ = ["head_of"]
+
+_TAG = re.compile(r"O|[BIES]-\S+")
+
+
+def head_of(source: AnySource) -> Head:
+    """`sequence-classification` where each text has one class, else `token-classification`.
+
+    A folder of plain text has classes, a column file has tags. Of rows the first that leaves no doubt decides; one
+    label for one token could be either, and is a tag where it looks like one. What has no labels at all counts as
+    token-classification, whose reader then says what is missing. Raises CorpusError for what cannot be read.
+    """
+    given = as_source(source, None, "auto")
+    path = existing(given.path)
+    kind = format_of(path, given, labelled=True)
+    if kind not in ("jsonl", "parquet"):
+        return "sequence-classification" if kind == "folder" else "token-classification"
+    could_be_tags = True
+    for _, row in (jsonl_rows if kind == "jsonl" else parquet_rows)(path, given.path):
+        found = _head_of_row(row) if isinstance(row, Mapping) else None
+        if found is not None:
+            return found
+        could_be_tags = could_be_tags and _could_be_tags(row)
+    return "token-classification" if could_be_tags else "sequence-classification"
+
+
+def _head_of_row(row: Mapping[str, Any]) -> Head | None:
+    labels, tokens = row.get("labels"), row.get("tokens")
+    if isinstance(labels, list):
+        if len(labels) != 1:
+            return "token-classification"
+        return None if isinstance(tokens, list) and len(tokens) == 1 else "sequence-classification"
+    if isinstance(labels, str) or row.get("label") is not None:
+        return "sequence-classification"
+    return "token-classification" if row.get("spans") is not None else None
+
+
+def _could_be_tags(row: object) -> bool:
+    labels = row.get("labels") if isinstance(row, Mapping) else None
+    return not isinstance(labels, list) or all(isinstance(label, str) and _TAG.fullmatch(label) for label in labels)

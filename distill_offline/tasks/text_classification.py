@@ -1,0 +1,114 @@
+"""Text classification: exactly one of the classes for a whole text, asked for as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from distill_offline.errors import ConfigError, UnusableAnswer
+from distill_offline.schema import Annotation, Completion, Example, Head, Message, Prompt, Sentence
+from distill_offline.settings import TaskSettings
+from distill_offline.tasks.prompting import PromptTemplate, json_answer
+
+__all__ = ["TextClassification"]
+
+_KEPT = 5000  # demonstrations whose turns are kept rendered
+_CUT = " ..."  # stands where a text was cut
+
+
+class TextClassification:
+    """One of the classes in `task.types`. The answer's form is set by the prompt template's `answer`.
+
+    `class`: `{"class":"sport"}`. `reasoned`: `{"reason":"a match report","class":"sport"}`. A template that sets
+    `max_words` shows so many tokens of a text at most; students read texts up to train.max_length subwords.
+    """
+
+    head: ClassVar[Head] = "sequence-classification"
+    metric: ClassVar[str] = "macro_f1"
+
+    def __init__(self, settings: TaskSettings) -> None:
+        if len(settings.types) < 2:
+            raise ConfigError("task.types: name at least two classes with their definitions.")
+        if bad := [name for name in settings.types if not name or not name.isprintable() or name != name.strip()]:
+            raise ConfigError(f"task.types: {bad[0]!r} cannot be a class: not empty, one line, no blank at its ends.")
+        self.types = dict(settings.types)
+        self.labels = tuple(settings.types)
+        self._names = {_plain(name): name for name in self.labels}
+        if len(self._names) < len(self.labels):
+            raise ConfigError("task.types: two classes differ in case or blanks alone; an answer could mean either.")
+        self._template = PromptTemplate(settings, known=("class", "reasoned"))
+        self._longest = self._template.whole_number("max_words")
+        self._system = Message("system", self._template.system)
+        self._rendered: dict[tuple[str, str, tuple[str, ...]], tuple[Message, Message]] = {}
+        keys = ("reason", "class") if self._template.answer == "reasoned" else ("class",)
+        self._schema = {
+            "type": "object",
+            "properties": {
+                key: {"type": "string"} | ({"enum": list(self.labels)} if key == "class" else {}) for key in keys
+            },
+            "required": list(keys),
+            "additionalProperties": False,
+        }
+
+    def identity(self) -> dict[str, Any]:
+        return {"task": "text_classification", "types": self.types, **self._template.identity()}
+
+    def prompt(self, sentence: Sentence, demonstrations: Sequence[Example]) -> Prompt:
+        messages = [self._system]
+        for example in demonstrations:
+            messages += self._shown(example)
+        messages.append(self._question(sentence))
+        return Prompt(sentence.id, tuple(messages), self._schema)
+
+    def answer(self, example: Example) -> str:
+        (label,) = example.labels
+        reason = {"reason": _first_clause(self.types[label])} if self._template.answer == "reasoned" else {}
+        return json.dumps({**reason, "class": label}, ensure_ascii=False, separators=(",", ":"))
+
+    def parse(self, sentence: Sentence, completion: Completion) -> Annotation:
+        """The class, whatever its case and blanks. Raises UnusableAnswer: json_answer's reasons, `wrong_shape` where
+        there is no class or more than one, `unknown_class`."""
+        value = self._value(completion)
+        if isinstance(value, dict):
+            value = value.get("class", value.get("label"))
+        elif isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if not isinstance(value, str):
+            raise UnusableAnswer("wrong_shape", "the answer does not name one class")
+        if _plain(value) not in self._names:
+            raise UnusableAnswer("unknown_class")
+        return Annotation(sentence.id, (self._names[_plain(value)],))
+
+    def _value(self, completion: Completion) -> Any:
+        """The answer's JSON; an answer that is nothing but a class is one, too."""
+        try:
+            return json_answer(completion)
+        except UnusableAnswer as error:
+            bare = completion.text.strip().strip('"')
+            if error.reason == "not_json" and _plain(bare) in self._names:
+                return bare
+            raise
+
+    def _shown(self, example: Example) -> tuple[Message, Message]:
+        """A demonstration's two turns; a pool's examples are shown again and again."""
+        key = (example.sentence.id, example.sentence.text, example.labels)
+        if key not in self._rendered:
+            if len(self._rendered) >= _KEPT:
+                self._rendered.clear()
+            self._rendered[key] = (self._question(example.sentence), Message("assistant", self.answer(example)))
+        return self._rendered[key]
+
+    def _question(self, sentence: Sentence) -> Message:
+        text, longest = sentence.text, self._longest
+        if longest is not None and len(sentence.tokens) > longest:
+            text = text[: sentence.offsets[longest - 1][1]] + _CUT
+        return Message("user", self._template.user(text))
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.split()).casefold()
+
+
+def _first_clause(definition: str) -> str:
+    return definition.split(";")[0].split(". ")[0].rstrip(".")
