@@ -15,14 +15,14 @@ from pydantic import TypeAdapter, ValidationError
 from distill_offline.errors import ConfigError
 from distill_offline.settings import Settings, Source
 
-__all__ = ["dump", "load", "parse_settings"]
+__all__ = ["UniqueKeys", "dump", "load", "parse_settings"]
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class UniqueKeys(yaml.SafeLoader):
     """Safe YAML in which a key given twice is an error and not a silent choice."""
 
 
-def _mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
+def _mapping(loader: UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[str] = set()
     for key_node, _ in node.value:
         plain = isinstance(key_node, yaml.ScalarNode)
@@ -34,7 +34,7 @@ def _mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
     return loader.construct_mapping(node, deep=True)
 
 
-_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
 def load(path: Path, changes: Iterable[str] = ()) -> Settings:
@@ -43,7 +43,7 @@ def load(path: Path, changes: Iterable[str] = ()) -> Settings:
     Values of changes are YAML, too: `train.updates=300`, `annotate.limit=null`. Raises ConfigError.
     """
     try:
-        value = yaml.load(path.read_text("utf-8"), _UniqueKeys)
+        value = yaml.load(path.read_text("utf-8"), UniqueKeys)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: there is no such configuration file.") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -85,7 +85,7 @@ def _apply(value: dict[str, Any], change: str) -> None:
     if not separator or not all(parts):
         raise ConfigError(f"--set {change}: write section.key=value, for example train.updates=300.")
     try:
-        new = yaml.load(text, _UniqueKeys)
+        new = yaml.load(text, UniqueKeys)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"--set {key}: {text!r} is not a YAML value.") from error
     place: Any = value

@@ -44,6 +44,7 @@ __all__ = [
 ]
 
 NAME = "manifest.json"
+_SIGNATURES = (f"{NAME}.sig", f"{NAME}.p256")  # made by others after sealing
 _RUN = "run"
 
 
@@ -56,8 +57,9 @@ class Finding:
 
 
 def unseal(folder: Path) -> None:
-    """Remove the manifest, so that a folder about to be rewritten does not look whole."""
-    (folder / NAME).unlink(missing_ok=True)
+    """Remove the manifest and its signatures, so that a folder about to be rewritten does not look whole."""
+    for name in (NAME, *_SIGNATURES):
+        (folder / name).unlink(missing_ok=True)
 
 
 def seal(
@@ -136,6 +138,7 @@ def seal_again(folder: Path, change: Mapping[str, Any]) -> None:
     What made the folder stays as it was recorded. Raises IntegrityError where there is no manifest to go on.
     """
     statement, before = read(folder), file_digests([folder / NAME])[folder / NAME]
+    unseal(folder)
     internal = statement["predicate"]["buildDefinition"]["internalParameters"]
     inner = [path for path in _files_below(folder, internal.get("exclude", ())) if not _is_journal(path)]
     statement["subject"] = describe({path.relative_to(folder).as_posix(): path for path in inner})
@@ -257,7 +260,7 @@ def _files_below(folder: Path, patterns: Sequence[str]) -> list[Path]:
     return [
         kept[name]
         for name in sorted(kept)
-        if name != NAME and not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+        if name not in (NAME, *_SIGNATURES) and not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
     ]
 
 

@@ -77,7 +77,9 @@ class LlamaCpp:
                 "Name a Jinja file as backend.options.chat_template, or use an instruction-tuned model."
             )
         self._template_sha256 = hashlib.sha256(template.encode()).hexdigest()
-        self._socket_folder = tempfile.TemporaryDirectory(prefix="distill-", ignore_cleanup_errors=True)
+        # A socket's path has 107 bytes at most, which a deep TMPDIR alone can use up.
+        short = None if len(os.fsencode(tempfile.gettempdir())) < 80 else "/tmp"
+        self._socket_folder = tempfile.TemporaryDirectory(prefix="distill-", dir=short, ignore_cleanup_errors=True)
         self._server: Any = self._start(file, override)
 
     def identity(self) -> Mapping[str, Any]:

@@ -1,0 +1,195 @@
+"""What a bundle holds: every file put into the staging folder, and the manifest that lists them."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from distill_offline.bundle import licences, models, pip, sbom, wheel_metadata
+from distill_offline.bundle import manifest as manifests
+from distill_offline.bundle.environments import Environment, Environments
+from distill_offline.bundle.fetches import runtime_fetches
+from distill_offline.bundle.models import CarriedModel
+from distill_offline.bundle.resolve import Package, lock_text
+from distill_offline.bundle.settings import BundleSettings
+from distill_offline.bundle.staging import Staging
+from distill_offline.bundle.verifier import verify
+from distill_offline.errors import IntegrityError
+
+__all__ = ["stage", "whole_manifest"]
+
+_HERE = Path(__file__).parent
+_SCRIPTS = {
+    "INSTALL.sh": _HERE / "medium" / "INSTALL.sh",
+    "README.txt": _HERE / "medium" / "README.txt",
+    "VERIFY.sh": _HERE / "medium" / "VERIFY.sh",
+    "install.py": _HERE / "installer" / "install.py",
+    "verify.py": _HERE / "verifier" / "verify.py",
+}
+
+
+def stage(
+    settings: BundleSettings,
+    environments: Environments,
+    carried: list[CarriedModel],
+    staging: Staging,
+    created: str,
+) -> list[str]:
+    """All files but the manifest; what the builder should know."""
+    distinct = {each.sha256: each for one in environments.resolved for each in one.packages}
+    for sha256, package in distinct.items():
+        path = environments.path(package)
+        staging.add(f"python/wheels/{path.name}", path, sha256)
+    for one in environments.resolved:
+        staging.add(f"python/{one.name}.lock", lock_text(one.packages).encode("ascii"))
+    models.stage(carried, settings.licences, staging)
+    for folder, named in (("configs", settings.configs), ("data", settings.data)):
+        for name, source in sorted(named.items()):
+            staging.add_tree(f"{folder}/{name}", Path(source))
+    for paper in settings.project.papers:
+        staging.add_tree(f"project/{PurePosixPath(paper)}", Path(settings.project.path) / paper)
+    for each in (*settings.runtime, *([settings.interpreter] if settings.interpreter else [])):
+        staging.add(f"runtime/{Path(each.path).name}", Path(each.path), each.sha256)
+    labelled = [(f"{each.name}-{_plain(each.version)}", environments.path(each)) for each in distinct.values()]
+    without = licences.stage(labelled, staging)
+    for name, script in _SCRIPTS.items():
+        staging.add(name, script)
+    _stage_sboms(settings, environments, carried, staging, created)
+    staging.prune()
+    return [f"No licence text comes with {', '.join(without)}; sbom/ has what is declared."] if without else []
+
+
+def _plain(version: str) -> str:
+    return version.replace("!", "_")
+
+
+def _stage_sboms(
+    settings: BundleSettings,
+    environments: Environments,
+    carried: list[CarriedModel],
+    staging: Staging,
+    created: str,
+) -> None:
+    wheels: dict[str, wheel_metadata.WheelMetadata] = {}
+    digests: dict[str, str] = {}
+    needs: dict[str, set[str]] = {}
+    for one in environments.resolved:
+        about = environments.metadata(one)
+        references = {each.name: f"{each.name}=={each.version}" for each in one.packages}
+        wheels |= {references[name]: each for name, each in about.items()}
+        digests |= {references[each.name]: each.sha256 for each in one.packages}
+        for name, needed in environments.needs(one).items():
+            needs.setdefault(references[name], set()).update(references[each] for each in needed)
+    own = wheel_metadata.read(environments.own)
+    root = f"{own.name}=={own.version}"
+    staging.add("sbom/python.cdx.json", sbom.python_bom(wheels, digests, needs, root, created))
+    listed = sorted(staging.entries.values(), key=lambda each: str(each["path"]))
+    staging.add("sbom/ml.cdx.json", sbom.ml_bom(settings.name, settings.version, carried, listed, created))
+
+
+def whole_manifest(
+    settings: BundleSettings,
+    environments: Environments,
+    carried: list[CarriedModel],
+    staging: Staging,
+    created: str,
+    previous: str | None,
+) -> dict[str, Any]:
+    """The whole manifest; raises IntegrityError where the format would not hold."""
+    asked, chosen, resolved = settings.target, environments.target, environments.resolved
+    entries = sorted(staging.entries.values(), key=lambda each: str(each["path"]))
+    components = _components(settings, environments)
+    names = {each["name"] for each in components}
+    unpacked = sum(about.installed_bytes for one in resolved for about in environments.metadata(one).values())
+    suffixes = {PurePosixPath(each["path"]).suffix for each in entries if each["kind"] == "model"}
+    manifest: dict[str, Any] = {
+        "schema": verify.SCHEMA,
+        "name": settings.name,
+        "version": settings.version,
+        "sequence": settings.sequence,
+        "previous_manifest_sha256": previous,
+        "created": created,
+        "expires": settings.expires,
+        "builder": manifests.builder(Path(settings.project.path)),
+        "target": {
+            "os": "linux",
+            "arch": chosen.arch,
+            "python": chosen.python,
+            "interpreter": f"runtime/{Path(settings.interpreter.path).name}" if settings.interpreter else None,
+            "min_glibc": manifests.least_glibc([each["file"] for each in components], chosen.arch),
+            "accelerator": asked.accelerator,
+            "min_driver": asked.min_driver,
+            "tools": sorted(set(asked.tools)),
+        },
+        "totals": manifests.totals(entries, unpacked),
+        "files": entries,
+        "components": components,
+        "direct_requirements": _direct_requirements(resolved),
+        "models": [each.as_manifest() for each in carried],
+        "resolution": {
+            "tool": "pip",
+            "tool_version": pip.version(),
+            "platform_tags": chosen.platform_tags,
+            "environments": [{"name": one.name, "lock": f"python/{one.name}.lock"} for one in resolved],
+        },
+        "policy": {
+            "model_kinds": sorted(suffixes & verify.MODEL_KINDS),
+            "volume_limit": settings.volume_limit,
+            "runtime_fetches": runtime_fetches(names, settings.runtime),
+        },
+    }
+    manifest["bundle_id"] = manifests.bundle_id(manifest)
+    manifests.require_whole(manifest)
+    return manifest
+
+
+def _direct_requirements(resolved: list[Environment]) -> list[dict[str, str]]:
+    found = []
+    for one in resolved:
+        versions = {each.name: each.version for each in one.packages}
+        found += [
+            {"name": each.name, "environment": one.name, "floor": each.floor, "resolved": versions[each.name]}
+            for each in one.direct
+        ]
+    return found
+
+
+def _components(settings: BundleSettings, environments: Environments) -> list[dict[str, Any]]:
+    """One for each wheel, sorted by file. Raises IntegrityError for tags that nobody vouches for."""
+    users: dict[str, list[str]] = {}
+    packages: dict[str, Package] = {}
+    for one in environments.resolved:
+        for package in one.packages:
+            packages[package.sha256] = package
+            users.setdefault(package.sha256, []).append(one.name)
+    found = []
+    for sha256, package in packages.items():
+        path = environments.path(package)
+        about = wheel_metadata.read(path)
+        component: dict[str, Any] = {
+            "name": package.name,
+            "version": package.version,
+            "file": f"python/wheels/{path.name}",
+            "environments": sorted(users[sha256]),
+            "licence": about.licence[: verify.LIMIT_TEXT],
+            "purl": sbom.purl(package.name, package.version),
+        }
+        if _is_retagged(path, component):
+            if package.name not in settings.accept_retagged:
+                raise IntegrityError(
+                    f"{path.name}: claims other tags inside than in its name. If its makers do that, vouch for the "
+                    f"name: accept_retagged: [{package.name}]."
+                )
+            component["retagged"] = True
+        found.append(component)
+    return sorted(found, key=lambda each: str(each["file"]))
+
+
+def _is_retagged(path: Path, component: dict[str, Any]) -> bool:
+    """Whether the verifier would say so; anything else that it says of the wheel is an error."""
+    with path.open("rb") as file:
+        strict = verify.inner_wheel_problems(file, component)
+        vouched = verify.inner_wheel_problems(file, {**component, "retagged": True})
+    if vouched:
+        raise IntegrityError(f"{path.name}: {vouched[0]}.")
+    return bool(strict)

@@ -1,0 +1,1 @@
+"""What installs a bundle on the isolated side; install.py travels beside verify.py and imports nothing of ours."""

@@ -1,0 +1,1234 @@
+"""Install an air-gap bundle: verify it, copy it, build its environments, prove that they work, then switch to it.
+
+    python3 -I -S -B install.py install BUNDLE --root DIR --allowed-signers FILE     # and every option of verify.py
+    python3 -I -S -B install.py rollback|uninstall|list --root DIR [RELEASE]
+
+Standard library only, Python 3.6 to 3.13, nothing written to the medium. It imports one file, the verify.py beside it.
+docs/air-gap.md says what comes before it is run at all. This file travels alone; read it from top to bottom:
+
+    faults and files        what goes wrong, and how a file is written so that it is whole or not there
+    the root                its lock, what it remembers, the one switch
+    copying                 from the medium, hashed on the way
+    children                a clean environment, a network namespace, and what is written down of each run
+    the interpreter         the carried one, unpacked without following a link, or the host's
+    environments            the lock, a venv, pip without a network, and what is then installed
+    layout                  models by id, and the commands in bin/
+    proof                   imports, a smoke run, the evidence
+    the commands            install, rollback, uninstall, list
+
+    DIR/  .lock  last-installed.json  history.json  current -> releases/<bundle id>
+          releases/<bundle id>/  the bundle's own files  bin/  environments/  models-by-id/  evidence/  release.json
+
+A virtual environment holds its own path, so a release is built where it will stay: a rename afterwards would break it.
+What makes a release whole is `release.json`, written last. A folder without it is half of one: `install` goes on with
+it, `list` names it, nothing switches to it.
+
+Exit codes: 0 done, 1 refused or failed, 2 usage, 3 intact but no key was given, 4 this machine, 130 interrupted.
+"""
+
+# The oldest Python that this runs on is 3.6: typing's own names, os.path, and no unions written with a bar.
+# ruff: noqa: UP006, UP035, UP045, PTH100, PTH103, PTH104, PTH105, PTH106, PTH108, PTH112, PTH113, PTH114
+# ruff: noqa: PTH115, PTH116, PTH117, PTH118, PTH119, PTH120, PTH123, PTH202, PTH208, PTH211
+
+import argparse
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import types
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+RELEASE_SCHEMA = "distill-offline-release/1"
+EVIDENCE_SCHEMA = "distill-offline-install-evidence/1"
+HISTORY_SCHEMA = "distill-offline-history/1"
+ENVIRONMENT_SCHEMA = "distill-offline-environment/1"
+
+FAILED, USAGE, UNSIGNED, MACHINE, INTERRUPTED = 1, 2, 3, 4, 130
+CHUNK = 1 << 20
+SMOKE_SECONDS = 3_600  # for one command of the smoke run
+LIMIT_OUTPUTS = 2_000  # files of the smoke run that the evidence lists
+
+# What distill_offline.offline sets for itself, here for whatever else is started from bin/.
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1",
+    "LLAMA_ARG_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_UPDATE_CHECK": "1", "DO_NOT_TRACK": "1",
+    "VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1", "VLLM_USE_MODELSCOPE": "0", "RAY_USAGE_STATS_ENABLED": "0",
+    "OTEL_SDK_DISABLED": "true", "WANDB_MODE": "offline", "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+}  # fmt: skip
+
+SMALL = (
+    "annotate.limit=8", "annotate.gold=[]", "annotate.max_quarantined=1", "annotate.max_failure_rate=1",
+    "train.updates=6", "train.eval_every=3", "train.arms=[{name: simple_mix}]",
+)  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------- faults and files
+
+
+class Fault(Exception):
+    """The command cannot go on; the message says why and what to do, `code` is its exit code."""
+
+    def __init__(self, message: str, code: int = FAILED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def load_verifier() -> Any:
+    """verify.py as a module, from its source alone: a .pyc that someone put beside it would be no one's to check."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    places = [os.path.join(here, "verify.py")]
+    if os.path.basename(here) == "installer":  # in the source tree
+        places.append(os.path.join(os.path.dirname(here), "verifier", "verify.py"))
+    for place in places:
+        if os.path.isfile(place):
+            with open(place, "rb") as file:
+                source = file.read()
+            module = types.ModuleType("verify")
+            module.__file__ = place
+            module.__dict__["SOURCE_SHA256"] = hashlib.sha256(source).hexdigest()
+            sys.modules["verify"] = module
+            exec(compile(source, place, "exec", dont_inherit=True), module.__dict__)
+            return module
+    raise SystemExit("install.py: verify.py does not lie beside me; both come from the bundle")
+
+
+verifier = load_verifier()
+
+
+def say(text: str) -> None:
+    sys.stderr.write(f"install.py: {verifier.shown(text)}\n")
+    sys.stderr.flush()
+
+
+def sync_folder(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_file(path: str, content: bytes, mode: int = 0o644) -> None:
+    """The file is there as a whole, or as it was before: also after a power cut."""
+    partial = path + ".partial"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(partial)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    sync_folder(os.path.dirname(path))
+
+
+def write_json(path: str, value: Any) -> None:
+    write_file(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode("ascii"))
+
+
+def put_link(target: str, path: str) -> None:
+    """A symbolic link, in place of an older one in one step."""
+    partial = path + ".partial"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(partial)
+    os.symlink(target, partial)
+    os.replace(partial, path)
+    sync_folder(os.path.dirname(path))
+
+
+def read_json(path: str) -> Any:
+    """The value, or None where the file is missing or damaged."""
+    try:
+        with open(path, "rb") as file:
+            return json.loads(file.read().decode("utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def file_sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for chunk in iter(lambda: file.read(CHUNK), b""):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def remove_tree(path: str) -> None:
+    """Remove a folder or file with all that is below it, if it is there."""
+    if os.path.islink(path) or os.path.isfile(path):
+        os.unlink(path)
+    elif os.path.isdir(path):
+        shutil.rmtree(path)
+
+
+def tree_bytes(path: str) -> int:
+    """The space that the regular files below a folder occupy, in bytes."""
+    total = 0
+    for parent, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(parent, name)).st_blocks * 512
+    return total
+
+
+def now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+# --------------------------------------------------------------------------------------------------------- the root
+
+
+class Root:
+    """The folder that holds releases; one name of bundle a root, since sequences are counted by name."""
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.realpath(path)
+        # Scripts of a virtual environment carry its path in their first line, within double quotes of the shell.
+        if re.search(r"[\x00-\x1f\x7f:\"'\\$`]", self.path):
+            raise Fault("--root: the path may not hold quotes, colons, $, \\ or control characters", USAGE)
+        self.releases, self.current = os.path.join(self.path, "releases"), os.path.join(self.path, "current")
+        self.last = os.path.join(self.path, "last-installed.json")
+        self.history_file = os.path.join(self.path, "history.json")
+        self.lock_descriptor = -1
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Alone in this root, and what an interrupted removal left is gone. Raises Fault where another one works."""
+        status = os.stat(self.path)
+        if status.st_mode & stat.S_IWOTH:
+            raise Fault(f"--root {self.path}: everyone may write there. Run chmod o-w on it first", USAGE)
+        self.lock_descriptor = os.open(os.path.join(self.path, ".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        try:
+            try:
+                fcntl.flock(self.lock_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                    raise
+                raise Fault("another installer is at work in this root: wait for it, then run again", MACHINE) from None
+            for name in self._names("."):
+                remove_tree(os.path.join(self.releases, name))
+            yield
+        finally:
+            os.close(self.lock_descriptor)
+
+    def _names(self, start: str) -> List[str]:
+        try:
+            return sorted(name for name in os.listdir(self.releases) if name.startswith(start))
+        except FileNotFoundError:
+            return []
+
+    def names(self) -> List[str]:
+        """All releases, unfinished ones included."""
+        return [name for name in self._names("") if not name.startswith(".")]
+
+    def folder(self, release: str) -> str:
+        return os.path.join(self.releases, release)
+
+    def seal(self, release: str) -> Optional[Dict[str, Any]]:
+        """What `release.json` says, or None for a release that is not whole."""
+        found = read_json(os.path.join(self.folder(release), "release.json"))
+        whole = isinstance(found, dict) and found.get("schema") == RELEASE_SCHEMA and found.get("bundle_id") == release
+        return found if whole else None
+
+    def current_name(self) -> Optional[str]:
+        try:
+            return os.path.basename(os.readlink(self.current))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Fault(f"{self.current} is not a link; move it away") from error
+
+    def history(self) -> List[str]:
+        """Whole releases in the order in which they were last switched to."""
+        found = read_json(self.history_file)
+        known = found.get("activated", []) if isinstance(found, dict) else []
+        return [
+            name for name in known if isinstance(name, str) and verifier.name_problem(name) == "" and self.seal(name)
+        ]
+
+    def switch(self, release: str) -> None:
+        """Make a whole release the current one; a kill in the middle leaves the old one in place."""
+        if self.current_name() == release:
+            return
+        left = self.current_name()
+        earlier = [name for name in self.history() if name not in (release, left)]
+        order = [*earlier, *([left] if left else []), release]
+        write_json(self.history_file, {"schema": HISTORY_SCHEMA, "activated": order})
+        put_link(os.path.join("releases", release), self.current)
+
+    def record(self, manifest: Dict[str, Any], digest: str) -> None:
+        """Remember the highest sequence; written before the switch, so that it is never behind what is current."""
+        known = read_json(self.last)
+        if known is not None and known["sequence"] >= manifest["sequence"]:
+            return
+        content = {
+            "schema": verifier.LAST_INSTALLED_SCHEMA, "name": manifest["name"],
+            "sequence": manifest["sequence"], "manifest_sha256": digest,
+        }  # fmt: skip
+        write_json(self.last, content)
+
+
+# ---------------------------------------------------------------------------------------------------------- copying
+
+
+def copy_all(medium: Any, manifest: Dict[str, Any], folder: str) -> int:
+    """Put every file of the bundle into the release, parts joined; how many had to be copied.
+
+    What is there already is hashed again. Raises Fault for bytes that differ from the manifest.
+    """
+    staging = os.path.join(folder, ".partial")  # no bundle has a file there
+    remove_tree(staging)
+    os.makedirs(staging)
+    copied, last = 0, time.monotonic()
+    for number, entry in enumerate(manifest["files"]):
+        if time.monotonic() - last > 5:
+            last = time.monotonic()
+            say("copying file {} of {}: {}".format(number + 1, len(manifest["files"]), entry["path"]))
+        target = os.path.join(folder, entry["path"])
+        if holds(target, entry):
+            continue
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        copy_file(medium, entry, os.path.join(staging, "file"), target)
+        copied += 1
+    os.rmdir(staging)
+    return copied
+
+
+def holds(path: str, entry: Dict[str, Any]) -> bool:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size == entry["size"] and file_sha256(path) == entry["sha256"]
+
+
+def copy_file(medium: Any, entry: Dict[str, Any], partial: str, target: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(partial)
+    whole = hashlib.sha256()
+    mode = 0o755 if entry["path"].endswith(".sh") else 0o644
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), "wb") as file:
+        for piece in verifier.pieces(entry):
+            try:
+                copy_piece(medium, piece, file, whole)
+            except verifier.Unusable as unusable:
+                raise Fault(
+                    "{} {}, although it was verified just now: the medium changed or is failing. Nothing of it is in "
+                    "use. Take another copy of the bundle".format(piece["path"], unusable)
+                ) from unusable
+        if whole.hexdigest() != entry["sha256"]:
+            raise Fault("{} is not what was verified: the medium changed".format(entry["path"]))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, target)
+
+
+def copy_piece(medium: Any, piece: Dict[str, Any], file: Any, whole: Any) -> None:
+    digest, left = hashlib.sha256(), piece["size"]
+    descriptor = medium.open(piece["path"])
+    try:
+        while left:
+            try:
+                chunk = os.read(descriptor, min(CHUNK, left))
+            except OSError as error:
+                raise verifier.Unusable(verifier.reason_of(error)) from error
+            if not chunk:
+                raise verifier.Unusable("is shorter than it was")
+            left -= len(chunk)
+            digest.update(chunk)
+            whole.update(chunk)
+            file.write(chunk)
+    finally:
+        os.close(descriptor)
+    if digest.hexdigest() != piece["sha256"]:
+        raise verifier.Unusable("has another SHA-256")
+
+
+def copy_manifest(medium: Any, report: Any, options: Any, folder: str) -> None:
+    """The manifest as it was verified and its signatures, which are then checked once more where they now lie."""
+    write_file(os.path.join(folder, verifier.MANIFEST), report.raw)
+    for name in (verifier.SSH_SIGNATURE, verifier.P256_SIGNATURE):
+        with contextlib.suppress(
+            verifier.Unusable
+        ):  # a missing one was no problem to the verifier, or it is told below
+            write_file(os.path.join(folder, name), medium.read(name, verifier.LIMIT_SIGNATURE))
+    findings = verifier.Findings(10)
+    copy = verifier.Medium(folder)
+    try:
+        verifier.check_signatures(copy, report.raw, options, findings)
+    finally:
+        copy.close()
+    if findings.total:
+        first = findings.listed[0]
+        raise Fault(f"{first.path} {first.reason}, although it was verified just now: the medium changed")
+
+
+# --------------------------------------------------------------------------------------------------------- children
+
+# Runs in the child before its command: dies with the installer, brings loopback up (vLLM and torch.distributed need
+# it), and says what the network looks like from there. 0x8913/0x8914 are SIOCGIFFLAGS/SIOCSIFFLAGS, 0x1 is IFF_UP.
+LAUNCH = """
+import fcntl, json, os, socket, struct, sys
+try:
+    import ctypes
+    ctypes.CDLL(None).prctl(1, 9)
+except Exception:
+    pass
+report, isolated = int(sys.argv[1]), sys.argv[2] == "isolated"
+found = {"namespace": os.readlink("/proc/self/ns/net"), "interfaces": [], "outside": "could not be asked"}
+if isolated:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        flags = struct.unpack_from("16xh", fcntl.ioctl(control, 0x8913, struct.pack("16sh22x", b"lo", 0)))[0]
+        fcntl.ioctl(control, 0x8914, struct.pack("16sh22x", b"lo", flags | 1))
+try:
+    found["interfaces"] = sorted(name for _, name in socket.if_nameindex())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # sends nothing; it asks the kernel for a route
+    found["outside"] = "there is a route"
+except OSError as error:
+    found["outside"] = os.strerror(error.errno)
+os.write(report, json.dumps(found).encode())
+os.close(report)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+class Step(NamedTuple):
+    """One child as it ran: the evidence of it, and where its standard output lies."""
+
+    evidence: Dict[str, Any]
+    output: str
+    errors: str
+
+    @property
+    def code(self) -> int:
+        return int(self.evidence["exit_code"])
+
+    def result(self) -> Any:
+        """The JSON on the last line of what it printed, or None."""
+        try:
+            with open(self.output, "rb") as file:
+                return json.loads(file.read().decode("utf-8").strip().split("\n")[-1])
+        except (OSError, ValueError):
+            return None
+
+    def said(self, lines: int = 8) -> str:
+        """The last lines that it printed, for a message."""
+        text = ""
+        for path in (self.output, self.errors):
+            with contextlib.suppress(OSError), open(path, "rb") as file:
+                file.seek(max(0, os.path.getsize(path) - 4000))
+                text += file.read().decode("utf-8", "replace")
+        return " | ".join(line.strip() for line in text.strip().split("\n")[-lines:])
+
+
+class Children:
+    """Starts programs with nothing of the caller's environment and, where the host permits, no network."""
+
+    def __init__(self, folder: str, lock_descriptor: int) -> None:
+        self.folder, self.lock_descriptor = folder, lock_descriptor
+        self.outer = namespace_of(os.getpid())
+        self.wrap, self.fault = find_isolation()
+
+    def environment(self, home: str, temporary: str) -> Dict[str, str]:
+        return dict(
+            OFFLINE, PATH=":".join((*verifier.PROGRAM_FOLDERS, "/usr/sbin", "/sbin")), LC_ALL="C.UTF-8",
+            HOME=home, TMPDIR=temporary, XDG_CACHE_HOME=os.path.join(home, "cache"), PIP_CONFIG_FILE=os.devnull,
+        )  # fmt: skip
+
+    def run(self, name: str, command: List[str], logs: str, home: str, seconds: Optional[int] = None) -> Step:
+        """Run a command in `home`; its output goes to `logs`. Raises Fault where it cannot be started or hangs."""
+        os.makedirs(logs, exist_ok=True)
+        step = Step({}, os.path.join(logs, name + ".out"), os.path.join(logs, name + ".err"))
+        started = time.monotonic()
+        # Not below the release: engines put sockets there, whose whole path may have 107 bytes.
+        with verifier.private_folder() as temporary:
+            code, network = self._run(name, command, step, self.environment(home, temporary), seconds)
+        network["isolated"] = bool(
+            self.wrap and network.get("interfaces") == ["lo"] and network.get("namespace") != self.outer
+        )
+        step.evidence.update(
+            name=name, command=[self._shown(each) for each in command], exit_code=code, network=network,
+            seconds=round(time.monotonic() - started, 1),
+            output_sha256=file_sha256(step.output), errors_sha256=file_sha256(step.errors),
+        )  # fmt: skip
+        return step
+
+    def _run(
+        self, name: str, command: List[str], step: Step, environment: Dict[str, str], seconds: Optional[int]
+    ) -> Tuple[int, Dict[str, Any]]:
+        """The exit code, and what the network looked like from inside."""
+        reader, writer = os.pipe()
+        launch = [sys.executable, "-I", "-S", "-B", "-c", LAUNCH, str(writer), "isolated" if self.wrap else "open"]
+        try:
+            with open(step.output, "wb") as out, open(step.errors, "wb") as err:
+                # The lock is inherited: a child that outlives a killed installer keeps the next one out.
+                child = subprocess.Popen(
+                    [*self.wrap, *launch, *command], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                    cwd=environment["HOME"], env=environment, pass_fds=(writer, self.lock_descriptor),
+                    start_new_session=True,
+                )  # fmt: skip
+        except OSError as error:
+            os.close(reader)
+            raise Fault(f"{name} cannot be started: {error.strerror}", MACHINE) from error
+        finally:
+            os.close(writer)
+        with os.fdopen(reader, "rb") as said:
+            code = self._wait(child, name, seconds)
+            seen = said.read(65_536)
+        return code, json.loads(seen.decode("ascii")) if seen else {}
+
+    def _shown(self, word: str) -> str:
+        """An argument without the paths of this host."""
+        if word.startswith("/") and not word.startswith(self.folder + "/"):
+            return "<host>/" + os.path.basename(word)
+        return word.replace(self.folder, "<release>")
+
+    @staticmethod
+    def _wait(child: Any, name: str, seconds: Optional[int]) -> int:
+        try:
+            return int(child.wait(timeout=seconds))
+        except subprocess.TimeoutExpired:
+            raise Fault(f"{name} did not end within {seconds} seconds") from None
+        finally:
+            if child.poll() is None:
+                with contextlib.suppress(OSError):
+                    os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+
+
+def namespace_of(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net")
+    except OSError:
+        return ""
+
+
+def find_isolation() -> Tuple[List[str], str]:
+    """The start of a command that runs the rest without a network, or an empty one and why there is none."""
+    faults = []
+    candidates = (
+        ("unshare", ["-rn"]), ("unshare", ["-n"]),
+        ("bwrap", ["--dev-bind", "/", "/", "--unshare-net", "--die-with-parent"]),
+    )  # fmt: skip
+    for name, options in candidates:
+        try:
+            found = [verifier.program(name, None), *options]
+            with verifier.private_folder() as folder:
+                # Loopback must come up, too: some hosts permit the namespace and nothing in it.
+                done = verifier.run([*found, sys.executable, "-I", "-S", "-c", PROBE], folder)
+        except verifier.MachineFault as fault:
+            faults.append(str(fault).split(". ")[0])
+            continue
+        if done.code == 0:
+            return found, ""
+        faults.append("{} {}: {}".format(name, " ".join(options[-2:]), done.said))
+    return [], "; ".join(faults)
+
+
+PROBE = (
+    LAUNCH.replace("sys.argv[1]", '"2"')
+    .replace("sys.argv[2]", '"isolated"')
+    .replace("os.execv(sys.argv[3], sys.argv[3:])", 'sys.exit(found["interfaces"] != ["lo"])')
+)
+
+
+# -------------------------------------------------------------------------------------------------- the interpreter
+
+
+def unpack(archive: str, folder: str) -> None:
+    """Unpack a carried interpreter: regular files first, links after all of them, so that none is written through.
+
+    Raises Fault for a member that leads outside, and for anything but files, folders and links.
+    """
+    try:
+        with tarfile.open(archive, "r:*") as opened:
+            members = opened.getmembers()
+            for member in members:
+                check_member(member)
+            links = [each for each in members if each.issym() or each.islnk()]
+            for member in members:
+                path = os.path.join(folder, os.path.normpath(member.name))
+                if member.isdir():
+                    os.makedirs(path, exist_ok=True)
+                elif member.isreg():
+                    os.makedirs(os.path.dirname(path), exist_ok=True)
+                    source = opened.extractfile(member)
+                    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+                    mode = 0o755 if member.mode & 0o111 else 0o644
+                    with source or open(os.devnull, "rb") as read, os.fdopen(os.open(path, flags, mode), "wb") as file:
+                        shutil.copyfileobj(read, file, CHUNK)
+            for member in links:
+                path = os.path.join(folder, os.path.normpath(member.name))
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                if member.issym():
+                    os.symlink(member.linkname, path)
+                else:
+                    shutil.copy2(os.path.join(folder, os.path.normpath(member.linkname)), path, follow_symlinks=False)
+    except (tarfile.TarError, EOFError, FileExistsError) as error:
+        raise Fault(f"the carried interpreter cannot be unpacked: {error}") from error
+
+
+def check_member(member: Any) -> None:
+    name = os.path.normpath(member.name)
+    target = "."
+    if member.issym():
+        target = os.path.normpath(os.path.join(os.path.dirname(name), member.linkname))
+    elif member.islnk():
+        target = os.path.normpath(member.linkname)
+    elif not (member.isreg() or member.isdir()):
+        raise Fault(f"the carried interpreter holds {member.name}, which is neither file, folder nor link")
+    for path in (name, target, "/" if member.issym() and os.path.isabs(member.linkname) else "."):
+        if os.path.isabs(path) or path.split("/")[0] == "..":
+            raise Fault(f"the carried interpreter holds {member.name}, which leads outside")
+
+
+def interpreter_of(manifest: Dict[str, Any], folder: str, given: Optional[str]) -> str:
+    """The Python that the environments are made with: the given one, the carried one, this one, or the host's."""
+    version, carried = manifest["target"]["python"], manifest["target"]["interpreter"]
+    if given is None and carried is not None:
+        unpacked = os.path.join(folder, "interpreter")
+        if not os.path.isdir(unpacked):
+            partial = unpacked + ".partial"
+            remove_tree(partial)
+            os.makedirs(partial)
+            unpack(os.path.join(folder, carried), partial)
+            os.rename(partial, unpacked)
+        places = [os.path.join(parent, "python" + version) for parent, _, names in os.walk(unpacked)
+                  if os.path.basename(parent) == "bin" and "python" + version in names]  # fmt: skip
+        found: Optional[str] = min(places, key=len) if places else None
+        missing = f"the carried interpreter holds no bin/python{version}"
+    elif given is None and "{}.{}".format(*sys.version_info[:2]) == version:
+        return sys.executable
+    else:
+        found = given or shutil.which("python" + version, path=":".join(verifier.PROGRAM_FOLDERS))
+        missing = f"this machine has no Python {version}. Name one with --python"
+    if not found or not verifier.has_python(version, found):
+        raise Fault(missing if not found else f"{found} is not a Python {version} that runs here", MACHINE)
+    return os.path.abspath(found)
+
+
+def pip_of(manifest: Dict[str, Any], folder: str, python: str) -> str:
+    """A wheel of pip, to be run and not installed: the bundle's own, else the one that the interpreter's ensurepip has.
+
+    Raises Fault where there is none.
+    """
+    for component in manifest["components"]:
+        if component["name"] == "pip":
+            return os.path.join(folder, component["file"])
+    ask = (
+        "import ensurepip, os, sys; places = [os.path.join(os.path.dirname(ensurepip.__file__), '_bundled'), "
+        "'/usr/share/python-wheels', '/usr/share/python3-wheels']; sys.stdout.write('\\n'.join(os.path.join(p, n) "
+        "for p in places if os.path.isdir(p) for n in sorted(os.listdir(p)) if n.startswith('pip-')))"
+    )
+    with verifier.private_folder() as home:
+        done = verifier.run([python, "-I", "-S", "-c", ask], home)
+    if done.code != 0 or not done.said:
+        raise Fault(
+            f"{python} has no pip for new environments (ensurepip; on Debian: python3-venv), and the bundle carries "
+            "none. Install that package, or name another Python with --python", MACHINE,
+        )  # fmt: skip
+    return str(done.said.split("; ")[0])
+
+
+# ----------------------------------------------------------------------------------------------------- environments
+
+_REQUIREMENT = re.compile(
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(\[[A-Za-z0-9._, -]*\])?\s*==\s*(?P<version>[A-Za-z0-9.!+_-]+)\s*"
+    r"(;[^\\]*?)?(?P<hashes>(\s+--hash=sha256:[0-9a-f]{64})+)\s*\Z"
+)
+
+LIST = """
+import importlib.metadata as metadata, json
+print(json.dumps({each.metadata["Name"]: each.version for each in metadata.distributions()}))
+"""
+
+# A distribution is imported by the module of its own name where it has one, else by all of its public packages.
+IMPORT = """
+import importlib, importlib.metadata as metadata, json, re, sys, traceback
+def modules(name):
+    found = set()
+    for file in metadata.distribution(name).files or ():
+        parts = file.parts
+        if len(parts) == 1 and re.match(r"[a-z]\\w*(\\.[\\w-]+)*\\.(py|so)$", parts[0], re.I):
+            found.add(parts[0].split(".")[0])
+        elif parts[-1] == "__init__.py" and all(part.isidentifier() for part in parts[:-1]):
+            found.add(".".join(parts[:-1]))
+    tops = {each for each in found if not any(each.startswith(other + ".") for other in found)}
+    own = {each for each in tops if re.sub(r"[-_.]+", "-", each).lower() == name}
+    public = {each for each in tops if not re.match(r"_|tests?$|testing$|examples?$|docs?$|benchmarks?$", each)}
+    return sorted(own or public or tops)
+result = {}
+for name in sys.argv[1:]:
+    print("importing", name, file=sys.stderr, flush=True)
+    row = result[name] = {"version": metadata.version(name), "modules": modules(name), "fault": ""}
+    try:
+        for module in row["modules"]:
+            importlib.import_module(module)
+        if not row["modules"]:
+            row["fault"] = "has nothing to import"
+    except BaseException as error:
+        traceback.print_exc()
+        row["fault"] = "%s: %s" % (type(error).__name__, str(error)[:300])
+print("\\n" + json.dumps(result))
+"""
+
+
+def components_of(manifest: Dict[str, Any], environment: str) -> List[Dict[str, Any]]:
+    return [each for each in manifest["components"] if environment in each["environments"]]
+
+
+def check_lock(manifest: Dict[str, Any], environment: Dict[str, Any], folder: str) -> None:
+    """Whether the lock holds requirements with hashes and nothing else, and those are the environment's wheels.
+
+    Options in it (an index, a link to look at) would connect despite --no-index. Raises Fault.
+    """
+    with open(os.path.join(folder, environment["lock"]), "rb") as file:
+        text = re.sub(r"\\\r?\n", " ", file.read().decode("utf-8", "replace"))
+    locked: Dict[str, Tuple[str, str]] = {}
+    for number, line in enumerate(re.split(r"\r?\n", text), 1):
+        line = re.sub(r"(\A|\s+)#.*", "", line).strip()
+        match = _REQUIREMENT.match(line)
+        if line and not match:
+            raise Fault("{}:{}: is not a requirement with hashes".format(environment["lock"], number))
+        if match:
+            locked[verifier.plain_name(match.group("name"))] = (match.group("version"), match.group("hashes"))
+    digests = {each["path"]: each["sha256"] for each in manifest["files"]}
+    for component in components_of(manifest, environment["name"]):
+        version, hashes = locked.get(component["name"], ("", ""))
+        same = verifier.plain_version(version) == verifier.plain_version(component["version"])
+        if not same or digests[component["file"]] not in hashes:
+            raise Fault(
+                "{}: does not lock {} to the wheel of this bundle".format(environment["lock"], component["name"])
+            )
+
+
+def build_environment(
+    manifest: Dict[str, Any], environment: Dict[str, Any], folder: str, python: str, children: Children
+) -> Dict[str, Any]:
+    """What is known of a finished environment, as its seal says it; built unless it is there.
+
+    Each attempt has a folder of its own, so that nothing which outlives a kill can write into the next one.
+    """
+    name, home = environment["name"], os.path.join(folder, "environments")
+    seal = os.path.join(home, name + ".json")
+    known = read_json(seal)
+    if isinstance(known, dict) and os.path.isdir(os.path.join(folder, known.get("folder", "?"))):
+        return known
+    os.makedirs(home, exist_ok=True)
+    older = [each for each in os.listdir(home) if re.match(re.escape(name) + r"\.\d+\Z", each)]
+    for each in older:
+        shutil.rmtree(os.path.join(home, each), ignore_errors=True)
+    number = 1 + max([int(each.rpartition(".")[2]) for each in older] or [0])
+    inner = os.path.join("environments", f"{name}.{number}")
+    place, logs = os.path.join(folder, inner), os.path.join(home, name + "-logs")
+    say(f"building the environment {name}")
+    check_lock(manifest, environment, folder)
+    with working_folder(folder) as scratch:
+        steps = [make_venv(name, python, place, logs, scratch, children)]
+        own = os.path.join(place, "bin", "python")
+        if components_of(manifest, name):
+            steps.append(run_pip(manifest, environment, folder, own, logs, scratch, children))
+        listing = children.run(name + "-listing", [own, "-I", "-c", LIST], logs, scratch)
+    check_installed(components_of(manifest, name), listing, name)
+    known = {
+        "schema": ENVIRONMENT_SCHEMA, "name": name, "folder": inner, "python": listing_python(place),
+        "installed": listing.result(), "steps": [each.evidence for each in [*steps, listing]],
+    }  # fmt: skip
+    write_json(seal, known)
+    return known
+
+
+def listing_python(place: str) -> str:
+    """The full version of the interpreter, from the venv's own record."""
+    with open(os.path.join(place, "pyvenv.cfg"), encoding="utf-8") as file:
+        match = re.search(r"^version(?:_info)?\s*=\s*(\S+)", file.read(), re.M)
+    return match.group(1) if match else ""
+
+
+def make_venv(name: str, python: str, place: str, logs: str, scratch: str, children: Children) -> Step:
+    step = children.run(name + "-venv", [python, "-I", "-m", "venv", "--without-pip", place], logs, scratch)
+    if step.code != 0:
+        raise Fault(f"the environment {name} cannot be made: {step.said()}", MACHINE)
+    return step
+
+
+def run_pip(
+    manifest: Dict[str, Any], environment: Dict[str, Any], folder: str, python: str, logs: str, scratch: str,
+    children: Children,
+) -> Step:  # fmt: skip
+    name, wheels = environment["name"], os.path.join(folder, "python", "wheels")
+    pip = os.path.join(pip_of(manifest, folder, os.path.realpath(python)), "pip")  # a wheel is a zip that runs
+    step = children.run(
+        name + "-pip",
+        [
+            python, "-I", pip, "--isolated", "--disable-pip-version-check", "--no-cache-dir", "--no-input", "install",
+            "--no-index", "--find-links", wheels, "--require-hashes", "--no-deps", "--only-binary=:all:",
+            "--no-warn-script-location", "--progress-bar", "off", "-r", os.path.join(folder, environment["lock"]),
+        ],
+        logs, scratch,
+    )  # fmt: skip
+    if step.code != 0:
+        free = verifier.free_bytes(folder)
+        raise Fault(
+            f"pip could not install the environment {name} ({free} bytes are free on the disk): {step.said()}. "
+            "Run the same command again: it starts this step over", MACHINE if free < 64 << 20 else FAILED,
+        )  # fmt: skip
+    return step
+
+
+def check_installed(components: List[Dict[str, Any]], listing: Step, name: str) -> None:
+    """Whether exactly the manifest's distributions are in the environment. Raises Fault."""
+    found = listing.result()
+    if listing.code != 0 or not isinstance(found, dict):
+        raise Fault(f"the environment {name} does not run: {listing.said()}")
+    installed = {verifier.plain_name(key): verifier.plain_version(value) for key, value in found.items()}
+    wanted = {each["name"]: verifier.plain_version(each["version"]) for each in components}
+    if installed != wanted:
+        differing = sorted(key for key in {*installed, *wanted} if installed.get(key) != wanted.get(key))
+        raise Fault("the environment {} differs from the manifest in {}".format(name, ", ".join(differing[:10])))
+
+
+@contextlib.contextmanager
+def working_folder(folder: str) -> Iterator[str]:
+    """A folder inside the release for what children write besides their results; gone afterwards."""
+    place = tempfile.mkdtemp(prefix=".work-", dir=folder)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+# ----------------------------------------------------------------------------------------------------------- layout
+
+
+def lay_out(manifest: Dict[str, Any], environments: Dict[str, Dict[str, Any]], folder: str) -> List[str]:
+    """Models under their ids, and the commands in bin/; the commands' names."""
+    models, commands = os.path.join(folder, "models-by-id"), os.path.join(folder, "bin")
+    for place in (models, commands):
+        remove_tree(place)
+        os.makedirs(place)
+    for model in manifest["models"]:
+        os.symlink(os.path.join("..", "models", "{id}@{revision}".format(**model)), os.path.join(models, model["id"]))
+    for place in ("configs", "project/models"):  # without one, the package's own catalogue counts
+        if os.path.isfile(os.path.join(folder, place, "catalogue.yaml")):
+            os.symlink(os.path.join("..", place, "catalogue.yaml"), os.path.join(models, "catalogue.yaml"))
+            break
+    able = [
+        name for name in sorted(environments)
+        if any(each["name"] == "distill-offline" for each in components_of(manifest, name))
+    ]  # fmt: skip
+    first = "main" if "main" in able else (able or [""])[0]
+    names = {"distill-offline": first, **{f"distill-offline-{name}": name for name in able if len(able) > 1}}
+    for command, name in names.items():
+        if name:
+            write_file(os.path.join(commands, command), wrapper(folder, environments[name]["folder"]), 0o755)
+    return sorted(os.listdir(commands))
+
+
+def wrapper(folder: str, environment: str) -> bytes:
+    """A script that starts distill_offline with the release's models, offline, and with no module of the caller's."""
+    lines = [
+        "#!/bin/sh",
+        "# Written by install.py. Models of your own: set DISTILL_MODELS before you call it.",
+        f"DISTILL_RELEASE={shlex.quote(folder)}",
+        'DISTILL_MODELS="${DISTILL_MODELS:-$DISTILL_RELEASE/models-by-id}"',
+        "export DISTILL_RELEASE DISTILL_MODELS",
+        "unset LD_PRELOAD PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONINSPECT PYTHONUSERBASE PYTHONWARNINGS "
+        "PYTHONBREAKPOINT",
+        *(f"export {name}={value}" for name, value in sorted(OFFLINE.items())),
+        f'exec "$DISTILL_RELEASE"/{environment}/bin/python -I -m distill_offline "$@"',
+    ]
+    return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
+
+
+# ------------------------------------------------------------------------------------------------------------ proof
+
+
+class Proof:
+    """What was shown of a release by running it, and what could not be."""
+
+    def __init__(self) -> None:
+        self.steps: List[Dict[str, Any]] = []
+        self.outputs: List[Dict[str, Any]] = []
+        self.imported: Dict[str, Any] = {}
+        self.proven: List[str] = []
+        self.not_proven: List[str] = []
+
+
+def prove(
+    manifest: Dict[str, Any], environments: Dict[str, Dict[str, Any]], folder: str, children: Children,
+    smoke: Optional[List[List[str]]],
+) -> Proof:  # fmt: skip
+    """Import every direct requirement, then run the smoke commands. Raises Fault where one fails."""
+    proof, logs = Proof(), os.path.join(folder, "evidence")
+    remove_tree(logs)
+    os.makedirs(logs)
+    for name, known in sorted(environments.items()):
+        wanted = [each["name"] for each in manifest["direct_requirements"] if each["environment"] == name]
+        if wanted:
+            import_all(name, known, wanted, folder, logs, children, proof)
+    if smoke is None:
+        proof.not_proven.append("No smoke run: it was declined, or the bundle says none and carries no quickstart.")
+    else:
+        run_smoke(smoke, folder, logs, children, proof)
+        proof.proven.append(f"{len(smoke)} smoke commands ended well.")
+        if manifest["target"]["accelerator"] == "cuda":
+            proof.not_proven.append("Whether the smoke run used the GPU: see its output in evidence/.")
+    alone = [each["network"]["isolated"] for each in proof.steps]
+    if alone and all(alone):
+        proof.proven.append("Imports and smoke run had no network but loopback: the kernel's namespace had only lo.")
+    elif alone:
+        why = children.fault or "the namespace had other interfaces than lo"
+        proof.not_proven.append(f"That nothing reaches for the network: no namespace without one can be made ({why}).")
+    return proof
+
+
+def import_all(
+    name: str, known: Dict[str, Any], wanted: List[str], folder: str, logs: str, children: Children, proof: Proof
+) -> None:
+    say(f"importing the direct requirements of {name}")
+    python = os.path.join(folder, known["folder"], "bin", "python")
+    with working_folder(folder) as home:
+        step = children.run(f"imports-{name}", [python, "-I", "-c", IMPORT, *wanted], logs, home, SMOKE_SECONDS)
+    proof.steps.append(dict(step.evidence, command=["<environment>", "import", *wanted]))
+    found = step.result()
+    if step.code != 0 or not isinstance(found, dict):
+        raise Fault(f"importing the requirements of {name} failed (exit code {step.code}): {step.said()}")
+    bad = [f"{key}: {row['fault']}" for key, row in sorted(found.items()) if row["fault"]]
+    if bad:
+        raise Fault("in the environment {} these do not import: {}".format(name, "; ".join(bad)))
+    proof.imported[name] = found
+    proof.proven.append(f"{len(found)} direct requirements of {name} are imported.")
+
+
+def run_smoke(commands: List[List[str]], folder: str, logs: str, children: Children, proof: Proof) -> None:
+    """Each command is arguments of distill-offline; the first may name another command of bin/ instead."""
+    programs = os.path.join(folder, "bin")
+    if not os.path.isfile(os.path.join(programs, "distill-offline")):
+        raise Fault("the smoke run needs distill-offline, and no environment of the bundle has it. See --no-smoke")
+    with working_folder(folder) as home:
+        for name in ("data", "configs"):  # as configurations name them, relative to where the command runs
+            if os.path.isdir(os.path.join(folder, name)):
+                os.symlink(os.path.join(folder, name), os.path.join(home, name))
+        for number, arguments in enumerate(commands, 1):
+            known = arguments[0] in os.listdir(programs)
+            words = arguments if known else ["distill-offline", *arguments]
+            say("smoke {} of {}: {}".format(number, len(commands), " ".join(words[:3])))
+            line = ["/bin/sh", os.path.join(programs, words[0]), *words[1:]]
+            step = children.run(f"smoke-{number}", line, logs, home, SMOKE_SECONDS)
+            proof.steps.append(step.evidence)
+            if step.code != 0:
+                raise Fault(f"the smoke run failed (exit code {step.code}): {step.said()}")
+        proof.outputs = outputs_below(home)
+
+
+def outputs_below(home: str) -> List[Dict[str, Any]]:
+    found: List[Dict[str, Any]] = []
+    for parent, folders, names in os.walk(home):
+        folders[:] = sorted(each for each in folders if each != "cache")
+        for name in sorted(names):
+            path = os.path.join(parent, name)
+            if os.path.isfile(path) and not os.path.islink(path) and len(found) < LIMIT_OUTPUTS:
+                inner = os.path.relpath(path, home)
+                found.append({"path": inner, "size": os.path.getsize(path), "sha256": file_sha256(path)})
+    return found
+
+
+def smoke_commands(folder: str, given: Optional[str], declined: bool) -> Optional[List[List[str]]]:
+    """Arguments of distill-offline, one list a command: the given file's, the bundle's, or the quickstart's.
+
+    Raises Fault for a file that is no such list.
+    """
+    place = given or os.path.join(folder, "configs", "smoke.json")
+    if declined:
+        return None
+    if given or os.path.isfile(place):
+        found = read_json(place)
+        good = isinstance(found, list) and all(
+            isinstance(command, list) and command and all(isinstance(each, str) for each in command)
+            for command in found
+        )  # fmt: skip
+        if not good or not found:
+            raise Fault(f'{place}: is not a JSON list of argument lists, as [["doctor"]]', USAGE if given else FAILED)
+        return list(found)
+    if not os.path.isfile(os.path.join(folder, "configs", "quickstart.yaml")):
+        return None
+    common = ["configs/quickstart.yaml", "-o", "smoke", *(word for each in SMALL for word in ("--set", each))]
+    return [["annotate", *common], ["train", *common], ["run", *common]]  # what is left for `run` is to evaluate
+
+
+# ----------------------------------------------------------------------------------------------------- the commands
+
+
+def install(given: argparse.Namespace, rest: List[str]) -> int:
+    asked = verifier.arguments(rest)
+    if asked.last_sequence_file or asked.target_dir or not asked.check_target:
+        raise Fault("--last-sequence-file, --target-dir and --not-the-target are the installer's own to say", USAGE)
+    # A release is for every user of the machine, whoever installs it; close the root to keep it to some.
+    os.umask(0o022)
+    bundle, path = os.path.realpath(asked.bundle), os.path.realpath(given.root)
+    if os.path.commonpath([bundle, path]) == bundle:
+        raise Fault("--root lies inside the bundle", USAGE)
+    root = Root(given.root)
+    os.makedirs(root.releases, exist_ok=True)
+    with root.locked():
+        report, options = verified(root, given, asked)
+        release = report.manifest["bundle_id"]
+        medium = verifier.Medium(asked.bundle)
+        try:
+            make_release(root, medium, report, options, given)
+        finally:
+            medium.close()
+        root.record(report.manifest, report.manifest_sha256)
+        root.switch(release)
+    sys.stdout.write(f"current: {release}\n")
+    return 0
+
+
+def verified(root: Root, given: argparse.Namespace, asked: argparse.Namespace) -> Tuple[Any, Any]:
+    """The report of a bundle that may be installed here, and the options it was verified with. Raises Fault."""
+    unfinished = [name for name in root.names() if root.seal(name) is None]
+    options = verifier.options_of(asked)._replace(
+        last_sequence_file=None if given.allow_older else root.last,
+        target_dir=None if unfinished else root.path,  # an unfinished one has used part of the space: asked below
+    )
+    report = verifier.verify(asked.bundle, options, None if asked.quiet else verifier.progress_line())
+    for line in report.lines():
+        sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+    if report.exit_code == verifier.INTEGRITY_ONLY and not given.unsigned_ok:
+        raise Fault("nobody whom you trust signed this bundle: name a key, or say --unsigned-ok", UNSIGNED)
+    if report.exit_code not in (verifier.VALID, verifier.RESUMED, verifier.INTEGRITY_ONLY):
+        raise Fault("the bundle was refused; nothing was installed", report.exit_code)
+    if given.allow_older:
+        check_all_but_age(root, report)
+    used = tree_bytes(root.folder(report.manifest["bundle_id"]))
+    needed, free = report.manifest["totals"]["installed_bytes"] - used, verifier.free_bytes(root.path)
+    if root.seal(report.manifest["bundle_id"]) is None and free < needed:
+        raise Fault(f"{free} bytes are free for --root, and {needed} more are needed. Make room", MACHINE)
+    return report, options
+
+
+def check_all_but_age(root: Root, report: Any) -> None:
+    """With --allow-older a smaller sequence passes; another name, or another bundle of the same sequence, does not."""
+    findings = verifier.Findings(10)
+    verifier.check_sequence(report.manifest, report.manifest_sha256, root.last, findings)
+    known = read_json(root.last) or report.manifest
+    is_older = known["name"] == report.manifest["name"] and known["sequence"] > report.manifest["sequence"]
+    if findings.total and not is_older:
+        raise Fault(f"{findings.listed[0].path} {findings.listed[0].reason}; nothing was installed")
+
+
+def make_release(root: Root, medium: Any, report: Any, options: Any, given: argparse.Namespace) -> None:
+    """Bring the release to be whole, from wherever an earlier run left it."""
+    manifest, release = report.manifest, report.manifest["bundle_id"]
+    folder = root.folder(release)
+    os.makedirs(folder, exist_ok=True)
+    for name in os.listdir(folder):
+        if name.startswith(".work-"):
+            remove_tree(os.path.join(folder, name))
+    copied = copy_all(medium, manifest, folder)
+    if root.seal(release) is not None:
+        put_back = f"; {copied} files of it were damaged and are as they were again" if copied else ""
+        say(f"this bundle is installed already{put_back}")
+        return
+    copy_manifest(medium, report, options, folder)
+    python = interpreter_of(manifest, folder, options.python)
+    children = Children(folder, root.lock_descriptor)
+    environments = {
+        each["name"]: build_environment(manifest, each, folder, python, children)
+        for each in manifest["resolution"]["environments"]
+    }
+    commands = lay_out(manifest, environments, folder)
+    proof = prove(manifest, environments, folder, children, smoke_commands(folder, given.smoke, given.no_smoke))
+    if not report.signed:
+        proof.not_proven.append("Who made the bundle: no key was given (--unsigned-ok).")
+    write_evidence(report, environments, proof, folder)
+    for line in proof.proven:
+        sys.stdout.write(f"proven: {verifier.shown(line)}\n")
+    for line in proof.not_proven:
+        sys.stdout.write(f"NOT proven: {verifier.shown(line)}\n")
+    seal = {
+        "schema": RELEASE_SCHEMA, "bundle_id": release, "name": manifest["name"], "version": manifest["version"],
+        "sequence": manifest["sequence"], "manifest_sha256": report.manifest_sha256, "installed": now(),
+        "signers": [each["signer"] for each in report.signatures if each["result"] == "good"],
+        "environments": {name: known["folder"] for name, known in environments.items()}, "commands": commands,
+        "proven": proof.proven, "not_proven": proof.not_proven,
+    }  # fmt: skip
+    # What environments wrote is on the disk before the file is that says so.
+    os.sync()
+    write_json(os.path.join(folder, "release.json"), seal)
+
+
+def write_evidence(report: Any, environments: Dict[str, Any], proof: Proof, folder: str) -> None:
+    """What ran, where, how it ended and what came out; no name of this host, no path of it."""
+    listed = {each["path"]: each["sha256"] for each in report.manifest["files"]}
+    own, source = file_sha256(os.path.abspath(__file__)), verifier.SOURCE_SHA256
+    evidence = {
+        "schema": EVIDENCE_SCHEMA, "time": now(), "verification": report.as_json(),
+        "installer": {"sha256": own, "is_the_bundles": own == listed.get("install.py")},
+        "verifier": {"sha256": source, "is_the_bundles": source == listed.get("verify.py")},
+        "machine": {
+            "arch": os.uname().machine, "kernel": os.uname().release, "glibc": verifier.host_glibc(),
+            "python": "{}.{}.{}".format(*sys.version_info[:3]), "driver": verifier.host_driver(),
+            "installed_as_root": os.geteuid() == 0,
+        },
+        "environments": environments, "imported": proof.imported, "steps": proof.steps, "outputs": proof.outputs,
+        "proven": proof.proven, "not_proven": proof.not_proven,
+    }  # fmt: skip
+    write_json(os.path.join(folder, "evidence", "install.json"), evidence)
+
+
+def existing(given: argparse.Namespace) -> Root:
+    root = Root(given.root)
+    if not os.path.isdir(root.releases):
+        raise Fault(f"--root {given.root}: nothing was ever installed there", USAGE)
+    return root
+
+
+def whole(root: Root, release: str) -> str:
+    if release not in root.names():
+        raise Fault(f"{release} is not installed; see: list", USAGE)
+    if root.seal(release) is None:
+        raise Fault(f"{release} is not whole: install it again, or uninstall it")
+    return release
+
+
+def rollback(given: argparse.Namespace, rest: List[str]) -> int:
+    """Switch to the release that was current before this one, or to the named one."""
+    root = existing(given)
+    with root.locked():
+        now_current, history = root.current_name(), root.history()
+        if given.release:
+            target = whole(root, given.release)
+        else:
+            earlier = history[: history.index(now_current)] if now_current in history else history
+            if not earlier:
+                raise Fault("there is no earlier release to go back to; see: list")
+            target = earlier[-1]
+            # What was left stays after what is gone back to: the next rollback goes one further.
+        put_link(os.path.join("releases", target), root.current)
+    sys.stdout.write(f"current: {target}\n")
+    return 0
+
+
+def uninstall(given: argparse.Namespace, rest: List[str]) -> int:
+    """Remove a release, or all of them; the record of the last sequence stays."""
+    root = existing(given)
+    with root.locked():
+        names = [given.release] if given.release else root.names()
+        if given.release and given.release not in root.names():
+            raise Fault(f"{given.release} is not installed; see: list", USAGE)
+        current = root.current_name()
+        if current in names and not given.force:
+            raise Fault(f"{current} is the current release: rollback first, or say --force")
+        for name in names:
+            if name == current:
+                os.unlink(root.current)
+                sync_folder(root.path)
+            # Under another name at once, so that no half of it is ever taken for a release.
+            gone = os.path.join(root.releases, ".removed-" + name[:200])
+            os.rename(root.folder(name), gone)
+            sync_folder(root.releases)
+            remove_tree(gone)
+            sys.stdout.write(f"removed: {verifier.shown(name)}\n")
+    return 0
+
+
+def list_releases(given: argparse.Namespace, rest: List[str]) -> int:
+    root = existing(given)
+    current, rows = root.current_name(), []
+    for name in root.names():
+        seal = root.seal(name)
+        state = "unfinished" if seal is None else "current" if name == current else "whole"
+        seal = seal or {}
+        rows.append({"release": name, "state": state, "sequence": seal.get("sequence"),
+                     "installed": seal.get("installed"), "not_proven": seal.get("not_proven", [])})  # fmt: skip
+    if given.json:
+        sys.stdout.write(json.dumps(rows, indent=1) + "\n")
+        return 0
+    for row in rows:
+        sys.stdout.write(verifier.shown("{state:10} {sequence!s:>5}  {installed!s:20}  {release}".format(**row)) + "\n")
+    return 0
+
+
+def arguments(given: Optional[List[str]] = None) -> Tuple[argparse.Namespace, List[str]]:
+    """The installer's own options, and for `install` the rest, which are the verifier's."""
+    parser = argparse.ArgumentParser(
+        prog="install.py", allow_abbrev=False, description="Install an air-gap bundle, and go back from it.",
+        epilog="exit: 0 done, 1 refused or failed, 2 usage, 3 no key given, 4 this machine, 130 interrupted",
+    )  # fmt: skip
+    verbs = parser.add_subparsers(dest="verb", metavar="install | rollback | uninstall | list")
+    verbs.required = True
+    made = {
+        name: verbs.add_parser(name, allow_abbrev=False, help=help_text, description=help_text, epilog=epilog)
+        for name, help_text, epilog in (
+            ("install", "verify a bundle, install it and switch to it", "and all of verify.py's own options"),
+            ("rollback", "switch to the release before the current one, or to RELEASE", None),
+            ("uninstall", "remove RELEASE, or without one all of them", None),
+            ("list", "say what is installed", None),
+        )
+    }  # fmt: skip
+    for name, verb in made.items():
+        verb.add_argument("--root", metavar="DIR", required=True, help="the folder that holds the releases")
+        if name in ("rollback", "uninstall"):
+            verb.add_argument("release", metavar="RELEASE", nargs="?", help="a bundle id, as list shows it")
+    add = made["install"].add_argument
+    add("--unsigned-ok", action="store_true", help="install without a key: nobody vouches for the bundle then")
+    add("--allow-older", action="store_true", help="accept a smaller sequence than the last installed one")
+    add("--smoke", metavar="FILE", help="a JSON list of argument lists for distill-offline, in place of the bundle's")
+    add("--no-smoke", action="store_true", help="do not run anything but imports; the evidence says so")
+    made["uninstall"].add_argument("--force", action="store_true", help="also the current release")
+    made["list"].add_argument("--json", action="store_true", help="for machines")
+    found, rest = parser.parse_known_args(given)
+    if rest and found.verb != "install":
+        made[found.verb].error("unrecognized arguments: " + " ".join(rest))
+    return found, rest
+
+
+COMMANDS = {"install": install, "rollback": rollback, "uninstall": uninstall, "list": list_releases}
+
+
+def main() -> int:
+    """The command line's exit code."""
+    if not (sys.flags.isolated and sys.flags.no_site):
+        sys.stderr.write("install.py: run me as python3 -I -S -B install.py ..., so that nothing is imported here\n")
+        return USAGE
+    signal.signal(signal.SIGTERM, verifier.interrupt)
+    given, rest = arguments()
+    again = "Run the same command again: it goes on"
+    try:
+        return COMMANDS[given.verb](given, rest)
+    except Fault as fault:
+        say(str(fault))
+        return fault.code
+    except (verifier.UsageFault, verifier.MachineFault) as fault:
+        say(str(fault))
+        return USAGE if isinstance(fault, verifier.UsageFault) else MACHINE
+    except OSError as error:
+        remedies = {errno.ENOSPC: "Make room. " + again, errno.EDQUOT: "Make room. " + again}
+        refused = "Is --root a folder where you may write?"
+        remedies.update(dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR), refused))
+        say("{}: {}. {}".format(error.filename or "--root", error.strerror, remedies.get(error.errno or 0, again)))
+        return MACHINE
+    except KeyboardInterrupt:
+        say(f"interrupted. {again}")
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

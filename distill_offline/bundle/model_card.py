@@ -1,0 +1,67 @@
+"""A student's model card in Markdown, for the person who decides whether it may leave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from distill_offline.bundle.release_facts import Facts
+
+__all__ = ["model_card"]
+
+
+def model_card(facts: Facts, files: Mapping[str, tuple[int, str]]) -> str:
+    """The card's text; `files` maps each other file of the release to its size in bytes and SHA-256."""
+    scores, counts = facts.scores["overall"], facts.scores["counts"]
+    parts = [
+        f"# Student `{facts.arm}`",
+        f"A {facts.architecture}, trained by distill_offline in an isolated network. This folder holds its weights, "
+        "its tokenizer, its labels and what is told here; no sentence of the corpus, no answer of the teacher.",
+        "## What it labels",
+        ", ".join(f"`{label}`" for label in facts.labels),
+        "## How good it is",
+        f"On {facts.sentences} human-labelled sentences ({counts.get('tokens', '?')} tokens) of the split "
+        f"`{facts.split}`, of which none was trained on. The split's digest is `{facts.scores['on']}`. Scores are "
+        "fractions; `support` is how many the human labels have.",
+        _table(("", "precision", "recall", "F1", "support"), _score_rows(scores, facts.scores.get("per_type", {}))),
+        "## What it was made from",
+        _table(
+            ("role", "model", "SHA-256", "licence", "training on its outputs"),
+            [(each.role, each.name, each.digest or "none", each.licence, each.outputs) for each in facts.models],
+        ),
+        _without_teacher(facts),
+        _table(("in training", ""), [(key.replace("_", " "), value) for key, value in sorted(facts.numbers.items())]),
+        _table(
+            ("setting", ""),
+            [
+                *sorted(facts.settings.items()),
+                *((f"seed `{key}`", value) for key, value in sorted(facts.seeds.items())),
+            ],
+        ),
+        "## What is in this folder",
+        _table(("file", "bytes", "SHA-256"), [(name, size, digest) for name, (size, digest) in sorted(files.items())]),
+        "`manifest.json` lists them, this card included. If it is signed:",
+        "    ssh-keygen -Y verify -f ALLOWED_SIGNERS -I SIGNER -n distill-offline-run -s manifest.json.sig "
+        "< manifest.json\n    sha256sum -c SHA256SUMS",
+        "## What nobody can see from here",
+        "Weights can remember what they were trained on, names among them, and no check of these files rules that out. "
+        "Whoever releases a student decides whether its corpus allows it.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _without_teacher(facts: Facts) -> str:
+    if any(each.role == "teacher" for each in facts.models):
+        return ""
+    return "No teacher of its run had a part in it."
+
+
+def _score_rows(overall: Mapping[str, Any], per_type: Mapping[str, Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+    keys = ("precision", "recall", "f1")
+    rows = [("all", overall), *sorted(per_type.items())]
+    return [(name, *(f"{row[key]:.3f}" for key in keys), row["support"]) for name, row in rows]
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,0 +1,168 @@
+"""What may be told of a student outside: its labels, scores, models and numbers, each taken from a sealed manifest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distill_offline import manifest
+from distill_offline.catalogue import Catalogue
+from distill_offline.digests import file_digests
+from distill_offline.errors import InputError, IntegrityError
+
+__all__ = ["Facts", "UsedModel", "gather"]
+
+_SETTINGS = ("updates", "batch_size", "learning_rate")
+_UNRECORDED = "not recorded: this model is not in the catalogue"
+
+
+@dataclass(frozen=True, slots=True)
+class UsedModel:
+    """A model that the student was made with; `digest` is the hex SHA-256 that its manifest gives, "" if none does."""
+
+    role: str
+    name: str
+    digest: str
+    licence: str
+    outputs: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A student, without text of its corpus, paths or hosts. `scores` is its row of evaluate's report."""
+
+    arm: str
+    labels: tuple[str, ...]
+    architecture: str
+    scores: Mapping[str, Any]
+    split: str
+    sentences: int
+    models: tuple[UsedModel, ...]
+    numbers: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    seeds: Mapping[str, int]
+    versions: Mapping[str, str]
+    sealed: str
+    arm_digest: str
+
+
+def gather(student: Path, model_config: Mapping[str, Any]) -> Facts:
+    """The facts of `RUN/train/ARM/student`, every byte as its manifest says.
+
+    `model_config` is its config.json.
+
+    Raises InputError for a folder elsewhere or a student that was not scored, IntegrityError for changed files.
+    """
+    arm, run = student.parent, student.parent.parent.parent
+    if student.name != "student" or arm.parent.name != "train":
+        raise InputError(f"{student.name}: name a student as RUN/train/ARM/student; its run tells what made it.")
+    _require_whole(arm)
+    statement = manifest.read(arm)
+    definition = statement["predicate"]["buildDefinition"]
+    config, details = definition["externalParameters"]["config"], statement["predicate"]["runDetails"]
+    labels = model_config.get("id2label", {})
+    return Facts(
+        arm=arm.name,
+        labels=tuple(labels[str(number)] for number in range(len(labels))),
+        architecture=(model_config.get("architectures") or ["unknown"])[0],
+        models=_models(run, definition, config),
+        numbers=_numbers(details),
+        settings={
+            key: config["train"][key] for key in ("updates", "batch_size", "learning_rate") if key in config["train"]
+        },
+        seeds=definition["externalParameters"]["seeds"],
+        versions=details["builder"]["version"],
+        sealed=details["metadata"]["finishedOn"],
+        arm_digest=_digest(arm / manifest.NAME),
+        **_scores(run, arm),
+    )
+
+
+def _require_whole(folder: Path) -> None:
+    found = manifest.verify(folder)
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        raise IntegrityError(
+            f"{folder.name}: {found[0].path}: {found[0].problem}{more}. Only what is sealed is released."
+        )
+
+
+def _digest(path: Path) -> str:
+    return file_digests([path])[path]
+
+
+def _parents(definition: Mapping[str, Any]) -> set[str]:
+    """The digests of the manifests that a stage was made from."""
+    listed = definition["resolvedDependencies"]
+    return {each["digest"]["sha256"] for each in listed if each["annotations"]["kind"] == "manifest"}
+
+
+def _scores(run: Path, arm: Path) -> dict[str, Any]:
+    """The student's row, and what it was scored on. Raises InputError where evaluate did not see this very student."""
+    folder, missing = (
+        run / "evaluate",
+        f"{arm.name}: evaluate has not scored this student. Run: distill-offline run CONFIG",
+    )
+    if not (folder / manifest.NAME).is_file():
+        raise InputError(missing)
+    _require_whole(folder)
+    if _digest(arm / manifest.NAME) not in _parents(manifest.read(folder)["predicate"]["buildDefinition"]):
+        raise InputError(missing)
+    report = json.loads((folder / "report.json").read_bytes())
+    row = next((each for each in report["rows"] if each["name"] == arm.name and each["kind"] == "student"), None)
+    if row is None:
+        raise InputError(missing)
+    return {"scores": row, "split": report["split"], "sentences": report["sentences"]}
+
+
+def _numbers(details: Mapping[str, Any]) -> dict[str, Any]:
+    counted: Mapping[str, Any] = next(
+        (each["annotations"] for each in details["byproducts"] if each["name"] == "counts"), {}
+    )
+    return {key: value for key, value in counted.items() if isinstance(value, int | float) and key != "threads"}
+
+
+def _models(run: Path, definition: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[UsedModel, ...]:
+    """Encoder, and teacher where the chain of manifests leads to one: arm → select → annotate."""
+    digests = _model_digests(definition)
+    known = {entry.id: entry for entry in Catalogue.load().entries}
+    named = {"encoder": config["train"].get("encoder", "")}
+    teacher = _teacher_digest(run, definition)
+    if teacher is not None:
+        digests["teacher"] = teacher
+        named["teacher"] = (config.get("backend") or {}).get("model", "")
+    models = []
+    for role, name in sorted(named.items()):
+        entry = known.get(name)
+        models.append(
+            UsedModel(
+                role=role,
+                name=entry.id if entry else "a model of the site",  # a path would tell of its machine
+                digest=digests.get(role, ""),
+                licence=entry.licence.spdx if entry else _UNRECORDED,
+                outputs=entry.licence.outputs if entry else _UNRECORDED,
+            )
+        )
+    return tuple(models)
+
+
+def _model_digests(definition: Mapping[str, Any]) -> dict[str, str]:
+    listed = definition["resolvedDependencies"]
+    return {each["name"]: each["digest"]["sha256"] for each in listed if each["annotations"]["kind"] == "model"}
+
+
+def _teacher_digest(run: Path, definition: Mapping[str, Any]) -> str | None:
+    """None where no teacher of this run had a part in the student. Raises IntegrityError where the chain is broken."""
+    for stage in ("select", "annotate"):
+        path = run / stage / manifest.NAME
+        if not path.is_file():
+            return None
+        if _digest(path) not in _parents(definition):
+            if stage == "select":
+                return None  # an arm of original labels alone
+            raise IntegrityError(f"{stage}: its manifest is not the one that the student was made from. Run it again.")
+        definition = manifest.read(run / stage)["predicate"]["buildDefinition"]
+    return _model_digests(definition).get("teacher", "")

@@ -1,0 +1,109 @@
+"""Signatures over a manifest, of a bundle or of a run: by ssh-keygen, and by openssl for hosts that need P-256."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from distill_offline.bundle.verifier import verify
+from distill_offline.errors import ConfigError, EnvironmentFault
+from distill_offline.statement import STATEMENT
+
+__all__ = ["RUN_NAMESPACE", "Keys", "namespace_of", "sign"]
+
+RUN_NAMESPACE = "distill-offline-run"
+
+
+class Keys:
+    """What to sign with. `ssh` is a private key, or the public half of one that an agent holds; `p256` is a PEM."""
+
+    def __init__(self, ssh: Path | None = None, p256: Path | None = None) -> None:
+        self.ssh, self.p256 = ssh, p256
+        for path in (ssh, p256):
+            if path is not None and not path.is_file():
+                raise ConfigError(f"{path}: there is no such key file.")
+
+    def __bool__(self) -> bool:
+        return self.ssh is not None or self.p256 is not None
+
+
+def namespace_of(manifest: Path) -> str:
+    """The ssh namespace for a manifest, told by its content: a signature for a run can never pass for a bundle's."""
+    try:
+        value: Any = json.loads(manifest.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{manifest}: is no manifest that could be signed ({type(error).__name__}).") from error
+    if isinstance(value, dict) and value.get("schema") == verify.SCHEMA:
+        return verify.NAMESPACE
+    if isinstance(value, dict) and value.get("_type") == STATEMENT:
+        return RUN_NAMESPACE
+    raise ConfigError(f"{manifest}: is neither a bundle's manifest nor that of a run or stage.")
+
+
+def sign(manifest: Path, keys: Keys) -> list[str]:
+    """Write manifest.json.sig and/or manifest.json.p256 beside it, each proven to hold; says by which keys.
+
+    The ssh namespace is `distill-offline-bundle` or `distill-offline-run` (namespace_of). Raises ConfigError for a key
+    of another kind, EnvironmentFault where a tool is missing or fails.
+    """
+    said = []
+    if keys.ssh:
+        said.append(_sign_ssh(manifest, keys.ssh, namespace_of(manifest)))
+    if keys.p256:
+        namespace_of(manifest)  # openssl signs whatever it is given
+        said.append(_sign_p256(manifest, keys.p256))
+    return said
+
+
+def _sign_ssh(manifest: Path, key: Path, namespace: str) -> str:
+    signature = _run(["ssh-keygen", "-q", "-Y", "sign", "-f", str(key), "-n", namespace], manifest.read_bytes())
+    try:
+        parsed = verify.SshSignature.parse(signature)
+    except verify.Unusable as unusable:
+        raise EnvironmentFault("ssh-keygen wrote no signature. It needs OpenSSH 8.1 or later.") from unusable
+    if parsed.key_type not in ("ssh-ed25519", "sk-ssh-ed25519@openssh.com", "ecdsa-sha2-nistp256"):
+        raise ConfigError(f"{key.name}: is a key of the kind {parsed.key_type}; sign with ed25519 or ecdsa P-256.")
+    _write(manifest.with_name(manifest.name + ".sig"), signature)
+    return parsed.fingerprint
+
+
+def _sign_p256(manifest: Path, key: Path) -> str:
+    public = _run(["openssl", "pkey", "-in", str(key), "-pubout"])
+    with tempfile.TemporaryDirectory(prefix="sign-") as folder:
+        pem, written = Path(folder) / "public.pem", Path(folder) / "signature"
+        pem.write_bytes(public)
+        try:
+            digest = verify.p256_key(str(pem))[1]
+        except verify.UsageFault as fault:
+            raise ConfigError(
+                f"{key.name}: is not a key on P-256 (openssl ecparam -name prime256v1 -genkey)."
+            ) from fault
+        _run(["openssl", "dgst", "-sha256", "-sign", str(key), "-out", str(written), str(manifest)])
+        _run(["openssl", "dgst", "-sha256", "-verify", str(pem), "-signature", str(written), str(manifest)])
+        _write(manifest.with_name(manifest.name + ".p256"), written.read_bytes())
+    return f"P-256 key sha256:{digest}"
+
+
+def _run(command: Sequence[str], given: bytes | None = None) -> bytes:
+    """A tool's output. It may ask for a passphrase on the terminal. Raises EnvironmentFault."""
+    try:
+        done = subprocess.run(command, input=given, capture_output=True)
+    except FileNotFoundError as error:
+        raise EnvironmentFault(f"{command[0]} is not installed; signing needs it.") from error
+    if done.returncode != 0:
+        reason = " ".join(done.stderr.decode("utf-8", "replace").split())[:300]
+        raise EnvironmentFault(f"{command[0]} could not sign: {reason}")
+    return done.stdout
+
+
+def _write(path: Path, content: bytes) -> None:
+    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=".signature-")
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    Path(partial).chmod(0o644)
+    Path(partial).replace(path)

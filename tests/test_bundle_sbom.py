@@ -1,0 +1,51 @@
+"""The bills of materials: by CycloneDX's own validator, and held against the manifest beside them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from bundle_building import COMMIT, Site, built_site
+
+__all__ = ["built_site"]
+
+NAMES = ("python.cdx.json", "ml.cdx.json")
+
+
+def bom(site: Site, name: str) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads((site.folder / "out" / "bundle" / "sbom" / name).read_bytes())
+    return value
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bom_holds_by_the_strict_schema(built_site: Site, name: str) -> None:
+    reason = "cyclonedx-python-lib[json-validation] is not installed"
+    schema = pytest.importorskip("cyclonedx.schema", reason=reason)
+    validation = pytest.importorskip("cyclonedx.validation.json", reason=reason)
+    content = (built_site.folder / "out" / "bundle" / "sbom" / name).read_text("ascii")
+    assert validation.JsonStrictValidator(schema.SchemaVersion.V1_6).validate_str(content) is None
+
+
+def test_python_bom_has_each_wheel_with_its_digest_licence_and_needs(built_site: Site) -> None:
+    found, manifest = bom(built_site, "python.cdx.json"), built_site.manifest()
+    everything = [*found["components"], found["metadata"]["component"]]
+    digests = {each["path"]: each["sha256"] for each in manifest["files"]}
+    assert {(each["purl"], each["hashes"][0]["content"]) for each in everything} == {
+        (each["purl"], digests[each["file"]]) for each in manifest["components"]
+    }
+    gamma = next(each for each in found["components"] if each["name"] == "gamma")
+    assert gamma["licenses"] == [{"expression": "Apache-2.0 OR MIT", "acknowledgement": "declared"}]
+    needs = {each["ref"]: each["dependsOn"] for each in found["dependencies"]}
+    assert needs["ours==0.1"] == ["alpha==1.5", "beta==2.0"]
+    assert needs["alpha==1.5"] == ["gamma==3.0"]
+
+
+def test_ml_bom_has_the_model_its_files_its_terms_and_the_data(built_site: Site) -> None:
+    found, manifest = bom(built_site, "ml.cdx.json"), built_site.manifest()
+    model = next(each for each in found["components"] if each["type"] == "machine-learning-model")
+    assert (model["name"], model["version"]) == ("tiny", COMMIT)
+    assert "Silent." in model["modelCard"]["considerations"]["technicalLimitations"][0]
+    digests = {each["path"]: each["sha256"] for each in manifest["files"] if each["kind"] in ("model", "data")}
+    listed = [*model["components"], *(each for each in found["components"] if each["type"] == "data")]
+    assert {each["bom-ref"]: each["hashes"][0]["content"] for each in listed} == digests
