@@ -1,6 +1,6 @@
 """Which prompt and which demonstrations make a local model's labels good, and what they cost: a map of a dozen cells.
 
-    python benchmarks/prompts.py --model models/Qwen2.5-Coder-0.5B-Instruct-GGUF -o benchmarks/results/prompts-qwen.jsonl
+    python benchmarks/prompts.py --model models/Qwen2.5-Coder-0.5B-Instruct-GGUF -o benchmarks/results/prompts.jsonl
 
 Each cell changes one thing against `knn250`: 100 sentences of CoNLL-2003's valid.txt (even documents, which choose), or
 of WikiGold. A cell is a run of its own in runs/prompts/, resumed by running the command again; a finished one adds a
@@ -154,7 +154,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     base = counts.get(BASE)
     compared = [c for c in by_cell if c != BASE and base is not None and not c.startswith("wikigold")]
     tests = dict(zip(compared, holm([paired(counts[c], base) for c in compared]), strict=True)) if compared else {}
-    lines = ["| cell | F1 | 95% interval | p against knn250 (Holm) | tokens in | cached | tokens out | s/sentence | unusable |"]
+    lines = [
+        "| cell | F1 | 95% interval | p to knn250 (Holm) | tokens in | cached | tokens out | s/sentence | unusable |"
+    ]
     lines.append("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
     for cell, row in by_cell.items():
         n = len(row["sentences"])

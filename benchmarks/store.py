@@ -1,4 +1,4 @@
-"""Is annotate itself a bottleneck? Rows a second of each of its parts with a teacher that costs nothing, and its memory.
+"""Is annotate itself a bottleneck? Rows a second of its parts with a teacher that costs nothing, and its memory.
 
     python benchmarks/store.py -o store.md                        # about two minutes
     python benchmarks/store.py --rows 1000000 --strategy static   # memory stays flat; about ten minutes
@@ -59,7 +59,11 @@ def example(number: int) -> Example:
     tokens = (name, verb, firm, f"Unit-{number % 977}", "in", "hall", str(number), "before", "noon", ".")
     text, offsets = join_tokens(tokens)
     labels = ("B-PERSON", "O", "B-ORGANISATION", "I-ORGANISATION", "O", "O", "O", "O", "O", "O")
-    return Example(Sentence(f"d{number // 50}:{number % 50}", f"d{number // 50}", number % 50, text, tokens, offsets), labels, "original")
+    return Example(
+        Sentence(f"d{number // 50}:{number % 50}", f"d{number // 50}", number % 50, text, tokens, offsets),
+        labels,
+        "original",
+    )
 
 
 def sentences(rows: int) -> Iterator[Sentence]:
@@ -86,7 +90,15 @@ def timed(rows: int, strategy: str, folder: Path) -> list[tuple[str, float]]:
         rendered = time.perf_counter()
         counts = ask("unlabelled", sentences(rows), asking, total=rows)
         asked = time.perf_counter()
-        parse(sentences(rows), "unlabelled", TASK, store, counts, folder / strategy / "a.jsonl", folder / strategy / "q.jsonl")
+        parse(
+            sentences(rows),
+            "unlabelled",
+            TASK,
+            store,
+            counts,
+            folder / strategy / "a.jsonl",
+            folder / strategy / "q.jsonl",
+        )
         parsed = time.perf_counter()
         again = ask("unlabelled", sentences(rows), asking, total=rows)
         resumed = time.perf_counter()

@@ -205,6 +205,13 @@ def test_a_sample_counts_spans_that_moved_and_changed_type(tmp_path: Path, setti
     assert found["spans"] == expected
 
 
+def test_a_sample_asks_nothing_where_the_prompt_has_not_changed(tmp_path: Path, settings: Settings) -> None:
+    folder = run_of(tmp_path, settings)
+    pipeline.annotate(folder)
+    found = pipeline.sample(folder, 15)
+    assert (found["rows"], found["asked"], found["same"]) == (15, 0, 15)
+
+
 def test_a_sample_of_nothing_is_a_mistake(tmp_path: Path, settings: Settings) -> None:
     with pytest.raises(InputError, match="nothing is annotated here"):
         pipeline.sample(RunFolder(tmp_path / "run", settings), 5)

@@ -6,9 +6,9 @@ import hashlib
 import heapq
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from distill_offline.completions import CompletionStore
+from distill_offline.completions import Answer, CompletionStore
 from distill_offline.config import load
 from distill_offline.errors import InputError, UnusableAnswer
 from distill_offline.inputs import make_task, read_gold
@@ -16,7 +16,7 @@ from distill_offline.pipeline.frozen import frozen
 from distill_offline.pipeline.work import STORE, Work
 from distill_offline.run_folder import SAMPLE, RunFolder
 from distill_offline.schema import Annotation, Completion, Head, Sentence
-from distill_offline.stages.annotate import ask
+from distill_offline.stages.annotate import ask, prompts
 from distill_offline.tasks.base import Task
 
 __all__ = ["sample"]
@@ -46,16 +46,26 @@ def sample(folder: RunFolder, rows: int) -> dict[str, Any]:
 
     place = folder.folder(SAMPLE)
     with CompletionStore(place / STORE) as store, work.engine() as engine:
-        counts = ask("unlabelled", sentences(), work.asking(store, engine), total=len(chosen))
+        asking = work.asking(store, engine)
+        for sentence, _, digest in prompts(sentences(), asking):
+            known = chosen[sentence.id]
+            if digest == known.digest:  # its prompt has not changed
+                store.add([Answer(digest, asking.recipe, sentence.id, sentence.document, known.completion)])
+        counts = ask("unlabelled", sentences(), asking, total=len(chosen))
         now = {id_: completion for id_, _, completion in store.rows("unlabelled") if completion}
     compared = _Compared(work.task.head)
     for sentence in sentences():
-        old_labels = _parsed(old_task, sentence, chosen[sentence.id])
+        old_labels = _parsed(old_task, sentence, chosen[sentence.id].completion)
         compared.add(sentence.id, old_labels, _parsed(work.task, sentence, now.get(sentence.id)))
     return {"rows": counts.rows, "asked": counts.asked, **compared.as_dict()}
 
 
-def _choose(store: CompletionStore, rows: int, seed: int) -> dict[str, Completion]:
+class _Chosen(NamedTuple):
+    digest: bytes
+    completion: Completion
+
+
+def _choose(store: CompletionStore, rows: int, seed: int) -> dict[str, _Chosen]:
     """Rows of the unlabelled corpus that have an answer, drawn by a digest of their ids: the same ones every time."""
 
     def drawn(id_: str) -> bytes:
@@ -64,7 +74,7 @@ def _choose(store: CompletionStore, rows: int, seed: int) -> dict[str, Completio
     ids = set(heapq.nsmallest(rows, store.answered_ids("unlabelled"), key=drawn))
     if not ids:
         raise InputError(f"{store.path}: no row has an answer yet, so there is nothing to compare. Run annotate.")
-    return {id_: completion for id_, _, completion in store.rows("unlabelled") if id_ in ids and completion}
+    return {id_: _Chosen(digest, said) for id_, digest, said in store.rows("unlabelled") if id_ in ids and said}
 
 
 def _parsed(task: Task, sentence: Sentence, completion: Completion | None) -> Annotation | None:
