@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ __all__ = [
     "digest_of",
     "fingerprint_of",
     "is_whole",
+    "link",
     "read",
     "seal",
     "seal_again",
@@ -143,6 +145,23 @@ def seal_again(folder: Path, change: Mapping[str, Any]) -> None:
     inner = [path for path in _files_below(folder, internal.get("exclude", ())) if not _is_journal(path)]
     statement["subject"] = describe({path.relative_to(folder).as_posix(): path for path in inner})
     internal["changes"] = [*internal.get("changes", ()), {**change, "replaces": before}]
+    write_statement(folder / NAME, statement)
+
+
+def link(folder: Path, parents: Iterable[Path]) -> None:
+    """Name these manifests as the parents' where they were sealed anew since, with the same content for this folder."""
+    statement = read(folder)
+    definition = statement["predicate"]["buildDefinition"]
+    others = [each for each in definition["resolvedDependencies"] if each["annotations"]["kind"] != "manifest"]
+    now = [*others, *_dependencies(folder, (), parents)]
+    key = operator.itemgetter("name")
+    if sorted(now, key=key) == sorted(definition["resolvedDependencies"], key=key):
+        return
+    definition["resolvedDependencies"] = now
+    before = file_digests([folder / NAME])[folder / NAME]
+    internal = definition["internalParameters"]
+    internal["changes"] = [*internal.get("changes", ()), {"linked": "parents sealed anew", "replaces": before}]
+    unseal(folder)
     write_statement(folder / NAME, statement)
 
 

@@ -119,8 +119,16 @@ class Stage:
         return manifest.digest_of({"version": __version__, "stage": self.name, **self.decides})
 
     def is_fresh(self) -> bool:
-        """Whether the folder is whole and was made from exactly this."""
-        return manifest.fingerprint_of(self.folder) == self.fingerprint
+        """Whether the folder is whole and was made from exactly this.
+
+        A fresh folder whose parents were made again, with the same content, is linked to their new manifests.
+        """
+        if manifest.fingerprint_of(self.folder) != self.fingerprint:
+            return False
+        parents = [parent / manifest.NAME for parent in self.parents]
+        if all(path.is_file() for path in parents):
+            manifest.link(self.folder, parents)
+        return True
 
     def begin(self) -> Path:
         """Take the seal off and make the folder."""

@@ -17,6 +17,8 @@ from bundle_building import PYTHON, Site, built_site, site, tiny_wheel
 from distill_offline.bundle.signing import Keys
 from distill_offline.errors import ConfigError, EnvironmentFault, IntegrityError
 
+pytestmark = pytest.mark.slow  # every test runs the real pip, offline
+
 __all__ = ["built_site", "site"]
 
 signs = pytest.mark.skipif(bool(bundles.TOOLS), reason=f"{' and '.join(bundles.TOOLS)} not on this machine")

@@ -30,7 +30,10 @@ from installing import (
 
 from distill_offline.offline import ENVIRONMENT, namespace_fault
 
-pytestmark = pytest.mark.skipif(bool(TOOLS), reason=f"{' and '.join(TOOLS)} not on this machine")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(TOOLS), reason=f"{' and '.join(TOOLS)} not on this machine"),
+]
 installer: Any = installer_module()
 TINY = "python/wheels/tiny_one-1.0-py3-none-any.whl"
 

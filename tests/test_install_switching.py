@@ -13,7 +13,10 @@ import pytest
 from bundles import TOOLS, Bundle, Keys
 from installing import INSTALLER, current, install, plain_bundle, run, successor, trust
 
-pytestmark = pytest.mark.skipif(bool(TOOLS), reason=f"{' and '.join(TOOLS)} not on this machine")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(TOOLS), reason=f"{' and '.join(TOOLS)} not on this machine"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import replace
@@ -258,3 +259,28 @@ def test_evaluate_agrees_with_held_against(tmp_path: Path, settings: Settings) -
     assert teacher.as_dict()["overall"] == rows["teacher"]["overall"]
     assert teacher.overall.f1 > 0.5
     assert teacher.counts["unanswered"] == rows["teacher"]["counts"]["unanswered"] > 0
+
+
+def test_what_is_made_again_with_the_same_content_stays_linked_to_what_was_made_of_it(
+    tmp_path: Path, settings: Settings
+) -> None:
+    pipeline.run(folder(tmp_path, settings))
+    weights = files(tmp_path / "train")
+    manifest.unseal(tmp_path / "annotate")
+    pipeline.run(folder(tmp_path, settings))
+
+    def parents(place: str) -> set[str]:
+        statement = json.loads((tmp_path / place / "manifest.json").read_text())
+        listed = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+        return {each["digest"]["sha256"] for each in listed if each["annotations"]["kind"] == "manifest"}
+
+    def digest(place: str) -> str:
+        return hashlib.sha256((tmp_path / place / "manifest.json").read_bytes()).hexdigest()
+
+    assert digest("annotate") in parents("select")
+    assert digest("select") in parents("train/simple_mix")
+    assert manifest.verify(tmp_path) == []
+    after = files(tmp_path / "train")
+    assert {name: content for name, content in after.items() if "manifest" not in name} == {
+        name: content for name, content in weights.items() if "manifest" not in name
+    }

@@ -142,9 +142,16 @@ def _working(output: Path) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise EnvironmentFault(f"{work.name}: another build is at work there.") from error
-        for left in [*work.glob("incoming-*"), *work.glob("source-*"), *work.glob("project-*")]:
-            shutil.rmtree(left, ignore_errors=True)
-        yield work
+        _clear(work)
+        try:
+            yield work
+        finally:
+            _clear(work)  # a killed build's pip may have gone on for a moment after it
+
+
+def _clear(work: Path) -> None:
+    for left in [*work.glob("incoming-*"), *work.glob("source-*"), *work.glob("project-*")]:
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _require_files(settings: BundleSettings) -> None:

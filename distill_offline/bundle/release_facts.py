@@ -154,13 +154,19 @@ def _model_digests(definition: Mapping[str, Any]) -> dict[str, str]:
     return {each["name"]: each["digest"]["sha256"] for each in listed if each["annotations"]["kind"] == "model"}
 
 
+def _replaced(path: Path) -> list[str]:
+    """Digests of the manifests that this one stands in for: after a purge, say."""
+    internal = manifest.read(path.parent)["predicate"]["buildDefinition"]["internalParameters"]
+    return [str(change["replaces"]) for change in internal.get("changes", ())]
+
+
 def _teacher_digest(run: Path, definition: Mapping[str, Any]) -> str | None:
     """None where no teacher of this run had a part in the student. Raises IntegrityError where the chain is broken."""
     for stage in ("select", "annotate"):
         path = run / stage / manifest.NAME
         if not path.is_file():
             return None
-        if _digest(path) not in _parents(definition):
+        if not {_digest(path), *_replaced(path)} & set(_parents(definition)):
             if stage == "select":
                 return None  # an arm of original labels alone
             raise IntegrityError(f"{stage}: its manifest is not the one that the student was made from. Run it again.")
