@@ -11,9 +11,9 @@ from typing import Any, TextIO
 
 from distill_offline.errors import InputError
 
-__all__ = ["ANNOTATIONS", "QUARANTINE", "read_rows", "replacing", "write_rows", "write_text"]
+__all__ = ["ANNOTATIONS", "QUARANTINE", "STORE", "read_rows", "replacing", "write_rows", "write_text"]
 
-ANNOTATIONS, QUARANTINE = "annotations.jsonl", "quarantine.jsonl"
+ANNOTATIONS, QUARANTINE, STORE = "annotations.jsonl", "quarantine.jsonl", "completions.sqlite"
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline import __version__, config, manifest
+from distill_offline.artifacts import STORE
 from distill_offline.completions import check_free
 from distill_offline.corpus import resolve_path
 from distill_offline.digests import file_digests
@@ -59,7 +60,7 @@ class RunFolder:
         Raises StoreError, and changes nothing, where another process is annotating into it.
         """
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        check_free(self.folder("annotate") / "completions.sqlite")
+        check_free(self.folder("annotate") / STORE)
         file, text = self.path / "config.yaml", config.dump(self.settings)
         before = file.read_text("utf-8") if file.exists() else None
         if before == text:

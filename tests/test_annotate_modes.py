@@ -142,7 +142,7 @@ def test_a_configuration_that_names_another_pool_needs_no_refreeze(
     assert back["unlabelled"]["asked"] == 0  # the old answers are still there
 
 
-def test_the_pool_is_gone_and_the_run_goes_on(tmp_path: Path, settings: Settings, pool: Path) -> None:
+def test_without_demonstrations_a_pool_does_not_matter(tmp_path: Path, settings: Settings, pool: Path) -> None:
     chosen = replace(settings.annotate.demonstrations, strategy="none")
     settings = replace(settings, annotate=replace(settings.annotate, demonstrations=chosen))
     folder = run_of(tmp_path, settings)
@@ -244,7 +244,7 @@ def test_reparse_refuses_where_rows_were_never_asked(tmp_path: Path, settings: S
     folder = run_of(tmp_path, settings)
     pipeline.annotate(folder)
     more = replace(settings, corpus=replace(settings.corpus, unlabelled=settings.corpus.original.test))
-    with pytest.raises(InputError, match="unlabelled has 10 rows, and 40 were asked"):
+    with pytest.raises(InputError, match="40 rows of unlabelled were answered to another prompt, or never asked"):
         pipeline.reparse(RunFolder(folder.path, more))
 
 
@@ -508,6 +508,22 @@ def test_a_purge_meets_a_running_annotation_before_it_changes_anything(
         pipeline.purge(gone, [folder.path])
     assert purged_words(folder.path) == before
     assert pipeline.purge(gone, [folder.path])[0]["demonstrations"] > 0
+
+
+def test_a_purge_that_was_killed_is_finished_by_the_next_one(tmp_path: Path, settings: Settings, pool: Path) -> None:
+    folder = run_of(tmp_path, settings)
+    pipeline.annotate(folder)
+    document = next(read_examples(str(pool), origin="original")).sentence.document
+    frozen = folder.folder("annotate") / "frozen" / "1" / "pool.jsonl"
+    before = frozen.read_bytes()
+    pipeline.purge(document, [folder.path])
+    after = frozen.read_bytes()
+    frozen.write_bytes(before)  # killed before the pool, which is written last
+    with pytest.raises(InputError, match="demonstrations changed after being frozen"):
+        pipeline.annotate(folder)
+    pipeline.purge(document, [folder.path])
+    assert frozen.read_bytes() == after
+    pipeline.annotate(folder)
 
 
 def test_a_run_without_demonstrations_can_be_purged(tmp_path: Path, settings: Settings) -> None:

@@ -37,9 +37,10 @@ def annotate(
     """
     console = Console(as_json)
     _check_one(mode, dry_run=dry_run)
-    with open_run(config, output, changes, console) as folder:
-        from distill_offline import pipeline
+    from distill_offline import pipeline
 
+    shard = None if mode["shard"] is None else pipeline.Shard.parse(mode["shard"])
+    with open_run(config, output, changes, console) as folder:
         if dry_run:
             _show_forecast(console, pipeline.plan(folder, ("annotate",), refreeze=mode["refreeze"]))
         elif mode["status"]:
@@ -51,8 +52,8 @@ def annotate(
             if mode["probe"]:
                 _show_probe(console, pipeline.probe(folder, mode["probe"]))
                 return
-            if mode["shard"] is not None:
-                _show_counts(console, pipeline.annotate_shard(folder, pipeline.Shard.parse(mode["shard"])))
+            if shard is not None:
+                _show_counts(console, pipeline.annotate_shard(folder, shard))
                 return
             counts = (
                 pipeline.reparse(folder) if mode["reparse"] else pipeline.annotate(folder, refreeze=mode["refreeze"])

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from distill_offline import manifest
-from distill_offline.artifacts import ANNOTATIONS, QUARANTINE
+from distill_offline.artifacts import ANNOTATIONS, QUARANTINE, STORE
 from distill_offline.backends.base import Backend
 from distill_offline.completions import CompletionStore, absorb, check_readable, prompt_digest
 from distill_offline.errors import InputError, QuarantineError
 from distill_offline.inputs import demonstrations, make_task, read_gold
 from distill_offline.pipeline.frozen import frozen
-from distill_offline.pipeline.work import STORE, Shard, Work, corpus_of, stage_of
+from distill_offline.pipeline.work import Shard, Work, corpus_of, stage_of
 from distill_offline.run_folder import SAMPLE, RunFolder, Stage
-from distill_offline.schema import Head
+from distill_offline.schema import Head, Sentence
 from distill_offline.stages.annotate import Ask, Counts, ask, changed_rows, parse, survey
 
 __all__ = ["annotate", "annotate_shard", "merge", "reparse"]
@@ -37,12 +38,12 @@ def annotate(folder: RunFolder, *, refreeze: bool = False) -> dict[str, Any]:
         return stage.sealed_counts()
     target, counts = stage.begin(), dict[str, Any]()
     with CompletionStore(target / STORE) as store, work.engine() as engine:
-        _take_samples(folder, store)
+        _take_over(folder, store, SAMPLE)
         asking = work.asking(store, engine)
         for part in work.parts:
             # The corpus is read three times, to count it, to ask and to parse: no more than a batch is ever held.
             counted = ask(part, work.sentences(part), asking, total=sum(1 for _ in work.sentences(part)))
-            counts[part] = _parse(work, part, asking, target, counted)
+            counts[part] = _parse(folder, part, work.sentences, asking, counted)
     work.check_unchanged(stage)
     return _sealed(stage, folder, counts)
 
@@ -57,9 +58,7 @@ def annotate_shard(folder: RunFolder, shard: Shard) -> dict[str, Any]:
     target, counts = stage.begin(), dict[str, Any]()
     with CompletionStore(target / STORE) as store, work.engine() as engine:
         if not store.count():  # what a probe, a sample or an earlier run has asked is not asked again
-            for place in ("annotate", SAMPLE):
-                if (known := folder.folder(place) / STORE).exists():
-                    absorb(store, known)
+            _take_over(folder, store, "annotate", SAMPLE)
         asking = work.asking(store, engine)
         for part in work.parts:
             counted = ask(part, work.sentences(part), asking, total=sum(1 for _ in work.sentences(part)))
@@ -106,7 +105,8 @@ def merge(folder: RunFolder, stores: tuple[Path, ...] = ()) -> dict[str, Any]:
             raise InputError("\n".join(_gap_in_words(part, ids) for part, ids in gaps.items() if ids))
         for part in work.parts:
             rows = sum(1 for _ in store.rows(part))
-            counts[part] = _parse(work, part, asking, target, Counts(rows=rows, cached=rows))
+            counts[part] = _parse(folder, part, work.sentences, asking, Counts(rows=rows, cached=rows))
+    work.check_unchanged(stage)
     return {"stores": found, "counts": _sealed(stage, folder, counts)}
 
 
@@ -120,13 +120,9 @@ def reparse(folder: RunFolder) -> dict[str, Any]:
     task, target = make_task(settings), folder.folder("annotate")
     if not (target / STORE).exists():
         raise InputError(f"{target / STORE}: no answers are stored here. Run annotate first.")
+    sentences = partial(corpus_of, settings, gold)
     parts, counts = ("unlabelled", *settings.annotate.gold), dict[str, Any]()
     with CompletionStore(target / STORE) as store:
-        progress = store.progress()
-        for part in parts:
-            rows, total = progress.get(part, (0, 0))[0], sum(1 for _ in corpus_of(settings, gold, part))
-            if rows != total:
-                raise InputError(f"annotate --reparse: {part} has {total} rows, and {rows} were asked. Run annotate.")
         # The teacher's model may be gone: what it was stands in the recipe of its answers.
         recipes = [store.recipes()[digest] for digest in sorted(store.recipes_of("unlabelled"))]
         if len(recipes) != 1:
@@ -134,30 +130,24 @@ def reparse(folder: RunFolder) -> dict[str, Any]:
         picker = demonstrations(settings, gold)
         asking = Ask(task, picker, store, store.add_recipe(recipes[0]), prompt_digest, _no_engine)
         for part in parts:
-            if changed := changed_rows(part, corpus_of(settings, gold, part), asking):
+            if changed := changed_rows(part, sentences(part), asking):
                 raise InputError(
-                    f"annotate --reparse: {len(changed)} rows of {part} were answered to another prompt (the first is "
-                    f"{changed[0]}): text or configuration changed. Run annotate."
+                    f"annotate --reparse: {len(changed)} rows of {part} were answered to another prompt, or never "
+                    f"asked (the first is {changed[0]}): text or configuration changed. Run annotate."
                 )
         stage = stage_of("annotate", folder, settings, task, picker, recipes[0])
         stage.begin()
         for part in parts:
-            counted, passed_over = Counts(rows=progress[part][0], cached=progress[part][0]), Counter[str]()
-            place = target if part == "unlabelled" else target / "gold" / part
-            sentences = corpus_of(settings, gold, part, passed_over)
-            parse(sentences, part, task, store, counted, place / ANNOTATIONS, place / QUARANTINE)
-            counted.passed_over = passed_over
-            folder.say(_in_one_line(part, counted, task.head))
-            counts[part] = counted.as_dict()
-    _check_quarantine(folder, counts["unlabelled"])
+            rows = store.progress()[part][0]
+            counts[part] = _parse(folder, part, sentences, asking, Counts(rows=rows, cached=rows))
     return _sealed(stage, folder, counts)
 
 
-def _take_samples(folder: RunFolder, store: CompletionStore) -> None:
-    """Answers that `annotate --sample` has asked for already are not asked for again."""
-    path = folder.folder(SAMPLE) / STORE
-    if path.exists():
-        absorb(store, path)
+def _take_over(folder: RunFolder, store: CompletionStore, *places: str) -> None:
+    """Answers that the run has in other stores, a sample's, say, are not asked for again."""
+    for place in places:
+        if (path := folder.folder(place) / STORE).exists():
+            absorb(store, path)
 
 
 def _no_engine() -> Backend:
@@ -184,12 +174,19 @@ def _gap_in_words(part: str, ids: Sequence[str]) -> str:
     )
 
 
-def _parse(work: Work, part: str, asking: Ask, target: Path, counted: Counts) -> dict[str, Any]:
-    place, passed_over = target if part == "unlabelled" else target / "gold" / part, Counter[str]()
-    sentences = work.sentences(part, passed_over)
+def _parse(
+    folder: RunFolder,
+    part: str,
+    corpus: Callable[[str, Counter[str]], Iterator[Sentence]],
+    asking: Ask,
+    counted: Counts,
+) -> dict[str, Any]:
+    """Write a part's two files out of the stored answers; `corpus` gives its sentences."""
+    target = folder.folder("annotate")
+    place = target if part == "unlabelled" else target / "gold" / part
+    sentences = corpus(part, counted.passed_over)
     parse(sentences, part, asking.task, asking.store, counted, place / ANNOTATIONS, place / QUARANTINE)
-    counted.passed_over = passed_over
-    work.folder.say(_in_one_line(part, counted, asking.task.head))
+    folder.say(_in_one_line(part, counted, asking.task.head))
     return counted.as_dict()
 
 

@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline import manifest
+from distill_offline.artifacts import STORE
 from distill_offline.backends.base import PromptCounter
 from distill_offline.completions import CompletionStore
-from distill_offline.pipeline.work import STORE, Work
+from distill_offline.pipeline.work import Work
 from distill_offline.run_folder import RunFolder
-from distill_offline.schema import Prompt, Sentence
-from distill_offline.stages.annotate import prompts
+from distill_offline.schema import Prompt
+from distill_offline.stages.annotate import batches, prompts
 
 __all__ = ["forecast"]
 
 _COUNTED = 500  # prompts whose tokens are counted; the sum for more is estimated from every n-th
 _SHOWN = 3
-_ANSWER_BYTES = 400  # of a stored completion, where none is stored yet to go by
+_ANSWER_BYTES = 400  # of a stored completion, a guess
 _LINES_PER_TEXT = 12  # bytes in annotate/ and select/ for each byte of text: tokens, offsets, labels, twice
 
 
@@ -32,18 +33,20 @@ class _Tally:
     cached: int = 0
     again: int = 0
     text_bytes: int = 0
-    longest: int = 0
     wanted: set[bytes] = field(default_factory=set)
     examples: list[Prompt] = field(default_factory=list)
     sampled: list[Prompt] = field(default_factory=list)
     every: int = 1
 
-    def keep(self, prompt: Prompt, asked: int) -> None:
-        """Keep the first prompts to show, and every n-th to count, n doubling as they become too many."""
+    def want(self, digest: bytes, prompt: Prompt) -> None:
+        """Count a prompt once; keep the first to show, and every n-th to count its tokens, n doubling with the need."""
+        if digest in self.wanted:
+            return
         if len(self.examples) < _SHOWN:
             self.examples.append(prompt)
-        if asked % self.every == 0:
+        if len(self.wanted) % self.every == 0:
             self.sampled.append(prompt)
+        self.wanted.add(digest)
         if len(self.sampled) > 2 * _COUNTED:
             self.sampled, self.every = self.sampled[::2], 2 * self.every
 
@@ -69,8 +72,8 @@ def forecast(folder: RunFolder, *, refreeze: bool = False) -> Iterator[dict[str,
 
 def _step(work: Work, part: str, store: CompletionStore, counter: PromptCounter | None) -> dict[str, Any]:
     answered = {hash(id_) for id_ in store.answered_ids(part)}
-    tally, to_ask = _Tally(), 0
-    for batch in _batches(prompts(work.sentences(part), work.asking(store, work.teacher.start))):
+    tally = _Tally()
+    for batch in batches(prompts(work.sentences(part), work.asking(store, work.teacher.start)), 500):
         known = store.known({digest for _, _, digest in batch})
         for sentence, prompt, digest in batch:
             tally.rows += 1
@@ -79,10 +82,7 @@ def _step(work: Work, part: str, store: CompletionStore, counter: PromptCounter 
                 tally.cached += 1
                 continue
             tally.again += hash(sentence.id) in answered
-            if digest not in tally.wanted:
-                tally.wanted.add(digest)
-                tally.keep(prompt, to_ask)
-                to_ask += 1
+            tally.want(digest, prompt)
     asked = len(tally.wanted)
     tokens = _tokens(tally, asked, counter)
     place = _existing(work.folder.path)
@@ -119,16 +119,3 @@ def _tokens(tally: _Tally, asked: int, counter: PromptCounter | None) -> dict[st
 
 def _existing(path: Path) -> Path:
     return next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
-
-
-def _batches(
-    found: Iterator[tuple[Sentence, Prompt, bytes]], size: int = 500
-) -> Iterator[list[tuple[Sentence, Prompt, bytes]]]:
-    batch: list[tuple[Sentence, Prompt, bytes]] = []
-    for each in found:
-        batch.append(each)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
@@ -30,7 +30,7 @@ from distill_offline.schema import Example
 from distill_offline.settings import Settings, Source
 from distill_offline.tasks.prompting import guidelines_text, prompt_source
 
-__all__ = ["frozen", "frozen_pools"]
+__all__ = ["forget", "frozen", "frozen_pools"]
 
 _FROZEN = "frozen"  # the folder within annotate/
 _CURRENT, _POOL, _PROMPT, _GUIDELINES = "current.json", "pool.jsonl", "prompt.jinja", "guidelines.md"
@@ -74,8 +74,7 @@ def frozen(folder: RunFolder, gold: Gold, *, refreeze: bool = False, write: bool
         return settings
     for sealed in (folder.path, folder.folder("annotate")):
         manifest.unseal(sealed)
-    is_new = current is None or current["digests"] != digests
-    version = _write(place, live) if is_new or current is None else current["version"]
+    version = current["version"] if current and current["digests"] == digests else _write(place, live)
     _make_current(place, {"version": version, "choice": choice, "digests": digests})
     return _pointed_at(settings, place / str(version))
 
@@ -122,11 +121,8 @@ def _check(version: Path, digests: Mapping[str, str]) -> None:
 
 
 def _stored(version: Path) -> _Live:
-    pool = version / _POOL
-    source = Source(path=str(pool), scheme="iob2")
-    examples = read_examples(source, origin="original", head=head_of(pool)) if pool.stat().st_size else ()
     prompt, guidelines = ((version / name).read_text("utf-8") for name in (_PROMPT, _GUIDELINES))
-    return _Live(tuple(examples), prompt, guidelines.strip())
+    return _Live(_read_pool(version / _POOL), prompt, guidelines.strip())
 
 
 def _write(place: Path, live: _Live) -> int:
@@ -144,7 +140,7 @@ def _write(place: Path, live: _Live) -> int:
             with suppress(OSError):  # another shard has just taken the number
                 own.replace(version)
                 return number
-        with suppress(InputError):  # another version, or half of one that a killed process left
+        with suppress(InputError):  # another version than this
             _check(version, live.digests())
             shutil.rmtree(own)
             return number
@@ -169,6 +165,22 @@ def _pointed_at(settings: Settings, version: Path) -> Settings:
     )
 
 
-def frozen_pools(folder: Path) -> list[Path]:
-    """The pool files of every version that a run has frozen."""
-    return sorted((folder / "annotate" / _FROZEN).glob(f"*/{_POOL}"))
+def frozen_pools(folder: Path) -> dict[Path, tuple[Example, ...]]:
+    """The demonstrations of every version that a run has frozen, by file."""
+    return {pool: _read_pool(pool) for pool in sorted((folder / "annotate" / _FROZEN).glob(f"*/{_POOL}"))}
+
+
+def forget(pool: Path, kept: Sequence[Example]) -> None:
+    """Leave only `kept` in a frozen pool, and take that as what was frozen: no change, once the source lacks it too."""
+    current = _read(pool.parent.parent)
+    if current is not None and str(current["version"]) == pool.parent.name:
+        # First, so that a purge that is killed in between is finished by the next one, which finds the pool as it was.
+        current["digests"]["demonstrations"] = corpus.digest(kept)
+        _make_current(pool.parent.parent, current)
+    write_examples(pool, kept)
+
+
+def _read_pool(pool: Path) -> tuple[Example, ...]:
+    if not pool.stat().st_size:  # no demonstrations, or all of them purged
+        return ()
+    return tuple(read_examples(Source(path=str(pool), scheme="iob2"), origin="original", head=head_of(pool)))

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline import manifest
-from distill_offline.artifacts import ANNOTATIONS, read_rows
+from distill_offline.artifacts import ANNOTATIONS, STORE, read_rows
 from distill_offline.completions import CompletionStore
 from distill_offline.pipeline.forecast import forecast
-from distill_offline.pipeline.work import STORE
 from distill_offline.run_folder import RunFolder
 
 __all__ = ["plan", "status"]

@@ -6,10 +6,11 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from distill_offline.artifacts import STORE
 from distill_offline.backends.base import Backend
 from distill_offline.completions import CompletionStore
 from distill_offline.errors import InputError, Interrupted
-from distill_offline.pipeline.work import STORE, Work
+from distill_offline.pipeline.work import Work
 from distill_offline.run_folder import RunFolder
 from distill_offline.schema import Progress
 from distill_offline.stages.annotate import ask, prompts

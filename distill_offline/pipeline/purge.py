@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -12,19 +11,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from distill_offline import corpus, manifest
-from distill_offline.artifacts import ANNOTATIONS, QUARANTINE, read_rows, write_rows, write_text
+from distill_offline import manifest
+from distill_offline.artifacts import ANNOTATIONS, QUARANTINE, STORE, read_rows, write_rows
 from distill_offline.bio import decode_bio
 from distill_offline.completions import CompletionStore
 from distill_offline.config import load
-from distill_offline.corpus import head_of, read_examples, write_examples
 from distill_offline.errors import DistillError, InputError
 from distill_offline.inputs import read_gold
-from distill_offline.pipeline.frozen import frozen_pools
-from distill_offline.pipeline.work import STORE
+from distill_offline.pipeline.frozen import forget, frozen_pools
 from distill_offline.run_folder import RunFolder
 from distill_offline.schema import Example, Span
-from distill_offline.settings import Source
 
 __all__ = ["purge"]
 
@@ -65,7 +61,7 @@ def _purge_run(document: str, folder: Path) -> _Purged:
     _find_students(document, folder, found)
     whole = [place for place in _stages(folder) if manifest.is_whole(place)]
     changed = set[Path]()
-    pools = {pool: _pool_examples(pool) for pool in frozen_pools(folder)}
+    pools = frozen_pools(folder)
     gone = [each for examples in pools.values() for each in examples if each.sentence.document == document]
     texts, quoting = _texts(folder), set[str]()
     files = sorted(folder.glob(f"*/{STORE}")) + sorted(folder.glob(f"shards/*/{STORE}"))
@@ -82,9 +78,11 @@ def _purge_run(document: str, folder: Path) -> _Purged:
             found.rows, found.completions = found.rows + rows, found.completions + own + completions
         found.lines = _purge_files(document, quoting, folder, changed)
         for pool, examples in pools.items():
-            found.demonstrations += _purge_pool(document, pool, examples)
-        if gone:
-            changed.add(folder / "annotate")
+            kept = [example for example in examples if example.sentence.document != document]
+            if len(kept) < len(examples):
+                forget(pool, kept)
+                changed.add(folder / "annotate")
+        found.demonstrations = len(gone)
     _seal_again(folder, [place for place in whole if place in changed], document)
     return found
 
@@ -142,27 +140,6 @@ def _purge_files(document: str, ids: set[str], folder: Path, changed: set[Path])
     return total
 
 
-def _purge_pool(document: str, pool: Path, examples: Sequence[Example]) -> int:
-    """How many of the document's examples were in a frozen pool, which is written without them."""
-    kept = [example for example in examples if example.sentence.document != document]
-    if len(kept) == len(examples):
-        return 0
-    write_examples(pool, kept)
-    current_file = pool.parent.parent / "current.json"
-    current = json.loads(current_file.read_text("utf-8"))
-    if str(current["version"]) == pool.parent.name:
-        # A source without the document is then what the run has frozen, and no change.
-        current["digests"]["demonstrations"] = corpus.digest(kept)
-        write_text(current_file, json.dumps(current, indent=2))
-    return len(examples) - len(kept)
-
-
-def _pool_examples(pool: Path) -> list[Example]:
-    if not pool.stat().st_size:  # all of it was purged before
-        return []
-    return list(read_examples(Source(path=str(pool), scheme="iob2"), origin="original", head=head_of(pool)))
-
-
 def _purge_lines(document: str, ids: set[str], file: Path) -> int:
     rows = sum(1 for row in read_rows(file) if row["document"] == document or row["id"] in ids)
     if rows:
@@ -174,7 +151,7 @@ def _find_students(document: str, folder: Path, found: _Purged) -> None:
     """Arms whose training data held the document: distilled rows they drew from, or human-labelled ones."""
     selected = folder / "select" / ANNOTATIONS
     distilled = selected.exists() and any(row["document"] == document for row in read_rows(selected))
-    original = any(each.sentence.document == document for pool in frozen_pools(folder) for each in _pool_examples(pool))
+    original = any(each.sentence.document == document for pool in frozen_pools(folder).values() for each in pool)
     arms = list(_arms(folder))
     if arms and not original:
         try:

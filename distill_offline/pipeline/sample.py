@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from distill_offline.artifacts import STORE
 from distill_offline.completions import Answer, CompletionStore
 from distill_offline.config import load
 from distill_offline.errors import InputError, UnusableAnswer
 from distill_offline.inputs import make_task, read_gold
 from distill_offline.pipeline.frozen import frozen
-from distill_offline.pipeline.work import STORE, Work
+from distill_offline.pipeline.work import Work
 from distill_offline.run_folder import SAMPLE, RunFolder
 from distill_offline.schema import Annotation, Completion, Head, Sentence
 from distill_offline.stages.annotate import ask, prompts

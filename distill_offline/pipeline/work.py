@@ -22,9 +22,7 @@ from distill_offline.settings import Settings
 from distill_offline.stages.annotate import Ask
 from distill_offline.tasks.base import Task
 
-__all__ = ["STORE", "Shard", "Work", "corpus_of", "stage_of"]
-
-STORE = "completions.sqlite"
+__all__ = ["Shard", "Work", "corpus_of", "stage_of"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from distill_offline.artifacts import json_line, replacing
 from distill_offline.backends.base import Backend
@@ -17,8 +17,9 @@ from distill_offline.errors import InputError, Interrupted, QuarantineError, Unu
 from distill_offline.schema import Annotation, Completion, Example, Progress, Prompt, Sentence, Span, Watch
 from distill_offline.tasks.base import Task
 
-__all__ = ["Ask", "Counts", "Store", "annotation_row", "ask", "changed_rows", "parse", "prompts", "survey"]
+__all__ = ["Ask", "Counts", "Store", "annotation_row", "ask", "batches", "changed_rows", "parse", "prompts", "survey"]
 
+Item = TypeVar("Item")
 _COMMIT_EVERY_S = 5.0  # a slow teacher's answers do not wait for a whole chunk
 
 
@@ -106,7 +107,7 @@ def ask(part: str, sentences: Iterable[Sentence], asking: Ask, *, total: int = 0
 def survey(part: str, sentences: Iterable[Sentence], asking: Ask) -> list[str]:
     """Write down which answer each row wants, and give the ids of those whose answer is not stored; asks nothing."""
     rows, missing = 0, list[str]()
-    for batch in _batches(prompts(sentences, asking), max(asking.chunk, 256)):
+    for batch in batches(prompts(sentences, asking), max(asking.chunk, 256)):
         known = asking.store.known({digest for _, _, digest in batch})
         asking.store.set_rows(
             part, rows, [Row(sentence.id, sentence.document, digest) for sentence, _, digest in batch]
@@ -188,7 +189,7 @@ class _Asking:
 
     def _missing(self, sentences: Iterable[Sentence]) -> Iterator[_Request]:
         """Prompts that the store has no answer for; writes down on the way which answer each row wants."""
-        for batch in _batches(prompts(sentences, self._a), max(self._a.chunk, 256)):
+        for batch in batches(prompts(sentences, self._a), max(self._a.chunk, 256)):
             self._stored.clear()
             known = self._a.store.known({digest for _, _, digest in batch})
             rows = [Row(sentence.id, sentence.document, digest) for sentence, _, digest in batch]
@@ -274,7 +275,7 @@ def changed_rows(part: str, sentences: Iterable[Sentence], asking: Ask) -> list[
     """Ids of the rows whose prompt is not the one that their answer was given to; asks nothing, writes nothing."""
     now = ((sentence.id, digest) for sentence, _, digest in prompts(sentences, asking))
     before = ((sentence_id, digest) for sentence_id, digest, _ in asking.store.rows(part))
-    return [a[0] if a else "" for a, b in zip_longest(now, before) if a != b]
+    return [(a or b)[0] for a, b in zip_longest(now, before) if a != b]
 
 
 def parse(
@@ -331,8 +332,9 @@ def _refusal(sentence: Sentence, reason: str, digest: bytes, completion: Complet
     }
 
 
-def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    batch: list[Any] = []
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of `size` items in order; the last may be shorter."""
+    batch: list[Item] = []
     for item in items:
         batch.append(item)
         if len(batch) == size:
