@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Literal
 
 from distill_offline import catalogue, offline
 from distill_offline.errors import DistillError
+from distill_offline.filesystem import NETWORK, filesystem_of
 from distill_offline.settings import Settings
 
 __all__ = ["Check", "Status", "examine", "worst"]
@@ -23,9 +23,6 @@ __all__ = ["Check", "Status", "examine", "worst"]
 Status = Literal["ok", "warn", "fail"]
 
 _RANK: Mapping[Status, int] = {"ok": 0, "warn": 1, "fail": 2}
-_NETWORK_FILE_SYSTEMS = re.compile(
-    r"nfs\d?|cifs|smb\d?|smbfs|lustre|gpfs|beegfs\w*|ceph|afs|9p|glusterfs|fuse\.(sshfs|gluster\w*|ceph\w*|rclone)"
-)
 _BACKEND_PACKAGES = {
     "llama_cpp": ("xllamacpp", "llama-cpp"),
     "vllm": ("vllm", "vllm"),
@@ -212,36 +209,15 @@ def _check_disks(places: Mapping[str, Path]) -> list[Check]:
             )
         )
         if name == "working folder":
-            checks.append(_check_file_system(_file_system_of(existing, _mounts())))
+            checks.append(_check_file_system(filesystem_of(existing) or "unknown"))
     return checks
 
 
 def _check_file_system(kind: str) -> Check:
-    if _NETWORK_FILE_SYSTEMS.fullmatch(kind):
-        remedy = "Keep runs on a local disk: SQLite's locks and write-ahead log do not hold on network file systems."
+    if kind in NETWORK:
+        remedy = "Prefer a local disk: here stores do without a write-ahead log, which would be unsafe, and are slower."
         return Check("file system", "warn", f"{kind}, over the network", remedy)
     return Check("file system", "ok", kind)
-
-
-def _mounts() -> str:
-    try:
-        return Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-def _file_system_of(path: Path, mounts: str) -> str:
-    """The type of the file system that holds `path`, by the longest mount point above it (proc(5), mountinfo)."""
-    best, kind = -1, "unknown"
-    for line in mounts.splitlines():
-        before, _, after = line.partition(" - ")
-        fields = before.split()
-        if len(fields) < 5 or not after:
-            continue
-        point = Path(fields[4].replace("\\040", " "))
-        if path.is_relative_to(point) and len(point.parts) >= best:
-            best, kind = len(point.parts), after.split()[0]
-    return kind
 
 
 def _check_environment(environment: Mapping[str, str]) -> Check:

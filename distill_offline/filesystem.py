@@ -11,8 +11,8 @@ __all__ = ["NETWORK", "filesystem_of", "is_network"]
 NETWORK = frozenset(
     {
         "9p", "afs", "beegfs", "ceph", "cifs", "fuse.beegfs", "fuse.ceph", "fuse.glusterfs", "fuse.juicefs",
-        "fuse.lustre", "fuse.sshfs", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2",
-        "orangefs", "panfs", "pvfs2", "smb3", "smbfs", "virtiofs", "wekafs",
+        "fuse.lustre", "fuse.rclone", "fuse.sshfs", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4",
+        "ocfs2", "orangefs", "panfs", "pvfs2", "smb3", "smbfs", "virtiofs", "wekafs",
     }
 )  # fmt: skip
 

@@ -13,12 +13,6 @@ from distill_offline import doctor, offline
 from distill_offline.doctor import Check, examine, worst
 from distill_offline.settings import BackendSettings, CorpusSettings, Settings, TaskSettings, TrainSettings
 
-MOUNTS = """\
-22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
-30 22 0:40 / /home rw shared:2 - nfs4 server:/home rw
-31 30 8:2 / /home/ada/local\\040disk rw - xfs /dev/sdb1 rw
-"""
-
 
 def by_name(checks: list[Check]) -> Mapping[str, Check]:
     return {check.name: check for check in checks}
@@ -90,13 +84,6 @@ def test_requirements_are_held_against_what_is_installed() -> None:
     assert base == ["numpy is 3.1, needs <3,>=2.2", "absent is absent"]
     assert doctor._unmet(requirements, "vllm", version_of) == ["vllm is absent"]
     assert doctor._unmet(requirements, "all", version_of) == []
-
-
-def test_file_system_is_that_of_the_longest_mount_point() -> None:
-    assert doctor._file_system_of(Path("/home/ada/run"), MOUNTS) == "nfs4"
-    assert doctor._file_system_of(Path("/home/ada/local disk/run"), MOUNTS) == "xfs"
-    assert doctor._file_system_of(Path("/homes"), MOUNTS) == "ext4"
-    assert doctor._file_system_of(Path("/home"), "") == "unknown"
 
 
 def test_network_file_systems_are_warned_of() -> None:
