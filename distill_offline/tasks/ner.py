@@ -13,11 +13,10 @@ from distill_offline.confidence import spelled
 from distill_offline.errors import ConfigError, UnusableAnswer
 from distill_offline.schema import Annotation, Completion, Example, Head, Message, Prompt, Rejection, Sentence
 from distill_offline.settings import TaskSettings
-from distill_offline.tasks.prompting import PromptTemplate, json_answer
+from distill_offline.tasks.prompting import PromptTemplate, Turns, first_clause, json_answer
 
 __all__ = ["NER"]
 
-_KEPT = 5000  # demonstrations whose turns are kept rendered
 NONE = "NONE"  # the chain-of-thought prompt's word for a candidate that is no entity
 
 
@@ -39,7 +38,7 @@ class NER:
         self.labels = ("O", *(f"{prefix}-{name}" for name in settings.types for prefix in ("B", "I")))
         self._template = PromptTemplate(settings, known=("pairs", "reasoned"))
         self._system = Message("system", self._template.system)
-        self._rendered: dict[tuple[str, str, tuple[str, ...]], tuple[Message, Message]] = {}
+        self._turns = Turns(self._question, self.answer)
         self._schema = (
             _reasoned_schema(self.types) if self._template.answer == "reasoned" else _pairs_schema(self.types)
         )
@@ -50,19 +49,12 @@ class NER:
     def prompt(self, sentence: Sentence, demonstrations: Sequence[Example]) -> Prompt:
         messages = [self._system]
         for example in demonstrations:
-            messages += self._shown(example)
-        messages.append(Message("user", self._template.user(sentence.text)))
+            messages += self._turns.of(example)
+        messages.append(self._question(sentence))
         return Prompt(sentence.id, tuple(messages), self._schema)
 
-    def _shown(self, example: Example) -> tuple[Message, Message]:
-        """A demonstration's two turns; a pool's examples are shown again and again."""
-        key = (example.sentence.id, example.sentence.text, example.labels)
-        if key not in self._rendered:
-            if len(self._rendered) >= _KEPT:
-                self._rendered.clear()
-            question = Message("user", self._template.user(example.sentence.text))
-            self._rendered[key] = (question, Message("assistant", self.answer(example)))
-        return self._rendered[key]
+    def _question(self, sentence: Sentence) -> Message:
+        return Message("user", self._template.user(sentence.text))
 
     def answer(self, example: Example) -> str:
         pairs = [(_surface(example.sentence, span.start, span.end), span.type) for span in decode_bio(example.labels)]
@@ -74,7 +66,7 @@ class NER:
             {
                 "context": f"The sentence names {named}." if named else "The sentence names no entity.",
                 "candidates": [mention for mention, _ in pairs],
-                "decisions": [[mention, type_, _first_clause(self.types[type_])] for mention, type_ in pairs],
+                "decisions": [[mention, type_, first_clause(self.types[type_])] for mention, type_ in pairs],
             }
         )
 
@@ -121,10 +113,6 @@ def _surface(sentence: Sentence, start: int, end: int) -> str:
 
 def _compact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _first_clause(definition: str) -> str:
-    return definition.split(";")[0].split(". ")[0].rstrip(".")
 
 
 def _pairs_schema(types: dict[str, str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -16,11 +16,12 @@ import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
 from distill_offline.errors import ConfigError, UnusableAnswer
-from distill_offline.schema import Completion
+from distill_offline.schema import Completion, Example, Message, Sentence
 from distill_offline.settings import TaskSettings
 
-__all__ = ["PromptTemplate", "guidelines_text", "json_answer", "prompt_source"]
+__all__ = ["PromptTemplate", "Turns", "first_clause", "guidelines_text", "json_answer", "prompt_source"]
 
+_KEPT = 5000  # demonstrations whose turns are kept rendered
 _LONGEST_ANSWER = 1_000_000  # characters; more than any max_tokens in use can give
 
 
@@ -89,6 +90,28 @@ class PromptTemplate:
             "prompt": hashlib.sha256(self._source.encode()).hexdigest(),
             "system": hashlib.sha256(self.system.encode()).hexdigest(),
         }
+
+
+class Turns:
+    """Demonstrations as the two turns of a chat; a pool's examples are shown again and again, so they are kept."""
+
+    def __init__(self, question: Callable[[Sentence], Message], answer: Callable[[Example], str]) -> None:
+        self._question, self._answer = question, answer
+        self._kept: dict[tuple[str, str, tuple[str, ...]], tuple[Message, Message]] = {}
+
+    def of(self, example: Example) -> tuple[Message, Message]:
+        """The user's question and the assistant's answer."""
+        key = (example.sentence.id, example.sentence.text, example.labels)
+        if key not in self._kept:
+            if len(self._kept) >= _KEPT:
+                self._kept.clear()
+            self._kept[key] = (self._question(example.sentence), Message("assistant", self._answer(example)))
+        return self._kept[key]
+
+
+def first_clause(definition: str) -> str:
+    """What a definition says first: reason enough in a demonstration."""
+    return definition.split(";")[0].split(". ")[0].rstrip(".")
 
 
 def prompt_source(settings: TaskSettings) -> str:

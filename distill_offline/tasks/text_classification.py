@@ -9,11 +9,10 @@ from typing import Any, ClassVar
 from distill_offline.errors import ConfigError, UnusableAnswer
 from distill_offline.schema import Annotation, Completion, Example, Head, Message, Prompt, Sentence
 from distill_offline.settings import TaskSettings
-from distill_offline.tasks.prompting import PromptTemplate, json_answer
+from distill_offline.tasks.prompting import PromptTemplate, Turns, first_clause, json_answer
 
 __all__ = ["TextClassification"]
 
-_KEPT = 5000  # demonstrations whose turns are kept rendered
 _CUT = " ..."  # stands where a text was cut
 
 
@@ -40,7 +39,7 @@ class TextClassification:
         self._template = PromptTemplate(settings, known=("class", "reasoned"))
         self._longest = self._template.whole_number("max_words")
         self._system = Message("system", self._template.system)
-        self._rendered: dict[tuple[str, str, tuple[str, ...]], tuple[Message, Message]] = {}
+        self._turns = Turns(self._question, self.answer)
         keys = ("reason", "class") if self._template.answer == "reasoned" else ("class",)
         self._schema = {
             "type": "object",
@@ -57,13 +56,13 @@ class TextClassification:
     def prompt(self, sentence: Sentence, demonstrations: Sequence[Example]) -> Prompt:
         messages = [self._system]
         for example in demonstrations:
-            messages += self._shown(example)
+            messages += self._turns.of(example)
         messages.append(self._question(sentence))
         return Prompt(sentence.id, tuple(messages), self._schema)
 
     def answer(self, example: Example) -> str:
         (label,) = example.labels
-        reason = {"reason": _first_clause(self.types[label])} if self._template.answer == "reasoned" else {}
+        reason = {"reason": first_clause(self.types[label])} if self._template.answer == "reasoned" else {}
         return json.dumps({**reason, "class": label}, ensure_ascii=False, separators=(",", ":"))
 
     def parse(self, sentence: Sentence, completion: Completion) -> Annotation:
@@ -90,15 +89,6 @@ class TextClassification:
                 return bare
             raise
 
-    def _shown(self, example: Example) -> tuple[Message, Message]:
-        """A demonstration's two turns; a pool's examples are shown again and again."""
-        key = (example.sentence.id, example.sentence.text, example.labels)
-        if key not in self._rendered:
-            if len(self._rendered) >= _KEPT:
-                self._rendered.clear()
-            self._rendered[key] = (self._question(example.sentence), Message("assistant", self.answer(example)))
-        return self._rendered[key]
-
     def _question(self, sentence: Sentence) -> Message:
         text, longest = sentence.text, self._longest
         if longest is not None and len(sentence.tokens) > longest:
@@ -108,7 +98,3 @@ class TextClassification:
 
 def _plain(name: str) -> str:
     return " ".join(name.split()).casefold()
-
-
-def _first_clause(definition: str) -> str:
-    return definition.split(";")[0].split(". ")[0].rstrip(".")
