@@ -1,4 +1,4 @@
-"""How sure the teacher was of a span: by the log-probabilities of its tokens, and by repeated answers."""
+"""How sure the teacher was of a span, by the log-probabilities of the tokens that spell it."""
 
 from __future__ import annotations
 
@@ -6,28 +6,23 @@ import json
 import math
 import re
 from bisect import bisect_left, bisect_right
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from distill_offline.schema import Completion, Span
+from distill_offline.schema import Completion
 
-__all__ = ["Spelled", "agreement", "spelled"]
+__all__ = ["Spelled", "spelled"]
 
 _LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Spelled:
-    """Natural log-probabilities of one `(mention, type)` of an answer, each with its closing quote.
-
-    `mention` and `type` are sums over their tokens, `least` is that of the least likely token of both.
-    """
+    """Natural log-probabilities of one `(mention, type)` of an answer, each summed up to its closing quote."""
 
     mention: float
     type: float
-    least: float
 
     @property
     def confidence(self) -> float:
@@ -54,8 +49,8 @@ def spelled(completion: Completion, pairs: Sequence[tuple[str, str]], *, after: 
         if at is None or to is None:
             found.append(None)
             continue
-        a, b = (_tokens(ends, literals[each], completion.token_logprobs) for each in (at, to))
-        found.append(Spelled(sum(a), sum(b), min((*a, *b), default=0.0)))
+        a, b = (sum(_tokens(ends, literals[each], completion.token_logprobs)) for each in (at, to))
+        found.append(Spelled(a, b))
         cursor = to + 1
     return found
 
@@ -76,16 +71,3 @@ def _tokens(ends: Sequence[int], literal: tuple[int, int, str], logprobs: Sequen
     start, end, _ = literal
     first, last = bisect_right(ends, start + 1), bisect_left(ends, end)
     return logprobs[first : last + 1]
-
-
-def agreement(samples: Iterable[Sequence[Span]]) -> dict[tuple[int, int, str], float]:
-    """For each span of repeated answers to one sentence, the share of the answers that hold it (self-consistency).
-
-    Source: Wang et al. 2023; for NER, two-stage voting as in Xie et al. 2024 falls out of it: a place's share is the
-    sum over its types.
-    """
-    counts, total = Counter[tuple[int, int, str]](), 0
-    for spans in samples:
-        total += 1
-        counts.update({(span.start, span.end, span.type) for span in spans})
-    return {place: count / total for place, count in counts.items()}

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from distill_offline.confidence import agreement, spelled
-from distill_offline.schema import Completion, Sentence, Span
+from distill_offline.confidence import spelled
+from distill_offline.schema import Completion, Sentence
 from distill_offline.settings import TaskSettings
 from distill_offline.tasks.ner import NER
 
@@ -29,7 +29,6 @@ def test_a_spans_confidence_is_that_of_the_tokens_that_spell_it_and_its_type() -
     assert paris is not None
     assert ada.mention == pytest.approx(-0.2 - 0.3 - 0.4 - 0.5)
     assert ada.type == pytest.approx(-0.6 - 0.7)
-    assert ada.least == -0.7
     assert ada.confidence == pytest.approx(math.exp(-2.7))
     assert paris.mention == pytest.approx(-0.8 - 0.9)
     assert paris.type == pytest.approx(-1.0 - 1.1)
@@ -86,10 +85,3 @@ def test_reasoned_answers_are_followed_behind_their_candidates() -> None:
     sentence = Sentence("s", "d", 0, "Ada", ("Ada",), ((0, 3),))
     (span,) = task.parse(sentence, said).spans
     assert span.confidence == pytest.approx(math.exp(-1.875))
-
-
-def test_agreement_is_the_share_of_answers_that_hold_a_span() -> None:
-    a, b, c = Span(0, 1, "PER"), Span(0, 1, "ORG"), Span(2, 4, "LOC")
-    shares = agreement([[a, c], [b, c], [a, a], []])
-    assert shares == {(0, 1, "PER"): 0.5, (0, 1, "ORG"): 0.25, (2, 4, "LOC"): 0.5}
-    assert agreement([]) == {}

@@ -15,7 +15,7 @@ ROWS = (
     {"schema"},
     {"settings", "registry", "digests", "offline", "filesystem"},
     {"bio", "artifacts"},
-    {"alignment", "matching", "scoring", "blending", "demonstrations", "confidence", "calibration"},
+    {"alignment", "matching", "scoring", "blending", "demonstrations", "confidence"},
     {"tasks", "backends", "completions", "corpus", "statement", "download", "report"},
     {"model_entries", "model_files", "student", "manifest"},
     {"catalogue"},
