@@ -136,7 +136,13 @@ class Bundle:
 
     def copy(self, path: Path) -> Bundle:
         shutil.copytree(self.path, path, symlinks=True)
-        return Bundle(path, self.keys, json.loads(canonical(self.manifest)))
+        return Bundle(path, self.keys, json.loads(canonical(self.manifest)), self.with_ssh)
+
+
+def made(make: Callable[[Path, Keys], Bundle], folder: Path) -> Bundle:
+    """A bundle by `make` in a new folder, with new keys beside it."""
+    (folder / "keys").mkdir()
+    return make(folder / "a bundle", Keys.make(folder / "keys"))
 
 
 def small_bundle(path: Path, keys: Keys) -> Bundle:

@@ -132,6 +132,12 @@ def trust(bundle: Bundle) -> list[str]:
     return ["--openssl-key", bundle.keys("own.pub.pem"), "--quiet"]
 
 
+def line_for(bundle: Bundle, root: Path, *words: str | Path) -> list[str]:
+    """The command that installs a bundle."""
+    words = ("install", bundle.path, "--root", root, *trust(bundle), *words)
+    return [sys.executable, "-I", "-S", "-B", str(INSTALLER), *map(str, words)]
+
+
 def run(verb: str, *words: str | Path, python: str = sys.executable, program: Path = INSTALLER, **settings: Any) -> Any:
     """The installer's exit code and output."""
     line = [python, "-I", "-S", "-B", str(program), verb, *map(str, words)]

@@ -10,8 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundles import LONG, MODEL, TOOLS, Bundle, Keys
-from installing import INSTALLER, VERIFIER, current, evidence, install, plain_bundle, run, successor, tree, trust
+from bundles import LONG, MODEL, TOOLS, Bundle, made
+from installing import (
+    INSTALLER,
+    VERIFIER,
+    current,
+    evidence,
+    install,
+    line_for,
+    plain_bundle,
+    run,
+    successor,
+    tree,
+    trust,
+)
 from test_verify_command import interpreter
 
 pytestmark = pytest.mark.skipif(bool(TOOLS), reason=f"{' and '.join(TOOLS)} not on this machine")
@@ -19,16 +31,12 @@ pytestmark = pytest.mark.skipif(bool(TOOLS), reason=f"{' and '.join(TOOLS)} not 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    folder = tmp_path_factory.mktemp("template")
-    (folder / "keys").mkdir()
-    return plain_bundle(folder / "a bundle", Keys.make(folder / "keys"))
+    return made(plain_bundle, tmp_path_factory.mktemp("template"))
 
 
 @pytest.fixture
 def bundle(template: Bundle, tmp_path: Path) -> Bundle:
-    copy = template.copy(tmp_path / "a bundle")
-    copy.with_ssh = False
-    return copy
+    return template.copy(tmp_path / "a bundle")
 
 
 @pytest.fixture
@@ -291,18 +299,7 @@ def test_full_disk_is_told_and_after_making_room_it_goes_on(bundle: Bundle, root
     bundle.manifest["totals"]["installed_bytes"] = 1  # a manifest that asks for too little
     bundle.seal()
     root.mkdir()
-    line: list[str | Path] = [
-        sys.executable,
-        "-I",
-        "-S",
-        "-B",
-        INSTALLER,
-        "install",
-        bundle.path,
-        "--root",
-        root,
-        *trust(bundle),
-    ]
+    line = line_for(bundle, root)
     done = subprocess.run(["unshare", "-rm", "sh", "-c", FULL, root, root, *line], capture_output=True, text=True)
     assert "No space left on device. Make room. Run the same command again" in done.stderr
     lines = [each for each in done.stdout.splitlines() if each.startswith(("first", "second", str(root)))]

@@ -22,6 +22,7 @@ from installing import (
     installable,
     installable_bundle,
     installer_module,
+    line_for,
     lock,
     put_wheel,
     successor,
@@ -53,9 +54,7 @@ def template(place: Path) -> Bundle:
 
 @pytest.fixture
 def bundle(template: Bundle, tmp_path: Path) -> Bundle:
-    copy = template.copy(tmp_path / "bundle")
-    copy.with_ssh = False
-    return copy
+    return template.copy(tmp_path / "bundle")
 
 
 def hostile(folder: Path) -> dict[str, str]:
@@ -300,18 +299,7 @@ def test_disk_that_fills_while_pip_works_is_told_and_the_step_starts_over(bundle
     bundle.seal()
     root = tmp_path / "root"
     root.mkdir()
-    line: list[str | Path] = [
-        sys.executable,
-        "-I",
-        "-S",
-        "-B",
-        INSTALLER,
-        "install",
-        bundle.path,
-        "--root",
-        root,
-        *trust(bundle),
-    ]
+    line = line_for(bundle, root)
     done = subprocess.run(["unshare", "-rm", "sh", "-c", FULL, root, *line], capture_output=True, text=True)
     lines = [each for each in done.stdout.splitlines() if each.startswith(("first", "second", str(root)))]
     assert lines == ["first: 4", "second: 0", f"{root}/current/release.json"], done.stderr + done.stdout

@@ -29,9 +29,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture
 def bundle(template: Bundle, tmp_path: Path) -> Bundle:
-    copy = template.copy(tmp_path / "bundle")
-    copy.with_ssh = False
-    return copy
+    return template.copy(tmp_path / "bundle")
 
 
 # ------------------------------------------------------------------------------- a medium that changes after the check

@@ -26,9 +26,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture
 def bundle(template: Bundle, tmp_path: Path) -> Bundle:
-    copy = template.copy(tmp_path / "bundle")
-    copy.with_ssh = False
-    return copy
+    return template.copy(tmp_path / "bundle")
 
 
 def locked_to(bundle: Bundle, text: bytes) -> None:

@@ -6,12 +6,11 @@ import fcntl
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from bundles import TOOLS, Bundle, Keys
-from installing import INSTALLER, current, install, plain_bundle, run, successor, trust
+from bundles import TOOLS, Bundle, made
+from installing import current, install, line_for, plain_bundle, run, successor, trust
 
 pytestmark = [
     pytest.mark.slow,
@@ -21,16 +20,12 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    folder = tmp_path_factory.mktemp("template")
-    (folder / "keys").mkdir()
-    return plain_bundle(folder / "a bundle", Keys.make(folder / "keys"))
+    return made(plain_bundle, tmp_path_factory.mktemp("template"))
 
 
 @pytest.fixture
 def bundle(template: Bundle, tmp_path: Path) -> Bundle:
-    copy = template.copy(tmp_path / "a bundle")
-    copy.with_ssh = False
-    return copy
+    return template.copy(tmp_path / "a bundle")
 
 
 @pytest.fixture
@@ -50,18 +45,7 @@ def test_second_installer_is_kept_out(bundle: Bundle, root: Path) -> None:
 
 
 def test_of_two_installers_at_once_both_end_well_or_one_is_kept_out(bundle: Bundle, root: Path) -> None:
-    line: list[str | Path] = [
-        sys.executable,
-        "-I",
-        "-S",
-        "-B",
-        INSTALLER,
-        "install",
-        bundle.path,
-        "--root",
-        root,
-        *trust(bundle),
-    ]
+    line = line_for(bundle, root)
     both = [subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(2)]
     codes = sorted(each.wait() for each in both)
     assert codes in ([0, 4], [0, 0])

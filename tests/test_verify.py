@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from bad_bundles import GROUPS
-from bundles import TOOLS, WHEEL, Bundle, Keys, small_bundle, wheel
+from bundles import TOOLS, WHEEL, Bundle, made, small_bundle, wheel
 from spoiling import add_wheel, record_of
 from verifying import check, own_paths, said, verifier
 
@@ -19,9 +19,7 @@ pytestmark = pytest.mark.skipif(bool(TOOLS), reason=f"{' and '.join(TOOLS)} not 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    folder = tmp_path_factory.mktemp("template")
-    (folder / "keys").mkdir()
-    return small_bundle(folder / "bundle", Keys.make(folder / "keys"))
+    return made(small_bundle, tmp_path_factory.mktemp("template"))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from bundles import MODEL, TOOLS, Bundle, Keys, small_bundle
+from bundles import MODEL, TOOLS, Bundle, made, small_bundle
 from verifying import VERIFIER, check, command
 
 pytestmark = pytest.mark.skipif(bool(TOOLS), reason=f"{' and '.join(TOOLS)} not on this machine")
@@ -18,9 +18,7 @@ pytestmark = pytest.mark.skipif(bool(TOOLS), reason=f"{' and '.join(TOOLS)} not 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    folder = tmp_path_factory.mktemp("template")
-    (folder / "keys").mkdir()
-    return small_bundle(folder / "bundle", Keys.make(folder / "keys"))
+    return made(small_bundle, tmp_path_factory.mktemp("template"))
 
 
 @pytest.fixture
