@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from annotated_runs import pool, settings  # noqa: F401  fixtures
 
 from distill_offline.offline import ENVIRONMENT
 

@@ -1,0 +1,98 @@
+"""annotate over a run's folder: read again, met by another process, or by a corpus that changes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from annotated_runs import TYPES, labels, perfect, run_of
+
+from distill_offline import manifest, pipeline
+from distill_offline.artifacts import read_rows
+from distill_offline.completions import CompletionStore
+from distill_offline.corpus import read_examples, write_examples
+from distill_offline.errors import InputError, StoreError
+from distill_offline.run_folder import RunFolder
+from distill_offline.settings import Settings
+
+
+def test_a_mended_parser_reads_the_stored_answers_without_the_teacher(tmp_path: Path, settings: Settings) -> None:
+    folder = run_of(tmp_path, settings)
+    pipeline.annotate(folder)
+    whole, fingerprint = labels(folder), manifest.fingerprint_of(folder.folder("annotate"))
+    (folder.folder("annotate") / "annotations.jsonl").write_text("what an older parser made of it\n")
+    assert settings.backend is not None
+    # no such model: whoever asks for the teacher fails
+    gone = replace(settings, backend=replace(settings.backend, name="llama_cpp", model="nowhere"))
+    counts = pipeline.reparse(RunFolder(folder.path, gone))
+    assert labels(folder) == whole
+    assert counts["unlabelled"]["rows"] == counts["unlabelled"]["cached"] == 40
+    assert manifest.verify(folder.folder("annotate")) == []
+    assert manifest.fingerprint_of(folder.folder("annotate")) == fingerprint
+    said: list[str] = []
+    pipeline.annotate(replace(folder, say=said.append))
+    assert said == ["annotate: up to date"]
+
+
+def test_reparse_refuses_where_rows_were_never_asked(tmp_path: Path, settings: Settings) -> None:
+    with pytest.raises(InputError, match="no answers are stored"):
+        pipeline.reparse(RunFolder(tmp_path / "run", settings))
+    folder = run_of(tmp_path, settings)
+    pipeline.annotate(folder)
+    more = replace(settings, corpus=replace(settings.corpus, unlabelled=settings.corpus.original.test))
+    with pytest.raises(InputError, match="40 rows of unlabelled were answered to another prompt, or never asked"):
+        pipeline.reparse(RunFolder(folder.path, more))
+
+
+def test_reparse_refuses_rows_that_were_answered_to_another_prompt(tmp_path: Path, settings: Settings) -> None:
+    folder = run_of(tmp_path, settings)
+    pipeline.annotate(folder)
+    changed = replace(settings, task=replace(settings.task, types={**TYPES, "DATE": "a day"}))
+    with pytest.raises(InputError, match="40 rows of unlabelled were answered to another prompt"):
+        pipeline.reparse(RunFolder(folder.path, changed))
+    said: list[str] = []
+    pipeline.annotate(replace(folder, say=said.append))
+    assert said == ["annotate: up to date"]
+
+
+@pytest.mark.parametrize("change", ["text", "order"])
+def test_a_corpus_that_changes_while_it_is_annotated_is_told_and_not_sealed(
+    tmp_path: Path, settings: Settings, change: str
+) -> None:
+    file = tmp_path / "corpus.jsonl"
+    examples = list(read_examples("package:demo/train.jsonl", origin="original"))[30:50]
+    write_examples(file, examples)
+    settings = replace(settings, corpus=replace(settings.corpus, unlabelled=str(file)))
+    other = (
+        examples[::-1] if change == "order" else [*examples[:-1], replace(examples[-1], sentence=examples[0].sentence)]
+    )
+    if change == "text":
+        other[-1] = replace(other[-1], sentence=replace(examples[0].sentence, id=examples[-1].sentence.id))
+        other[-1] = replace(other[-1], labels=examples[0].labels)
+    asked: list[int] = []
+
+    def edit_once() -> bool:
+        asked.append(1)
+        if len(asked) == 5:
+            write_examples(file, other)
+        return False
+
+    folder = run_of(tmp_path, perfect(settings), stop=edit_once)
+    with pytest.raises(InputError, match="changed"):
+        pipeline.annotate(folder)
+    assert not (folder.folder("annotate") / "manifest.json").exists()
+    pipeline.annotate(replace(folder, stop=lambda: False))
+    assert [row["tokens"] for row in read_rows(folder.folder("annotate") / "annotations.jsonl")] == [
+        list(example.sentence.tokens) for example in other
+    ]
+
+
+def test_a_second_process_is_told_before_it_changes_the_run(tmp_path: Path, settings: Settings) -> None:
+    folder = run_of(tmp_path, settings)
+    config = (folder.path / "config.yaml").read_bytes()
+    with CompletionStore(folder.folder("annotate") / "completions.sqlite"):
+        other = replace(settings, annotate=replace(settings.annotate, limit=5))
+        with pytest.raises(StoreError, match="another process"):
+            RunFolder(folder.path, other).open()
+    assert (folder.path / "config.yaml").read_bytes() == config
