@@ -36,7 +36,7 @@ TYPES = {
     "LOC": "named places, countries, cities and regions",
     "MISC": "other names, such as nationalities, events and works",
 }
-# What each cell changes: strategy, k, pool (sentences of train.txt), prompt, guidelines, structured, data.
+# What each cell changes: strategy, k, order, pool (sentences of train.txt), prompt, context, structured, data.
 CELLS: dict[str, dict[str, Any]] = {
     "knn250": {},
     "static": {"strategy": "static"},
@@ -44,7 +44,8 @@ CELLS: dict[str, dict[str, Any]] = {
     "knn50": {"pool": 50},
     "knn1000": {"pool": 1000},
     "k2": {"k": 2},
-    "k8": {"k": 8},
+    "shared": {"order": "shared"},
+    "context": {"context": 1},
     "free": {"structured": False},
     "guidelines": {"guidelines": "configs/guidelines/conll2003.md"},
     "cot": {"prompt": "cot", "max_tokens": 512},
@@ -55,7 +56,7 @@ CELLS: dict[str, dict[str, Any]] = {
 
 def settings_of(cell: str, model: str, rows: int) -> Any:
     chosen = {"strategy": "knn", "k": 4, "pool": 250, "prompt": "standard", "guidelines": "", "structured": True}
-    chosen |= {"data": "conll", "max_tokens": 256, **CELLS[cell]}
+    chosen |= {"data": "conll", "max_tokens": 256, "order": "nearest_last", "context": 0, **CELLS[cell]}
     if chosen["data"] == "conll":
         pool = {"path": "data/conll2003/train.txt", "shuffle": 0, "limit": chosen["pool"]}
         dev = {"path": "data/conll2003/valid.txt", "documents": "even", "shuffle": 7, "limit": rows}
@@ -65,11 +66,16 @@ def settings_of(cell: str, model: str, rows: int) -> Any:
     return parse_settings(
         {
             "name": cell,
-            "task": {"types": TYPES, "prompt": chosen["prompt"], "guidelines": chosen["guidelines"]},
+            "task": {
+                "types": TYPES,
+                "prompt": chosen["prompt"],
+                "guidelines": chosen["guidelines"],
+                "context": chosen["context"],
+            },
             "corpus": {"on_overlap": "drop", "original": {"train": pool, "dev": dev}, "unlabelled": dev},
             "backend": {"name": "llama_cpp", "model": model, "options": {"slots": 2}},
             "annotate": {
-                "demonstrations": {"strategy": chosen["strategy"], "k": chosen["k"]},
+                "demonstrations": {"strategy": chosen["strategy"], "k": chosen["k"], "order": chosen["order"]},
                 "sampling": {
                     "structured": chosen["structured"],
                     "logprobs": True,

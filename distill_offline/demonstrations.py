@@ -26,8 +26,10 @@ class Demonstrations:
 
     Of examples with the same tokens only the first is in the pool. `static`: those that together show the most types,
     short ones first: the same for every sentence, so that an engine computes them once. `random`: seeded by the
-    sentence's id. `knn`: the nearest by TF-IDF cosine over
-    lower-cased words and word shapes (scikit-learn), the nearest one last, where a small model heeds it most.
+    sentence's id. `knn`: the nearest by TF-IDF cosine over lower-cased words and word shapes (scikit-learn), the
+    nearest one last, where a small model heeds it most. With `order: shared` the chosen ones stand in an order of the
+    pool's own, those first that are near to many, so that sentences with common demonstrations have a common prefix.
+    With `documents: own` only the examples of a sentence's own document are chosen from; there may be fewer than `k`.
     """
 
     def __init__(self, settings: DemonstrationSettings, pool: Sequence[Example], *, seed: int) -> None:
@@ -42,17 +44,24 @@ class Demonstrations:
         self._settings, self._seed = settings, seed
         self._contents, self._pool = list(first), list(first.values())
         self._k = 0 if settings.strategy == "none" else settings.k
+        self._place = list(range(len(self._pool)))  # where an example stands among the chosen, with `order: shared`
+        self._own: dict[str, list[int]] = {}  # positions by document
+        if settings.documents == "own":
+            for position, example in enumerate(self._pool):
+                self._own.setdefault(example.sentence.document, []).append(position)
         if settings.strategy == "knn" and self._k:
             self._fit()
         elif settings.strategy == "static" and self._k:
             self._ranking = _spread_over_types(self._pool, self._k + _SPARE)
 
     def identity(self) -> dict[str, Any]:
-        """What the choice depends on, as JSON: strategy, k, and the pool's digest."""
+        """What the choice depends on, as JSON: the settings, and the pool's digest."""
         rows = [[e.sentence.id, content, list(e.labels)] for e, content in zip(self._pool, self._contents, strict=True)]
         return {
             "strategy": self._settings.strategy,
             "k": self._k,
+            "order": self._settings.order,
+            "documents": self._settings.documents,
             "seed": self._seed,
             "pool": hashlib.sha256(canonical_json(rows)).hexdigest(),
         }
@@ -69,39 +78,83 @@ class Demonstrations:
         if not self._k:
             return [()] * len(batch)
         if self._settings.strategy == "static":
-            return [self._ranking] * len(batch)
+            return [self._static(sentence) for sentence in batch]
         if self._settings.strategy == "random":
             return [self._shuffled(sentence) for sentence in batch]
-        similarity = (self._vectorizer.transform([s.tokens for s in batch]) @ self._matrix).toarray()
-        near = min(self._k + _SPARE, len(self._pool))
         rows = []
-        for scores in similarity:
-            # Ties go by position in the pool on every machine, else prompts and so completion keys would differ.
-            best = np.flatnonzero(scores >= np.partition(scores, -near)[-near])
-            rows.append([int(i) for i in best[np.argsort(-scores[best], kind="stable")]])
+        for sentence, scores in zip(batch, self._similarities([s.tokens for s in batch]), strict=True):
+            if self._settings.documents == "own":
+                own = np.asarray(self._own.get(sentence.document, ()), dtype=np.int64)
+                rows.append([int(own[i]) for i in np.argsort(-scores[own], kind="stable")])
+            else:
+                rows.append(_best(scores, self._k + _SPARE))
         return rows
 
     def _choose(self, sentence: Sentence, ranking: Iterable[int]) -> tuple[Example, ...]:
         content = content_digest(sentence)
-        chosen: list[Example] = []
+        chosen: list[int] = []
         for position in ranking:
             if len(chosen) == self._k:
                 break
             if self._pool[position].sentence.id != sentence.id and self._contents[position] != content:
-                chosen.append(self._pool[position])
-        return tuple(reversed(chosen))
+                chosen.append(position)
+        if self._settings.order == "shared":
+            chosen.sort(key=lambda position: self._place[position])
+        else:
+            chosen.reverse()
+        return tuple(self._pool[position] for position in chosen)
+
+    def _static(self, sentence: Sentence) -> list[int]:
+        if self._settings.documents == "any":
+            return self._ranking
+        own = self._own.get(sentence.document, [])
+        return [own[i] for i in _spread_over_types([self._pool[p] for p in own], self._k + _SPARE)]
 
     def _shuffled(self, sentence: Sentence) -> list[int]:
         digest = hashlib.sha256(f"{self._seed}\x1f{sentence.id}".encode("utf-8", "surrogatepass")).digest()
-        size = min(self._k + _SPARE, len(self._pool))
-        order = np.random.default_rng(list(digest[:16])).choice(len(self._pool), size, replace=False)
-        return [int(i) for i in order]
+        among = self._own.get(sentence.document, []) if self._settings.documents == "own" else range(len(self._pool))
+        size = min(self._k + _SPARE, len(among))
+        order = np.random.default_rng(list(digest[:16])).choice(len(among), size, replace=False)
+        return [among[int(i)] for i in order]
 
     def _fit(self) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         self._vectorizer = TfidfVectorizer(analyzer=_features, sublinear_tf=True, dtype=np.float32)
         self._matrix = self._vectorizer.fit_transform([e.sentence.tokens for e in self._pool]).T.tocsr()
+        if self._settings.order == "shared":
+            self._place = self._by_popularity()
+
+    def _similarities(self, sentences: Sequence[Sequence[str]]) -> np.ndarray:
+        """Cosines, sentences × pool."""
+        return np.asarray((self._vectorizer.transform(sentences) @ self._matrix).toarray())
+
+    def _by_popularity(self) -> list[int]:
+        """The rank of each example by how many others of the pool have it among their nearest: of the pool alone, so
+        that a sentence's prompt does not depend on which others are annotated with it."""
+        counts = [0] * len(self._pool)
+        for start in range(0, len(self._pool), _BATCH):
+            part = range(start, min(start + _BATCH, len(self._pool)))
+            for position, scores in zip(
+                part, self._similarities([self._pool[i].sentence.tokens for i in part]), strict=True
+            ):
+                scores[position] = -1.0
+                for near in _best(scores, self._k)[: self._k]:
+                    counts[near] += 1
+        ranks = [0] * len(self._pool)
+        for rank, position in enumerate(sorted(range(len(self._pool)), key=lambda i: (-counts[i], i))):
+            ranks[position] = rank
+        return ranks
+
+
+def _best(scores: np.ndarray, wanted: int) -> list[int]:
+    """The positions of at least the `wanted` highest scores, best first.
+
+    Ties go by position in the pool on every machine, else prompts and so completion keys would differ.
+    """
+    near = min(wanted, len(scores))
+    best = np.flatnonzero(scores >= np.partition(scores, -near)[-near])
+    return [int(i) for i in best[np.argsort(-scores[best], kind="stable")]]
 
 
 def _features(tokens: Sequence[str]) -> list[str]:

@@ -50,7 +50,8 @@ class Sentence:
     """One sentence: raw text, its tokens, and where each token stands in the text.
 
     `text[start:end] == tokens[i]` for every `(start, end) = offsets[i]`; offsets count characters and never overlap.
-    `id` is unique per occurrence: the corpus's own, else `document:index`.
+    `id` is unique per occurrence: the corpus's own, else `document:index`. `before` and `after` are the text around
+    it that a teacher is shown, where it is to see any.
     """
 
     id: str
@@ -59,6 +60,8 @@ class Sentence:
     text: str
     tokens: tuple[str, ...]
     offsets: tuple[tuple[int, int], ...]
+    before: str = ""
+    after: str = ""
 
 
 def content_digest(sentence: Sentence) -> str:
@@ -171,12 +174,16 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A labelled sentence to learn from."""
+    """A labelled sentence to learn from, with a `weight` in the loss.
+
+    `masked` are the positions of tokens whose labels are too doubtful to learn from: no loss is taken there.
+    """
 
     sentence: Sentence
     labels: tuple[str, ...]
     origin: Origin
     weight: float = 1.0
+    masked: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,10 +47,13 @@ class Source:
     The parts apply in this order: `documents` (by position, from 0), `max_documents`, `shuffle` (a seed), `skip`,
     `limit`.
     Two sources over one file with the same `shuffle` and disjoint skip/limit ranges are therefore disjoint.
+    `labels` is a stand-off file (export-labels): it says what a teacher found in the sentences at `path`, which has the
+    text alone. Of the part, the sentences that it does not name are left out.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     path: str
+    labels: str | None = None
     tag_column: int | None = None
     scheme: Literal["auto", "iob1", "iob2", "iobes"] | None = None
     documents: Literal["all", "even", "odd"] = "all"
@@ -63,13 +66,17 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSettings:
-    """What is to be labelled. `types` maps each type (or class) to its definition, in the order of the prompt."""
+    """What is to be labelled. `types` maps each type (or class) to its definition, in the order of the prompt.
+
+    `context`: how many sentences of the document the teacher sees on either side of the one that it labels.
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     name: str = "ner"
     types: dict[str, str]
     prompt: str = "standard"
     guidelines: str = ""
+    context: Number = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,12 +114,19 @@ class BackendSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemonstrationSettings:
-    """Which original sentences go into a prompt. `pool` defaults to corpus.original.train."""
+    """Which original sentences go into a prompt. `pool` defaults to corpus.original.train.
+
+    `order`: the nearest one last, or those first that many prompts have (`shared`), so that neighbouring prompts share
+    a longer prefix, which an engine computes once. `documents`: with `own`, only sentences of the sentence's own
+    document are shown, so that no text enters a prompt about another document.
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     strategy: Literal["none", "static", "random", "knn"] = "knn"
     k: Number = 4
     pool: str | Source | None = None
+    order: Literal["nearest_last", "shared"] = "nearest_last"
+    documents: Literal["any", "own"] = "any"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +150,8 @@ class ClusterSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnnotateSettings:
-    """How the teacher annotates. `gold` names the human-labelled splits that it labels too, to be scored itself.
+    """How the teacher annotates. `gold` names the human-labelled splits that it labels too: dev or test to be
+    scored itself, train to learn how far its confidences can be trusted (select.calibration).
 
     The run stops where more than `max_failure_rate` of the last `failure_window` answers cannot be used. With
     `cluster`, the teacher runs on Ray.
@@ -146,7 +161,7 @@ class AnnotateSettings:
     demonstrations: DemonstrationSettings = field(default_factory=DemonstrationSettings)
     sampling: Sampling = field(default_factory=Sampling)
     limit: Count | None = None
-    gold: tuple[Literal["dev", "test"], ...] = ()
+    gold: tuple[Literal["train", "dev", "test"], ...] = ()
     chunk: Count = 256
     max_quarantined: Fraction = 0.05
     max_failure_rate: Fraction = 0.5
@@ -164,6 +179,7 @@ class SelectSettings:
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    calibration: Literal["none", "isotonic", "platt"] = "isotonic"
     deduplicate: bool = True
     drop_rejected: bool = False
     min_confidence: Fraction = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -290,7 +291,9 @@ def test_a_store_that_can_no_longer_be_written_stops_the_stage(folder: Path) -> 
 def test_rows_that_the_engine_never_answered_are_quarantined(folder: Path) -> None:
     class Forgetful(Teacher):
         def complete(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Completion]]:
-            return ((n, completion) for n, completion in super().complete(prompts) if n != 2)
+            wanted = list(prompts)
+            alone = next(n for n, prompt in enumerate(wanted) if prompt.sentence_id == "d:2")  # it has no copy
+            return ((n, completion) for n, completion in super().complete(wanted) if n != alone)
 
     stage = Stage(folder, noise=0.0, kind=Forgetful)
     counts = stage.run()
@@ -308,12 +311,12 @@ def test_prompts_are_taken_as_the_engine_has_room(folder: Path) -> None:
                 read.append(n)
                 yield each
 
-    many = [example(f"Unit/B-ORG P{n}/I-ORG stopped", f"x:{n}") for n in range(3000)]
+    many = [example(f"Unit/B-ORG P{n}/I-ORG stopped", f"x:{n}") for n in range(6000)]
     stage = Stage(folder, noise=0.0, corpus=Watched(many), answers={"x:0": "[]"})
     stage.stop = lambda: len(stage.asked()) >= 10
     with pytest.raises(Interrupted):
         stage.run()
-    assert len(read) < 1200  # a batch of prompts and one of demonstrations
+    assert len(read) < 4700  # a window of prompts and one batch of demonstrations
 
 
 def test_progress_counts_up_to_the_total(folder: Path) -> None:
@@ -440,3 +443,21 @@ def test_a_run_of_useless_answers_stops_the_engine_and_keeps_what_was_said(folde
 def test_a_few_failures_do_not_stop_it(folder: Path) -> None:
     counts = Stage(folder, noise=0.3, max_failure_rate=0.9).run()
     assert counts.unusable > 0
+
+
+def test_prompts_that_begin_alike_are_asked_one_after_another(folder: Path) -> None:
+    """An engine computes a common prefix once; the files keep the corpus's order all the same."""
+    begun: list[str] = []
+
+    class Watching(Teacher):
+        def complete(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Completion]]:
+            asked = list(prompts)
+            begun.extend("".join(message.content for message in prompt.messages[:-1]) for prompt in asked)
+            return super().complete(asked)
+
+    stage = Stage(folder, noise=0.0, kind=Watching)
+    stage.run()
+    changes = sum(a != b for a, b in itertools.pairwise(begun))
+    assert len(set(begun)) > 1
+    assert changes == len(set(begun)) - 1
+    assert [row["id"] for row in rows_of(stage, "annotations.jsonl")] == [each.sentence.id for each in CORPUS]

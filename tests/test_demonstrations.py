@@ -141,3 +141,30 @@ def test_identity_changes_with_whatever_changes_the_choice() -> None:
 )
 def test_shapes_fold_runs_of_letters_and_digits(token: str, folded: str) -> None:
     assert shape(token) == folded
+
+
+def test_shared_order_is_the_pools_own_and_gives_common_beginnings() -> None:
+    settings = DemonstrationSettings(strategy="knn", k=3, order="shared")
+    chosen = Demonstrations(settings, POOL, seed=0)
+    asked = [each.sentence for each in POOL] + [sentence("The pump P-999 leaked oil"), sentence("Anna repaired K-7")]
+    picked = [[e.sentence.id for e in examples] for _, examples in chosen.pick(asked)]
+    nearest_last = [ids(picker("knn", 3), each) for each in asked]
+    assert [set(each) for each in picked] == [set(each) for each in nearest_last]
+    place = {id_: n for n, id_ in enumerate(sorted({i for each in picked for i in each}, key=str))}
+    before = {(a, b) for each in picked for n, a in enumerate(each) for b in each[n + 1 :]}
+    assert not {(b, a) for a, b in before} & before  # one order for all prompts
+    assert len(place) > 3
+    assert ids(Demonstrations(settings, POOL, seed=0), asked[-1]) == picked[-1]  # whoever is asked beside it
+
+
+@pytest.mark.parametrize("strategy", ["static", "random", "knn"])
+def test_no_example_of_another_document_is_shown_where_that_is_forbidden(strategy: Strategy) -> None:
+    pool = [
+        replace(each, sentence=replace(each.sentence, document="a" if n % 2 else "b")) for n, each in enumerate(POOL)
+    ]
+    chosen = Demonstrations(DemonstrationSettings(strategy=strategy, k=4, documents="own"), pool, seed=0)
+    for document, expected in (("a", 3), ("b", 3), ("elsewhere", 0)):
+        asked = replace(sentence("The pump P-999 leaked oil again", "new"), document=document)
+        ((_, examples),) = chosen.pick([asked])
+        assert len(examples) == expected
+        assert {each.sentence.document for each in examples} <= {document}

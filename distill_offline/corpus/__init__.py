@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from distill_offline.corpus.context import with_context
 from distill_offline.corpus.examples import (
     check_same_tokens,
     digest,
@@ -25,6 +26,7 @@ __all__ = [
     "read_examples",
     "read_sentences",
     "resolve_path",
+    "with_context",
     "write_examples",
     "write_sentences",
 ]

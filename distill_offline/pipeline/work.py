@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from distill_offline.backends.base import Backend
 from distill_offline.completions import CompletionStore, prompt_digest
+from distill_offline.corpus import with_context
 from distill_offline.demonstrations import Demonstrations
 from distill_offline.errors import InputError
 from distill_offline.inputs import Gold, Teacher, demonstrations, make_task, read_gold, unlabelled
@@ -130,8 +131,10 @@ def corpus_of(settings: Settings, gold: Gold, part: str, counts: Counter[str] | 
     if counts is not None:
         counts.clear()
     if part == "unlabelled":
-        return unlabelled(settings, counts)
-    return (example.sentence for example in gold.split(part))
+        sentences = unlabelled(settings, counts)
+    else:
+        sentences = (example.sentence for example in gold.split(part))
+    return with_context(sentences, settings.task.context) if settings.task.context else sentences
 
 
 def stage_of(

@@ -20,6 +20,7 @@ from distill_offline.tasks.base import Task
 __all__ = ["Ask", "Counts", "Store", "annotation_row", "ask", "batches", "changed_rows", "parse", "prompts", "survey"]
 
 Item = TypeVar("Item")
+_WINDOW = 4096  # prompts looked at together, to find those that begin alike
 _COMMIT_EVERY_S = 5.0  # a slow teacher's answers do not wait for a whole chunk
 
 
@@ -189,13 +190,14 @@ class _Asking:
 
     def _missing(self, sentences: Iterable[Sentence]) -> Iterator[_Request]:
         """Prompts that the store has no answer for; writes down on the way which answer each row wants."""
-        for batch in batches(prompts(sentences, self._a), max(self._a.chunk, 256)):
+        for batch in batches(prompts(sentences, self._a), max(self._a.chunk, _WINDOW)):
             self._stored.clear()
             known = self._a.store.known({digest for _, _, digest in batch})
             rows = [Row(sentence.id, sentence.document, digest) for sentence, _, digest in batch]
             self._a.store.set_rows(self._part, self.counts.rows, rows)
             self.counts.rows += len(batch)
-            for sentence, prompt, digest in batch:
+            # Prompts that begin alike are asked one after another: an engine computes their common prefix once.
+            for sentence, prompt, digest in sorted(batch, key=_beginning):
                 if self._a.stop():
                     self._stopped = True
                     return
@@ -342,6 +344,11 @@ def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
             batch = []
     if batch:
         yield batch
+
+
+def _beginning(row: tuple[Sentence, Prompt, bytes]) -> tuple[str, ...]:
+    """All of a prompt but its last message, which is the sentence's own."""
+    return tuple(message.content for message in row[1].messages[:-1])
 
 
 def _chain(first: _Request, rest: Iterator[_Request]) -> Iterator[_Request]:

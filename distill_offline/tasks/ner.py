@@ -54,7 +54,7 @@ class NER:
         return Prompt(sentence.id, tuple(messages), self._schema)
 
     def _question(self, sentence: Sentence) -> Message:
-        return Message("user", self._template.user(sentence.text))
+        return Message("user", self._template.user(sentence.text, sentence.before, sentence.after))
 
     def answer(self, example: Example) -> str:
         pairs = [(_surface(example.sentence, span.start, span.end), span.type) for span in decode_bio(example.labels)]

@@ -13,6 +13,7 @@ from traceback import walk_tb
 from typing import Any
 
 import jinja2
+from jinja2 import meta
 from jinja2.sandbox import SandboxedEnvironment
 
 from distill_offline.errors import ConfigError, UnusableAnswer
@@ -28,8 +29,9 @@ _LONGEST_ANSWER = 1_000_000  # characters; more than any max_tokens in use can g
 class PromptTemplate:
     """A Jinja file with the blocks `system` and `user` and the variable `answer`, the form of the answer it asks for.
 
-    `task.prompt` is a name among the task's own prompts or the path of a file. Both blocks see types and guidelines,
-    `user` sees text as well. Raises ConfigError with the file and line of a template's mistake.
+    `task.prompt` is a name among the task's own prompts or the path of a file. Both blocks see types and guidelines;
+    `user` sees text as well, and what stands `before` and `after` it (task.context). Raises ConfigError with the file
+    and line of a template's mistake.
     """
 
     def __init__(self, settings: TaskSettings, known: Sequence[str]) -> None:
@@ -44,16 +46,20 @@ class PromptTemplate:
         if missing := {"system", "user"} - set(self._template.blocks):
             raise ConfigError(f"task.prompt: {self.name} has no block {sorted(missing)[0]!r}.")
         with self._mistakes(self._values):
-            self._module = self._template.make_module({**self._values, "text": ""})
+            self._module = self._template.make_module({**self._values, "text": "", "before": "", "after": ""})
         self.answer = str(getattr(self._module, "answer", ""))
         if self.answer not in known:
             raise ConfigError(f"task.prompt: {self.name} must set answer to one of {', '.join(known)}.")
         self.system = self._block("system", self._values)
         self.user("")  # a mistake in it shows now, and not when the engine has been loaded
+        if settings.context and not {"before", "after"} & meta.find_undeclared_variables(
+            environment.parse(self._source)
+        ):
+            raise ConfigError(f"task.context: {self.name} shows neither `before` nor `after`; use them in block user.")
 
-    def user(self, text: str) -> str:
-        """The user's turn for one text."""
-        return self._block("user", {**self._values, "text": text})
+    def user(self, text: str, before: str = "", after: str = "") -> str:
+        """The user's turn for one text, with the text around it."""
+        return self._block("user", {**self._values, "text": text, "before": before, "after": after})
 
     def whole_number(self, name: str) -> int | None:
         """The number, from 1, that the template sets by that name outside its blocks; None where it sets none."""
