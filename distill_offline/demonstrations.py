@@ -30,6 +30,7 @@ class Demonstrations:
     nearest one last, where a small model heeds it most. With `order: shared` the chosen ones stand in an order of the
     pool's own, those first that are near to many, so that sentences with common demonstrations have a common prefix.
     With `documents: own` only the examples of a sentence's own document are chosen from; there may be fewer than `k`.
+    With `vary` the samples of one sentence show them in other orders, or others of the best 2k.
     """
 
     def __init__(self, settings: DemonstrationSettings, pool: Sequence[Example], *, seed: int) -> None:
@@ -44,6 +45,7 @@ class Demonstrations:
         self._settings, self._seed = settings, seed
         self._contents, self._pool = list(first), list(first.values())
         self._k = 0 if settings.strategy == "none" else settings.k
+        self._reach = 2 * self._k if settings.vary == "set" else self._k
         self._place = list(range(len(self._pool)))  # where an example stands among the chosen, with `order: shared`
         self._own: dict[str, list[int]] = {}  # positions by document
         if settings.documents == "own":
@@ -52,7 +54,7 @@ class Demonstrations:
         if settings.strategy == "knn" and self._k:
             self._fit()
         elif settings.strategy == "static" and self._k:
-            self._ranking = _spread_over_types(self._pool, self._k + _SPARE)
+            self._ranking = _spread_over_types(self._pool, self._reach + _SPARE)
 
     def identity(self) -> dict[str, Any]:
         """What the choice depends on, as JSON: the settings, and the pool's digest."""
@@ -62,17 +64,28 @@ class Demonstrations:
             "k": self._k,
             "order": self._settings.order,
             "documents": self._settings.documents,
+            "vary": self._settings.vary,
             "seed": self._seed,
             "pool": hashlib.sha256(canonical_json(rows)).hexdigest(),
         }
 
     def pick(self, sentences: Iterable[Sentence]) -> Iterator[tuple[Sentence, tuple[Example, ...]]]:
         """Each sentence with its demonstrations, in order; streams in batches of 512."""
+        return ((sentence, samples[0]) for sentence, samples in self.pick_each(sentences, 1))
+
+    def pick_each(
+        self, sentences: Iterable[Sentence], samples: int
+    ) -> Iterator[tuple[Sentence, Sequence[tuple[Example, ...]]]]:
+        """Each sentence with the demonstrations of each of its samples.
+
+        The first sample's are those of `pick`; what `vary` changes for the others is seeded by the sentence's id.
+        """
         iterator = iter(sentences)
         while batch := list(islice(iterator, _BATCH)):
             rankings = self._rank(batch)
             for sentence, ranking in zip(batch, rankings, strict=True):
-                yield sentence, self._choose(sentence, ranking)
+                found = self._found(sentence, ranking)
+                yield sentence, [self._shown(found, sentence, sample) for sample in range(samples)]
 
     def _rank(self, batch: Sequence[Sentence]) -> Sequence[Iterable[int]]:
         if not self._k:
@@ -87,18 +100,23 @@ class Demonstrations:
                 own = np.asarray(self._own.get(sentence.document, ()), dtype=np.int64)
                 rows.append([int(own[i]) for i in np.argsort(-scores[own], kind="stable")])
             else:
-                rows.append(_best(scores, self._k + _SPARE))
+                rows.append(_best(scores, self._reach + _SPARE))
         return rows
 
-    def _choose(self, sentence: Sentence, ranking: Iterable[int]) -> tuple[Example, ...]:
+    def _found(self, sentence: Sentence, ranking: Iterable[int]) -> list[int]:
+        """Positions of what can be shown, best first: `k`, or 2k to draw other samples' from."""
         content = content_digest(sentence)
-        chosen: list[int] = []
-        for position in ranking:
-            if len(chosen) == self._k:
-                break
-            if self._pool[position].sentence.id != sentence.id and self._contents[position] != content:
-                chosen.append(position)
-        if self._settings.order == "shared":
+        fit = (p for p in ranking if self._pool[p].sentence.id != sentence.id and self._contents[p] != content)
+        return list(islice(fit, self._reach))
+
+    def _shown(self, found: Sequence[int], sentence: Sentence, sample: int) -> tuple[Example, ...]:
+        chosen, vary = list(found[: self._k]), self._settings.vary
+        dice = np.random.default_rng(_seeded(self._seed, sentence.id, sample)) if sample else None
+        if dice is not None and vary == "set":
+            chosen = [found[i] for i in sorted(dice.permutation(len(found))[: self._k])]
+        if dice is not None and vary == "order":
+            chosen = [chosen[i] for i in dice.permutation(len(chosen))]
+        elif self._settings.order == "shared":
             chosen.sort(key=lambda position: self._place[position])
         else:
             chosen.reverse()
@@ -108,13 +126,12 @@ class Demonstrations:
         if self._settings.documents == "any":
             return self._ranking
         own = self._own.get(sentence.document, [])
-        return [own[i] for i in _spread_over_types([self._pool[p] for p in own], self._k + _SPARE)]
+        return [own[i] for i in _spread_over_types([self._pool[p] for p in own], self._reach + _SPARE)]
 
     def _shuffled(self, sentence: Sentence) -> list[int]:
-        digest = hashlib.sha256(f"{self._seed}\x1f{sentence.id}".encode("utf-8", "surrogatepass")).digest()
         among = self._own.get(sentence.document, []) if self._settings.documents == "own" else range(len(self._pool))
-        size = min(self._k + _SPARE, len(among))
-        order = np.random.default_rng(list(digest[:16])).choice(len(among), size, replace=False)
+        size = min(self._reach + _SPARE, len(among))
+        order = np.random.default_rng(_seeded(self._seed, sentence.id)).choice(len(among), size, replace=False)
         return [among[int(i)] for i in order]
 
     def _fit(self) -> None:
@@ -145,6 +162,11 @@ class Demonstrations:
         for rank, position in enumerate(sorted(range(len(self._pool)), key=lambda i: (-counts[i], i))):
             ranks[position] = rank
         return ranks
+
+
+def _seeded(*parts: object) -> list[int]:
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass")).digest()
+    return list(digest[:16])
 
 
 def _best(scores: np.ndarray, wanted: int) -> list[int]:

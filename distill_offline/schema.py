@@ -144,7 +144,8 @@ class Completion:
 class Span:
     """An entity over the half-open token range `[start, end)`.
 
-    `alignment` says how the mention was found: `gold`, `exact`, `normalised`, `fuzzy`, or `tags`.
+    `alignment` says how the mention was found: `gold`, `exact`, `normalised`, `fuzzy`, or `tags`. `agreement` is the
+    share of samples that gave this very span, where the teacher was asked more than once.
     """
 
     start: int
@@ -152,6 +153,7 @@ class Span:
     type: str
     confidence: float | None = None
     alignment: str = "gold"
+    agreement: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
 from distill_offline.schema import Sampling
+from distill_offline.study_settings import StudySettings
 
 __all__ = [
-    "AnnotateSettings",
-    "ArmSettings",
-    "BackendSettings",
-    "ClusterSettings",
-    "CorpusSettings",
-    "DemonstrationSettings",
-    "EvaluateSettings",
-    "OriginalSettings",
-    "Sampling",
-    "SelectSettings",
-    "Settings",
-    "Source",
-    "TaskSettings",
+    "AnnotateSettings", "ArmSettings", "BackendSettings", "ClusterSettings", "CorpusSettings", "DemonstrationSettings",
+    "EvaluateSettings", "OriginalSettings", "Sampling", "SelectSettings", "Settings", "Source", "TaskSettings",
     "TrainSettings",
-]
+]  # fmt: skip
 
 _STRICT: dict[str, Any] = {"extra": "forbid"}
 
@@ -33,6 +23,11 @@ Count = Annotated[int, Ge(1)]
 Number = Annotated[int, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
 Positive = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+Below1 = Annotated[float, Ge(0), Lt(1)]
+Inside01 = Annotated[float, Gt(0), Lt(1)]
+LayerDecay = Annotated[float, Gt(0), Le(1)]
+LearningRateDecay = Literal["linear", "cosine", "constant"]
 
 
 def _check_folder_name(name: str) -> None:
@@ -118,7 +113,8 @@ class DemonstrationSettings:
 
     `order`: the nearest one last, or those first that many prompts have (`shared`), so that neighbouring prompts share
     a longer prefix, which an engine computes once. `documents`: with `own`, only sentences of the sentence's own
-    document are shown, so that no text enters a prompt about another document.
+    document are shown, so that no text enters a prompt about another document. `vary`: what differs between the samples
+    of a sentence (annotate.samples): their order, or which of the 2k best are shown.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -127,6 +123,7 @@ class DemonstrationSettings:
     pool: str | Source | None = None
     order: Literal["nearest_last", "shared"] = "nearest_last"
     documents: Literal["any", "own"] = "any"
+    vary: Literal["no", "order", "set"] = "no"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,8 +150,8 @@ class AnnotateSettings:
     """How the teacher annotates. `gold` names the human-labelled splits that it labels too: dev or test to be
     scored itself, train to learn how far its confidences can be trusted (select.calibration).
 
-    The run stops where more than `max_failure_rate` of the last `failure_window` answers cannot be used. With
-    `cluster`, the teacher runs on Ray.
+    Each sentence is asked about `samples` times, and the answers vote. The run stops where more than
+    `max_failure_rate` of the last `failure_window` answers cannot be used. With `cluster`, the teacher runs on Ray.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -163,10 +160,35 @@ class AnnotateSettings:
     limit: Count | None = None
     gold: tuple[Literal["train", "dev", "test"], ...] = ()
     chunk: Count = 256
+    samples: Count = 1
     max_quarantined: Fraction = 0.05
     max_failure_rate: Fraction = 0.5
     failure_window: Count = 200
     cluster: ClusterSettings | None = None
+
+    def __post_init__(self) -> None:
+        if self.samples > 1 and not self.sampling.temperature and self.demonstrations.vary == "no":
+            raise ValueError(
+                f"samples: {self.samples} samples of one prompt at temperature 0 would be the same. "
+                "Set sampling.temperature (0.7, say) or demonstrations.vary."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossFitSettings:
+    """Confidences for labels that come without: from students that were trained on the other folds.
+
+    `updates`, `batch_size` and `learning_rate` are those of each fold's student; the last two default to train's.
+    `with_original`: corpus.original.train is trained on, too. `overrule`: labels that have a confidence lose it.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    folds: Annotated[int, Ge(2)] = 5
+    updates: Count = 150
+    batch_size: Count | None = None
+    learning_rate: Positive | None = None
+    with_original: bool = True
+    overrule: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +197,7 @@ class SelectSettings:
 
     A span is doubtful where its confidence is below `min_confidence` (if the teacher gave one at all), or its mention
     was found in a way that `alignments` does not name. `doubtful` says what a doubtful span costs: its whole sentence,
-    or only itself, so that its tokens become O.
+    or only itself, so that its tokens become O. `cross_fit` gives confidences to labels that came without.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -185,27 +207,56 @@ class SelectSettings:
     min_confidence: Fraction = 0.0
     alignments: tuple[Literal["exact", "normalised", "fuzzy", "tags"], ...] = ("exact", "normalised", "fuzzy", "tags")
     doubtful: Literal["sentence", "span"] = "sentence"
+    cross_fit: CrossFitSettings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmSettings:
-    """One way to blend; what is not set here comes from `train`."""
+    """One way to blend; what is not set here comes from `train`, where it is explained.
+
+    `schedule` defaults to the arm's name. `average` names other arms: this arm is then not trained, but the mean of
+    their students' weights.
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     name: str
     schedule: str = ""
     options: dict[str, float] = field(default_factory=dict)
+    average: tuple[str, ...] = ()
+    share: Fraction | None = None
     updates: Count | None = None
+    batch_size: Count | None = None
     learning_rate: Positive | None = None
+    learning_rate_decay: LearningRateDecay | None = None
+    warmup: Below1 | None = None
     restart: bool | None = None
+    weight_decay: NonNegative | None = None
+    layer_decay: LayerDecay | None = None
+    clip: Positive | None = None
+    label_smoothing: Below1 | None = None
+    gce_q: Fraction | None = None
+    confidence_weights: bool | None = None
+    mask_errors: Below1 | None = None
+    mask_after: Number | None = None
+    eval_every: Count | None = None
+    tau: Inside01 | None = None
 
     def __post_init__(self) -> None:
         _check_folder_name(self.name)
+        if self.average and (len(set(self.average)) < 2 or self.schedule or self.options):
+            raise ValueError("average names two arms or more, and such an arm has no schedule and no options")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSettings:
-    """How students are trained. t = update / updates; `tau` is where step schedules change over."""
+    """How students are trained; docs/training.md has it at length.
+
+    t = update / updates; `tau` is where step schedules change over. `share`: every schedule is stretched along t until
+    this share of the drawn sentences is distilled, so that arms differ by its shape alone. `restart`: the learning
+    rate starts again at tau. `layer_decay`: what the rate is multiplied by from layer to layer, downwards. Of distilled
+    examples only: `gce_q` (generalised cross-entropy), `confidence_weights` (whether the weights that select gave
+    count), `mask_errors` with `mask_after` updates (masking of likely errors); 0 is off. `checkpoint_every`: seconds.
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     encoder: str = ""
@@ -214,18 +265,32 @@ class TrainSettings:
         ArmSettings(name="distilled_only"),
         ArmSettings(name="simple_mix"),
     )
+    share: Fraction | None = None
     updates: Count = 500
     batch_size: Count = 16
     learning_rate: Positive = 5e-5
-    warmup: Annotated[float, Ge(0), Lt(1)] = 0.1
-    weight_decay: Annotated[float, Ge(0)] = 0.01
-    clip: Positive = 1.0
-    eval_every: Count = 50
-    tau: Annotated[float, Gt(0), Lt(1)] = 0.5
+    learning_rate_decay: LearningRateDecay = "linear"
+    warmup: Below1 = 0.1
     restart: bool = False
+    weight_decay: NonNegative = 0.01
+    layer_decay: LayerDecay = 1.0
+    clip: Positive = 1.0
+    label_smoothing: Below1 = 0.0
+    gce_q: Fraction = 0.0
+    confidence_weights: bool = True
+    mask_errors: Below1 = 0.0
+    mask_after: Number = 150
+    eval_every: Count = 50
+    tau: Inside01 = 0.5
     micro_batch_tokens: Count = 2048
     max_length: Annotated[int, Ge(8)] = 512
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    checkpoint_every: NonNegative = 120.0
+
+    def of(self, arm: ArmSettings) -> TrainSettings:
+        """These settings with what the arm sets itself."""
+        shared = {each.name for each in fields(self)} & {each.name for each in fields(arm)}
+        return replace(self, **{name: getattr(arm, name) for name in shared if getattr(arm, name) is not None})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +316,7 @@ class Settings:
     select: SelectSettings = field(default_factory=SelectSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+    study: StudySettings | None = None
 
     def __post_init__(self) -> None:
         _check_folder_name(self.name)

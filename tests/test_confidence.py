@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from distill_offline.confidence import spelled
-from distill_offline.schema import Completion, Sentence
+from distill_offline.bio import decode_bio, encode_bio
+from distill_offline.confidence import spelled, vote
+from distill_offline.schema import Annotation, Completion, Rejection, Sentence, Span
 from distill_offline.settings import TaskSettings
 from distill_offline.tasks.ner import NER
 
@@ -85,3 +88,80 @@ def test_reasoned_answers_are_followed_behind_their_candidates() -> None:
     sentence = Sentence("s", "d", 0, "Ada", ("Ada",), ((0, 3),))
     (span,) = task.parse(sentence, said).spans
     assert span.confidence == pytest.approx(math.exp(-1.875))
+
+
+def said(*spans: tuple[int, int, str, float | None], rejected: tuple[Rejection, ...] = ()) -> Annotation:
+    found = tuple(Span(start, end, type_, confidence, "exact") for start, end, type_, confidence in spans)
+    return Annotation("s", encode_bio(found, 6), found, rejected)
+
+
+def test_samples_vote_for_places_first_and_then_for_types() -> None:
+    samples = [
+        said((0, 1, "PER", None), (2, 4, "LOC", None)),
+        said((0, 1, "ORG", None), (2, 4, "LOC", None)),
+        said((0, 1, "PER", None), (5, 6, "LOC", None)),
+        said(),
+    ]
+    voted = vote(samples, of=4, head="token-classification")
+    assert [(span.start, span.end, span.type, span.agreement, span.confidence) for span in voted.spans] == [
+        (0, 1, "PER", 0.5, 0.5),
+        (2, 4, "LOC", 0.5, 0.5),
+    ]
+    assert voted.labels == ("B-PER", "O", "B-LOC", "I-LOC", "O", "O")
+
+
+def test_an_unusable_sample_votes_against_every_span() -> None:
+    samples = [said((0, 1, "PER", None)), said((0, 1, "PER", None))]
+    assert vote(samples, of=4, head="token-classification").spans[0].agreement == 0.5
+    assert vote(samples, of=5, head="token-classification").spans == ()
+
+
+def test_of_two_overlapping_places_the_more_often_found_stands() -> None:
+    samples = [
+        said((0, 2, "PER", None)),
+        said((0, 2, "PER", None)),
+        said((1, 3, "ORG", None)),
+        said((1, 3, "ORG", None)),
+    ]
+    (span,) = vote(samples, of=4, head="token-classification").spans
+    assert (span.start, span.end) == (0, 2)  # a tie: the earlier one
+    (span,) = vote([*samples[2:], *samples[1:]], of=5, head="token-classification").spans
+    assert (span.start, span.end) == (1, 3)
+
+
+def test_a_voted_spans_confidence_is_the_mean_over_all_samples() -> None:
+    samples = [said((0, 1, "PER", 0.8)), said((0, 1, "PER", 0.4)), said((0, 1, "ORG", 0.9)), said()]
+    (span,) = vote(samples, of=4, head="token-classification").spans
+    assert span.confidence == pytest.approx(0.3)
+    assert span.agreement == 0.5
+
+
+def test_what_most_samples_had_rejected_stays_rejected() -> None:
+    often, once = Rejection("Ada L.", "not_in_text"), Rejection("Paris", "overlapping")
+    samples = [said(rejected=(often, often)), said(rejected=(often, once)), said()]
+    assert vote(samples, of=3, head="token-classification").rejected == (often,)
+
+
+def test_classes_are_voted_for_whole() -> None:
+    samples = [Annotation("s", (label,)) for label in ("sport", "tech", "tech")]
+    assert vote(samples, of=5, head="sequence-classification").labels == ("tech",)
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 3), st.sampled_from("AB")), max_size=4), min_size=1)
+)
+def test_whatever_is_voted_is_flat_and_agreed_on_by_half(drawn: list[list[tuple[int, int, str]]]) -> None:
+    samples = []
+    for places in drawn:
+        flat: list[tuple[int, int, str, float | None]] = []
+        for start, length, type_ in sorted(places):
+            if start + length <= 6 and (not flat or flat[-1][1] <= start):
+                flat.append((start, start + length, type_, None))
+        samples.append(said(*flat))
+    voted = vote(samples, of=len(samples), head="token-classification")
+    assert decode_bio(voted.labels) == tuple(Span(s.start, s.end, s.type) for s in voted.spans)
+    for span in voted.spans:
+        at = [any((s.start, s.end) == (span.start, span.end) for s in each.spans) for each in samples]
+        assert 2 * sum(at) >= len(samples)
+    if len({each.labels for each in samples}) == 1:
+        assert voted.labels == samples[0].labels

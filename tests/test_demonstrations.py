@@ -168,3 +168,26 @@ def test_no_example_of_another_document_is_shown_where_that_is_forbidden(strateg
         ((_, examples),) = chosen.pick([asked])
         assert len(examples) == expected
         assert {each.sentence.document for each in examples} <= {document}
+
+
+@pytest.mark.parametrize("strategy", ["static", "random", "knn"])
+@pytest.mark.parametrize("vary", ["no", "order", "set"])
+def test_samples_differ_as_told_and_the_first_is_the_plain_one(
+    strategy: Strategy, vary: Literal["no", "order", "set"]
+) -> None:
+    asked = [each.sentence for each in POOL]
+    settings = DemonstrationSettings(strategy=strategy, k=3, vary=vary)
+    drawn = {sentence.id: samples for sentence, samples in Demonstrations(settings, POOL, seed=0).pick_each(asked, 4)}
+    plain = {sentence.id: examples for sentence, examples in Demonstrations(settings, POOL, seed=0).pick(asked)}
+    for id_, samples in drawn.items():
+        assert samples[0] == plain[id_]
+        assert all(len(each) == 3 and id_ not in {example.sentence.id for example in each} for each in samples)
+        sets = {frozenset(example.sentence.id for example in each) for each in samples}
+        if vary == "no":
+            assert len(set(samples)) == 1
+        elif vary == "order":
+            assert len(sets) == 1
+    if vary != "no":
+        assert any(len(set(samples)) > 1 for samples in drawn.values())
+    again = {s.id: each for s, each in Demonstrations(settings, POOL, seed=0).pick_each(reversed(asked), 4)}
+    assert again == drawn

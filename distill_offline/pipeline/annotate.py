@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline import manifest
+from distill_offline.answers import Counts, parse
 from distill_offline.artifacts import ANNOTATIONS, QUARANTINE, STORE
 from distill_offline.backends.base import Backend
 from distill_offline.completions import CompletionStore, absorb, check_readable, prompt_digest
@@ -19,7 +20,7 @@ from distill_offline.pipeline.frozen import frozen
 from distill_offline.pipeline.work import Shard, Work, corpus_of, stage_of
 from distill_offline.run_folder import SAMPLE, RunFolder, Stage
 from distill_offline.schema import Head, Sentence
-from distill_offline.stages.annotate import Ask, Counts, ask, changed_rows, parse, survey
+from distill_offline.stages.annotate import Ask, ask, changed_rows, survey
 
 __all__ = ["annotate", "annotate_shard", "merge", "reparse"]
 
@@ -42,7 +43,7 @@ def annotate(folder: RunFolder, *, refreeze: bool = False) -> dict[str, Any]:
         asking = work.asking(store, engine)
         for part in work.parts:
             # The corpus is read three times, to count it, to ask and to parse: no more than a batch is ever held.
-            counted = ask(part, work.sentences(part), asking, total=sum(1 for _ in work.sentences(part)))
+            counted = ask(part, work.sentences(part), asking, total=work.prompts(part))
             counts[part] = _parse(folder, part, work.sentences, asking, counted)
     work.check_unchanged(stage)
     return _sealed(stage, folder, counts)
@@ -61,7 +62,7 @@ def annotate_shard(folder: RunFolder, shard: Shard) -> dict[str, Any]:
             _take_over(folder, store, "annotate", SAMPLE)
         asking = work.asking(store, engine)
         for part in work.parts:
-            counted = ask(part, work.sentences(part), asking, total=sum(1 for _ in work.sentences(part)))
+            counted = ask(part, work.sentences(part), asking, total=work.prompts(part))
             counts[part] = {key: counted.as_dict()[key] for key in _SHARD_COUNTS}
     work.check_unchanged(stage)
     stage.seal(counts)
@@ -128,7 +129,10 @@ def reparse(folder: RunFolder) -> dict[str, Any]:
         if len(recipes) != 1:
             raise InputError(f"annotate --reparse: the answers follow {len(recipes)} recipes, not one. Run annotate.")
         picker = demonstrations(settings, gold)
-        asking = Ask(task, picker, store, store.add_recipe(recipes[0]), prompt_digest, _no_engine)
+        asking = Ask(
+            *(task, picker, store, store.add_recipe(recipes[0]), prompt_digest, _no_engine),
+            samples=settings.annotate.samples,
+        )
         for part in parts:
             if changed := changed_rows(part, sentences(part), asking):
                 raise InputError(
@@ -185,7 +189,8 @@ def _parse(
     target = folder.folder("annotate")
     place = target if part == "unlabelled" else target / "gold" / part
     sentences = corpus(part, counted.passed_over)
-    parse(sentences, part, asking.task, asking.store, counted, place / ANNOTATIONS, place / QUARANTINE)
+    files = (place / ANNOTATIONS, place / QUARANTINE)
+    parse(sentences, part, asking.task, asking.store, counted, *files, samples=asking.samples)
     folder.say(_in_one_line(part, counted, asking.task.head))
     return counted.as_dict()
 

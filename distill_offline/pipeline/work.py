@@ -17,7 +17,7 @@ from distill_offline.demonstrations import Demonstrations
 from distill_offline.errors import InputError
 from distill_offline.inputs import Gold, Teacher, demonstrations, make_task, read_gold, unlabelled
 from distill_offline.pipeline.frozen import frozen
-from distill_offline.run_folder import RunFolder, Stage, source_digest, source_paths
+from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_digest, source_paths
 from distill_offline.schema import Sentence
 from distill_offline.settings import Settings
 from distill_offline.stages.annotate import Ask
@@ -76,6 +76,10 @@ class Work:
         found = corpus_of(self.settings, self.gold, part, counts)
         return found if self.shard is None else islice(found, self.shard.number - 1, None, self.shard.of)
 
+    def prompts(self, part: str) -> int:
+        """How many prompts a corpus makes (of the shard), copies included."""
+        return self.settings.annotate.samples * sum(1 for _ in self.sentences(part))
+
     def asking(self, store: CompletionStore, backend: Callable[[], Backend]) -> Ask:
         settings = self.settings.annotate
         return Ask(
@@ -86,6 +90,7 @@ class Work:
             prompt_digest,
             backend,
             chunk=settings.chunk,
+            samples=settings.samples,
             retry_tokens=settings.sampling.second_tokens,
             max_failure_rate=settings.max_failure_rate,
             failure_window=settings.failure_window,
@@ -143,6 +148,8 @@ def stage_of(
     """The stage that asks this task of this corpus by this recipe."""
     corpus = folder.settings.corpus
     gold = {split: getattr(corpus.original, split) for split in settings.annotate.gold}
+    # What of train stands in dev or test is dropped from it, so that these have a say, too.
+    train = {"train": labels_digest(folder.settings, "train", "dev", "test")} if "train" in gold else {}
     return Stage(
         folder,
         name,
@@ -151,8 +158,9 @@ def stage_of(
             "demonstrations": picker.identity(),
             "recipe": recipe,
             "unlabelled": source_digest(corpus.unlabelled),
-            "gold": {split: source_digest(source) for split, source in gold.items()},
+            "gold": {split: source_digest(source) for split, source in gold.items()} | train,
             "limit": settings.annotate.limit,
+            "samples": settings.annotate.samples,
         },
         inputs=source_paths(corpus.unlabelled, *gold.values()),
         models={"teacher": recipe["model"]},

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import zip_longest
-from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from distill_offline.artifacts import json_line, replacing
+from distill_offline.answers import Counts
 from distill_offline.backends.base import Backend
 from distill_offline.completions import Answer, Row
-from distill_offline.errors import InputError, Interrupted, QuarantineError, UnusableAnswer
-from distill_offline.schema import Annotation, Completion, Example, Progress, Prompt, Sentence, Span, Watch
+from distill_offline.errors import Interrupted, QuarantineError, UnusableAnswer
+from distill_offline.schema import Completion, Example, Progress, Prompt, Sentence, Watch
 from distill_offline.tasks.base import Task
 
-__all__ = ["Ask", "Counts", "Store", "annotation_row", "ask", "batches", "changed_rows", "parse", "prompts", "survey"]
+__all__ = ["Ask", "Store", "ask", "batches", "changed_rows", "prompts", "survey"]
 
 Item = TypeVar("Item")
 _WINDOW = 4096  # prompts looked at together, to find those that begin alike
@@ -37,40 +36,16 @@ class Store(Protocol):
 class Picker(Protocol):
     """What annotate needs of demonstrations.Demonstrations."""
 
-    def pick(self, sentences: Iterable[Sentence]) -> Iterator[tuple[Sentence, tuple[Example, ...]]]: ...
-
-
-@dataclass(slots=True)
-class Counts:
-    """What happened, in rows.
-
-    `asked` counts prompts that the teacher answered now, `retried` those among them that were asked again with more
-    room, and `unusable` those whose answer cannot be read; tokens are those of `asked`, first tries included.
-    """
-
-    rows: int = 0
-    cached: int = 0
-    asked: int = 0
-    retried: int = 0
-    unusable: int = 0
-    annotated: int = 0
-    quarantined: Counter[str] = field(default_factory=Counter)
-    rejected: Counter[str] = field(default_factory=Counter)
-    aligned: Counter[str] = field(default_factory=Counter)
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-    passed_over: Counter[str] = field(default_factory=Counter)
-
-    def as_dict(self) -> dict[str, Any]:
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return {key: dict(sorted(v.items())) if isinstance(v, Counter) else v for key, v in values.items()}
+    def pick_each(
+        self, sentences: Iterable[Sentence], samples: int
+    ) -> Iterator[tuple[Sentence, Sequence[tuple[Example, ...]]]]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
     """Everything that `ask` needs besides the sentences. `stop()` turning true drains the engine and commits.
 
+    Each sentence is asked about `samples` times, with the demonstrations that the picker varies for each.
     An answer that is cut off by max_tokens is asked for once more with `retry_tokens` (0: never). Where more than
     `max_failure_rate` of the last `failure_window` answers cannot be used, something is wrong: the run stops.
     """
@@ -82,6 +57,7 @@ class Ask:
     digest: Callable[[Prompt, bytes], bytes]
     backend: Callable[[], Backend]
     chunk: int = 256
+    samples: int = 1
     retry_tokens: int = 0
     max_failure_rate: float = 1.0
     failure_window: int = 200
@@ -90,10 +66,11 @@ class Ask:
 
 
 def prompts(sentences: Iterable[Sentence], asking: Ask) -> Iterator[tuple[Sentence, Prompt, bytes]]:
-    """Each sentence with its prompt and the prompt's digest, streaming."""
-    for sentence, demonstrations in asking.demonstrations.pick(sentences):
-        prompt = asking.task.prompt(sentence, demonstrations)
-        yield sentence, prompt, asking.digest(prompt, asking.recipe)
+    """Each sentence with its prompt and the prompt's digest, streaming; as often as there are samples of it."""
+    for sentence, each in asking.demonstrations.pick_each(sentences, asking.samples):
+        for sample, demonstrations in enumerate(each):
+            prompt = replace(asking.task.prompt(sentence, demonstrations), sample=sample)
+            yield sentence, prompt, asking.digest(prompt, asking.recipe)
 
 
 def ask(part: str, sentences: Iterable[Sentence], asking: Ask, *, total: int = 0) -> Counts:
@@ -278,60 +255,6 @@ def changed_rows(part: str, sentences: Iterable[Sentence], asking: Ask) -> list[
     now = ((sentence.id, digest) for sentence, _, digest in prompts(sentences, asking))
     before = ((sentence_id, digest) for sentence_id, digest, _ in asking.store.rows(part))
     return [(a or b)[0] for a, b in zip_longest(now, before) if a != b]
-
-
-def parse(
-    sentences: Iterable[Sentence], part: str, task: Task, store: Store, counts: Counts, output: Path, quarantine: Path
-) -> None:
-    """Turn stored completions into the two files, in the corpus's order; needs no teacher.
-
-    The same stored completions give the same bytes. Every row lands in exactly one of the two files.
-    """
-    with replacing(output) as labelled, replacing(quarantine) as refused:
-        for sentence, (sentence_id, digest, completion) in zip(sentences, store.rows(part), strict=True):
-            if sentence.id != sentence_id:
-                raise InputError(
-                    f"{part}: where sentence {sentence_id} was asked for, the corpus has {sentence.id} now. It changed "
-                    "meanwhile: run annotate again; all answers are stored."
-                )
-            try:
-                if completion is None:
-                    raise UnusableAnswer("engine_error")
-                annotation = task.parse(sentence, completion)
-            except UnusableAnswer as error:
-                counts.quarantined[error.reason] += 1
-                refused.write(json_line(_refusal(sentence, error.reason, digest, completion)))
-                continue
-            counts.annotated += 1
-            counts.rejected.update(rejection.reason for rejection in annotation.rejected)
-            counts.aligned.update(span.alignment for span in annotation.spans)
-            labelled.write(json_line(annotation_row(sentence, annotation)))
-
-
-def annotation_row(sentence: Sentence, annotation: Annotation) -> dict[str, Any]:
-    """A line of annotations.jsonl."""
-    return {
-        "id": sentence.id,
-        "document": sentence.document,
-        "index": sentence.index,
-        "text": sentence.text,
-        "tokens": sentence.tokens,
-        "offsets": sentence.offsets,
-        "labels": annotation.labels,
-        "spans": [{name: getattr(span, name) for name in Span.__dataclass_fields__} for span in annotation.spans],
-        "rejected": [{"mention": each.mention, "reason": each.reason} for each in annotation.rejected],
-    }
-
-
-def _refusal(sentence: Sentence, reason: str, digest: bytes, completion: Completion | None) -> Mapping[str, Any]:
-    return {
-        "id": sentence.id,
-        "document": sentence.document,
-        "index": sentence.index,
-        "reason": reason,
-        "finish_reason": completion.finish_reason if completion else "",
-        "completion": digest.hex(),
-    }
 
 
 def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

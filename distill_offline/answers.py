@@ -1,0 +1,140 @@
+"""Stored completions, read into annotations: every sentence lands in exactly one of two files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+from distill_offline.artifacts import json_line, replacing
+from distill_offline.confidence import vote
+from distill_offline.errors import InputError, UnusableAnswer
+from distill_offline.schema import Annotation, Completion, Sentence, Span
+from distill_offline.tasks.base import Task
+
+__all__ = ["Counts", "annotation_row", "parse"]
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened, in rows: one for each sample of a sentence, where a sentence is asked about more than once; one
+    a sentence again once its answers have been read.
+
+    `asked` counts prompts that the teacher answered now, `retried` those among them that were asked again with more
+    room, and `unusable` those whose answer cannot be read; tokens are those of `asked`, first tries included.
+    """
+
+    rows: int = 0
+    cached: int = 0
+    asked: int = 0
+    retried: int = 0
+    unusable: int = 0
+    annotated: int = 0
+    quarantined: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+    aligned: Counter[str] = field(default_factory=Counter)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    passed_over: Counter[str] = field(default_factory=Counter)
+
+    def as_dict(self) -> dict[str, Any]:
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {key: dict(sorted(v.items())) if isinstance(v, Counter) else v for key, v in values.items()}
+
+
+class Rows(Protocol):
+    """What reading needs of a completion store; see completions.CompletionStore."""
+
+    def rows(self, part: str) -> Iterator[tuple[str, bytes, Completion | None]]: ...
+
+
+def parse(
+    sentences: Iterable[Sentence],
+    part: str,
+    task: Task,
+    store: Rows,
+    counts: Counts,
+    output: Path,
+    quarantine: Path,
+    *,
+    samples: int = 1,
+) -> None:
+    """Turn stored completions into the two files, in the corpus's order; needs no teacher.
+
+    The same stored completions give the same bytes. Of several `samples` of a sentence those that can be used vote;
+    where none can, the sentence is quarantined for the first one's reason.
+    """
+    rows = store.rows(part)
+    with replacing(output) as labelled, replacing(quarantine) as refused:
+        for sentence in sentences:
+            said = list(islice(rows, samples))
+            if len(said) < samples or any(id_ != sentence.id for id_, _, _ in said):
+                asked = next((id_ for id_, _, _ in said if id_ != sentence.id), "no sentence")
+                raise _changed(part, asked, sentence.id)
+            read = [_read(task, sentence, completion) for _, _, completion in said]
+            usable = [each for each in read if isinstance(each, Annotation)]
+            if not usable:
+                reason = str(read[0])
+                counts.quarantined[reason] += 1
+                refused.write(json_line(_refusal(sentence, reason, *said[0][1:])))
+                continue
+            annotation = usable[0] if samples == 1 else vote(usable, of=samples, head=task.head)
+            counts.annotated += 1
+            counts.rejected.update(rejection.reason for rejection in annotation.rejected)
+            counts.aligned.update(span.alignment for span in annotation.spans)
+            labelled.write(json_line(annotation_row(sentence, annotation)))
+        if (left := next(rows, None)) is not None:
+            raise _changed(part, left[0], "no sentence")
+    counts.rows //= samples
+
+
+def _changed(part: str, asked: str, found: str) -> InputError:
+    return InputError(
+        f"{part}: where {asked} was asked for, the corpus has {found} now. It changed meanwhile: run annotate again; "
+        "all answers are stored."
+    )
+
+
+def _read(task: Task, sentence: Sentence, completion: Completion | None) -> Annotation | str:
+    """The labels, or why there are none to trust."""
+    if completion is None:
+        return "engine_error"
+    try:
+        return task.parse(sentence, completion)
+    except UnusableAnswer as error:
+        return error.reason
+
+
+def annotation_row(sentence: Sentence, annotation: Annotation) -> dict[str, Any]:
+    """A line of annotations.jsonl; spans have `agreement` where several samples voted."""
+    return {
+        "id": sentence.id,
+        "document": sentence.document,
+        "index": sentence.index,
+        "text": sentence.text,
+        "tokens": sentence.tokens,
+        "offsets": sentence.offsets,
+        "labels": annotation.labels,
+        "spans": [_span_row(span) for span in annotation.spans],
+        "rejected": [{"mention": each.mention, "reason": each.reason} for each in annotation.rejected],
+    }
+
+
+def _span_row(span: Span) -> dict[str, Any]:
+    row = {name: getattr(span, name) for name in Span.__dataclass_fields__}
+    return row if span.agreement is not None else {k: v for k, v in row.items() if k != "agreement"}
+
+
+def _refusal(sentence: Sentence, reason: str, digest: bytes, completion: Completion | None) -> Mapping[str, Any]:
+    return {
+        "id": sentence.id,
+        "document": sentence.document,
+        "index": sentence.index,
+        "reason": reason,
+        "finish_reason": completion.finish_reason if completion else "",
+        "completion": digest.hex(),
+    }
