@@ -17,8 +17,9 @@ from pathlib import Path
 from platform import machine, python_version, system
 from typing import Any
 
-from distill_offline import __version__
+from distill_offline import __version__, isolation, offline
 from distill_offline.digests import digest_of, file_digests
+from distill_offline.installation import installation
 
 __all__ = [
     "BUILD_TYPE",
@@ -91,6 +92,8 @@ def write(
 ) -> Path:
     """Put the statement together, strike out what must not travel, and write it to `path`, mode 0600."""
     times = {"startedOn": _timestamp(started)} if started else {}
+    made = installation()
+    bundle = dict(made.bundle) if made.bundle else None
     counted = (
         {"name": "counts", "digest": {"sha256": digest_of(counts)}, "annotations": dict(counts)} if counts else None
     )
@@ -104,12 +107,19 @@ def write(
                 "externalParameters": _without_secrets(external),
                 "internalParameters": {
                     **internal,
+                    "made_by": made.made_by,
+                    "bundle": bundle["name"] if bundle else None,
                     "platform": {"system": system(), "machine": machine(), "cpu": _cpu_model()},
+                    "network": _network(),
                 },
                 "resolvedDependencies": dependencies,
             },
             "runDetails": {
-                "builder": {"id": "urn:distill_offline:local", "version": versions()},
+                "builder": {
+                    "id": "urn:distill_offline:local",
+                    "version": versions(),
+                    "builderDependencies": [bundle] if bundle else [],
+                },
                 "metadata": {"invocationId": uuid.uuid4().hex, **times, "finishedOn": _timestamp(datetime.now(UTC))},
                 "byproducts": [counted] if counted else [],
             },
@@ -145,6 +155,15 @@ def _write_atomically(path: Path, content: bytes) -> Path:
 
 def _timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _network() -> dict[str, Any]:
+    """What kept the network out when this was sealed, asked from the kernel; hosts are counted, not named."""
+    return {
+        "namespace": "loopback only" if isolation.is_loopback_only() else "not isolated",
+        "connections_stopped": offline.is_enforced(),
+        "hosts_admitted": len(offline.hosts()),
+    }
 
 
 def _cpu_model() -> str:

@@ -120,6 +120,7 @@ def test_manifest_names_every_file_and_leads_back_to_the_run(run: Path, tmp_path
     assert [each["name"] for each in statement["subject"]] == [
         "MODEL_CARD.md", "config.json", "labels.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
     ]  # fmt: skip
+    assert manifest.verify(folder) == []
     (folder / "SHA256SUMS").rename(tmp_path / "sums")
     assert manifest.verify(folder) == []
     dependencies = {

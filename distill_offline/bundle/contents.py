@@ -82,8 +82,15 @@ def _stage_sboms(
             needs.setdefault(references[name], set()).update(references[each] for each in needed)
     own = wheel_metadata.read(environments.own)
     root = f"{own.name}=={own.version}"
-    staging.add("sbom/python.cdx.json", sbom.python_bom(wheels, digests, needs, root, created))
     listed = sorted(staging.entries.values(), key=lambda each: str(each["path"]))
+    files = [environments.path(each).name for one in environments.resolved for each in one.packages]
+    host = sbom.Host(
+        python=environments.target.python,
+        glibc=manifests.least_glibc(files, environments.target.arch),
+        runtime=tuple(each for each in listed if each["kind"] == "runtime"),
+        interpreter=_interpreter(settings),
+    )
+    staging.add("sbom/python.cdx.json", sbom.python_bom(wheels, digests, needs, root, created, host))
     staging.add("sbom/ml.cdx.json", sbom.ml_bom(settings.name, settings.version, carried, listed, created))
 
 
@@ -115,7 +122,7 @@ def whole_manifest(
             "os": "linux",
             "arch": chosen.arch,
             "python": chosen.python,
-            "interpreter": f"runtime/{Path(settings.interpreter.path).name}" if settings.interpreter else None,
+            "interpreter": _interpreter(settings),
             "min_glibc": manifests.least_glibc([each["file"] for each in components], chosen.arch),
             "accelerator": asked.accelerator,
             "min_driver": asked.min_driver,
@@ -141,6 +148,11 @@ def whole_manifest(
     manifest["bundle_id"] = manifests.bundle_id(manifest)
     manifests.require_whole(manifest)
     return manifest
+
+
+def _interpreter(settings: BundleSettings) -> str | None:
+    """The carried interpreter's path in the bundle."""
+    return f"runtime/{Path(settings.interpreter.path).name}" if settings.interpreter else None
 
 
 def _direct_requirements(resolved: list[Environment]) -> list[dict[str, str]]:

@@ -159,7 +159,11 @@ def _statement(facts: Facts, folder: Path) -> dict[str, Any]:
                 "resolvedDependencies": [arm, *models, gold],
             },
             "runDetails": {
-                "builder": {"id": "urn:distill_offline:local", "version": dict(facts.versions)},
+                "builder": {
+                    "id": "urn:distill_offline:local",
+                    "version": dict(facts.versions),
+                    "builderDependencies": [dict(facts.bundle)] if facts.bundle else [],
+                },
                 "metadata": {
                     "startedOn": facts.sealed,
                     "finishedOn": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),

@@ -47,6 +47,7 @@ class Facts:
     versions: Mapping[str, str]
     sealed: str
     arm_digest: str
+    bundle: Mapping[str, Any] | None
 
 
 def gather(student: Path, model_config: Mapping[str, Any]) -> Facts:
@@ -77,6 +78,7 @@ def gather(student: Path, model_config: Mapping[str, Any]) -> Facts:
         versions=details["builder"]["version"],
         sealed=details["metadata"]["finishedOn"],
         arm_digest=_digest(arm / manifest.NAME),
+        bundle=next(iter(details["builder"].get("builderDependencies", ())), None),
         **_scores(run, arm),
     )
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -18,12 +19,30 @@ from distill_offline import __version__
 from distill_offline.bundle.models import CarriedModel
 from distill_offline.bundle.wheel_metadata import WheelMetadata
 
-__all__ = ["ml_bom", "purl", "python_bom"]
+__all__ = ["Host", "ml_bom", "purl", "python_bom"]
 
 
 def purl(name: str, version: str) -> str:
     """The package URL of a Python package (which names it, and no index)."""
     return f"pkg:pypi/{name}@{quote(version, safe='.-_~')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What lies below the wheels: `runtime` are the manifest's entries of what is carried, among them `interpreter`.
+
+    `glibc` is the oldest that the wheels' names allow, `python` the version that they are for.
+    """
+
+    python: str
+    glibc: str
+    runtime: tuple[Mapping[str, Any], ...] = ()
+    interpreter: str | None = None
+
+    def in_words(self) -> tuple[str, ...]:
+        """What the bundle leaves to the host: what a manylinux wheel may take for granted."""
+        system = f"glibc {self.glibc} or later, and libstdc++.so.6 and libgcc_s.so.1 of a system with that glibc"
+        return (system,) if self.interpreter else (system, f"CPython {self.python}")
 
 
 def python_bom(
@@ -32,8 +51,12 @@ def python_bom(
     needs: Mapping[str, Iterable[str]],
     root: str,
     created: str,
+    host: Host,
 ) -> bytes:
-    """The SBOM of one bundle's wheels. All by bom-ref, `name==version`: what it is, its SHA-256, whom it needs."""
+    """The SBOM of what one bundle runs on: its wheels, by bom-ref `name==version`, and what it carries below them.
+
+    All by bom-ref: what it is, its SHA-256, whom it needs. What stays the host's is a property of the whole.
+    """
     components = []
     for reference, wheel in sorted(wheels.items()):
         component = {
@@ -52,7 +75,17 @@ def python_bom(
     about = next(each for each in components if each["bom-ref"] == root)
     others = [each for each in components if each is not about]
     dependencies = [{"ref": name, "dependsOn": sorted(needed)} for name, needed in sorted(needs.items())]
-    return _document({**about, "type": "application"}, others, dependencies, created)
+    below = [_carried(entry, host) for entry in host.runtime]
+    dependencies += [{"ref": each["bom-ref"], "dependsOn": []} for each in below]
+    return _document({**about, "type": "application"}, [*others, *below], dependencies, created, host.in_words())
+
+
+def _carried(entry: Mapping[str, Any], host: Host) -> dict[str, Any]:
+    common = {"bom-ref": entry["path"], "hashes": [{"alg": "SHA-256", "content": entry["sha256"]}]}
+    if entry["path"] != host.interpreter:
+        return {"type": "file", "name": entry["path"], **common}
+    properties = [{"name": "distill_offline:file", "value": entry["path"]}]
+    return {"type": "platform", "name": "CPython", "version": host.python, **common, "properties": properties}
 
 
 def ml_bom(
@@ -109,14 +142,22 @@ def _model(model: CarriedModel, files: list[Mapping[str, Any]]) -> dict[str, Any
     }
 
 
-def _document(about: Mapping[str, Any], components: list[Any], dependencies: list[Any], created: str) -> bytes:
+def _document(
+    about: Mapping[str, Any],
+    components: list[Any],
+    dependencies: list[Any],
+    created: str,
+    left_to_host: tuple[str, ...] = (),
+) -> bytes:
     """Sorted and without anything of the moment but `created`; its serial number comes from its content."""
     tool = {"type": "application", "name": "distill_offline", "version": __version__}
+    left = [{"name": "distill_offline:left_to_the_host", "value": each} for each in left_to_host]
+    metadata = {"timestamp": created, "tools": {"components": [tool]}, "component": about}
     document = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
         "version": 1,
-        "metadata": {"timestamp": created, "tools": {"components": [tool]}, "component": about},
+        "metadata": {**metadata, "properties": left} if left else metadata,
         "components": components,
         "dependencies": dependencies,
     }

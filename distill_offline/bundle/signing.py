@@ -14,7 +14,7 @@ from distill_offline.bundle.verifier import verify
 from distill_offline.errors import ConfigError, EnvironmentFault
 from distill_offline.statement import STATEMENT
 
-__all__ = ["RUN_NAMESPACE", "Keys", "namespace_of", "sign"]
+__all__ = ["RUN_NAMESPACE", "Keys", "namespace_of", "p256_public", "run", "sign", "write_signature"]
 
 RUN_NAMESPACE = "distill-offline-run"
 
@@ -61,35 +61,43 @@ def sign(manifest: Path, keys: Keys) -> list[str]:
 
 
 def _sign_ssh(manifest: Path, key: Path, namespace: str) -> str:
-    signature = _run(["ssh-keygen", "-q", "-Y", "sign", "-f", str(key), "-n", namespace], manifest.read_bytes())
+    signature = run(["ssh-keygen", "-q", "-Y", "sign", "-f", str(key), "-n", namespace], manifest.read_bytes())
     try:
         parsed = verify.SshSignature.parse(signature)
     except verify.Unusable as unusable:
         raise EnvironmentFault("ssh-keygen wrote no signature. It needs OpenSSH 8.1 or later.") from unusable
     if parsed.key_type not in ("ssh-ed25519", "sk-ssh-ed25519@openssh.com", "ecdsa-sha2-nistp256"):
         raise ConfigError(f"{key.name}: is a key of the kind {parsed.key_type}; sign with ed25519 or ecdsa P-256.")
-    _write(manifest.with_name(manifest.name + ".sig"), signature)
+    write_signature(manifest.with_name(manifest.name + ".sig"), signature)
     return parsed.fingerprint
 
 
 def _sign_p256(manifest: Path, key: Path) -> str:
-    public = _run(["openssl", "pkey", "-in", str(key), "-pubout"])
+    public, digest = p256_public(key)
     with tempfile.TemporaryDirectory(prefix="sign-") as folder:
         pem, written = Path(folder) / "public.pem", Path(folder) / "signature"
         pem.write_bytes(public)
+        run(["openssl", "dgst", "-sha256", "-sign", str(key), "-out", str(written), str(manifest)])
+        run(["openssl", "dgst", "-sha256", "-verify", str(pem), "-signature", str(written), str(manifest)])
+        write_signature(manifest.with_name(manifest.name + ".p256"), written.read_bytes())
+    return f"P-256 key sha256:{digest}"
+
+
+def p256_public(key: Path) -> tuple[bytes, str]:
+    """The PEM and digest of a private key's public half. Raises ConfigError where it is not on P-256."""
+    public = run(["openssl", "pkey", "-in", str(key), "-pubout"])
+    with tempfile.TemporaryDirectory(prefix="sign-") as folder:
+        pem = Path(folder) / "public.pem"
+        pem.write_bytes(public)
         try:
-            digest = verify.p256_key(str(pem))[1]
+            return verify.p256_key(str(pem))
         except verify.UsageFault as fault:
             raise ConfigError(
                 f"{key.name}: is not a key on P-256 (openssl ecparam -name prime256v1 -genkey)."
             ) from fault
-        _run(["openssl", "dgst", "-sha256", "-sign", str(key), "-out", str(written), str(manifest)])
-        _run(["openssl", "dgst", "-sha256", "-verify", str(pem), "-signature", str(written), str(manifest)])
-        _write(manifest.with_name(manifest.name + ".p256"), written.read_bytes())
-    return f"P-256 key sha256:{digest}"
 
 
-def _run(command: Sequence[str], given: bytes | None = None) -> bytes:
+def run(command: Sequence[str], given: bytes | None = None) -> bytes:
     """A tool's output. It may ask for a passphrase on the terminal. Raises EnvironmentFault."""
     try:
         done = subprocess.run(command, input=given, capture_output=True)
@@ -101,7 +109,8 @@ def _run(command: Sequence[str], given: bytes | None = None) -> bytes:
     return done.stdout
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_signature(path: Path, content: bytes) -> None:
+    """Put a signature beside its manifest, in one step and readable for all."""
     descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=".signature-")
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)

@@ -1,4 +1,4 @@
-"""models, manifest and doctor: verbs over what lies on the disk."""
+"""models and release: verbs over what lies on the disk."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import click
 
 from distill_offline.cli.options import stopping
 from distill_offline.console import Console
-from distill_offline.errors import EnvironmentFault, IntegrityError
+from distill_offline.errors import EnvironmentFault
 from distill_offline.schema import Progress
 
-__all__ = ["doctor", "manifest", "models", "release"]
+__all__ = ["models", "release"]
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and only that.")
 
@@ -125,71 +125,6 @@ def verify(ids: tuple[str, ...], as_json: bool) -> None:
         raise EnvironmentFault(f"models verify: {len(findings)} problems.")
     if not as_json:
         console.result("All models that are here are intact.")
-
-
-@click.group()
-def manifest() -> None:
-    """What made a folder: show it, and verify that the folder is still what was made."""
-
-
-@manifest.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-def show(folder: Path) -> None:
-    """The manifest of a stage or run, in short, as JSON.
-
-    Example: distill-offline manifest show runs/quickstart/evaluate
-    """
-    from distill_offline import manifest as manifests
-
-    Console().json(manifests.show(folder))
-
-
-@manifest.command("verify")
-@click.argument("folder", type=click.Path(path_type=Path))
-@_JSON
-def verify_folder(folder: Path, as_json: bool) -> None:
-    """Find every changed, missing or extra file of a stage or a run. Exit code 1 for a difference.
-
-    Example: distill-offline manifest verify runs/quickstart
-    """
-    from distill_offline import manifest as manifests
-
-    console = Console(as_json)
-    findings = manifests.verify(folder)
-    if as_json:
-        console.json([{"path": finding.path, "problem": finding.problem} for finding in findings])
-    for finding in findings if not as_json else ():
-        console.result(f"{finding.path}: {finding.problem}")
-    if findings:
-        raise IntegrityError(f"{folder}: {len(findings)} differences from its manifest.")
-    if not as_json:
-        console.result(f"{folder}: every file is what its manifest says.")
-
-
-@click.command()
-@click.argument("config", required=False, type=click.Path(path_type=Path))
-@_JSON
-def doctor(config: Path | None, as_json: bool) -> None:
-    """Look at this machine: Python, packages, GPU, models, disks, offline environment. Exit code 4 if it cannot work.
-
-    Example: distill-offline doctor configs/quickstart.yaml
-    """
-    from distill_offline import doctor as checks
-    from distill_offline.config import load
-    from distill_offline.corpus import resolve_path
-
-    console = Console(as_json)
-    found = checks.examine(load(resolve_path(str(config))) if config else None)
-    if as_json:
-        keys = ("name", "status", "detail", "remedy")
-        console.json([{key: getattr(check, key) for key in keys} for check in found])
-    else:
-        for check in found:
-            console.result(
-                f"{check.status:4}  {check.name}: {check.detail}" + (f"  → {check.remedy}" if check.remedy else "")
-            )
-    if checks.worst(found) == "fail":
-        raise EnvironmentFault("doctor: this machine cannot do the work yet; see the lines marked fail.")
 
 
 @click.command()

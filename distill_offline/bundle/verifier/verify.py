@@ -351,6 +351,7 @@ class Options(NamedTuple):
     max_problems: int = 100
     ssh_keygen: Optional[str] = None
     openssl: Optional[str] = None
+    namespace: str = NAMESPACE  # of the ssh signature; a caller that verifies the manifest of a run says another
 
     @property
     def has_key(self) -> bool:
@@ -476,8 +477,8 @@ def check_ssh_signature(medium: Medium, raw: bytes, options: Options, folder: st
     """Who signed. Raises Unusable when it is nobody whom the isolated side trusts."""
     content = read_signature(medium, SSH_SIGNATURE)
     signature = SshSignature.parse(content)
-    if signature.namespace != NAMESPACE:
-        raise Unusable(f"was made for the namespace {signature.namespace}, not {NAMESPACE}")
+    if signature.namespace != options.namespace:
+        raise Unusable(f"was made for the namespace {signature.namespace}, not {options.namespace}")
     keygen = program("ssh-keygen", options.ssh_keygen)
     put(folder, SSH_SIGNATURE, content)
     at = ["-O", "verify-time=" + time.strftime("%Y%m%d%H%M%S", time.localtime(options.now))] if options.now else []
@@ -488,7 +489,7 @@ def check_ssh_signature(medium: Medium, raw: bytes, options: Options, folder: st
     else:
         put(folder, "allowed_signers", read_own(options.allowed_signers or "", "--allowed-signers"))
         principals = [options.signer] if options.signer else find_principals(keygen, common, folder)
-    command = [keygen, "-Y", "verify", "-n", NAMESPACE, *common]
+    command = [keygen, "-Y", "verify", "-n", options.namespace, *common]
     revoked: List[str] = []
     if options.revoked:
         put(folder, "revoked", read_own(options.revoked, "-r"))
@@ -1729,7 +1730,7 @@ def options_of(given: argparse.Namespace) -> Options:
     now = None if given.now is None else seconds(given.now)
     if given.now is not None and now is None:
         raise UsageFault("--now must be a time as 2026-01-31T23:59:59Z")
-    known = {name: getattr(given, name) for name in Options._fields}
+    known = {name: getattr(given, name) for name in Options._fields if name != "namespace"}
     return Options(**dict(known, now=now))
 
 

@@ -1,0 +1,175 @@
+"""What differs between two runs or stages, stage by stage in the order of the flow, causes before what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distill_offline import manifest
+from distill_offline.errors import InputError
+from distill_offline.manifest import NAME
+from distill_offline.provenance.stages import in_flow, stage_name
+
+__all__ = ["Difference", "StageDifferences", "difference"]
+
+# Which stage a section of the configuration first acts on; the longest prefix counts. `name` acts on none.
+_OWNERS = {
+    "": "annotate", "name": "run", "corpus.distilled": "select", "select": "select", "calibrate": "calibrate",
+    "train": "train", "evaluate": "evaluate",
+}  # fmt: skip
+_LOST = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """`key` of `what` (config, seed, input, model, version, bundle, platform, engine; output, count) is `a` and `b`."""
+
+    what: str
+    key: str
+    a: Any
+    b: Any
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.key}: {_short(self.a)} → {_short(self.b)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"what": self.what, "key": self.key, "a": self.a, "b": self.b}
+
+
+@dataclass(frozen=True, slots=True)
+class StageDifferences:
+    """A stage's own `causes`, without those that an earlier stage shows already, and what came out differently."""
+
+    stage: str
+    causes: tuple[Difference, ...]
+    effects: tuple[Difference, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "stage": self.stage,
+            "causes": [each.as_dict() for each in self.causes],
+            "effects": [each.as_dict() for each in self.effects],
+        }
+
+
+def difference(a: Path, b: Path) -> tuple[list[StageDifferences], str]:
+    """The stages that differ, and the first cause in a sentence; nothing and "" where the two are equal.
+
+    Times, commands and places are not compared. Raises InputError for two folders of different kinds, IntegrityError
+    for a folder without a manifest.
+    """
+    kinds = stage_name(a), stage_name(b)
+    manifest.read(a), manifest.read(b)
+    if "run" in kinds and kinds[0] != kinds[1]:
+        raise InputError(f"{a.name} is a {kinds[0]}, {b.name} a {kinds[1]}: name two runs, or two stages.")
+    stages_a, stages_b = (_stages(a), _stages(b)) if "run" in kinds else ({kinds[0]: a}, {kinds[0]: b})
+    found, shown = [], set[tuple[str, str]]()
+    both = sorted({*stages_a, *stages_b}, key=in_flow)
+    for stage in ["run", *both] if "run" in kinds else both:
+        places = (a, b) if stage == "run" else (stages_a.get(stage), stages_b.get(stage))
+        causes, effects = _of_stage(stage, places, both)
+        new = [each for each in causes if (each.what, each.key) not in shown]
+        shown |= {(each.what, each.key) for each in new}
+        if new or effects:
+            found.append(StageDifferences(stage, tuple(new), tuple(effects)))
+    return found, _in_words(found)
+
+
+def _stages(run: Path) -> dict[str, Path]:
+    names = [str(each["name"]) for each in manifest.read(run)["subject"]]
+    inner = [name.removesuffix("/" + NAME) for name in names if name.endswith("/" + NAME)]
+    return {name: run / name for name in inner if (run / name / NAME).is_file()}
+
+
+def _of_stage(
+    stage: str, places: tuple[Path | None, Path | None], stages: list[str]
+) -> tuple[list[Difference], list[Difference]]:
+    a, b = places
+    if a is None or b is None:
+        return [Difference("stage", stage, _LOST if a is None else "there", _LOST if b is None else "there")], []
+    one, other = (_recorded(place, stage, stages) for place in (a, b))
+    changed = [
+        Difference(what, key, one[what].get(key, _LOST), other[what].get(key, _LOST))
+        for what in one
+        for key in sorted({*one[what], *other[what]})
+        if one[what].get(key, _LOST) != other[what].get(key, _LOST)
+    ]
+    effects = [each for each in changed if each.what in ("output", "count", "score")]
+    return [each for each in changed if each not in effects], effects
+
+
+def _recorded(folder: Path, stage: str, stages: list[str]) -> dict[str, dict[str, Any]]:
+    """What a manifest has, by kind, flat; of the configuration, the part that acts on this stage first."""
+    statement, view = manifest.read(folder), manifest.show(folder)
+    definition = statement["predicate"]["buildDefinition"]
+    external, internal = definition["externalParameters"], definition["internalParameters"]
+    config = {key: value for key, value in _flat(external.get("config") or {}) if key != "seed"}
+    if len(stages) > 1 or stage == "run":
+        config = {key: value for key, value in config.items() if _owner(key, stages) == stage.split("/")[0]}
+    inputs = [each for each in definition["resolvedDependencies"] if each["annotations"]["kind"] in ("input", "folder")]
+    result = {
+        "config": config,
+        "seed": dict(view["seeds"]) if stage != "run" else {},
+        "input": {each["name"]: each["digest"]["sha256"] for each in inputs},
+        "model": view["models"],
+        "bundle": {"made by": view["made_by"], "sha256": (view["bundle"] or {}).get("manifest_sha256")},
+        "version": view["versions"],
+        "platform": internal.get("platform", {}),
+        "engine": dict(_flat(internal.get("engine", {}))),
+        "score" if stage == "evaluate" else "count": dict(_flat(view["counts"])),
+        "output": {each["name"]: each["sha256"] for each in view["outputs"]},
+    }
+    if stage == "run":  # its outputs are the stages' manifests, which hold times, and the configuration
+        return {**result, "output": {}}
+    return result
+
+
+def _owner(key: str, stages: list[str]) -> str:
+    """The stage that a configuration key acts on first, or the next one in the flow that there is."""
+    prefix = max((each for each in _OWNERS if not each or key == each or key.startswith(each + ".")), key=len)
+    owner = _OWNERS[prefix]
+    there = [stage.split("/")[0] for stage in stages]
+    if owner == "run" or owner in there:
+        return owner
+    return next((stage for stage in there if in_flow(stage) > in_flow(owner)), "run")
+
+
+def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys; a list of named things, such as train.arms, goes by their names."""
+    if isinstance(value, list) and value and all(isinstance(each, Mapping) and "name" in each for each in value):
+        value = {str(each["name"]): {inner: one for inner, one in each.items() if inner != "name"} for each in value}
+    if isinstance(value, Mapping) and value:
+        for name, each in value.items():
+            yield from _flat(each, f"{key}.{name}" if key else str(name))
+    elif key:
+        yield key, value
+
+
+def _in_words(found: list[StageDifferences]) -> str:
+    """The first cause, and what differs from there on."""
+    if not found:
+        return ""
+    first = next((each for each in found if each.causes), None)
+    followed = [f"{each.stage} ({_kinds(each)})" for each in found if each.effects]
+    if first is None:
+        return f"no recorded cause differs, and yet what came out does: {', '.join(followed)}"
+    cause = _cause(first.causes[0])
+    more = sum(len(each.causes) for each in found) - 1
+    others = f" (and {more} more causes)" if more else ""
+    return f"{cause}{others}; " + (f"therefore {', '.join(followed)}" if followed else "what came out is the same")
+
+
+def _cause(each: Difference) -> str:
+    return f"{each.what} differs in {each.key}: {_short(each.a)} → {_short(each.b)}"
+
+
+def _kinds(each: StageDifferences) -> str:
+    return ", ".join(dict.fromkeys(effect.what + "s" for effect in each.effects))
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    is_digest = len(text) == 64 and all(c in "0123456789abcdef" for c in text)
+    return text[:12] if is_digest else text if len(text) <= 80 else text[:79] + "…"

@@ -1,0 +1,55 @@
+"""A student that was carried out, held against the run that it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from distill_offline import manifest
+from distill_offline.digests import file_digests
+from distill_offline.manifest import NAME
+from distill_offline.provenance.links import Link, Problem, broken, gap
+from distill_offline.provenance.stages import Stages, problem_of
+
+__all__ = ["released"]
+
+
+def released(folder: Path, stages: Stages, run: Path | None) -> Link:
+    """The link to a release's folder and, where its run is here, to the arm that it was carried out of."""
+    statement = manifest.read(folder)
+    definition = statement["predicate"]["buildDefinition"]
+    problems = [problem_of(each) for each in manifest.verify(folder)]
+    arm = str(definition["externalParameters"]["arm"])
+    if run is None:
+        problems.append(gap("not-here", "run", "the run that made this student is not here; give --run"))
+        return Link("release", folder.name, f"carried out of the arm {arm}", tuple(problems))
+    place = run / "train" / arm
+    if "/" in arm or not (place / NAME).is_file():
+        problems.append(broken("missing-stage", f"train/{arm}", f"the run has no train/{arm}"))
+        return Link("release", folder.name, "", tuple(problems))
+    problems += _not_of(statement, place, arm)
+    return Link("release", folder.name, f"carried out of train/{arm}", tuple(problems), (stages.link(place),))
+
+
+def _not_of(statement: Mapping[str, Any], arm: Path, name: str) -> list[Problem]:
+    """What of the release does not come from this arm: its manifest's digest, and each file that is not rewritten."""
+    definition, found = statement["predicate"]["buildDefinition"], []
+    recorded = {each["name"]: each["digest"]["sha256"] for each in definition["resolvedDependencies"]}
+    own = manifest.read(arm)
+    changes = own["predicate"]["buildDefinition"]["internalParameters"].get("changes", ())
+    known = {file_digests([arm / NAME])[arm / NAME], *(str(each["replaces"]) for each in changes)}
+    if recorded.get("train/manifest.json") not in known:
+        text = f"train/{name} of this run is not the one that the student was carried out of"
+        found.append(broken("parent-made-again", f"train/{name}", text))
+    sealed = {each["name"]: each["digest"]["sha256"] for each in own["subject"]}
+    for each in statement["subject"]:
+        is_weights = each["name"].endswith(".safetensors")
+        if is_weights and sealed.get(f"student/{each['name']}") != each["digest"]["sha256"]:
+            text = f"{each['name']} is not the one that train/{name} sealed"
+            found.append(broken("changed-file", each["name"], text))
+    models = own["predicate"]["buildDefinition"]["resolvedDependencies"]
+    encoder = {each["digest"]["sha256"] for each in models if each["name"] == "encoder"}
+    if "encoder" in recorded and recorded["encoder"] not in encoder:
+        found.append(broken("changed-model", "encoder", "the release names another encoder than its arm"))
+    return found
