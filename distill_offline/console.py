@@ -13,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console as RichConsole
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 from distill_offline.errors import DistillError
 from distill_offline.schema import Progress
@@ -79,6 +80,11 @@ class Console:
             table.add_row(*(_text(str(cell)) for cell in row))
         self._out.print(table)
 
+    def tree(self, branch: tuple[str, Sequence[Any]]) -> None:
+        """A tree on stdout; a branch is its line and the branches below it."""
+        self._close_line()
+        self._out.print(_grown(branch))
+
     def json(self, value: Any) -> None:
         """One JSON value on stdout."""
         self._close_line()
@@ -113,10 +119,50 @@ class Console:
             ],
         )
 
+    def quality(self, quality: Mapping[str, Any]) -> None:
+        """What kinds of error a teacher's spans have, in JSON as Quality.as_dict() gives it."""
+        self._kinds("by type", "type", quality["by_type"])
+        self._kinds("by how the mention was found", "alignment", quality["by_alignment"])
+        ways = (f"{way.replace('_', ' ')} {percent(found['f1'])}" for way, found in quality["matches"].items())
+        self.result(f"F1 by nervaluate: {' · '.join(ways)}")
+        if quality["reliability"] is not None:
+            self._kinds(
+                "by confidence",
+                "confidence",
+                {f"{row['lowest']:.2f} to {row['highest']:.2f}": row for row in quality["by_confidence"]},
+            )
+            self.result(_reliability_in_words(quality["reliability"]))
+
+    def _kinds(self, title: str, what: str, groups: Mapping[str, Mapping[str, Any]]) -> None:
+        kinds = ["correct", "wrong_type", "wrong_boundary", "spurious"]
+        if any("missed" in row for row in groups.values()):
+            kinds.append("missed")
+        self.table(
+            f"spans {title}",
+            [what, "spans", "precision", *(kind.replace("_", " ") for kind in kinds)],
+            [
+                [
+                    name,
+                    row["spans"],
+                    "-" if row["precision"] is None else percent(row["precision"]),
+                    *(row[k] for k in kinds),
+                ]
+                for name, row in groups.items()
+            ],
+        )
+
     def _close_line(self) -> None:
         if self._line_open:
             self._err.file.write("\n")
             self._line_open = False
+
+
+def _grown(branch: tuple[str, Sequence[Any]]) -> Tree:
+    line, below = branch
+    tree = Tree(_text(line))
+    for each in below:
+        tree.children.append(_grown(each))
+    return tree
 
 
 def _width() -> int | None:
@@ -133,6 +179,13 @@ def _text(line: str) -> Text:
 
 def percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}"
+
+
+def _reliability_in_words(reliability: Mapping[str, Any]) -> str:
+    """One line, of JSON as Reliability.as_dict() gives it."""
+    auroc = reliability["auroc"]
+    told = "" if auroc is None else f" · AUROC {auroc:.3f}"
+    return f"expected calibration error {reliability['ece']:.3f} · Brier score {reliability['brier']:.3f}{told}"
 
 
 def _describe(progress: Progress, first: Progress, seconds: float) -> str:

@@ -255,10 +255,12 @@ def test_evaluate_agrees_with_held_against(tmp_path: Path, settings: Settings) -
     rows = {row["name"]: row for row in result["rows"]}
     student = held_against(tmp_path / "run/train/simple_mix/student", gold)
     teacher = held_against(tmp_path / "run/annotate/gold/test", gold)
+    assert student.quality is None
     assert student.as_dict()["overall"] == rows["simple_mix"]["overall"]
     assert teacher.as_dict()["overall"] == rows["teacher"]["overall"]
-    assert teacher.overall.f1 > 0.5
-    assert teacher.counts["unanswered"] == rows["teacher"]["counts"]["unanswered"] > 0
+    assert teacher.as_dict()["quality"] == rows["teacher"]["quality"]
+    assert teacher.report.overall.f1 > 0.5
+    assert teacher.report.counts["unanswered"] == rows["teacher"]["counts"]["unanswered"] > 0
 
 
 def test_what_is_made_again_with_the_same_content_stays_linked_to_what_was_made_of_it(

@@ -8,14 +8,22 @@ from typing import Any
 
 import pytest
 
+from distill_offline.calibration import UNCHANGED
+from distill_offline.quality import quality as score
 from distill_offline.report import View, render
-from distill_offline.report.plots import Line, line_plot
+from distill_offline.report.plots import Line, line_plot, reliability_plot
+from distill_offline.schema import Span
 
 EVIL = "</pre></title><script src=//x.example>alert(1)</script>&\"'"
 
 
 def scores(f1: float = 0.5) -> dict[str, Any]:
     return {"precision": 0.25, "recall": 1.0, "f1": f1, "support": 4}
+
+
+def quality(type_: str) -> dict[str, Any]:
+    found = (Span(0, 1, type_, 0.25, "exact"), Span(2, 3, type_, 0.75, "fuzzy"), Span(4, 5, type_, None, type_))
+    return score([(Span(0, 1, "X"), found[1])], [found], UNCHANGED).as_dict()
 
 
 def view(name: str = "tiny", arm: str = "simple_mix", type_: str = "PER", f1: float = 0.5) -> View:
@@ -27,7 +35,8 @@ def view(name: str = "tiny", arm: str = "simple_mix", type_: str = "PER", f1: fl
         "errors": {"wrong_type": 3, "missed": 0},
         "counts": {"unanswered": 2},
     }
-    bare = {**row, "name": "teacher", "kind": "teacher", "per_type": {}}
+    bare = {**row, "name": "teacher", "kind": "teacher", "per_type": {}, "quality": quality(type_)}
+    measured = {"bins": [[0.1, 0.3, 2, 0.2, 0.5]], "ece": 0.0625, "brier": 0.34, "auroc": None}
     history = [
         {
             "update": n,
@@ -39,7 +48,13 @@ def view(name: str = "tiny", arm: str = "simple_mix", type_: str = "PER", f1: fl
     ]
     return View(
         name=name,
-        result={"split": "test", "sentences": 7, "on": "abc" * 20, "rows": [row, bare]},
+        result={
+            "split": "test",
+            "sentences": 7,
+            "on": "abc" * 20,
+            "rows": [row, bare],
+            "calibration": {"before": measured, "after": measured},
+        },
         histories={arm: history},
         counts={
             "annotate": {"unlabelled": {"rows": 12, "quarantined": {type_: 1}}},
@@ -90,6 +105,34 @@ def test_page_shows_the_figures_in_percent() -> None:
     assert "<td>simple_mix</td><td>25.0</td><td>100.0</td>" in html
     assert "–" in html  # the teacher has no score of that type
     assert "12" in html
+
+
+def test_page_shows_the_teachers_errors_by_type_alignment_and_confidence() -> None:
+    html = render(view())
+    assert "<td>PER</td><td>3</td><td>33.3</td><td>1</td><td>1</td><td>0</td><td>1</td><td>0</td>" in html
+    assert "<td>fuzzy</td><td>1</td><td>100.0</td><td>1</td><td>0</td><td>0</td><td>0</td><td>–</td>" in html
+    assert "<td>0.75 to 0.75</td><td>1</td><td>100.0</td>" in html
+    assert "<td>gold training sentences, as given</td><td>0.062</td><td>0.340</td><td>–</td>" in html
+    assert "<td>test split, calibrated</td><td>0.250</td><td>0.062</td><td>1.000</td>" in html
+    assert html.count("<circle") == 2 + 2 * 2  # one for each bin
+
+
+def test_page_of_a_teacher_without_confidences_has_no_part_about_them() -> None:
+    bare = view()
+    del bare.result["calibration"]  # type: ignore[attr-defined]
+    bare.result["rows"][1]["quality"] = score([()], [(Span(0, 1, "X"),)]).as_dict()
+    html = render(bare)
+    assert "<h2>The teacher's entities</h2>" in html
+    assert "<h2>Confidence</h2>" not in html
+    assert "<th>confidence</th>" not in html
+
+
+def test_reliability_is_drawn_beside_the_diagonal() -> None:
+    svg = str(reliability_plot("R", [Line("a", [(0.5, 0.25)]), Line("none", [])]))
+    assert 'points="44.0,232.0 490.0,28.0"' in svg  # where shares are what they should be
+    assert '<circle cx="267.0" cy="181.0" r="3"' in svg
+    assert ">none<" not in svg
+    assert str(reliability_plot("R", [Line("a", [])])) == ""
 
 
 def test_page_of_classification_has_no_table_of_errors() -> None:

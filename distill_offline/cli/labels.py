@@ -44,21 +44,23 @@ def evaluate(
     """Score INPUT on a gold file: entities by exact match (seqeval, strict, IOB2), classes by macro-F1 and accuracy.
 
     INPUT is a student's folder, an annotate or select folder, or a labelled file (.conll, .jsonl, .parquet). Gold
-    classes may be a folder of .txt files in a folder a class.
+    classes may be a folder of .txt files in a folder a class. Of the entities in an annotate or select folder, the
+    kinds of error (nervaluate) are shown by type, by how they were found, and by confidence.
 
     Example: distill-offline evaluate runs/quickstart/train/simple_mix/student --gold package:demo/test.jsonl
     """
     from distill_offline.pipeline.held_against import held_against
     from distill_offline.scoring import accuracy
 
-    report = held_against(
+    held = held_against(
         labels, gold, tag_column=tag_column, gold_column=gold_column, scheme=scheme, on_bad_file=on_bad_file
     )
+    report = held.report
     console, share = Console(as_json), accuracy(report.counts)
     if as_json:
-        keys = ("on", "overall", "per_type", "errors", "counts")
+        keys = ("on", "overall", "per_type", "errors", "counts", "quality")
         right = {} if share is None else {"accuracy": share}
-        console.json({key: value for key, value in report.as_dict().items() if key in keys} | right)
+        console.json({key: value for key, value in held.as_dict().items() if key in keys} | right)
     else:
         rows = [("overall", report.overall), *report.per_type.items()]
         console.table(
@@ -68,6 +70,8 @@ def evaluate(
         )
         counted = report.errors if share is None else {"accuracy": percent(share), **report.counts}
         console.result(" · ".join(f"{kind.replace('_', ' ')}: {count}" for kind, count in counted.items()))
+        if held.quality is not None:
+            console.quality(held.quality.as_dict())
     if min_f1 is not None and report.overall.f1 < min_f1:
         raise GateMissed(f"evaluate: F1 {report.overall.f1:.4f} is below --min-f1 {min_f1}.")
 

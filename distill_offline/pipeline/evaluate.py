@@ -7,64 +7,109 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from distill_offline import manifest
 from distill_offline.artifacts import ANNOTATIONS, read_rows, write_rows
+from distill_offline.bio import decode_bio
+from distill_offline.calibration import Calibration
 from distill_offline.config import as_plain
 from distill_offline.corpus import digest as gold_digest
 from distill_offline.digests import file_digests
 from distill_offline.inputs import make_task, read_gold
+from distill_offline.pipeline.calibrate import CALIBRATION
+from distill_offline.quality import quality, spans_of
 from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_paths
 from distill_offline.schema import Example
 from distill_offline.scoring import accuracy, score, unanswered
 from distill_offline.student import Student
+from distill_offline.tasks.base import Task
 
 __all__ = ["evaluate"]
 
 
 def evaluate(folder: RunFolder) -> dict[str, Any]:
-    """Every arm's student, and the teacher where it labelled the split, on evaluate.split; evaluate/report.json."""
+    """Every arm's student, and the teacher where it labelled the split, on evaluate.split; evaluate/report.json.
+
+    A teacher of entities has a `quality`, too. `calibration` is what select learnt of the teacher's confidences.
+    """
     settings = folder.settings
     split = settings.evaluate.split
-    gold_source = folder.require(f"corpus.original.{split}", getattr(settings.corpus.original, split))
     folders = {arm.name: folder.folder("train") / arm.name for arm in settings.train.arms}
     folders = {name: path for name, path in folders.items() if (path / "manifest.json").exists()}
-    teacher = folder.folder("annotate") / "gold" / split / ANNOTATIONS
-    stage = Stage(
-        folder,
-        "evaluate",
-        decides={
-            "students": {name: sorted(_weights(path).items()) for name, path in folders.items()},
-            "teacher": file_digests([teacher])[teacher] if teacher.exists() else None,
-            "gold": labels_digest(settings, split),
-            "settings": as_plain(settings.evaluate),
-        },
-        inputs=source_paths(gold_source),
-        parents=[*folders.values(), *([folder.folder("annotate")] if teacher.exists() else [])],
-    )
+    teacher = _teachers_labels(folder)
+    learnt = _calibration(folder.folder("select"))
+    stage = _stage(folder, folders, teacher, learnt)
     if stage.is_fresh():
         folder.say("evaluate: up to date")
-        return dict(json.loads((stage.folder / "report.json").read_text("utf-8")))
-    target, task, gold = stage.begin(), make_task(settings), read_gold(settings)
-    examples = gold.split(split)
+        return _read(stage.folder / "report.json")
+    target, task, examples = stage.begin(), make_task(settings), read_gold(settings).split(split)
     rows = []
-    if teacher.exists() and settings.backend is not None:
-        labels = _labels_by_id(teacher)
-        predicted = [labels.get(e.sentence.id, unanswered(task.head, len(e.labels))) for e in examples]
-        missing = sum(e.sentence.id not in labels for e in examples)
-        rows.append({"name": "teacher", "kind": "teacher", **_scored(task.metric, examples, predicted, missing)})
+    if teacher is not None:
+        rows.append({"name": "teacher", "kind": "teacher", **_teacher(task, examples, teacher, learnt)})
     for name, path in folders.items():
         student = Student.load(path / "student")
         predicted = student.predict([example.sentence for example in examples])
         rows.append({"name": name, "kind": "student", **_scored(task.metric, examples, predicted)})
     common = {"on": gold_digest(examples), "split": split, "metric": task.metric, "sentences": len(examples)}
-    result = {**common, "rows": rows}
+    result = {**common, "rows": rows, **({"calibration": learnt} if learnt else {})}
     write_rows(target / "report.json", [result])
     stage.seal({row["name"]: {"f1": row["overall"]["f1"], **_accuracy(row["counts"])} for row in rows})
     return result
 
 
-def _labels_by_id(annotations: Path) -> dict[str, tuple[str, ...]]:
-    """The labels of an annotations file, by sentence id."""
-    return {row["id"]: tuple(row["labels"]) for row in read_rows(annotations)}
+def _stage(
+    folder: RunFolder, students: Mapping[str, Path], teacher: Path | None, calibration: Mapping[str, Any] | None
+) -> Stage:
+    settings = folder.settings
+    split = settings.evaluate.split
+    gold_source = folder.require(f"corpus.original.{split}", getattr(settings.corpus.original, split))
+    parents = [*students.values()]
+    parents += [folder.folder("annotate")] if teacher else []
+    parents += [folder.folder("select")] if calibration else []
+    return Stage(
+        folder,
+        "evaluate",
+        decides={
+            "students": {name: sorted(_weights(path).items()) for name, path in students.items()},
+            "teacher": file_digests([teacher])[teacher] if teacher else None,
+            "calibration": calibration,
+            "gold": labels_digest(settings, split),
+            "settings": as_plain(settings.evaluate),
+        },
+        inputs=source_paths(gold_source),
+        parents=parents,
+    )
+
+
+def _teachers_labels(folder: RunFolder) -> Path | None:
+    """Its annotations of the split, where it was asked for them."""
+    settings = folder.settings
+    file = folder.folder("annotate") / "gold" / settings.evaluate.split / ANNOTATIONS
+    was_asked = settings.backend is not None and settings.evaluate.split in settings.annotate.gold
+    return file if was_asked and file.exists() else None
+
+
+def _calibration(select: Path) -> dict[str, Any] | None:
+    """What select has kept of the calibration, where it has been run to its end."""
+    file = select / CALIBRATION
+    return _read(file) if manifest.is_whole(select) and file.exists() else None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return dict(json.loads(file.read_text("utf-8")))
+
+
+def _teacher(
+    task: Task, examples: Sequence[Example], annotations: Path, learnt: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    given = {row["id"]: (tuple(row["labels"]), spans_of(row)) for row in read_rows(annotations)}
+    answers = [given.get(e.sentence.id, (unanswered(task.head, len(e.labels)), ())) for e in examples]
+    missing = sum(e.sentence.id not in given for e in examples)
+    scores = _scored(task.metric, examples, [labels for labels, _ in answers], missing)
+    if task.head != "token-classification":
+        return scores
+    calibration = Calibration.of(learnt["calibration"]) if learnt else None
+    gold = [decode_bio(example.labels) for example in examples]
+    return {**scores, "quality": quality(gold, [spans for _, spans in answers], calibration).as_dict()}
 
 
 def _scored(

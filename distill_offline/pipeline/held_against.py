@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from distill_offline.artifacts import ANNOTATIONS, read_rows
+from distill_offline.bio import decode_bio
 from distill_offline.corpus import (
     AnyScheme,
     OnBadFile,
@@ -18,14 +20,27 @@ from distill_offline.corpus import (
     resolve_path,
 )
 from distill_offline.errors import InputError
-from distill_offline.schema import Example, Head, Report
+from distill_offline.quality import Quality, quality, spans_of
+from distill_offline.schema import Example, Head, Report, Span
 from distill_offline.scoring import METRIC_OF, score, unanswered
 from distill_offline.settings import Source
 from distill_offline.student import Student
 
-__all__ = ["held_against"]
+__all__ = ["Held", "held_against"]
 
 _WHAT = {"token-classification": "entities", "sequence-classification": "classes of whole texts"}
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Scores on a gold file; of a teacher's entities also what kinds of error they are, by what is known of them."""
+
+    report: Report
+    quality: Quality | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report's JSON, and `quality` where there is one."""
+        return self.report.as_dict() | ({"quality": self.quality.as_dict()} if self.quality else {})
 
 
 def held_against(
@@ -36,8 +51,8 @@ def held_against(
     gold_column: int | None = None,
     scheme: AnyScheme = "auto",
     on_bad_file: OnBadFile = "error",
-) -> Report:
-    """The scores of `labels` on `gold`: of entities or of classes, whichever the two hold.
+) -> Held:
+    """The scores of `labels` on `gold`: of entities or of classes, whichever the two hold; quality of annotations.
 
     A student labels the gold sentences itself. An annotate or select folder is matched by sentence id; a sentence
     that it does not hold counts as one without entities, or without the right class (`unanswered`). A labelled file
@@ -49,7 +64,7 @@ def held_against(
     if (folder / "config.json").is_file():
         student = Student.load(folder)
         truth = _Gold.read(source, student.head)
-        return truth.report(student.predict([example.sentence for example in truth.examples]))
+        return Held(truth.report(student.predict([example.sentence for example in truth.examples])))
     if (folder / ANNOTATIONS).is_file():
         return _annotations(folder / ANNOTATIONS, source)
     if folder.is_dir():
@@ -63,23 +78,28 @@ def held_against(
     )
     given = [example.labels for example in predicted]
     stray = {"stray_tags": counts["stray_tags"]} if head == "token-classification" else {}
-    return _Gold.read(source, head).report(given, **stray)
+    return Held(_Gold.read(source, head).report(given, **stray))
 
 
-def _annotations(file: Path, gold: Source) -> Report:
+def _annotations(file: Path, gold: Source) -> Held:
     truth = _Gold.read(gold, _common_head(file, gold))
-    given = {row["id"]: (tuple(row["tokens"]), tuple(row["labels"])) for row in read_rows(file)}
+    given = {row["id"]: (tuple(row["tokens"]), tuple(row["labels"]), spans_of(row)) for row in read_rows(file)}
     ids = {example.sentence.id for example in truth.examples}
     if not ids & set(given):
         raise InputError(f"{file}: none of its sentence ids stands in {gold.path}; these are labels of another corpus.")
     predicted: list[tuple[str, ...]] = []
+    spans: list[tuple[Span, ...]] = []
     for example in truth.examples:
-        nothing = (example.sentence.tokens, unanswered(truth.head, len(example.labels)))
-        tokens, labels = given.get(example.sentence.id, nothing)
+        nothing = (example.sentence.tokens, unanswered(truth.head, len(example.labels)), ())
+        tokens, labels, found = given.get(example.sentence.id, nothing)
         if tokens != example.sentence.tokens:
             raise InputError(f"{file}: sentence {example.sentence.id} has other tokens than in {gold.path}.")
         predicted.append(labels)
-    return truth.report(predicted, unanswered=len(ids - set(given)), not_in_gold=len(set(given) - ids))
+        spans.append(found)
+    report = truth.report(predicted, unanswered=len(ids - set(given)), not_in_gold=len(set(given) - ids))
+    if truth.head != "token-classification":
+        return Held(report)
+    return Held(report, quality([decode_bio(example.labels) for example in truth.examples], spans))
 
 
 def _common_head(labels: Path, gold: Source) -> Head:

@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from distill_offline.report.plots import Line, line_plot
+from distill_offline.report.plots import Line, line_plot, reliability_plot
 
 __all__ = ["View", "render"]
 
@@ -34,13 +34,45 @@ def render(view: View) -> str:
         for arm, rows in view.histories.items()
     ]
     mix = [Line(arm, _realised(rows)) for arm, rows in view.histories.items()]
+    teacher = next((row for row in view.result["rows"] if "quality" in row), None)
+    measured = _measured(view.result)
     return environment.get_template("page.html.jinja").render(
         view=view,
         of_classes=any("accuracy" in row for row in view.result["rows"]),
         types=sorted({name for row in view.result["rows"] for name in row["per_type"]}),
+        teacher=teacher,
+        bins=_bins(teacher),
+        measured=[(f"{where}, {name}", each) for where, kinds in measured.items() for name, each in kinds.items()],
+        diagrams=[
+            reliability_plot(
+                f"Share that is right by confidence: {where}",
+                [Line(name, _points(each)) for name, each in kinds.items()],
+            )
+            for where, kinds in measured.items()
+        ],
         dev_plot=line_plot("Dev F1 by update", dev),
         mix_plot=line_plot("Share of distilled sentences by update (mean of 20 updates)", mix),
     )
+
+
+def _measured(result: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Reliability by where it was measured: the gold training sentences (cross-fitted), and the split scored here."""
+    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    if learnt := result.get("calibration"):
+        found["gold training sentences"] = {"as given": learnt["before"], "calibrated": learnt["after"]}
+    for quality in (row["quality"] for row in result["rows"] if "quality" in row):
+        kinds = {"as given": quality["reliability"], "calibrated": quality.get("calibrated")}
+        found[f"{result['split']} split"] = {name: each for name, each in kinds.items() if each}
+    return {where: kinds for where, kinds in found.items() if kinds}
+
+
+def _bins(teacher: Mapping[str, Any] | None) -> list[tuple[str, Mapping[str, Any]]]:
+    rows = teacher["quality"]["by_confidence"] if teacher else ()
+    return [(f"{row['lowest']:.2f} to {row['highest']:.2f}", row) for row in rows]
+
+
+def _points(reliability: Mapping[str, Any]) -> list[tuple[float, float]]:
+    return [(mean, share) for _, _, _, mean, share in reliability["bins"]]
 
 
 def _realised(rows: Sequence[Mapping[str, Any]], width: int = 20) -> list[tuple[float, float]]:
