@@ -14,7 +14,7 @@ from distill_offline.errors import ConfigError
 from distill_offline.schema import Example, Sentence, canonical_json, content_digest
 from distill_offline.settings import DemonstrationSettings
 
-__all__ = ["Demonstrations"]
+__all__ = ["Demonstrations", "check_pool"]
 
 _BATCH = 512  # sentences looked up together: one sparse product instead of many
 _SPARE = 2  # an example with the sentence's id and one with its tokens are passed over
@@ -34,11 +34,7 @@ class Demonstrations:
     """
 
     def __init__(self, settings: DemonstrationSettings, pool: Sequence[Example], *, seed: int) -> None:
-        if settings.strategy != "none" and settings.k > 0 and not pool:
-            raise ConfigError(
-                f"annotate.demonstrations: strategy {settings.strategy} needs labelled sentences. "
-                "Give corpus.original.train or annotate.demonstrations.pool, or set strategy: none."
-            )
+        check_pool(settings, pool)
         first: dict[str, Example] = {}
         for example in pool:
             first.setdefault(content_digest(example.sentence), example)
@@ -177,6 +173,15 @@ def _best(scores: np.ndarray, wanted: int) -> list[int]:
     near = min(wanted, len(scores))
     best = np.flatnonzero(scores >= np.partition(scores, -near)[-near])
     return [int(i) for i in best[np.argsort(-scores[best], kind="stable")]]
+
+
+def check_pool(settings: DemonstrationSettings, pool: Sequence[Example]) -> None:
+    """Raises ConfigError where demonstrations are asked for and there is nothing to choose from."""
+    if settings.strategy != "none" and settings.k > 0 and not pool:
+        raise ConfigError(
+            f"annotate.demonstrations: strategy {settings.strategy} needs labelled sentences. "
+            "Give corpus.original.train or annotate.demonstrations.pool, or set strategy: none."
+        )
 
 
 def _features(tokens: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ from distill_offline.backends.base import Backend, PromptCounter
 from distill_offline.backends.worker import Worker
 from distill_offline.config import as_plain
 from distill_offline.corpus import overlap, read_examples, read_sentences
-from distill_offline.demonstrations import Demonstrations
+from distill_offline.demonstrations import Demonstrations, check_pool
 from distill_offline.digests import digest_of, file_digests
 from distill_offline.errors import ConfigError, OverlapError
 from distill_offline.schema import Example, Origin, Sentence, content_digest
@@ -114,6 +114,7 @@ def demonstration_pool(settings: Settings, gold: Gold) -> tuple[Example, ...]:
     """corpus.original.train, or annotate.demonstrations.pool less what stands in dev or test."""
     chosen = settings.annotate.demonstrations
     if chosen.pool is None:
+        check_pool(chosen, gold.train)  # before an empty pool is frozen
         return gold.train
     held_out = gold.held_out()
     read = read_labelled(settings, chosen.pool, origin="original")

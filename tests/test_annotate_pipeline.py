@@ -12,9 +12,9 @@ from distill_offline import manifest, pipeline
 from distill_offline.artifacts import read_rows
 from distill_offline.completions import CompletionStore
 from distill_offline.corpus import read_examples, write_examples
-from distill_offline.errors import InputError, StoreError
+from distill_offline.errors import ConfigError, InputError, StoreError
 from distill_offline.run_folder import RunFolder
-from distill_offline.settings import Settings
+from distill_offline.settings import DemonstrationSettings, OriginalSettings, Settings
 
 
 def test_a_mended_parser_reads_the_stored_answers_without_the_teacher(tmp_path: Path, settings: Settings) -> None:
@@ -96,3 +96,12 @@ def test_a_second_process_is_told_before_it_changes_the_run(tmp_path: Path, sett
         with pytest.raises(StoreError, match="another process"):
             RunFolder(folder.path, other).open()
     assert (folder.path / "config.yaml").read_bytes() == config
+
+
+def test_without_labelled_sentences_the_missing_key_is_named(tmp_path: Path, settings: Settings) -> None:
+    bare = replace(settings, corpus=replace(settings.corpus, original=OriginalSettings()))
+    bare = replace(bare, annotate=replace(bare.annotate, gold=()))
+    with pytest.raises(ConfigError, match=r"needs labelled sentences. Give corpus\.original\.train"):
+        pipeline.annotate(run_of(tmp_path, bare))
+    none = replace(bare, annotate=replace(bare.annotate, demonstrations=DemonstrationSettings(strategy="none")))
+    assert pipeline.annotate(run_of(tmp_path, none))["unlabelled"]["rows"] == 40
