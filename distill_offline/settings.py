@@ -195,9 +195,16 @@ class CrossFitSettings:
 class SelectSettings:
     """Which annotations go into training.
 
-    A span is doubtful where its confidence is below `min_confidence` (if the teacher gave one at all), or its mention
-    was found in a way that `alignments` does not name. `doubtful` says what a doubtful span costs: its whole sentence,
-    or only itself, so that its tokens become O. `cross_fit` gives confidences to labels that came without.
+    A span is doubtful where its confidence is below `min_confidence`, or the share of samples that agree on it below
+    `min_agreement` (if it has one at all), or its mention was found in a way that `alignments` does not name.
+    `doubtful` says what that costs: the whole `sentence`; the `span`, so that its tokens become O; or only the loss on
+    its tokens (`mask`). A sentence's confidence is that of its least confident span (or of its class): below
+    `min_sentence_confidence` it goes, and with `weigh` it is the sentence's weight in the loss.
+
+    `cross_fit` gives confidences to labels that came without, and says how probably a sentence lacks an entity
+    (`max_missed`). `calibration` turns the teacher's into probabilities. `near_duplicates` is the similarity from which
+    a sentence counts as a copy of another, or of one in dev or test. `budget`: at most so many sentences, those that
+    `prefer` names. `truth`: gold for the same sentences, to measure the selection; nothing is chosen by it.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -205,9 +212,18 @@ class SelectSettings:
     deduplicate: bool = True
     drop_rejected: bool = False
     min_confidence: Fraction = 0.0
+    min_agreement: Fraction = 0.0
+    min_sentence_confidence: Fraction = 0.0
+    max_missed: Fraction = 1.0
+    without_spans: Literal["keep", "drop"] = "keep"
     alignments: tuple[Literal["exact", "normalised", "fuzzy", "tags"], ...] = ("exact", "normalised", "fuzzy", "tags")
-    doubtful: Literal["sentence", "span"] = "sentence"
+    doubtful: Literal["sentence", "span", "mask"] = "sentence"
+    near_duplicates: Annotated[float, Ge(0.5), Le(1)] | None = None
+    budget: Count | None = None
+    prefer: Literal["first", "random", "confident", "diverse"] = "first"
+    weigh: bool = False
     cross_fit: CrossFitSettings | None = None
+    truth: str | Source | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from distill_offline.alignment import IGNORED, labels_of_words, spread_to_subwords
+from distill_offline.batching import micro_batches
 from distill_offline.errors import InputError, MissingModel
+from distill_offline.losses import CROSS_ENTROPY, Loss, LossRule, position_losses
 from distill_offline.schema import Example, Head, Sentence
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 __all__ = ["HEADS", "Encoded", "Student"]
 
@@ -36,6 +40,7 @@ class Encoded:
 
     `words[i]` is None for special subwords, for all but a word's first subword, and for words that another window
     answers for. `labels` align with `ids`, -100 where no loss is taken; for classification it holds one index.
+    `weight` and `distilled` are the example's.
     """
 
     sentence: int
@@ -43,6 +48,7 @@ class Encoded:
     words: tuple[int | None, ...]
     labels: tuple[int, ...]
     weight: float = 1.0
+    distilled: bool = False
 
 
 class Student:
@@ -112,7 +118,7 @@ class Student:
         the student does not have."""
         encoded = self._encode([example.sentence for example in examples])
         return [
-            [self._with_labels(window, example) for window in windows]
+            [replace(self._with_labels(w, example), distilled=example.origin == "distilled") for w in windows]
             for windows, example in zip(encoded, examples, strict=True)
         ]
 
@@ -126,6 +132,8 @@ class Student:
         if self.head == "sequence-classification":
             labels = tuple(indices)
         else:
+            for token in example.masked:
+                indices[token] = IGNORED
             labels = tuple(spread_to_subwords(indices, window.words))
         return Encoded(window.sentence, window.ids, window.words, labels, example.weight)
 
@@ -154,37 +162,38 @@ class Student:
         ]
 
     def batch(self, windows: Sequence[Encoded]) -> dict[str, torch.Tensor]:
-        """Padded tensors `input_ids`, `attention_mask` (windows × length) and, if labelled, `labels`, `weights`."""
+        """Padded tensors `input_ids`, `attention_mask` (windows × length) and, if labelled, `labels`, `weights`,
+        `distilled`."""
         import torch
 
         longest = max(len(window.ids) for window in windows)
         pad = self.tokenizer.pad_token_id or 0
-        ids = torch.full((len(windows), longest), pad, dtype=torch.long)
-        mask = torch.zeros((len(windows), longest), dtype=torch.long)
-        for row, window in enumerate(windows):
-            ids[row, : len(window.ids)] = torch.tensor(window.ids)
-            mask[row, : len(window.ids)] = 1
-        tensors = {"input_ids": ids, "attention_mask": mask}
+        tensors = {
+            "input_ids": torch.tensor([[*w.ids, *[pad] * (longest - len(w.ids))] for w in windows]),
+            "attention_mask": torch.tensor([[1] * len(w.ids) + [0] * (longest - len(w.ids)) for w in windows]),
+        }
         if windows[0].labels:
             width = 1 if self.head == "sequence-classification" else longest
-            labels = torch.full((len(windows), width), IGNORED, dtype=torch.long)
-            for row, window in enumerate(windows):
-                labels[row, : len(window.labels)] = torch.tensor(window.labels)
-            tensors["labels"] = labels
+            rows = [[*w.labels, *[IGNORED] * (width - len(w.labels))] for w in windows]
+            tensors["labels"] = torch.tensor(rows)
             tensors["weights"] = torch.tensor([window.weight for window in windows])
+            tensors["distilled"] = torch.tensor([window.distilled for window in windows])
         return tensors
 
-    def loss(self, batch: Mapping[str, torch.Tensor], model: _ForwardPass | None = None) -> torch.Tensor:
-        """The sum of weighted cross-entropies over the labelled positions of a batch (a scalar)."""
-        import torch
-
+    def loss(
+        self, batch: Mapping[str, torch.Tensor], model: _ForwardPass | None = None, rule: LossRule = CROSS_ENTROPY
+    ) -> Loss:
+        """The weighted losses of a batch's labelled positions, summed."""
         forward = model or self.model
         logits = forward(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-        flat = logits.float().reshape(-1, len(self.labels))
-        each = torch.nn.functional.cross_entropy(
-            flat, batch["labels"].reshape(-1), ignore_index=IGNORED, reduction="none"
+        labels = batch["labels"]
+        losses, masked = position_losses(
+            logits.float().reshape(-1, len(self.labels)),
+            labels.reshape(-1),
+            batch["distilled"][:, None].expand_as(labels).reshape(-1),
+            rule,
         )
-        return (each.view(len(batch["labels"]), -1) * batch["weights"][:, None]).sum()
+        return Loss((losses.view_as(labels) * batch["weights"][:, None]).sum(), masked.sum())
 
     def predict(self, sentences: Sequence[Sentence], *, batch_tokens: int = 8192) -> list[tuple[str, ...]]:
         """The labels of each sentence: valid IOB2, one a token; or one class.
@@ -192,40 +201,62 @@ class Student:
         A token in which the tokenizer sees nothing (control characters) is labelled O. Batches are sorted by length and
         bounded by `batch_tokens` subwords, padding included.
         """
-        import torch
-
         chosen = [["O"] * len(sentence.tokens) for sentence in sentences]
         classes: list[tuple[str, ...]] = [()] * len(sentences)
-        windows = [window for parts in self._encode(sentences) for window in parts]
-        was_training = self.model.training
-        self.model.eval()
-        with torch.inference_mode():
-            for part in micro_batches(windows, batch_tokens):
-                tensors = {key: value.to(self.model.device) for key, value in self.batch(part).items()}
-                best = self.model(**tensors).logits.argmax(-1).cpu().tolist()
-                for window, indices in zip(part, best, strict=True):
-                    if self.head == "sequence-classification":
-                        classes[window.sentence] = (self.labels[indices],)
-                        continue
-                    for position, word in enumerate(window.words):
-                        if word is not None:
-                            chosen[window.sentence][word] = self.labels[indices[position]]
-        self.model.train(was_training)
+        for part, logits in self._forward(sentences, batch_tokens):
+            for window, indices in zip(part, logits.argmax(-1).cpu().tolist(), strict=True):
+                if self.head == "sequence-classification":
+                    classes[window.sentence] = (self.labels[indices],)
+                    continue
+                for position, word in enumerate(window.words):
+                    if word is not None:
+                        chosen[window.sentence][word] = self.labels[indices[position]]
         if self.head == "sequence-classification":
             return classes
         return [labels_of_words(tags) for tags in chosen]
 
+    def probabilities(self, sentences: Sequence[Sentence], *, batch_tokens: int = 8192) -> list[NDArray[np.float32]]:
+        """How sure the student is: for each sentence an array tokens × labels (1 × labels for classes), float32.
 
-def micro_batches(windows: Sequence[Encoded], batch_tokens: int) -> Iterator[list[Encoded]]:
-    """`windows` sorted by length, in parts of at most `batch_tokens` subwords with padding (one window at least)."""
-    part: list[Encoded] = []
-    for window in sorted(windows, key=lambda w: len(w.ids)):
-        if part and (len(part) + 1) * len(window.ids) > batch_tokens:
-            yield part
-            part = []
-        part.append(window)
-    if part:
-        yield part
+        Rows sum to 1; columns stand for `self.labels`. What `predict` says is the row's largest, but for an I- tag that
+        continues nothing. A token in which the tokenizer sees nothing is surely O. Batches as in `predict`.
+        """
+        import numpy as np
+
+        whole = self.head == "sequence-classification"
+        found = [np.zeros((1 if whole else len(s.tokens), len(self.labels)), np.float32) for s in sentences]
+        if not whole:
+            for array in found:
+                array[:, self._index.get("O", 0)] = 1.0
+        for part, logits in self._forward(sentences, batch_tokens):
+            shares = logits.float().softmax(-1).cpu().numpy()
+            for window, rows in zip(part, shares, strict=True):
+                if whole:
+                    found[window.sentence][0] = rows
+                    continue
+                for position, word in enumerate(window.words):
+                    if word is not None:
+                        found[window.sentence][word] = rows[position]
+        return found
+
+    def _forward(
+        self, sentences: Sequence[Sentence], batch_tokens: int
+    ) -> Iterator[tuple[list[Encoded], torch.Tensor]]:
+        """Micro-batches of windows and their logits on the model's device: windows × subwords × labels, or × labels."""
+        import torch
+
+        windows = [window for parts in self._encode(sentences) for window in parts]
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            for part in micro_batches(windows, batch_tokens):
+                # Not around the loop: what the consumer does between two batches is not ours to switch.
+                with torch.inference_mode():
+                    tensors = {key: value.to(self.model.device) for key, value in self.batch(part).items()}
+                    logits = self.model(**tensors).logits
+                yield part, logits
+        finally:
+            self.model.train(was_training)
 
 
 def _owned(windows: Sequence[Sequence[int | None]]) -> list[tuple[int | None, ...]]:

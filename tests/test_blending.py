@@ -10,11 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill_offline.blending import SCHEDULES, Blend, Schedule, make_schedule
+from distill_offline.blending import SCHEDULES, Blend, Schedule, make_schedule, with_share
 from distill_offline.errors import ConfigError
 
 NEEDS = {"constant": {"p": 0.3}}
-FALLING = {"simple_mix", "linear", "cosine", "sigmoid", "power", "exponential", "inverse_sigmoid"}
+FALLING = {
+    "simple_mix",
+    "distilled_then_mixture",
+    "linear",
+    "cosine",
+    "sigmoid",
+    "power",
+    "exponential",
+    "inverse_sigmoid",
+}
 STEPS = [step / 200 for step in range(200)]
 
 
@@ -69,6 +78,8 @@ def test_every_schedule_but_reverse_never_rises(name: str) -> None:
         ("simple_mix", {"tau": 0.2}, 0.2, 0.0),
         ("reverse", {}, 0.499, 0.0),
         ("reverse", {}, 0.5, 1.0),
+        ("distilled_then_mixture", {}, 0.499, 1.0),
+        ("distilled_then_mixture", {"tau": 0.4, "p": 0.2}, 0.4, 0.2),
         ("linear", {}, 0.25, 0.75),
         ("cosine", {}, 0.0, 1.0),
         ("cosine", {}, 0.5, 0.5),
@@ -250,3 +261,56 @@ def test_a_pool_that_is_never_asked_may_be_empty(name: str, distilled: int, orig
     made = blend(name, distilled=distilled, original=original)
     made.check()
     assert sum(1 for _ in made.batches()) == made.updates
+
+
+def mean(p: Schedule, updates: int) -> float:
+    return math.fsum(p(update / updates) for update in range(updates)) / updates
+
+
+@pytest.mark.parametrize("name", sorted(FALLING - {"simple_mix", "distilled_then_mixture"}))
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
+def test_curves_are_stretched_to_the_very_share(name: str, share: float) -> None:
+    assert mean(with_share(schedule(name), share, 500), 500) == pytest.approx(share, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["simple_mix", "reverse"])
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.5, 0.99])
+def test_a_step_is_still_a_step_at_another_place(name: str, share: float) -> None:
+    p = with_share(schedule(name), share, 200)
+    values = [p(t) for t in STEPS]
+    assert set(values) == {0.0, 1.0}
+    assert sum(a != b for a, b in itertools.pairwise(values)) == 1
+    assert sum(values) / 200 == pytest.approx(share, abs=1 / 200)
+
+
+def test_stretching_linear_gives_the_power_that_its_integral_asks_for() -> None:
+    # The integral of 1 − t^γ is γ / (1 + γ): 3/4 at γ = 3.
+    p = with_share(schedule("linear"), 0.75, 5_000)
+    assert [p(t) for t in (0.2, 0.5, 0.9)] == pytest.approx([1 - t**3 for t in (0.2, 0.5, 0.9)], abs=1e-3)
+
+
+def test_a_share_that_a_schedule_has_already_leaves_it_alone() -> None:
+    p = with_share(schedule("cosine"), mean(schedule("cosine"), 400), 400)
+    assert [p(t) for t in STEPS] == pytest.approx([schedule("cosine")(t) for t in STEPS], abs=1e-9)
+
+
+def test_constant_schedules_take_the_share_and_the_ends_of_the_scale_stay() -> None:
+    assert {with_share(schedule(name), 0.4, 50)(t) for name in ("constant", "union") for t in STEPS} == {0.4}
+    assert {with_share(schedule("original_only"), 0.4, 50)(t) for t in STEPS} == {0.0}
+    assert {with_share(schedule("distilled_only"), 0.4, 50)(t) for t in STEPS} == {1.0}
+
+
+def test_a_share_out_of_reach_says_what_can_be_reached() -> None:
+    p = schedule("distilled_then_mixture", p=0.5)
+    assert mean(with_share(p, 0.7, 1000), 1000) == pytest.approx(0.7, abs=1e-3)
+    with pytest.raises(ConfigError, match=r"share of 0\.3 .* gives 0\.5.* to 1"):
+        with_share(p, 0.3, 1000)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.sampled_from(sorted(FALLING | {"reverse"})), st.floats(0.2, 0.9), st.integers(5, 80), st.integers(1, 9))
+def test_arms_of_one_share_draw_as_many_distilled_sentences(name: str, share: float, updates: int, size: int) -> None:
+    made = schedule(name, p=0.0) if name == "distilled_then_mixture" else schedule(name)
+    p = with_share(made, share, updates)
+    drawn = sum(len(batch.distilled) for batch in Blend(p, 7, 7, updates, size, 0).batches())
+    assert abs(drawn - share * updates * size) <= size + 1

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill_offline.bio import InvalidTags
+from distill_offline.bio import InvalidTags, repair_iob2
 from distill_offline.errors import ConfigError
 from distill_offline.schema import Scores
-from distill_offline.scoring import accuracy, score, unanswered
+from distill_offline.scoring import accuracy, quick_f1, score, unanswered
 
 Sentences = list[tuple[str, ...]]
 _SENTENCE = st.lists(st.tuples(st.integers(1, 3), st.sampled_from(["", "", "PER", "LOC", "b-c"])), max_size=6)
@@ -191,3 +191,26 @@ def test_macro_f1_agrees_with_a_reference_made_of_counts(pairs: list[tuple[str, 
         assert report.per_type[name].f1 == pytest.approx(float(f1[-1]))
     assert report.overall.f1 == pytest.approx(float(sum(f1) / len(f1)))
     assert report.counts["correct"] == sum(a == b for a, b in pairs)
+
+
+TAGS = st.lists(st.sampled_from(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]), min_size=1, max_size=9)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(TAGS, TAGS), min_size=1, max_size=6))
+def test_quick_f1_is_seqevals(pairs: list[tuple[list[str], list[str]]]) -> None:
+    cut = [(repair_iob2(a[: len(b)])[0], repair_iob2(b[: len(a)])[0]) for a, b in pairs]
+    gold, predicted = [a for a, _ in cut], [b for _, b in cut]
+    assert quick_f1("entity_f1", gold, predicted) == score("entity_f1", gold, predicted, on="").overall.f1
+
+
+def test_quick_f1_of_classes_is_the_metrics_own() -> None:
+    gold, predicted = [("a",), ("b",), ("b",)], [("a",), ("a",), ("b",)]
+    assert quick_f1("macro_f1", gold, predicted) == score("macro_f1", gold, predicted, on="").overall.f1
+
+
+def test_quick_f1_refuses_other_lengths_and_stray_tags() -> None:
+    with pytest.raises(ValueError, match="2 gold labels and 1 predicted"):
+        quick_f1("entity_f1", [("O", "O")], [("O",)])
+    with pytest.raises(InvalidTags):
+        quick_f1("entity_f1", [("O", "O")], [("O", "I-PER")])

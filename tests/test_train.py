@@ -8,10 +8,10 @@ import torch
 
 from distill_offline.blending import Blend, make_schedule
 from distill_offline.corpus import read_examples
-from distill_offline.errors import Interrupted
+from distill_offline.errors import ConfigError, Interrupted
 from distill_offline.schema import Progress
 from distill_offline.settings import TrainSettings
-from distill_offline.stages.train import Pools, Trained, learning_rate_factor, prepare, train
+from distill_offline.stages.train import Pools, Trained, average, prepare, train
 from distill_offline.student import Student
 
 LABELS = ("O", *(f"{p}-{t}" for t in ("PERSON", "ORGANISATION", "LOCATION", "EQUIPMENT", "DATE") for p in "BI"))
@@ -107,16 +107,65 @@ def test_stop_ends_training_between_updates(encoder: Path, pools: Pools) -> None
         )
 
 
-def test_the_rate_warms_up_and_decays_to_almost_nothing() -> None:
-    factors = [learning_rate_factor(update, 100, 0.1) for update in range(100)]
-    assert factors[10] == max(factors) == 1.0
-    assert factors[:10] == sorted(factors[:10])
-    assert factors[10:] == sorted(factors[10:], reverse=True)
-    assert 0 < factors[-1] < 0.02
-    assert learning_rate_factor(0, 1, 0.1) == 1.0
+def test_noise_aware_options_concern_distilled_examples_only(encoder: Path, pools: Pools) -> None:
+    plain = run(encoder, pools)[1].history
+    kind = run(encoder, pools, replace(SETTINGS, gce_q=0.7))[1].history
+    assert kind[0]["loss"] < plain[0]["loss"]  # simple_mix: the first updates are all distilled
+    gold = replace(pools, distilled=[replace(example, origin="original") for example in pools.distilled])
+    assert run(encoder, gold, replace(SETTINGS, gce_q=0.7))[1] == run(encoder, gold)[1]
 
 
-def test_a_restart_begins_the_rate_anew_at_tau() -> None:
-    factors = [learning_rate_factor(update, 100, 0.1, (0.5,)) for update in range(100)]
-    assert factors[:50] == factors[50:]
-    assert factors[49] < 0.05
+def test_likely_errors_are_masked_and_counted_after_the_first_updates(encoder: Path, pools: Pools) -> None:
+    settings = replace(SETTINGS, mask_errors=0.5, mask_after=1, eval_every=100)
+    history = run(encoder, pools, settings)[1].history
+    assert ["masked" in row for row in history] == [False, True, True, True, True, True]
+    assert history[1]["masked"] > 0  # an untrained student believes no label of eleven
+    assert [row["masked"] for row in history[3:]] == [0, 0, 0]  # original examples
+
+
+def test_confidence_weights_count_unless_they_are_not_to(encoder: Path, pools: Pools) -> None:
+    weighted = replace(pools, distilled=[replace(example, weight=0.5) for example in pools.distilled])
+    full, half = (run(encoder, each)[1].history[0]["loss"] for each in (pools, weighted))
+    assert half == pytest.approx(full / 2)
+    assert run(encoder, weighted, replace(SETTINGS, confidence_weights=False))[1] == run(encoder, pools)[1]
+
+
+def test_lower_layers_move_less_with_layer_decay(encoder: Path, pools: Pools) -> None:
+    settings = replace(SETTINGS, updates=1, layer_decay=0.1, clip=1e9)
+    prepare(3)
+    before = Student.create(encoder, LABELS, "token-classification").model.state_dict()
+    after = run(encoder, replace(pools, dev=()), settings)[0].model.state_dict()
+    moved = {name: float((after[name] - before[name]).abs().max()) for name in before}
+    upper, lower = (moved[f"bert.encoder.layer.{layer}.output.dense.weight"] for layer in (1, 0))
+    # AdamW's first step is about the learning rate, whatever the gradient.
+    assert moved["classifier.weight"] == pytest.approx(3e-3, rel=0.05)
+    assert upper == pytest.approx(3e-4, rel=0.05)
+    assert lower == pytest.approx(3e-5, rel=0.05)
+
+
+def test_bf16_trains_and_leaves_a_plain_student(encoder: Path, pools: Pools) -> None:
+    settings = replace(SETTINGS, updates=3, mixed_precision="bf16")
+    student, trained = run(encoder, pools, settings)
+    plain = run(encoder, pools, replace(settings, mixed_precision="no"))[1]
+    assert trained.history[0]["loss"] == pytest.approx(plain.history[0]["loss"], rel=0.02)
+    assert trained.history[0]["loss"] != plain.history[0]["loss"]
+    ids = torch.tensor([[2, 30, 31, 3]])
+    model = student.model.eval()
+    assert torch.equal(model(ids).logits, type(model).forward(model, ids).logits)  # accelerate had wrapped it
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_fp16_without_a_gpu_is_refused_with_its_key(encoder: Path, pools: Pools) -> None:
+    with pytest.raises(ConfigError, match=r"train\.mixed_precision: fp16 needs a GPU"):
+        run(encoder, pools, replace(SETTINGS, mixed_precision="fp16"))
+
+
+def test_average_is_the_mean_of_the_weights(encoder: Path) -> None:
+    students = [Student.create(encoder, LABELS, "token-classification") for _ in range(3)]
+    with torch.no_grad():
+        for number, student in enumerate(students[1:]):
+            student.model.classifier.weight.fill_(float(number))
+    average(students[0], students[1:])
+    assert torch.equal(students[0].model.classifier.weight, torch.full_like(students[1].model.classifier.weight, 0.5))
+    name = "bert.encoder.layer.0.output.dense.weight"
+    assert torch.equal(students[0].model.state_dict()[name], students[1].model.state_dict()[name])

@@ -56,10 +56,11 @@ def _select(folder: RunFolder) -> dict[str, Any]:
 def _train(folder: RunFolder) -> Iterator[dict[str, Any]]:
     settings = folder.settings.train
     for arm in settings.arms:
-        updates = arm.updates or settings.updates
+        own = settings.of(arm)
+        drawn = f"{own.updates} updates of {own.batch_size} sentences, schedule {arm.schedule or arm.name}"
         yield {
             "stage": f"train {arm.name}",
             "fresh": manifest.is_whole(folder.folder(f"train/{arm.name}")),
-            "updates": updates,
-            "detail": f"{updates} updates of {settings.batch_size} sentences, schedule {arm.schedule or arm.name}",
+            "updates": 0 if arm.average else own.updates,
+            "detail": f"the mean of {' and '.join(arm.average)}" if arm.average else drawn,
         }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from distill_offline import blending, catalogue
 from distill_offline.artifacts import ANNOTATIONS, write_rows
+from distill_offline.checkpoint import Checkpoints
 from distill_offline.config import as_plain
 from distill_offline.corpus import read_examples
 from distill_offline.digests import file_digests
@@ -22,6 +23,8 @@ from distill_offline.student import Student
 
 __all__ = ["train"]
 
+_DECIDES_NOTHING = ("arms", "encoder", "checkpoint_every")  # of train's settings; the encoder counts by its digest
+
 
 def train(folder: RunFolder, arms: Sequence[str] = ()) -> dict[str, Any]:
     """One student an arm, under train/<arm>/; arms that are up to date are left alone."""
@@ -31,12 +34,22 @@ def train(folder: RunFolder, arms: Sequence[str] = ()) -> dict[str, Any]:
         raise ConfigError(f"train.arms: there is no arm {sorted(unknown)[0]!r}.")
     if repeated := [n for n, count in Counter(arm.name for arm in settings.train.arms).items() if count > 1]:
         raise ConfigError(f"train.arms: the name {repeated[0]!r} stands there twice.")
-    return {arm.name: _train_arm(folder, arm) for arm in chosen}
+    _check_averages(settings.train.arms)
+    counts = {arm.name: _train_arm(folder, arm) for arm in chosen if not arm.average}
+    counts |= {arm.name: _average_arm(folder, arm) for arm in chosen if arm.average}
+    return {arm.name: counts[arm.name] for arm in chosen}
+
+
+def _check_averages(arms: Sequence[ArmSettings]) -> None:
+    trained = {arm.name for arm in arms if not arm.average}
+    for arm in arms:
+        for name in arm.average:
+            if name not in trained:
+                raise ConfigError(f"train.arms: {arm.name} is to average {name!r}, which is no arm that is trained.")
 
 
 def _train_arm(folder: RunFolder, arm: ArmSettings) -> dict[str, Any]:
-    settings = folder.settings
-    resolved = _resolve(settings.train, arm)
+    settings, resolved = folder.settings, folder.settings.train.of(arm)
     encoder = catalogue.locate(folder.require("train.encoder", settings.train.encoder))
     selected = folder.whole("select") / ANNOTATIONS
     stage = Stage(
@@ -48,8 +61,8 @@ def _train_arm(folder: RunFolder, arm: ArmSettings) -> dict[str, Any]:
             "original": labels_digest(settings, "train", "dev", "test"),
             "encoder": catalogue.model_digest(encoder),
             "task": settings.task.name,
-            "train": {key: value for key, value in as_plain(resolved).items() if key not in ("arms", "encoder")},
-            "arm": as_plain(arm),
+            "train": {key: value for key, value in as_plain(resolved).items() if key not in _DECIDES_NOTHING},
+            "arm": {"name": arm.name, "schedule": arm.schedule, "options": arm.options},
             "seed": settings.seed,
         },
         inputs=source_paths(settings.corpus.original.train, settings.corpus.original.dev),
@@ -62,26 +75,23 @@ def _train_arm(folder: RunFolder, arm: ArmSettings) -> dict[str, Any]:
     task, gold = make_task(settings), read_gold(settings)
     # A selection that kept nothing is an empty file, which the corpus reader would rightly refuse.
     distilled = tuple(read_examples(selected, origin="distilled", head=task.head)) if selected.stat().st_size else ()
-    schedule = blending.make_schedule(
-        arm.schedule or arm.name,
-        arm.options,
-        tau=resolved.tau,
-        n_distilled=len(distilled),
-        n_original=len(gold.train),
-    )
-    blend = blending.Blend(
-        schedule, len(distilled), len(gold.train), resolved.updates, resolved.batch_size, settings.seed
-    )
-    blend.check()
-    target, threads = stage.begin(), training.prepare(settings.seed)
-    student = Student.create(encoder, task.labels, task.head, max_length=resolved.max_length)
     pools = training.Pools(distilled, gold.train, gold.dev)
+    blend = _blend(arm, resolved, pools, settings.seed)
+    target, threads = stage.begin(), training.prepare(settings.seed)
+    checkpoints = Checkpoints(target / "checkpoint", stage.fingerprint, folder.say)
+    student = Student.create(encoder, task.labels, task.head, max_length=resolved.max_length)
     trained = training.train(
-        student, pools, blend, resolved, name=arm.name, metric=task.metric, watch=folder.watch, stop=folder.stop
+        student,
+        pools,
+        blend,
+        resolved,
+        name=arm.name,
+        metric=task.metric,
+        watch=folder.watch,
+        stop=folder.stop,
+        checkpoints=checkpoints,
     )
-    shutil.rmtree(target / "student", ignore_errors=True)
-    student.save(target / "student")
-    write_rows(target / "history.jsonl", trained.history)
+    _write(target, student, trained.history)
     counts = {
         "distilled_pool": len(distilled),
         "original_pool": len(gold.train),
@@ -92,10 +102,59 @@ def _train_arm(folder: RunFolder, arm: ArmSettings) -> dict[str, Any]:
         "best_dev_f1": trained.best_f1,
         "threads": threads,
     }
+    checkpoints.clear()
     stage.seal(counts)
     return counts
 
 
-def _resolve(settings: TrainSettings, arm: ArmSettings) -> TrainSettings:
-    own = {key: getattr(arm, key) for key in ("updates", "learning_rate", "restart")}
-    return replace(settings, **{key: value for key, value in own.items() if value is not None})
+def _average_arm(folder: RunFolder, arm: ArmSettings) -> dict[str, Any]:
+    """The mean of other arms' students; its history is empty, since nothing was drawn."""
+    settings = folder.settings
+    parents = [folder.whole(f"train/{name}") for name in arm.average]
+    students = [parent / "student" for parent in parents]
+    stage = Stage(
+        folder,
+        f"train/{arm.name}",
+        decides={
+            "average": [*file_digests([student / "model.safetensors" for student in students]).values()],
+            "original": labels_digest(settings, "train", "dev", "test"),
+            "task": settings.task.name,
+        },
+        inputs=source_paths(settings.corpus.original.dev),
+        parents=parents,
+    )
+    if stage.is_fresh():
+        folder.say(f"train {arm.name}: up to date")
+        return stage.sealed_counts()
+    task, gold = make_task(settings), read_gold(settings)
+    target, threads = stage.begin(), training.prepare(settings.seed)
+    student = Student.load(students[0])
+    training.average(student, [Student.load(path) for path in students])
+    _write(target, student, ())
+    counts = {
+        "distilled_drawn": 0,
+        "original_drawn": 0,
+        "best_update": 0,
+        "best_dev_f1": training.dev_f1(student, gold.dev, task.metric) if gold.dev else None,
+        "threads": threads,
+    }
+    stage.seal(counts)
+    return counts
+
+
+def _blend(arm: ArmSettings, settings: TrainSettings, pools: training.Pools, seed: int) -> blending.Blend:
+    """What the arm draws. Raises ConfigError where its schedule fails, or asks a pool that is empty."""
+    sizes = len(pools.distilled), len(pools.original)
+    name = arm.schedule or arm.name
+    schedule = blending.make_schedule(name, arm.options, tau=settings.tau, n_distilled=sizes[0], n_original=sizes[1])
+    if settings.share is not None:
+        schedule = blending.with_share(schedule, settings.share, settings.updates)
+    blend = blending.Blend(schedule, *sizes, settings.updates, settings.batch_size, seed)
+    blend.check()
+    return blend
+
+
+def _write(target: Path, student: Student, history: Iterable[Mapping[str, Any]]) -> None:
+    shutil.rmtree(target / "student", ignore_errors=True)
+    student.save(target / "student")
+    write_rows(target / "history.jsonl", history)

@@ -1,0 +1,187 @@
+"""The train verb: what an arm may override, averages of arms, checkpoints that go with the seal, and kill -9."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from annotated_runs import TYPES
+from safetensors.torch import load_file
+
+from distill_offline import pipeline
+from distill_offline.config import dump, parse_settings
+from distill_offline.digests import file_digests
+from distill_offline.errors import ConfigError, InputError, Interrupted
+from distill_offline.run_folder import RunFolder
+from distill_offline.settings import ArmSettings, Settings, TrainSettings
+
+ARMS: list[dict[str, Any]] = [{"name": "simple_mix"}, {"name": "reverse"}]
+
+
+def settings(encoder: Path, arms: list[dict[str, Any]] | None = None, **train: Any) -> Settings:
+    return parse_settings(
+        {
+            "name": "tiny",
+            "seed": 1,
+            "task": {"types": TYPES},
+            "corpus": {
+                "original": {
+                    "train": {"path": "package:demo/train.jsonl", "limit": 30},
+                    "dev": {"path": "package:demo/dev.jsonl", "limit": 10},
+                },
+                "distilled": {"path": "package:demo/train.jsonl", "skip": 30, "limit": 40},
+            },
+            "train": {
+                "encoder": str(encoder),
+                "updates": 4,
+                "batch_size": 4,
+                "eval_every": 2,
+                "learning_rate": 1e-2,
+                "arms": arms or ARMS,
+                **train,
+            },
+        },
+        "test",
+    )
+
+
+def train(path: Path, given: Settings, arms: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
+    folder = RunFolder(path, given, **more)
+    folder.open()
+    pipeline.select(folder)
+    return pipeline.train(folder, arms)
+
+
+def weights(path: Path, arm: str) -> str:
+    file = path / "train" / arm / "student/model.safetensors"
+    return file_digests([file])[file]
+
+
+def test_an_arm_overrides_whatever_it_names_and_nothing_else() -> None:
+    own = {"updates": 7, "layer_decay": 0.9, "confidence_weights": False, "mask_errors": 0.0, "share": 0.5}
+    base = TrainSettings(mask_errors=0.85, clip=2.0)
+    assert base.of(ArmSettings(name="a", **own)) == replace(base, **own)  # type: ignore[arg-type]
+    assert base.of(ArmSettings(name="a")) == base
+
+
+def test_what_an_arm_can_override_means_the_same_in_train() -> None:
+    known = {each.name for each in fields(TrainSettings)}
+    own = {each.name for each in fields(ArmSettings)} - {"name", "schedule", "options", "average"}
+    assert own <= known
+    assert known - own == {"encoder", "arms", "micro_batch_tokens", "max_length", "mixed_precision", "checkpoint_every"}
+
+
+def test_overrides_reach_training_and_a_share_moves_the_step(encoder: Path, tmp_path: Path) -> None:
+    arms = [{"name": "simple_mix", "share": 0.25, "updates": 8, "learning_rate_decay": "constant", "warmup": 0.0}]
+    train(tmp_path, settings(encoder, arms))
+    rows = [json.loads(line) for line in (tmp_path / "train/simple_mix/history.jsonl").read_text().splitlines()]
+    assert [row["distilled"] for row in rows] == [4, 4, 0, 0, 0, 0, 0, 0]
+    assert {row["learning_rate"] for row in rows} == {1e-2}
+
+
+def test_an_average_is_the_mean_of_its_arms_whatever_their_order(encoder: Path, tmp_path: Path) -> None:
+    arms = [{"name": "mean", "average": ["simple_mix", "reverse"]}, *ARMS]
+    counts = train(tmp_path, settings(encoder, arms))
+    assert list(counts) == ["mean", "simple_mix", "reverse"]
+    assert counts["mean"]["best_dev_f1"] is not None
+    mean, first, second = (
+        load_file(tmp_path / "train" / arm / "student/model.safetensors") for arm in ("mean", "simple_mix", "reverse")
+    )
+    for name, tensor in mean.items():
+        assert ((first[name] + second[name]) / 2 - tensor).abs().max() < 1e-6
+    said: list[str] = []
+    train(tmp_path, settings(encoder, arms), say=said.append)
+    assert sorted(line for line in said if line.startswith("train")) == sorted(
+        f"train {arm}: up to date" for arm in counts
+    )
+
+
+def test_an_average_asks_for_its_arms_to_be_trained_first(encoder: Path, tmp_path: Path) -> None:
+    arms = [{"name": "mean", "average": ["simple_mix", "reverse"]}, *ARMS]
+    with pytest.raises(InputError, match="train/simple_mix has not been run to its end"):
+        train(tmp_path, settings(encoder, arms), ("mean",))
+    with pytest.raises(ConfigError, match="'cosine', which is no arm that is trained"):
+        train(tmp_path, settings(encoder, [{"name": "mean", "average": ["simple_mix", "cosine"]}, *ARMS]))
+
+
+@pytest.mark.parametrize(
+    "arm", [{"average": ["simple_mix"]}, {"average": ["simple_mix", "reverse"], "schedule": "linear"}]
+)
+def test_an_average_of_one_or_with_a_schedule_is_refused(encoder: Path, arm: Mapping[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="average names two arms or more"):
+        settings(encoder, [{"name": "mean", **arm}, *ARMS])
+
+
+def test_a_stopped_arm_goes_on_and_leaves_no_checkpoint_behind(encoder: Path, tmp_path: Path) -> None:
+    given = settings(encoder, ARMS[:1])
+    train(tmp_path / "whole", given)
+    done = 0
+
+    def count(progress: Any) -> None:
+        nonlocal done
+        done = progress.done
+
+    with pytest.raises(Interrupted):
+        train(tmp_path / "stopped", given, watch=count, stop=lambda: done == 3)
+    assert [path.name for path in (tmp_path / "stopped/train/simple_mix").iterdir()] == ["checkpoint"]
+    # how often checkpoints are written decides nothing
+    train(tmp_path / "stopped", replace(given, train=replace(given.train, checkpoint_every=0.0)))
+    for name in ("student/model.safetensors", "history.jsonl"):
+        both = [tmp_path / run / "train/simple_mix" / name for run in ("whole", "stopped")]
+        assert both[0].read_bytes() == both[1].read_bytes()
+    assert not (tmp_path / "stopped/train/simple_mix/checkpoint").exists()
+
+
+_CHILD = """
+import os, sys
+from pathlib import Path
+from distill_offline.offline import ENVIRONMENT
+os.environ.update(ENVIRONMENT)
+from distill_offline import config, pipeline
+from distill_offline.run_folder import RunFolder
+folder = RunFolder(
+    Path(sys.argv[2]), config.load(Path(sys.argv[1])), watch=lambda progress: print(progress.done, flush=True)
+)
+folder.open()
+pipeline.select(folder)
+pipeline.train(folder)
+"""
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments_change_no_byte(encoder: Path, tmp_path: Path) -> None:
+    given = settings(encoder, ARMS[:1], updates=400, eval_every=40, batch_size=8, checkpoint_every=0.05)
+    began = time.monotonic()
+    train(tmp_path / "whole", given)
+    whole = time.monotonic() - began
+    config = tmp_path / "config.yaml"
+    config.write_text(dump(given))
+    killed, reached, chance = 0, [0], random.Random(11)
+    while True:
+        arguments = [sys.executable, "-c", _CHILD, str(config), str(tmp_path / "killed")]
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            reached.append(int(child.stdout.readline() or given.train.updates))
+            if killed < 10:
+                # Twelve such waits last about as long as the training, so that all ten kills fall into it.
+                time.sleep(chance.uniform(0, whole / 6))
+                child.send_signal(signal.SIGKILL)
+            child.stdout.read()
+        if child.returncode != -signal.SIGKILL:
+            break
+        killed += 1
+    assert child.returncode == 0
+    assert killed == 10
+    assert reached[-1] > 1, "no checkpoint was ever used"
+    assert weights(tmp_path / "killed", "simple_mix") == weights(tmp_path / "whole", "simple_mix")
+    histories = [tmp_path / run / "train/simple_mix/history.jsonl" for run in ("whole", "killed")]
+    assert histories[0].read_bytes() == histories[1].read_bytes()
