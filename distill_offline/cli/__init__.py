@@ -6,11 +6,16 @@ import sys
 
 import click
 
-from distill_offline import __version__, offline
+from distill_offline import __version__, isolation, offline
+from distill_offline.cli.acquire import acquire
 from distill_offline.cli.annotation import annotate, merge, purge
-from distill_offline.cli.artifacts import doctor, manifest, models, release
+from distill_offline.cli.artifacts import models, release
+from distill_offline.cli.doctor import doctor
+from distill_offline.cli.export_labels import export_labels
 from distill_offline.cli.labels import evaluate, predict
+from distill_offline.cli.manifest import manifest
 from distill_offline.cli.stages import run, select, train
+from distill_offline.cli.study import study
 from distill_offline.console import Console
 from distill_offline.errors import DistillError, EnvironmentFault
 
@@ -19,24 +24,34 @@ __all__ = ["main"]
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="distill-offline")
-def commands() -> None:
+@click.option(
+    "--isolate", is_flag=True, help="Run the command where the kernel has no network but loopback, or not at all."
+)
+def commands(isolate: bool) -> None:
     """Turn a local open LLM into a small, fast, auditable NLP model, inside a network that nothing leaves.
 
-    Nothing connects to any host but this one: `models fetch` alone opens more.
+    Nothing connects to any host but this one: `models fetch` alone opens more. `--isolate`, before the command, lets
+    the kernel see to that.
 
     Exit codes: 0 done, 1 failed, 2 usage, config or input, 3 too many rows quarantined, 4 environment, 5 a quality
     gate was missed, 130 interrupted (run the same command again).
     """
+    if isolate:
+        isolation.restart_isolated()
 
 
-for command in (run, annotate, merge, select, train, evaluate, predict, release, purge, models, manifest, doctor):
+for command in (
+    run, annotate, merge, select, train, evaluate, study, predict, acquire, export_labels, release, purge, models,
+    manifest, doctor,
+):  # fmt: skip
     commands.add_command(command)
 
 
 def main() -> None:
     """The entry point: offline from the first moment; a user's mistake becomes one clean line and an exit code."""
-    offline.enforce()
     try:
+        if not offline.enforce_from_environment():
+            offline.enforce()
         commands(prog_name="distill-offline")
     except DistillError as error:
         Console().error(error)

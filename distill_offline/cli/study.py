@@ -1,0 +1,120 @@
+"""study: a grid of arms, sizes and seeds, resumed by running it again."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from distill_offline.cli.options import command_line, stopping
+from distill_offline.console import Console, duration
+from distill_offline.errors import InputError, Interrupted, MissingModel
+
+if TYPE_CHECKING:
+    from distill_offline.study import Results, Study
+
+__all__ = ["study"]
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="The file of rows [CONFIG without .yaml, .results.jsonl]."
+)
+@click.option("--folder", type=click.Path(path_type=Path), help="Where cells run and tables go [runs/NAME].")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change one setting: section.key=value.")
+@click.option("--dry-run", is_flag=True, help="List the cells that would run, in order; train nothing.")
+@click.option("--status", is_flag=True, help="How many cells are done, and how long the rest will take.")
+@click.option("--table", is_flag=True, help="Only make tables and plots of the rows that are there.")
+@click.option(
+    "--limit-hours", type=click.FloatRange(min=0, min_open=True), help="Stop before a cell that would end later."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and only that.")
+def study(
+    config: Path,
+    output: Path | None,
+    folder: Path | None,
+    changes: tuple[str, ...],
+    dry_run: bool,
+    status: bool,
+    table: bool,
+    limit_hours: float | None,
+    as_json: bool,
+) -> None:
+    """Train and score every arm for each variant, original size and seed of CONFIG's study section.
+
+    A finished cell is one line of the rows file and never run again, unless what went into it has changed. Ctrl-C and a
+    kill lose no finished cell. Exit code 130 where cells are left, after --limit-hours too.
+
+    Example: distill-offline study configs/paper/phase2.yaml --limit-hours 8
+    """
+    if dry_run + status + table > 1:
+        raise click.UsageError("give one of --dry-run, --status and --table.")
+    from distill_offline import study as studies
+    from distill_offline.corpus import resolve_path
+
+    console, path = Console(as_json), resolve_path(str(config))
+    found = studies.Study.load(path, changes)
+    results = studies.Results(output or Path(f"{path.with_suffix('')}.results.jsonl"))
+    place = folder or Path("runs") / found.settings.name
+    if dry_run or status:
+        _show_progress(console, found, results, list_cells=dry_run)
+        return
+    left: Interrupted | None = None
+    if not table:
+        with stopping(console) as stop:
+            runner = studies.Runner(
+                found, place, results, say=console.say, watch=console.watch, stop=stop, command=command_line()
+            )
+            try:
+                runner.run(limit_hours)
+            except Interrupted as error:
+                if stop():
+                    raise
+                left = error  # the hours are over: there is time for tables
+    _show_tables(console, found, results, place)
+    if left is not None:
+        console.say(f"to go on: {shlex.join(command_line())}")
+        raise left
+
+
+def _show_progress(console: Console, found: Study, results: Results, *, list_cells: bool) -> None:
+    from distill_offline import study as studies
+
+    state = studies.progress(found, results)
+    if console.as_json:
+        console.json(state if list_cells else {**state, "missing": len(state["missing"])})
+        return
+    if list_cells:
+        for line in state["missing"]:
+            console.result(line)
+    rest = "" if state["seconds"] is None else f"; the rest will take about {duration(state['seconds'])}"
+    other = f"; {state['other']} rows are of other settings or data" if state["other"] else ""
+    console.result(f"{state['done']} of {state['cells']} cells are done{rest}{other}.")
+
+
+def _show_tables(console: Console, found: Study, results: Results, place: Path) -> None:
+    from distill_offline import study as studies
+
+    rows = [row for row in results.read() if row.study == found.settings.name]
+    try:
+        keys = {found.key(cell) for cell in found.cells}
+    except (InputError, MissingModel) as error:
+        console.say(f"study: the rows are shown unchecked against the corpora ({error})")
+    else:
+        other = sum(row.key not in keys for row in rows)
+        rows = [row for row in rows if row.key in keys]
+        if other:
+            console.say(f"study: {other} rows are of other settings or data; they are left out.")
+    summary = studies.summarise(found, rows)
+    paths = studies.publish(summary, place)
+    if console.as_json:
+        console.json(studies.as_json(summary))
+        return
+    for made in (studies.arm_table(summary), studies.comparison_table(summary)):
+        console.table(made.title, made.columns, made.rows)
+    for note in summary.notes:
+        console.result(note)
+    console.result(f"Tables and plots are in {place}: {', '.join(path.name for path in paths)}.")

@@ -1,0 +1,24 @@
+"""study: arms × original sizes × seeds over the pipeline, kept as rows, and what they say together."""
+
+from distill_offline.study.grid import Cell, Study
+from distill_offline.study.publish import as_json, publish
+from distill_offline.study.remaining import progress
+from distill_offline.study.results import Results, Row
+from distill_offline.study.running import Runner
+from distill_offline.study.summary import Summary, summarise
+from distill_offline.study.tables import arm_table, comparison_table
+
+__all__ = [
+    "Cell",
+    "Results",
+    "Row",
+    "Runner",
+    "Study",
+    "Summary",
+    "arm_table",
+    "as_json",
+    "comparison_table",
+    "progress",
+    "publish",
+    "summarise",
+]

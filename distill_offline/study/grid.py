@@ -1,0 +1,214 @@
+"""The cells of a study: which settings each one runs with, in which order, and what its result is filed under."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from distill_offline import catalogue, config, registry
+from distill_offline.blending import SCHEDULES
+from distill_offline.digests import digest_of
+from distill_offline.errors import ConfigError
+from distill_offline.run_folder import source_digest
+from distill_offline.settings import ArmSettings, Settings, Source
+from distill_offline.study_settings import StudySettings
+
+__all__ = ["Cell", "Study"]
+
+# To be raised where a release changes what a cell's result would be although its settings read the same: a default, the
+# training loop, the scoring. Rows of another method are not taken for results of this one.
+METHOD = 1
+
+_NOT_PART_OF_A_RESULT = frozenset({"arms", "encoder", "checkpoint_every"})
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One arm of one variant at one size with one seed. `settings` are the run's that it shares with its other arms."""
+
+    variant: str
+    size: int
+    seed: int
+    arm: ArmSettings
+    settings: Settings
+
+    @property
+    def name(self) -> tuple[str, int, int, str]:
+        """What a row is filed under."""
+        return self.variant, self.size, self.seed, self.arm.name
+
+    @property
+    def place(self) -> Path:
+        """The folder of the run, below the study's."""
+        return Path(self.variant) / str(self.size) / str(self.seed)
+
+    def __str__(self) -> str:
+        return f"{self.variant}, {self.size} sentences, seed {self.seed}, {self.arm.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A configuration with a `study` section, spread out into cells."""
+
+    settings: Settings
+    plan: StudySettings
+    cells: tuple[Cell, ...]
+    _digests: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def load(cls, path: Path, changes: Iterable[str] = ()) -> Study:
+        """The study of a YAML file after `--set` changes. Raises ConfigError, for every variant's settings, too."""
+        settings = config.load(path, changes)
+        plan = settings.study
+        if plan is None:
+            raise ConfigError(f"{path.name}: study is missing; give study.sizes, for example [100, 250, 1000].")
+        cells = tuple(_cells(path, tuple(changes), plan))
+        arms = {cell.arm.name for cell in cells}
+        for key, name in (("baseline", plan.baseline), *(("against", name) for name in plan.against)):
+            if name not in arms:
+                known = ", ".join(sorted(arms))
+                raise ConfigError(f"{path.name}: study.{key}: no variant trains the arm {name!r}. Known: {known}.")
+        return cls(settings, plan, cells)
+
+    def key(self, cell: Cell) -> str:
+        """The digest of all that decides the cell's result; reads corpora and encoder once for the whole study.
+
+        Settings left at their defaults are not in it, so that a new setting does not make old results void. Nor is the
+        distilled data where an arm learns from gold alone: variants share its result.
+        """
+        settings, corpus = cell.settings, cell.settings.corpus
+        averaged = [arm for arm in settings.train.arms if arm.name in cell.arm.average]
+        gold_alone = all(_schedule(arm) == "original_only" for arm in averaged or [cell.arm])
+        teacher = None
+        if settings.asks_a_teacher and not gold_alone:
+            teacher = {
+                "backend": _said(settings.backend),
+                "annotate": _said(settings.annotate),
+                "task": _said(settings.task),
+                "unlabelled": self._source(corpus.unlabelled),
+            }
+        return digest_of(
+            {
+                "method": METHOD,
+                "task": [settings.task.name, *settings.task.types],
+                "splits": [self._source(getattr(corpus.original, split)) for split in ("train", "dev", "test")],
+                "distilled": None if gold_alone else self._source(corpus.distilled),
+                "reading": [corpus.tag_column, corpus.scheme, corpus.on_overlap],
+                "teacher": teacher,
+                "select": None if gold_alone else _said(settings.select),
+                "train": self._training(settings, cell.arm),
+                "averaged": [self._training(settings, arm) for arm in averaged],
+                "seed": settings.seed,
+                "split": settings.evaluate.split,
+            }
+        )
+
+    def _training(self, settings: Settings, arm: ArmSettings) -> dict[str, Any]:
+        resolved = _said(settings.train.of(arm))
+        return {
+            **{key: value for key, value in resolved.items() if key not in _NOT_PART_OF_A_RESULT},
+            "schedule": _schedule(arm),
+            "options": arm.options,
+            "encoder": self._once(f"encoder {settings.train.encoder}", lambda: _encoder(settings)),
+        }
+
+    def _source(self, source: str | Source | None) -> Any:
+        if source is None:
+            return None
+        part = _said(source) if isinstance(source, Source) else {"path": source}
+        for key in part.keys() & {"path", "labels"}:
+            part[key] = self._once(f"file {part[key]}", lambda name=part[key]: source_digest(name)["files"])
+        return part
+
+    def _once(self, name: str, make: Any) -> Any:
+        if name not in self._digests:
+            self._digests[name] = make()
+        return self._digests[name]
+
+
+def _cells(path: Path, changes: tuple[str, ...], plan: StudySettings) -> Iterator[Cell]:
+    """Seed by seed, so that a study stopped halfway has all arms of its first seeds."""
+    for seed in plan.seeds:
+        for size in plan.sizes:
+            for variant, values in plan.variants.items():
+                settings = _settings(path, changes, plan, size, seed, values)
+                for arm in settings.train.arms:
+                    yield Cell(variant, size, seed, arm, settings)
+
+
+def _settings(
+    path: Path, changes: tuple[str, ...], plan: StudySettings, size: int, seed: int, variant: Mapping[str, Any]
+) -> Settings:
+    trained, dev = plan.split(size)
+    names = {"size": size, "train": trained, "seed": seed}
+    own = [f"{key}={_as_yaml(_filled(value, names))}" for key, value in variant.items()]
+    settings = config.load(path, (*changes, *own))
+    corpus, original = settings.corpus, settings.corpus.original
+    if original.train is None:
+        raise ConfigError(f"{path.name}: corpus.original.train is missing; a study draws its sizes from it.")
+    if getattr(original, settings.evaluate.split) is None:
+        raise ConfigError(f"{path.name}: corpus.original.{settings.evaluate.split} is missing; a study scores on it.")
+    for arm in settings.train.arms:
+        if not arm.average:
+            registry.load("train.arms.schedule", _schedule(arm), SCHEDULES)
+    pool = _as_source(original.train)
+    changed = replace(original, train=replace(pool, shuffle=seed, limit=trained))
+    if plan.dev_share is not None:
+        # Behind what the largest size trains on, so that dev, too, is nested and no sentence is in both.
+        behind = pool.skip + plan.split(plan.reserve or max(plan.sizes))[0]
+        changed = replace(changed, dev=replace(pool, shuffle=seed, skip=behind, limit=dev) if dev else None)
+    for name in plan.reshuffle:
+        source = getattr(corpus, name)
+        if source is not None:
+            shuffled: Any = {name: replace(_as_source(source), shuffle=seed)}
+            corpus = replace(corpus, **shuffled)
+    return replace(settings, seed=seed, study=None, corpus=replace(corpus, original=changed))
+
+
+def _schedule(arm: ArmSettings) -> str:
+    return "" if arm.average else arm.schedule or arm.name
+
+
+def _as_source(source: str | Source) -> Source:
+    return source if isinstance(source, Source) else Source(path=source)
+
+
+def _filled(value: Any, names: Mapping[str, int]) -> Any:
+    if isinstance(value, dict):
+        return {key: _filled(inner, names) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_filled(inner, names) for inner in value]
+    if not isinstance(value, str):
+        return value
+    for name, number in names.items():
+        if value == f"{{{name}}}":
+            return number
+        value = value.replace(f"{{{name}}}", str(number))
+    return value
+
+
+def _as_yaml(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
+
+
+def _said(settings: Any) -> dict[str, Any]:
+    """JSON of the settings that differ from their defaults."""
+    plain = asdict(
+        settings
+    )  # plain already: numbers, text, tuples; a TypeAdapter for each would take a second a hundred
+    said = {}
+    for each in fields(settings):
+        default = each.default_factory() if each.default_factory is not MISSING else each.default
+        if default is MISSING or getattr(settings, each.name) != default:
+            said[each.name] = plain[each.name]
+    return said
+
+
+def _encoder(settings: Settings) -> str:
+    if not settings.train.encoder:
+        raise ConfigError(f"{settings.name}: train.encoder is missing; a study trains students.")
+    return catalogue.model_digest(catalogue.locate(settings.train.encoder))

@@ -1,0 +1,225 @@
+"""What the rows of a study say: each arm's mean and intervals, each comparison's p-value, and the caveats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from distill_offline.statistics import (
+    Average,
+    Comparison,
+    Interval,
+    Values,
+    compare,
+    hierarchical_interval,
+    holm,
+    resampled_f1,
+    t_interval,
+)
+from distill_offline.study.caveats import caveats
+from distill_offline.study.counts import AVERAGE_OF
+from distill_offline.study.grid import Study
+from distill_offline.study.results import Row
+
+__all__ = ["ArmResult", "Group", "Summary", "Tested", "summarise"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Group:
+    """The cells that differ by their seed alone."""
+
+    size: int
+    variant: str
+    arm: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArmResult:
+    """A group's scores as fractions. `f1` has Student's interval over seeds; `low`, `high` are of seeds and sentences.
+
+    `per_type` are mean F1s. `original`, `dev` and `distilled` are mean pool sizes, `dev_in_size` says whether dev is
+    part of the size; `distilled_share` is how much of what was drawn was distilled (None for averaged students).
+    """
+
+    group: Group
+    seeds: tuple[int, ...]
+    f1: Interval
+    low: float
+    high: float
+    precision: float
+    recall: float
+    per_type: dict[str, float]
+    dev_f1: float | None
+    original: float
+    dev: float
+    dev_in_size: bool
+    distilled: float
+    distilled_share: float | None
+    updates: int
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """A group held against another of the same size; `p_holm` is corrected for all comparisons of the study."""
+
+    group: Group
+    against: Group
+    result: Comparison
+    p_holm: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """All that tables and plots show. `baselines` says, for each size, which variant's baseline stands there."""
+
+    name: str
+    metric: str
+    split: str
+    sentences: int
+    done: int
+    cells: int
+    arms: tuple[ArmResult, ...]
+    tested: tuple[Tested, ...]
+    baselines: dict[int, str]
+    notes: tuple[str, ...]
+
+
+def summarise(study: Study, rows: Iterable[Row]) -> Summary:
+    """The tables of a study out of the rows of its cells; of several rows of one cell the last one counts.
+
+    Rows that belong to no cell are left out. Rows of different gold sets are never held against each other.
+    """
+    wanted = {cell.name for cell in study.cells}
+    latest = {row.cell: row for row in rows if row.cell in wanted}
+    groups: dict[Group, dict[int, Row]] = {}
+    for cell in study.cells:
+        row = latest.get(cell.name)
+        if row is not None:
+            groups.setdefault(Group(cell.size, cell.variant, cell.arm.name), {})[cell.seed] = row
+    order = {name: number for number, name in enumerate(study.plan.variants)}
+    sizes = {size: number for number, size in enumerate(study.plan.sizes)}
+    ordered = sorted(groups, key=lambda group: (sizes[group.size], order[group.variant]))  # stable: arms as given
+    drawn = {group: _resampled(groups[group], study.plan.draws) for group in ordered}
+    baselines = _baselines(study, ordered, groups)
+    tested = _tested(study, ordered, groups, drawn, baselines)
+    arms = tuple(_arm(group, groups[group], drawn[group]) for group in ordered)
+    some = next(iter(latest.values()), None)
+    return Summary(
+        name=study.settings.name,
+        metric=some.metric if some else "",
+        split=some.split if some else study.settings.evaluate.split,
+        sentences=len(some.sentence_counts()) if some else 0,
+        done=len(latest),
+        cells=len(study.cells),
+        arms=arms,
+        tested=tested,
+        baselines=baselines,
+        notes=caveats(study, list(latest.values()), len(tested)),
+    )
+
+
+def _resampled(rows: dict[int, Row], draws: int) -> Values:
+    counts = [row.sentence_counts() for row in rows.values()]
+    if len({len(each) for each in counts}) > 1:  # a test set of its own for each seed
+        parts = [resampled_f1(each[None], draws=draws, average=_average(rows)) for each in counts]
+        return np.concatenate(parts, axis=1)
+    return resampled_f1(np.stack(counts), draws=draws, average=_average(rows))
+
+
+def _average(rows: dict[int, Row]) -> Average:
+    return AVERAGE_OF.get(next(iter(rows.values())).metric, "micro")
+
+
+def _arm(group: Group, rows: dict[int, Row], drawn: Values) -> ArmResult:
+    listed = list(rows.values())
+    low, high = hierarchical_interval(drawn)
+    types = {name for row in listed for name in row.per_type}
+    dev = [row.training["best_dev_f1"] for row in listed if row.training["best_dev_f1"] is not None]
+    seconds = [row.training["seconds"] for row in listed if row.training["seconds"] is not None]
+    distilled = sum(row.training["distilled_drawn"] for row in listed)
+    all_drawn = distilled + sum(row.training["original_drawn"] for row in listed)
+    return ArmResult(
+        group=group,
+        seeds=tuple(rows),
+        f1=t_interval([row.overall["f1"] for row in listed]),
+        low=low,
+        high=high,
+        precision=_mean([row.overall["precision"] for row in listed]),
+        recall=_mean([row.overall["recall"] for row in listed]),
+        per_type={n: _mean([row.per_type[n]["f1"] if n in row.per_type else 0.0 for row in listed]) for n in types},
+        dev_f1=_mean(dev) if dev else None,
+        original=_mean([row.pools["original"] for row in listed]),
+        dev=_mean([row.pools["dev"] for row in listed]),
+        dev_in_size=all(row.pools["dev_in_size"] for row in listed),
+        distilled=_mean([row.pools["distilled"] for row in listed]),
+        distilled_share=distilled / all_drawn if all_drawn else None,
+        updates=listed[0].training["updates"],
+        seconds=_mean(seconds) if seconds else None,
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))
+
+
+def _baselines(study: Study, ordered: Sequence[Group], groups: dict[Group, dict[int, Row]]) -> dict[int, str]:
+    """For each size the variant whose baseline has the best mean dev F1; the first one where none has a dev F1."""
+    found: dict[int, str] = {}
+    for size in study.plan.sizes:
+        candidates = [group for group in ordered if group.size == size and group.arm == study.plan.baseline]
+        if candidates:
+            found[size] = max(candidates, key=lambda group: _dev_f1(groups[group])).variant
+    return found
+
+
+def _dev_f1(rows: dict[int, Row]) -> float:
+    values = [row.training["best_dev_f1"] for row in rows.values()]
+    return _mean(values) if all(value is not None for value in values) else -1.0
+
+
+def _tested(
+    study: Study,
+    ordered: Sequence[Group],
+    groups: dict[Group, dict[int, Row]],
+    drawn: dict[Group, Values],
+    baselines: dict[int, str],
+) -> tuple[Tested, ...]:
+    found = []
+    for group in ordered:
+        for name in study.plan.against:
+            other = _counterpart(study, group, name, groups, baselines)
+            if other is None or name == group.arm or group.arm == study.plan.baseline:
+                continue
+            result = _compare(groups[group], groups[other], drawn[group], drawn[other])
+            if result is not None:
+                found.append((group, other, result))
+    corrected = holm([result.p for _, _, result in found])
+    return tuple(Tested(*each, p) for each, p in zip(found, corrected, strict=True))
+
+
+def _counterpart(
+    study: Study, group: Group, name: str, groups: dict[Group, dict[int, Row]], baselines: dict[int, str]
+) -> Group | None:
+    """The group that stands for the arm `name`: the tuned baseline, else the same variant's, else the first one's."""
+    variants = [group.variant, *study.plan.variants]
+    if name == study.plan.baseline:
+        variants = [baselines[group.size]] if group.size in baselines else []
+    candidates = (Group(group.size, variant, name) for variant in variants)
+    return next((each for each in candidates if each in groups), None)
+
+
+def _compare(rows: dict[int, Row], others: dict[int, Row], drawn: Values, others_drawn: Values) -> Comparison | None:
+    """A comparison over the seeds that both have, on the same gold sets."""
+    seeds = [seed for seed in rows if seed in others and rows[seed].on == others[seed].on]
+    if not seeds:
+        return None
+    places, other_places = list(rows), list(others)
+    return compare(
+        [rows[seed].overall["f1"] for seed in seeds],
+        [others[seed].overall["f1"] for seed in seeds],
+        drawn[:, [places.index(seed) for seed in seeds]],
+        others_drawn[:, [other_places.index(seed) for seed in seeds]],
+    )

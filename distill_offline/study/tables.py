@@ -1,0 +1,109 @@
+"""A study's tables as rows of text, one set of columns for the terminal, Markdown, CSV and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from distill_offline.statistics import Interval
+from distill_offline.study.summary import ArmResult, Group, Summary
+
+__all__ = ["Table", "arm_table", "as_markdown", "comparison_table", "name_of", "p_value"]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Cells of text under columns; the first column names the row."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def arm_table(summary: Summary) -> Table:
+    """An arm a line: how good it is, how sure that is, and what it learned from."""
+    types = sorted({name for arm in summary.arms for name in arm.per_type})
+    columns = (
+        "arm",
+        "size",
+        "gold",
+        "dev",
+        "distilled",
+        "updates",
+        "seeds",
+        "F1 ± sd",
+        "95% [t]",
+        "95% [both]",
+        "P",
+        "R",
+    )
+    rows = (_arm_row(summary, arm, types) for arm in summary.arms)
+    return Table(f"{summary.name}: {summary.done} of {summary.cells} cells", (*columns, *types, "dev F1"), tuple(rows))
+
+
+def comparison_table(summary: Summary) -> Table:
+    """A comparison a line, in points of F1."""
+    columns = ("arm", "against", "size", "seeds", "difference", "95% [both]", "p", "p Holm", "p t")
+    several = _has_variants(summary)
+    rows = tuple(
+        (
+            name_of(each.group, several=several),
+            name_of(each.against, several=several or each.against.variant != each.group.variant),
+            str(each.group.size),
+            str(each.result.seeds),
+            f"{100 * each.result.difference:+.1f}",
+            f"{100 * each.result.low:+.1f} to {100 * each.result.high:+.1f}",
+            p_value(each.result.p),
+            p_value(each.p_holm),
+            "-" if each.result.p_t is None else p_value(each.result.p_t),
+        )
+        for each in summary.tested
+    )
+    return Table(f"{summary.name}: paired comparisons", columns, rows)
+
+
+def as_markdown(table: Table) -> str:
+    lines = [table.columns, tuple("---" if not n else "---:" for n in range(len(table.columns))), *table.rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines) + "\n"
+
+
+def name_of(group: Group, *, several: bool) -> str:
+    """The arm, with its variant before it where there are several."""
+    return f"{group.variant}/{group.arm}" if several else group.arm
+
+
+def p_value(p: float) -> str:
+    return f"{p:.1g}" if p < 0.001 else f"{p:.3f}"
+
+
+def _arm_row(summary: Summary, arm: ArmResult, types: Sequence[str]) -> tuple[str, ...]:
+    return (
+        name_of(arm.group, several=_has_variants(summary)),
+        str(arm.group.size),
+        f"{arm.original:.0f}",
+        f"{arm.dev:.0f}" if arm.dev_in_size else f"+{arm.dev:.0f}",
+        f"{arm.distilled:.0f}",
+        str(arm.updates),
+        str(len(arm.seeds)),
+        _percent(arm.f1.mean) + ("" if arm.f1.deviation is None else f" ± {_percent(arm.f1.deviation)}"),
+        _interval(arm.f1),
+        f"{_percent(arm.low)} to {_percent(arm.high)}",
+        _percent(arm.precision),
+        _percent(arm.recall),
+        *(_percent(arm.per_type[name]) if name in arm.per_type else "-" for name in types),
+        "-" if arm.dev_f1 is None else _percent(arm.dev_f1),
+    )
+
+
+def _has_variants(summary: Summary) -> bool:
+    return len({arm.group.variant for arm in summary.arms}) > 1
+
+
+def _interval(interval: Interval) -> str:
+    if interval.low is None or interval.high is None:
+        return "-"
+    return f"{_percent(interval.low)} to {_percent(interval.high)}"
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f}"

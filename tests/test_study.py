@@ -1,0 +1,342 @@
+"""A study over the demo corpus: what a cell is, what is cached, what a row holds, and how it goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from studying import runner, write_config
+
+from distill_offline import pipeline
+from distill_offline.completions.lock import Lock
+from distill_offline.corpus import read_examples
+from distill_offline.errors import ConfigError, InputError, Interrupted
+from distill_offline.inputs import read_labelled
+from distill_offline.run_folder import RunFolder
+from distill_offline.schema import Progress
+from distill_offline.settings import SelectSettings, TrainSettings
+from distill_offline.study import Results, Study, progress
+from distill_offline.study.grid import METHOD
+
+ARMS: list[dict[str, Any]] = [{"name": "original_only"}, {"name": "union"}]
+
+
+@pytest.fixture(scope="module")
+def finished(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The configuration of a study that has been run, students kept; to look at."""
+    config = write_config(tmp_path_factory.mktemp("study") / "small.yaml", encoder, keep_students=True)
+    assert runner(config).run() == 4
+    return config
+
+
+@pytest.fixture
+def config(finished: Path, tmp_path: Path) -> Path:
+    """The same, to change."""
+    shutil.copytree(finished.parent, tmp_path, dirs_exist_ok=True)
+    return finished_at(tmp_path / finished.name, finished.parent)
+
+
+def finished_at(config: Path, before: Path) -> Path:
+    config.write_text(config.read_text("utf-8").replace(str(before), str(config.parent)), "utf-8")
+    return config
+
+
+def trained_updates(seen: list[Progress]) -> int:
+    return sum("train" in each.stage for each in seen)
+
+
+def test_cells_go_round_all_arms_before_the_next_seed(tmp_path: Path) -> None:
+    path = write_config(tmp_path / "c.yaml", "none", sizes=[10, 20], variants={"a": {}, "b": {"train.updates": 9}})
+    cells = Study.load(path).cells
+    assert [(c.seed, c.size, c.variant, c.arm.name) for c in cells[:5]] == [
+        (0, 10, "a", "original_only"),
+        (0, 10, "a", "union"),
+        (0, 10, "b", "original_only"),
+        (0, 10, "b", "union"),
+        (0, 20, "a", "original_only"),
+    ]
+    assert [cell.seed for cell in cells] == [0] * 8 + [1] * 8
+    assert {cell.settings.train.updates for cell in cells if cell.variant == "b"} == {9}
+
+
+def test_smaller_draws_are_among_larger_ones_and_dev_is_apart(tmp_path: Path) -> None:
+    path = write_config(tmp_path / "c.yaml", "none", sizes=[10, 40], seeds=[3, 4])
+    drawn: dict[tuple[int, int, str], set[str]] = {}
+    for cell in Study.load(path).cells:
+        for split in ("train", "dev"):
+            source = getattr(cell.settings.corpus.original, split)
+            ids = {e.sentence.id for e in read_labelled(cell.settings, source, origin="original")}
+            drawn[cell.size, cell.seed, split] = ids
+    assert [len(drawn[size, 3, split]) for size in (10, 40) for split in ("train", "dev")] == [8, 2, 32, 8]
+    for split in ("train", "dev"):
+        assert drawn[10, 3, split] < drawn[40, 3, split]
+        assert drawn[10, 3, split] != drawn[10, 4, split]
+    assert not drawn[40, 3, "train"] & drawn[40, 3, "dev"]
+
+
+def test_studies_with_the_same_reserve_draw_alike(tmp_path: Path) -> None:
+    path = write_config(tmp_path / "c.yaml", "none")
+    drawn = [
+        next(cell for cell in Study.load(path, changes).cells if cell.size == 20).settings.corpus.original
+        for changes in (["study.sizes=[20, 60]"], ["study.sizes=[20]", "study.reserve=60"], ["study.sizes=[20]"])
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_a_seed_shuffles_parallel_files_alike(tmp_path: Path) -> None:
+    path = write_config(tmp_path / "c.yaml", "none", sizes=[60], dev_share=0)
+    settings = Study.load(path).cells[-1].settings
+    assert settings.corpus.original.dev is None
+    train = {e.sentence.id for e in read_labelled(settings, settings.corpus.original.train or "", origin="original")}
+    distilled = {e.sentence.id for e in read_labelled(settings, settings.corpus.distilled or "", origin="distilled")}
+    assert (len(train), len(distilled), train & distilled) == (60, 40, set())
+
+
+def test_a_variant_can_speak_of_size_train_and_seed(tmp_path: Path) -> None:
+    variants = {
+        "equal": {"corpus.distilled.limit": "{train}", "corpus.distilled.skip": 0, "task.prompt": "p-{seed}-{size}"}
+    }
+    cell = Study.load(write_config(tmp_path / "c.yaml", "none", variants=variants)).cells[-1]
+    distilled = cell.settings.corpus.distilled
+    assert not isinstance(distilled, str)
+    assert distilled is not None
+    assert (distilled.limit, distilled.skip, cell.settings.task.prompt) == (16, 0, "p-1-20")
+
+
+@pytest.mark.parametrize(
+    ("study", "message"),
+    [
+        ({"sizes": []}, "study.sizes"),
+        ({"seeds": [1, 1]}, "names a value twice"),
+        ({"variants": {"a/b": {}}}, "becomes a folder"),
+        ({"variants": {"a": {"train.updtes": 3}}}, "Did you mean train.updates"),
+        ({"against": ["sigmoid"]}, "no variant trains the arm 'sigmoid'"),
+        ({"variants": {"a": {"train.arms": [{"name": "sigmid"}]}}}, "Did you mean sigmoid"),
+        ({"reserve": 19}, "reserve is smaller than the largest"),
+        ({"sises": [3]}, "Did you mean study.sizes"),
+    ],
+)
+def test_a_mistake_in_the_grid_is_told_before_anything_runs(
+    tmp_path: Path, study: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Study.load(write_config(tmp_path / "c.yaml", "none", **study))
+
+
+def test_a_run_without_a_study_section_is_told_what_is_missing(tmp_path: Path) -> None:
+    path = write_config(tmp_path / "c.yaml", "none")
+    with pytest.raises(ConfigError, match="study is missing"):
+        Study.load(path, ["study=null"])
+
+
+def test_a_finished_study_trains_nothing_again_and_a_changed_setting_does(config: Path) -> None:
+    rows = (config.parent / "rows.jsonl").read_bytes()
+    seen: list[Progress] = []
+    assert runner(config, watch=seen.append).run() == 0
+    assert (config.parent / "rows.jsonl").read_bytes() == rows
+    assert seen == []
+    changed = ("train.arms.1.learning_rate=0.02", "study.seeds=[0]")  # of union alone
+    assert progress(Study.load(config, changed), Results(config.parent / "rows.jsonl"))["done"] == 1
+    assert runner(config, changed, watch=seen.append).run() == 1
+    assert trained_updates(seen) == 3
+    assert progress(Study.load(config), Results(config.parent / "rows.jsonl"))["done"] == 4
+
+
+def test_a_changed_corpus_makes_the_rows_void_that_learned_from_it(tmp_path: Path, encoder: Path) -> None:
+    config, other = write_config(tmp_path / "c.yaml", encoder), tmp_path / "other.conll"
+    other.write_bytes((tmp_path / "train.conll").read_bytes())
+    changes = (f"corpus.distilled.path={other}",)
+
+    def keys() -> dict[tuple[str, int], str]:
+        study = Study.load(config, changes)
+        return {(cell.arm.name, cell.seed): study.key(cell) for cell in study.cells}
+
+    before = keys()
+    other.write_bytes((tmp_path / "test.conll").read_bytes())
+    after = keys()
+    assert [cell for cell in before if before[cell] != after[cell]] == [("union", 0), ("union", 1)]
+
+
+def test_gold_alone_is_trained_once_for_variants_that_differ_in_distilled_data(config: Path) -> None:
+    variants = json.dumps({"base": {}, "few": {"corpus.distilled.limit": 10}})
+    seen: list[Progress] = []
+    made = runner(config, (f"study.variants={variants}", "study.seeds=[0]"), watch=seen.append)
+    assert made.run() == 2
+    assert trained_updates(seen) == 3
+    rows = {(row.variant, row.arm): row for row in made.results.read() if row.seed == 0}
+    assert rows["few", "original_only"].counts == rows["base", "original_only"].counts
+    assert rows["few", "union"].pools["distilled"] < rows["base", "union"].pools["distilled"]
+
+
+def test_a_cell_scores_as_a_run_of_its_own_does(finished: Path) -> None:
+    made = runner(finished)
+    row = next(row for row in made.results.read() if (row.arm, row.seed) == ("union", 1))
+    cell = next(cell for cell in made.study.cells if cell.name == row.cell)
+    run = RunFolder(finished.parent / "alone", cell.settings)
+    run.open()
+    pipeline.select(run)
+    trained = pipeline.train(run, ["union"])["union"]
+    report = pipeline.evaluate(run)
+    assert report["rows"][0]["overall"] == row.overall
+    assert report["rows"][0]["per_type"] == row.per_type
+    assert report["on"] == row.on
+    assert trained["best_dev_f1"] == row.training["best_dev_f1"]
+    alone, kept = finished.parent / "alone/train/union/student", made.folder / cell.place / "train/union/student"
+    assert (alone / "model.safetensors").read_bytes() == (kept / "model.safetensors").read_bytes()
+
+
+def test_a_row_holds_the_counts_that_its_scores_come_from(finished: Path) -> None:
+    rows = runner(finished).results.read()
+    assert len(rows) == 4
+    for row in rows:
+        counts = row.sentence_counts()
+        assert counts.shape == (20, 5, 3)
+        true, wrong, missed = counts.sum(axis=(0, 1)).tolist()
+        assert row.overall["support"] == true + missed
+        assert row.overall["f1"] == pytest.approx(2 * true / max(1, 2 * true + wrong + missed))
+        assert (row.pools["original"], row.pools["dev"], row.pools["distilled"]) == (16, 4, 40)
+
+
+def test_rows_hold_no_text_no_path_and_no_host_name(finished: Path, encoder: Path) -> None:
+    path = runner(finished).results.path
+    text = path.read_text("utf-8")
+    # Ordinary words stand in any JSON by chance; a name of a person or place in the corpus would be text.
+    words = {t for e in read_examples(finished.parent / "test.conll", origin="original") for t in e.sentence.tokens}
+    assert not {word for word in words if len(word) > 6 and word[0].isupper() and word in text}
+    assert not [row for row in Results(path).read() if "/" in row.variant + row.arm + row.study + "".join(row.versions)]
+    for secret in (str(finished.parent), str(encoder), str(Path.home()), platform.node()):
+        assert secret not in text
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_students_are_dropped_and_their_histories_stay(config: Path) -> None:
+    made = runner(config)
+    assert (made.folder / "base/20/0/train/union/student/model.safetensors").exists()
+    dropping = runner(config, ("study.keep_students=false",))
+    assert dropping.run() == 0
+    assert [path.name for path in (made.folder / "base/20/0/train/union").iterdir()] == ["history.jsonl"]
+    assert not list(made.folder.rglob("*.safetensors"))
+
+
+def test_averaged_students_are_there_when_they_are_needed(config: Path) -> None:
+    arms = json.dumps([*ARMS, {"name": "both", "average": ["original_only", "union"]}])
+    made = runner(config, (f"train.arms={arms}", "study.seeds=[0]", "study.keep_students=false"))
+    assert made.run() == 1
+    row = made.results.read()[-1]
+    assert (row.arm, row.pools["original"], row.training["distilled_drawn"]) == ("both", 16, 0)
+    assert not list((made.folder / "base/20/0").rglob("*.safetensors"))
+
+
+def test_a_stopped_study_goes_on_where_it_was(config: Path) -> None:
+    made = runner(config)
+    kept = made.results.path.read_bytes().split(b"\n")[:1]
+    made.results.path.write_bytes(b"\n".join([*kept, b""]))
+    shutil.rmtree(made.folder)
+    changes = ("study.seeds=[0]",)
+    calls = iter(range(100))
+    with pytest.raises(Interrupted, match="stopped at update 2"):
+        runner(config, changes, stop=lambda: next(calls) > 2).run()
+    assert len(made.results.read()) == 1
+    assert runner(config, changes).run() == 1
+    assert {row.cell[2:] for row in made.results.read()} == {(0, "original_only"), (0, "union")}
+
+
+def test_no_cell_is_begun_that_would_end_after_the_hours_are_over(config: Path) -> None:
+    made = runner(config)
+    made.results.path.write_bytes(made.results.path.read_bytes().split(b"\n")[0] + b"\n")
+    with pytest.raises(Interrupted, match=r"before another cell ends; 1 of 4 cells"):
+        runner(config, clock=lambda: 0.0).run(limit_hours=1e-9)  # no time has passed: the cell's own is what is missing
+
+
+def test_progress_tells_what_is_left_and_how_long_it_takes(config: Path) -> None:
+    made = runner(config)
+    rows = made.results.path.read_bytes().split(b"\n")
+    made.results.path.write_bytes(b"")
+    assert progress(made.study, made.results)["seconds"] is None
+    made.results.path.write_bytes(rows[0] + b"\n")
+    state = progress(made.study, made.results)
+    assert (state["cells"], state["done"], len(state["missing"])) == (4, 1, 3)
+    assert state["seconds"] == pytest.approx(3 * made.results.read()[0].training["seconds"], abs=1)
+    voided = Study.load(config, ("seed=0", "train.updates=9"))
+    assert progress(voided, made.results) | {"missing": 0} == {
+        "cells": 4, "done": 0, "other": 1, "seconds": None, "missing": 0,
+    }  # fmt: skip
+
+
+def test_a_row_that_a_kill_cut_off_is_written_again(config: Path) -> None:
+    made = runner(config)
+    whole = made.results.path.read_bytes()
+    made.results.path.write_bytes(whole[:-40])
+    before = made.results.read()
+    assert len(before) == 3
+    assert runner(config).run() == 1
+    rows = made.results.read()
+    assert rows[:3] == before
+    assert rows[3].training["seconds"] is None  # its student was whole already
+    assert len({row.cell for row in rows}) == 4
+
+
+def test_a_line_that_is_no_row_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('\n{"key": "x"}\n')
+    with pytest.raises(InputError, match=r"rows\.jsonl:2: no row of a study"):
+        Results(path).read()
+
+
+def test_a_second_process_in_the_same_folder_is_refused(config: Path) -> None:
+    made = runner(config)
+    lock = Lock(made.folder / "study", is_shared=False)
+    with pytest.raises(InputError, match="another process runs a study here"):
+        made.run()
+    lock.release()
+
+
+@pytest.mark.slow
+def test_a_killed_study_goes_on_to_the_same_scores(tmp_path: Path, encoder: Path) -> None:
+    config = write_config(tmp_path / "c.yaml", encoder, seeds=[0, 1, 2])
+    whole = {row.cell: row.overall for row in _finished(config, tmp_path / "whole.jsonl", tmp_path / "whole")}
+    command = [sys.executable, "-m", "distill_offline", "study", str(config), "-o", "rows.jsonl", "--folder", "study"]
+    for wait in (1, 2, 3):  # for so many rows
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while len(Results(tmp_path / "rows.jsonl").read()) < wait and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    rows = Results(tmp_path / "rows.jsonl").read()
+    assert {row.cell: row.overall for row in rows} == whole
+    assert len(rows) == len(whole) == 6
+
+
+def _finished(config: Path, rows: Path, folder: Path) -> list[Any]:
+    command = [sys.executable, "-m", "distill_offline", "study", str(config), "-o", str(rows), "--folder", str(folder)]
+    subprocess.run(command, cwd=config.parent, capture_output=True, check=True)
+    return Results(rows).read()
+
+
+def test_a_changed_default_asks_for_a_new_method() -> None:
+    # Defaults are no part of a cell's key: where one of these changes, raise study.grid.METHOD, then this list.
+    train, select = TrainSettings(), SelectSettings()
+    assert (METHOD, train.updates, train.batch_size, train.learning_rate, train.learning_rate_decay) == (
+        1, 500, 16, 5e-5, "linear",
+    )  # fmt: skip
+    assert (train.warmup, train.weight_decay, train.layer_decay, train.clip, train.label_smoothing) == (
+        0.1, 0.01, 1.0, 1.0, 0.0,
+    )  # fmt: skip
+    assert (train.gce_q, train.mask_errors, train.mask_after, train.eval_every, train.tau) == (0.0, 0.0, 150, 50, 0.5)
+    assert (train.restart, train.confidence_weights, train.micro_batch_tokens, train.max_length) == (
+        False, True, 2048, 512,
+    )  # fmt: skip
+    assert (select.deduplicate, select.drop_rejected, select.min_confidence, select.doubtful) == (
+        True, False, 0.0, "sentence",
+    )  # fmt: skip
