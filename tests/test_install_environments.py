@@ -29,7 +29,8 @@ from installing import (
     trust,
 )
 
-from distill_offline.offline import ENVIRONMENT, namespace_fault
+from distill_offline.network.isolation import probe
+from distill_offline.offline import ENVIRONMENT
 
 pytestmark = [
     pytest.mark.slow,
@@ -141,7 +142,7 @@ def test_evidence_tells_what_ran_where_and_what_came_out(installed: tuple[Path, 
     text = (current(root) / "evidence/install.json").read_text()
     assert str(root) not in text
     assert os.uname().nodename not in text or len(os.uname().nodename) < 4
-    if namespace_fault() is None:
+    if not probe().fault:
         networks = [step["network"] for step in [*found["steps"], *found["environments"]["main"]["steps"]]]
         assert all(each["isolated"] and each["interfaces"] == ["lo"] for each in networks)
         assert found["not_proven"] == []

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from distill_offline import offline
-from distill_offline.errors import EnvironmentFault
+from distill_offline.network import isolation
 
 ROOT = Path(__file__).parent.parent
 
@@ -185,26 +185,73 @@ def test_permit_all_gives_back_proxies_and_switches_and_then_closes_again() -> N
     ]
 
 
-def test_missing_unshare_is_an_environment_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(EnvironmentFault, match="unshare"):
-        offline.run_isolated(["true"])
+def test_hosts_beyond_this_machine_are_told_and_loopback_is_none() -> None:
+    code = """
+        from distill_offline import offline
+        offline.enforce(["127.0.0.1:8000", "http://localhost:8000", "http://[::1]:9"])
+        offline.enforce(["10.1.0.0/16", "llm.example.invalid"])
+        offline.allow("http://192.0.2.7:8000/v1")
+        print(*offline.hosts())
+    """
+    assert outcome(code).split() == ["10.1.0.0/16", "llm.example.invalid", "192.0.2.7"]
 
 
-@pytest.mark.slow
-def test_a_namespace_has_loopback_and_nothing_else() -> None:
-    fault = offline.namespace_fault()
-    if fault:
+def test_the_hook_can_be_asked_without_connecting() -> None:
+    code = """
+        from distill_offline import offline
+        ask = lambda: print(*(offline.stops(address) for address in ("192.0.2.1", "2001:db8::1", "127.0.0.1")))
+        ask()
+        offline.enforce()
+        ask()
+        offline.allow("192.0.2.1")
+        ask()
+        print(*offline.proxies())
+    """
+    assert outcome(code, https_proxy="http://192.0.2.9", ALL_PROXY="http://192.0.2.9").splitlines() == [
+        "False False False",
+        "True True False",
+        "False True False",
+        "ALL_PROXY https_proxy",
+    ]
+
+
+def test_the_command_line_admits_what_the_variable_lists() -> None:
+    code = """
+        import sys
+        from distill_offline import offline
+        from distill_offline.cli import main
+        sys.argv = ["distill-offline", "--version"]
+        try:
+            main()
+        except SystemExit as ended:
+            print(ended.code, *offline.hosts())
+    """
+    assert outcome(code, DISTILL_OFFLINE_ALLOW="192.0.2.7, llm.example.invalid").splitlines()[-1] == (
+        "0 192.0.2.7 llm.example.invalid"
+    )
+    assert outcome(code).splitlines()[-1] == "0"
+    wrong = run_python(code, DISTILL_OFFLINE_ALLOW="not a host")
+    assert "error: offline allow-list: 'not a host' is no host." in wrong.stderr
+
+
+def test_where_there_is_only_loopback_no_other_host_can_be_admitted() -> None:
+    if fault := isolation.probe().fault:
         pytest.skip(f"no network namespace here: {fault}")
     code = """
-import errno, socket, sys
-with socket.create_server(("127.0.0.1", 0)) as server:
-    socket.create_connection(server.getsockname(), timeout=5).close()
-for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-    with socket.socket(socket.AF_INET, kind) as probe:
-        assert probe.connect_ex(("192.0.2.1", 53)) == errno.ENETUNREACH
-sys.exit(7)
-"""
-    assert offline.run_isolated([sys.executable, "-c", code]) == 7
-    assert offline.run_isolated(["sh", "-c", "kill -TERM $$"]) == 143
-    assert offline.run_isolated(["/no/such/program"]) == 1
+        from distill_offline import offline
+        from distill_offline.network import isolation
+        from distill_offline.errors import ConfigError
+        offline.enforce(["192.0.2.7"])
+        isolation.restart_isolated()
+        offline.allow("http://127.0.0.1:8000/v1", "localhost")
+        for host in ("http://192.0.2.5:8000/v1", "192.0.2.7", "10.0.0.0/8"):
+            try:
+                offline.allow(host)
+            except ConfigError as error:
+                print(error)
+        print(*offline.hosts())
+    """
+    *refusals, admitted = outcome(code).splitlines()
+    assert [line.split()[0] for line in refusals] == ["192.0.2.5", "192.0.2.7", "10.0.0.0/8"]
+    assert all("cannot be reached: this process has no network but loopback (--isolate" in line for line in refusals)
+    assert admitted == "192.0.2.7"

@@ -22,7 +22,7 @@ from distill_offline import manifest
 from distill_offline.artifacts import read_rows
 from distill_offline.catalogue import Catalogue
 from distill_offline.cli import commands
-from distill_offline.offline import namespace_fault
+from distill_offline.network.isolation import probe
 
 ROOT = Path(__file__).parent.parent
 CONFIG = str(ROOT / "configs/quickstart.yaml")
@@ -38,13 +38,9 @@ def environment() -> dict[str, str]:
 
 
 def test_the_quickstart_runs_whole_with_no_network_but_loopback(tmp_path: Path, environment: dict[str, str]) -> None:
-    if fault := namespace_fault():
+    if fault := probe().fault:
         pytest.skip(f"no network namespace here: {fault}")
-    inside = (
-        "import sys; from distill_offline.offline import run_isolated; "
-        "sys.exit(run_isolated([sys.executable, '-m', 'distill_offline', *sys.argv[1:]]))"
-    )
-    command = [sys.executable, "-c", inside, "run", CONFIG, "--json"]
+    command = [sys.executable, "-m", "distill_offline", "--isolate", "run", CONFIG, "--json"]
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     scores = {row["name"]: row["overall"]["f1"] for row in json.loads(result.stdout)["rows"]}
