@@ -16,6 +16,7 @@ from typing import Literal
 from distill_offline import catalogue, offline
 from distill_offline.errors import DistillError
 from distill_offline.filesystem import NETWORK, filesystem_of
+from distill_offline.network import isolation
 from distill_offline.settings import Settings
 
 __all__ = ["Check", "Status", "examine", "worst"]
@@ -44,7 +45,7 @@ def examine(config: Settings | None = None) -> list[Check]:
     """Every check, in the order in which problems should be solved; with a configuration, also what that one needs.
 
     Nothing is changed and nothing is downloaded. Imports torch, reads every byte of the catalogue's models that are
-    here, and starts nvidia-smi and unshare where they exist.
+    here, and starts nvidia-smi where it exists.
     """
     checks = [
         _check_python(sys.version_info[:3]),
@@ -54,7 +55,7 @@ def examine(config: Settings | None = None) -> list[Check]:
         *(_check_needs(config) if config else ()),
         *_check_disks({"working folder": Path.cwd(), "models folder": catalogue.models_folder()}),
         _check_environment(os.environ),
-        _check_namespaces(offline.namespace_fault()),
+        _check_namespaces(isolation.probe().fault),
         _check_clock(datetime.now(UTC)),
         _check_umask(_umask()),
     ]
@@ -230,9 +231,9 @@ def _check_environment(environment: Mapping[str, str]) -> Check:
     )
 
 
-def _check_namespaces(fault: str | None) -> Check:
-    if fault is None:
-        return Check("network namespaces", "ok", "a command can be run with no network but loopback")
+def _check_namespaces(fault: str) -> Check:
+    if not fault:
+        return Check("network namespaces", "ok", "--isolate can run a command with no network but loopback")
     remedy = "Permit unprivileged user namespaces to prove the air gap here; nothing else needs them."
     return Check("network namespaces", "warn", fault, remedy)
 

@@ -1,9 +1,9 @@
-"""The air-gap promise from Python: an offline environment, a host allow-list (loopback), and a network namespace.
+"""The air-gap promise from Python: an offline environment, and a host allow-list (loopback).
 
 What this layer does not catch: sockets opened by native code (ctypes, a C++ or Rust extension, CUDA libraries),
 children that are not Python, and Python children that do not call `enforce_from_environment`. It turns the usual
 accident, a library that phones home, into a clear error; only the kernel can prove that nothing leaves, which is
-what `run_isolated` is for.
+what isolation.py is for.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ import functools
 import ipaddress
 import os
 import re
-import shutil
 import socket
-import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from distill_offline.errors import ConfigError, EnvironmentFault, NetworkBlocked
+from distill_offline.errors import ConfigError, NetworkBlocked
+from distill_offline.network import isolation
 
 __all__ = [
     "ALLOW_VARIABLE",
@@ -31,10 +30,11 @@ __all__ = [
     "allow",
     "enforce",
     "enforce_from_environment",
+    "hosts",
     "is_enforced",
-    "namespace_fault",
     "permit_all",
-    "run_isolated",
+    "proxies",
+    "stops",
 ]
 
 ALLOW_VARIABLE = "DISTILL_OFFLINE_ALLOW"
@@ -63,6 +63,7 @@ ENVIRONMENT: Mapping[str, str] = MappingProxyType(
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _LOCAL_NETWORKS = ("127.0.0.0/8", "::1/128", "0.0.0.0/32", "::/128")  # connecting to "any" reaches this machine
+_LOCAL_NAMES = {"localhost", "ip6-localhost"}
 _LOCAL_FAMILIES = {getattr(socket, name) for name in ("AF_UNIX", "AF_NETLINK", "AF_ALG") if hasattr(socket, name)}
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -76,7 +77,7 @@ class _State:
     installed: bool = False
     open: int = 0
     entries: list[str] = field(default_factory=list)
-    names: set[str] = field(default_factory=lambda: {"localhost", "ip6-localhost"})
+    names: set[str] = field(default_factory=lambda: set(_LOCAL_NAMES))
     networks: set[_Network] = field(default_factory=lambda: {ipaddress.ip_network(text) for text in _LOCAL_NETWORKS})
     resolved: set[_Address] = field(default_factory=set)
     proxies: dict[str, str] = field(default_factory=dict)
@@ -114,7 +115,17 @@ def enforce_from_environment() -> bool:
 
 
 def allow(*hosts: str) -> None:
-    """Admit further hosts, such as that of `backend.options.base_url`, for this process and later children."""
+    """Admit further hosts, such as that of `backend.options.base_url`, for this process and later children.
+
+    Raises ConfigError for one that is not this machine where the kernel leaves us nothing but loopback.
+    """
+    beyond = [name for name in map(_host_in, hosts) if not _is_this_machine(name)]
+    if beyond and isolation.is_loopback_only():
+        raise ConfigError(
+            f"{', '.join(beyond)} cannot be reached: this process has no network but loopback (--isolate, or a network "
+            "namespace around it). Run this command without it, or use a backend that loads its model here: llama_cpp, "
+            "vllm or transformers."
+        )
     _admit(hosts)
     if _state.installed:
         os.environ[ALLOW_VARIABLE] = ",".join(_state.entries)
@@ -123,6 +134,26 @@ def allow(*hosts: str) -> None:
 def is_enforced() -> bool:
     """Whether connections are being stopped right now."""
     return _state.installed and not _state.open
+
+
+def hosts() -> tuple[str, ...]:
+    """What was admitted beyond this machine."""
+    return tuple(entry for entry in _state.entries if not _is_this_machine(entry))
+
+
+def proxies() -> tuple[str, ...]:
+    """The names of the proxy variables that `enforce` took out of the environment."""
+    return tuple(sorted(_state.proxies))
+
+
+def stops(address: str) -> bool:
+    """Whether a connection from Python to this address is stopped; nothing is sent, since only the hook is asked."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as connection:
+        try:
+            sys.audit("socket.connect", connection, (address, 9))
+        except NetworkBlocked:
+            return True
+    return False
 
 
 @contextlib.contextmanager
@@ -153,20 +184,32 @@ def _is_proxy(name: str) -> bool:
 
 
 def _admit(hosts: Iterable[str]) -> None:
-    for entry in hosts:
-        text = (urlsplit(entry).hostname or "") if "://" in entry else entry.strip()
+    for text in map(_host_in, hosts):
         try:
-            _state.networks.add(ipaddress.ip_network(text.strip("[]"), strict=False))
+            _state.networks.add(ipaddress.ip_network(text, strict=False))
         except ValueError:
-            name = re.sub(r":\d+$", "", text).rstrip(".").lower()
-            if not _HOST_NAME.fullmatch(name):
-                raise ConfigError(
-                    f"offline allow-list: {entry!r} is no host. Give a name, an address, a network or a URL."
-                ) from None
-            _state.names.add(name)
-            text = name
+            _state.names.add(text)
         if text not in _state.entries:
             _state.entries.append(text)
+
+
+def _host_in(entry: str) -> str:
+    """The address, network or name in an entry of the allow-list, which may be a URL."""
+    text = ((urlsplit(entry).hostname or "") if "://" in entry else entry.strip()).strip("[]")
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_network(text, strict=False)
+        return text
+    name = re.sub(r":\d+$", "", text).rstrip(".").lower()
+    if not _HOST_NAME.fullmatch(name):
+        raise ConfigError(f"offline allow-list: {entry!r} is no host. Give a name, an address, a network or a URL.")
+    return name
+
+
+def _is_this_machine(entry: str) -> bool:
+    address = _as_address(entry)
+    if address is not None:
+        return address.is_loopback or address.is_unspecified
+    return entry in _LOCAL_NAMES or entry.endswith(".localhost")
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -237,8 +280,7 @@ def _is_address_of_allowed_name(address: _Address) -> bool:
     """A connection shows only an address, so the allowed names (never others) are looked up to recognise theirs."""
     if address in _state.resolved:
         return True
-    local = {"localhost", "ip6-localhost"}
-    for name in sorted(_state.names - local):
+    for name in sorted(_state.names - _LOCAL_NAMES):
         with contextlib.suppress(OSError):
             found = (_as_address(str(entry[4][0])) for entry in socket.getaddrinfo(name, None))
             _state.resolved.update(each for each in found if each is not None)
@@ -259,46 +301,3 @@ def _checked(original: Callable[..., Any], fewest: int) -> Callable[..., Any]:
         return original(self, *arguments)
 
     return method
-
-
-# Runs inside the new namespace, where loopback is down: torch.distributed and vLLM need it, and `ip` may be missing.
-# 0x8913/0x8914 are SIOCGIFFLAGS and SIOCSIFFLAGS of Linux, 0x1 is IFF_UP; an ifreq is 40 bytes.
-_BRING_LOOPBACK_UP = """
-import fcntl, os, socket, struct, sys
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-    (flags,) = struct.unpack_from("16xh", fcntl.ioctl(control, 0x8913, struct.pack("16sh22x", b"lo", 0)))
-    fcntl.ioctl(control, 0x8914, struct.pack("16sh22x", b"lo", flags | 0x1))
-try:
-    os.execvp(sys.argv[1], sys.argv[1:])
-except OSError as error:
-    sys.exit(f"{sys.argv[1]}: {error.strerror}")
-"""
-
-
-def namespace_fault() -> str | None:
-    """Why no network namespace can be made here, or None if one can."""
-    unshare = shutil.which("unshare")
-    if unshare is None:
-        return "the command unshare (util-linux) is not installed"
-    try:
-        probe = subprocess.run([unshare, "-rn", "true"], capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"unshare does not run ({type(error).__name__})"
-    return None if probe.returncode == 0 else (probe.stderr.strip().splitlines() or ["unshare failed"])[-1]
-
-
-def run_isolated(argv: Sequence[str]) -> int:
-    """Run a command where the kernel has no network but loopback; its exit status, 128 + n where signal n ended it.
-
-    Linux only, no privilege needed. Raises EnvironmentFault where namespaces are not permitted.
-    """
-    fault = namespace_fault()
-    if fault is not None:
-        raise EnvironmentFault(
-            f"no network namespace can be made: {fault}. Permit unprivileged user namespaces (sysctl "
-            "user.max_user_namespaces, kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns) "
-            "or run on a machine whose network is unplugged."
-        )
-    command = ["unshare", "-rn", sys.executable, "-I", "-c", _BRING_LOOPBACK_UP, *argv]
-    status = subprocess.run(command, check=False).returncode
-    return status if status >= 0 else 128 - status

@@ -177,8 +177,10 @@ def source_path(source: str | Source) -> Path:
 
 
 def source_paths(*sources: str | Source | None) -> list[Path]:
-    """The files or folders of those corpus settings that are set."""
-    return [source_path(source) for source in sources if source is not None]
+    """The files or folders of those corpus settings that are set, with their stand-off labels."""
+    named = [source_path(source) for source in sources if source is not None]
+    labels = [source.labels for source in sources if isinstance(source, Source) and source.labels is not None]
+    return [*named, *map(resolve_path, labels)]
 
 
 def source_digest(source: str | Source | None) -> Any:
@@ -193,4 +195,6 @@ def source_digest(source: str | Source | None) -> Any:
     named = {(p.relative_to(path).as_posix() if path.is_dir() else ""): digests[p] for p in files}
     part = config.as_plain(source) if isinstance(source, Source) else {}
     part.pop("path", None)
+    if labels := part.pop("labels", None):
+        part["labels"] = source_digest(labels)
     return {"files": manifest.digest_of(named), "part": part}

@@ -17,9 +17,10 @@ from pathlib import Path
 from platform import machine, python_version, system
 from typing import Any
 
-from distill_offline import __version__, isolation, offline
+from distill_offline import __version__, offline
 from distill_offline.digests import digest_of, file_digests
 from distill_offline.installation import installation
+from distill_offline.network import isolation
 
 __all__ = [
     "BUILD_TYPE",

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from distill_offline.alignment import IGNORED, labels_of_words, spread_to_subwords
-from distill_offline.batching import micro_batches
 from distill_offline.errors import InputError, MissingModel
-from distill_offline.losses import CROSS_ENTROPY, Loss, LossRule, position_losses
 from distill_offline.schema import Example, Head, Sentence
+from distill_offline.training.batching import micro_batches
+from distill_offline.training.losses import CROSS_ENTROPY, Loss, LossRule, position_losses
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from distill_offline.blending import Blend, make_schedule
-from distill_offline.checkpoint import Checkpoint, Checkpoints, random_state, restore_random_state
 from distill_offline.corpus import read_examples
 from distill_offline.digests import file_digests
 from distill_offline.errors import EnvironmentFault, Interrupted
@@ -21,6 +20,7 @@ from distill_offline.schema import Progress
 from distill_offline.settings import TrainSettings
 from distill_offline.stages.train import Pools, Trained, prepare, train
 from distill_offline.student import Student
+from distill_offline.training.checkpoint import Checkpoint, Checkpoints, random_state, restore_random_state
 
 LABELS = ("O", *(f"{p}-{t}" for t in ("PERSON", "ORGANISATION", "LOCATION", "EQUIPMENT", "DATE") for p in "BI"))
 # An evaluation after updates 3, 6, 9 and 10; every option that has state or draws random numbers.

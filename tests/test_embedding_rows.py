@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill_offline.embedding_rows import only_rows
 from distill_offline.student import Student
+from distill_offline.training.embedding_rows import only_rows
 
 LABELS = ("O", "B-PERSON", "I-PERSON")
 IDS = [torch.tensor([[2, 40, 41, 3, 0]]), torch.tensor([[2, 41, 90, 91, 3], [2, 7, 3, 0, 0]])]

@@ -7,11 +7,11 @@ import pytest
 import torch
 from tiny_models import tiny_encoder
 
-from distill_offline.batching import micro_batches
 from distill_offline.corpus import read_examples
 from distill_offline.errors import InputError, MissingModel
 from distill_offline.schema import Example, Sentence
 from distill_offline.student import Student
+from distill_offline.training.batching import micro_batches
 
 LABELS = ("O", "B-PERSON", "I-PERSON", "B-DATE", "I-DATE")
 

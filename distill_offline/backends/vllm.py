@@ -174,6 +174,10 @@ class Vllm:
         }
         if options.dtype == "auto" and self._on_cpu():
             passed["dtype"] = "float32"
+        if options.distributed_executor_backend not in ("ray", "external_launcher"):
+            # Else its workers connect to a public resolver to learn this machine's address, which one machine alone
+            # has no use for.
+            os.environ.setdefault("VLLM_HOST_IP", "127.0.0.1")
         try:
             return self._engine.LLM(
                 model=str(model),

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from distill_offline import __version__, isolation, offline
+from distill_offline import __version__, offline
 from distill_offline.cli.acquire import acquire
 from distill_offline.cli.annotation import annotate, merge, purge
 from distill_offline.cli.artifacts import models, release
@@ -18,6 +18,7 @@ from distill_offline.cli.stages import run, select, train
 from distill_offline.cli.study import study
 from distill_offline.console import Console
 from distill_offline.errors import DistillError, EnvironmentFault
+from distill_offline.network import isolation
 
 __all__ = ["main"]
 

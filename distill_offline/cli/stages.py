@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from distill_offline.cli.options import config_options, open_run, show_plan
-from distill_offline.console import Console
+from distill_offline.console import Console, percent
 
 __all__ = ["run", "select", "train"]
 
@@ -41,6 +42,9 @@ def run(config: Path, output: Path | None, changes: tuple[str, ...], dry_run: bo
 def select(config: Path, output: Path | None, changes: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     """Choose which annotations students may learn from.
 
+    Shows what was kept and dropped, by reason; and how good the labels are before and after, where gold says so: where
+    the teacher labelled gold training sentences (annotate.gold: [train]), or with select.truth.
+
     Example: distill-offline select configs/quickstart.yaml --set select.drop_rejected=true
     """
     console = Console(as_json)
@@ -51,12 +55,25 @@ def select(config: Path, output: Path | None, changes: tuple[str, ...], dry_run:
             show_plan(console, pipeline.plan(folder, ("select",)))
             return
         folder.open()
-        counts = pipeline.select(folder)
+        pipeline.select(folder)
         folder.seal()
+        report = pipeline.selection_report(folder)
     if as_json:
-        console.json(counts)
-    else:
-        console.table("select", ["what", "sentences"], sorted(counts.items()))
+        console.json({**report["counts"], "effect": report["effect"]})
+        return
+    console.table("select", ["what", "count"], sorted(report["counts"].items()))
+    if report["effect"]:
+        console.table(
+            "labels before and after, in percent, on the sentences that are there",
+            ["gold", "sentences", "precision", "recall", "F1", "support"],
+            [_scores(effect, moment) for effect in report["effect"] for moment in ("before", "after")],
+        )
+
+
+def _scores(effect: dict[str, Any], moment: str) -> list[Any]:
+    row, how = effect[moment], effect["confidences"] if moment == "after" else ""
+    name = f"{effect['on']} {moment}" + (f" (confidences {how})" if how else "")
+    return [name, row["sentences"], *(percent(row[key]) for key in ("precision", "recall", "f1")), row["support"]]
 
 
 @click.command()

@@ -7,6 +7,7 @@ from distill_offline.corpus.examples import (
     check_same_tokens,
     digest,
     overlap,
+    read_annotations,
     read_examples,
     read_sentences,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "digest",
     "head_of",
     "overlap",
+    "read_annotations",
     "read_examples",
     "read_sentences",
     "resolve_path",

@@ -5,16 +5,19 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import zip_longest
+from typing import Any
 
-from distill_offline.bio import InvalidTags, Scheme, repair, to_iob2
+from distill_offline.bio import InvalidTags, Scheme, decode_bio, repair, to_iob2
 from distill_offline.corpus.plain_text import OnBadFile
 from distill_offline.corpus.record import Head, Record
 from distill_offline.corpus.source import AnyScheme, AnySource, as_source, read_records, scheme_of
-from distill_offline.schema import Example, Origin, Sentence, canonical_json, content_digest
+from distill_offline.errors import CorpusError
+from distill_offline.schema import Annotation, Example, Origin, Sentence, canonical_json, content_digest
 
-__all__ = ["check_same_tokens", "digest", "overlap", "read_examples", "read_sentences"]
+__all__ = ["check_same_tokens", "digest", "overlap", "read_annotations", "read_examples", "read_sentences"]
 
 
 def read_sentences(
@@ -33,6 +36,8 @@ def read_sentences(
     and line.
     """
     given = as_source(source, tag_column, scheme)
+    if given.labels is not None:
+        raise CorpusError(f"{given.labels}: stand-off labels go with corpus.distilled alone, not with text to be read.")
     found = Counter[str]() if counts is None else counts
     bad = on_bad_file or given.on_bad_file
     for record in read_records(given, labelled=False, head=head, on_bad_file=bad, counts=found):
@@ -56,7 +61,52 @@ def read_examples(
     continue nothing become O and are counted as `stray_tags`. `types` are the entity types or classes that are
     allowed. `scheme` `auto` reads a column file's tags once before. `on_bad_file` as in read_sentences.
     """
+    for record, labels in _labelled(source, origin, tag_column, scheme, head, types, counts, on_bad_file):
+        carried = {} if record.standoff is None else record.standoff.carried
+        weight, masked = carried.get("weight", record.weight), carried.get("masked", record.masked)
+        yield Example(record.sentence, labels, origin, float(weight), tuple(masked))
+
+
+def read_annotations(
+    source: AnySource,
+    *,
+    tag_column: int | None = None,
+    scheme: AnyScheme = "auto",
+    head: Head = "token-classification",
+    types: Collection[str] | None = None,
+    counts: Counter[str] | None = None,
+) -> Iterator[tuple[Sentence, Annotation, Mapping[str, Any]]]:
+    """The sentences of a source of distilled labels, their annotation, and what else came with it.
+
+    Spans out of a stand-off file have the confidence and alignment that they were exported with; those that tags make
+    have none, and the alignment `tags`. Else as read_examples.
+    """
+    for record, labels in _labelled(source, "distilled", tag_column, scheme, head, types, counts, None):
+        sentence, standoff = record.sentence, record.standoff
+        if standoff is not None:
+            yield sentence, Annotation(sentence.id, labels, standoff.spans), standoff.carried
+            continue
+        found = decode_bio(labels) if head == "token-classification" else ()
+        carried: dict[str, Any] = {"weight": record.weight} if record.weight != 1.0 else {}
+        if record.masked:
+            carried["masked"] = list(record.masked)
+        yield sentence, Annotation(sentence.id, labels, tuple(replace(s, alignment="tags") for s in found)), carried
+
+
+def _labelled(
+    source: AnySource,
+    origin: Origin,
+    tag_column: int | None,
+    scheme: AnyScheme,
+    head: Head,
+    types: Collection[str] | None,
+    counts: Counter[str] | None,
+    on_bad_file: OnBadFile | None,
+) -> Iterator[tuple[Record, tuple[str, ...]]]:
+    """The records of a source with their labels as they are meant: checked, and IOB2."""
     given = as_source(source, tag_column, scheme)
+    if given.labels is not None and origin == "original":
+        raise CorpusError(f"{given.labels}: stand-off labels are a teacher's. They go with corpus.distilled alone.")
     found = Counter[str]() if counts is None else counts
     per_token = head == "token-classification"
     own_scheme = scheme_of(given) if per_token else "iob2"
@@ -69,7 +119,7 @@ def read_examples(
         labels = _iob2(record, record.scheme or own_scheme, origin, found) if per_token else record.labels
         if known is not None:
             _check_types(record, labels, known, per_token=per_token)
-        yield Example(record.sentence, labels, origin)
+        yield record, labels
 
 
 def digest(examples: Iterable[Example]) -> str:

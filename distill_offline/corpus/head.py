@@ -10,6 +10,7 @@ from distill_offline.corpus.jsonl import jsonl_rows
 from distill_offline.corpus.parquet import parquet_rows
 from distill_offline.corpus.record import Head
 from distill_offline.corpus.source import AnySource, as_source, existing, format_of
+from distill_offline.corpus.standoff import read_header
 
 __all__ = ["head_of"]
 
@@ -24,6 +25,8 @@ def head_of(source: AnySource) -> Head:
     token-classification, whose reader then says what is missing. Raises CorpusError for what cannot be read.
     """
     given = as_source(source, None, "auto")
+    if given.labels is not None:
+        return read_header(existing(given.labels), given.labels).task
     path = existing(given.path)
     kind = format_of(path, given, labelled=True)
     if kind not in ("jsonl", "parquet"):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from distill_offline.bio import Scheme
 from distill_offline.corpus.lines import fault
+from distill_offline.corpus.standoff import StandoffLabels
 from distill_offline.errors import CorpusError
 from distill_offline.schema import Head, Sentence
 
@@ -18,7 +19,8 @@ class Record:
 
     `labels` are raw, in the file's own scheme unless `scheme` names theirs. `line` is the sentence's first line or
     its row, from 1; `step` is 1 where each token has a line of its own. `document_position` counts the file's
-    documents from 0 where the format has borders between them.
+    documents from 0 where the format has borders between them. `standoff` is where the labels came from, if out of a
+    stand-off file. `weight` and `masked` are those of an Example.
     """
 
     sentence: Sentence
@@ -28,13 +30,19 @@ class Record:
     step: int = 0
     scheme: Scheme | None = None
     document_position: int | None = None
+    standoff: StandoffLabels | None = None
+    weight: float = 1.0
+    masked: tuple[int, ...] = ()
 
     @property
     def document(self) -> str:
         return self.sentence.document
 
     def fault(self, problem: str, token: int = 0) -> CorpusError:
-        """The error `file:line: problem`, at one of the tokens where tokens have lines."""
+        """The error `file:line: problem`, at one of the tokens where tokens have lines; in the stand-off file, where
+        the labels came out of one."""
+        if self.standoff is not None:
+            return fault(self.standoff.shown, self.standoff.line, problem)
         return fault(self.shown, self.line + self.step * token, problem)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from distill_offline.bio import encode_bio
 from distill_offline.corpus.lines import fault
@@ -14,7 +15,12 @@ from distill_offline.schema import Sentence, Span
 
 __all__ = ["FIELDS", "read_rows"]
 
-FIELDS = ("id", "document", "index", "text", "tokens", "offsets", "labels", "label", "spans")
+FIELDS = ("id", "document", "index", "text", "tokens", "offsets", "labels", "label", "spans", "weight", "masked")
+
+
+class _Loss(TypedDict):
+    weight: float
+    masked: tuple[int, ...]
 
 
 class _RowError(ValueError):
@@ -29,7 +35,8 @@ def read_rows(
     `tokens` (with `text` and `offsets` where known) or `text` alone, which is tokenised and kept as one sentence.
     Labels for token classification: `labels`, a BIO tag a token, else `spans` of `start`, `end`, `type`, which count
     tokens where `tokens` are given and characters of `text` where not. For sequence classification: `label`, or
-    `labels` of exactly one. `document` defaults to the file's stem, `index` to the row's position, `id` to
+    `labels` of exactly one. A labelled row may have a `weight` in the loss and, for tokens, the positions of those that
+    are `masked` from it. `document` defaults to the file's stem, `index` to the row's position, `id` to
     `document:index`.
     """
     # 64-bit hashes instead of the ids themselves: about 60 bytes a row that has an id of its own.
@@ -73,13 +80,14 @@ def _record(row: object, position: int, shown: str, line: int, stem: str, head: 
     if not labelled:
         return Record(sentence, None, shown, line)
     if not per_token:
-        return Record(sentence, _single_label(fields), shown, line)
+        return Record(sentence, _single_label(fields), shown, line, weight=_weight(fields))
+    loss: _Loss = {"weight": _weight(fields), "masked": _masked(fields, len(tokens))}
     if "labels" in fields:
-        return Record(sentence, _tags(fields, len(tokens)), shown, line)
+        return Record(sentence, _tags(fields, len(tokens)), shown, line, **loss)
     if spans is None:
         return Record(sentence, None, shown, line)
     try:
-        return Record(sentence, encode_bio(spans, len(tokens)), shown, line, scheme="iob2")
+        return Record(sentence, encode_bio(spans, len(tokens)), shown, line, scheme="iob2", **loss)
     except ValueError as error:
         raise _RowError(f"`spans`: {error}.") from error
 
@@ -179,6 +187,20 @@ def _single_label(fields: Mapping[str, Any]) -> tuple[str, ...] | None:
     if not isinstance(labels, list) or len(labels) != 1 or not isinstance(labels[0], str) or not labels[0]:
         raise _RowError("a text needs exactly one label: `label` as a string, or `labels` as a list of one.")
     return (labels[0],)
+
+
+def _weight(fields: Mapping[str, Any]) -> float:
+    value = fields.get("weight", 1.0)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise _RowError("`weight` must be a number, 0 or more.")
+    return float(value)
+
+
+def _masked(fields: Mapping[str, Any], length: int) -> tuple[int, ...]:
+    value = fields.get("masked", [])
+    if not isinstance(value, list) or not all(_is_int(token) and 0 <= token < length for token in value):
+        raise _RowError(f"`masked` must be a list of token positions, 0 to {length - 1}.")
+    return tuple(value)
 
 
 def _list_of_str(fields: Mapping[str, Any], key: str) -> list[str]:

@@ -20,6 +20,7 @@ from distill_offline.corpus.parquet import parquet_rows
 from distill_offline.corpus.plain_text import OnBadFile, read_folder, read_text_file, text_files
 from distill_offline.corpus.record import Head, Record
 from distill_offline.corpus.rows import read_rows
+from distill_offline.corpus.standoff_join import with_standoff
 from distill_offline.errors import CorpusError
 from distill_offline.settings import Source
 
@@ -68,6 +69,8 @@ def resolve_path(path: str | Path) -> Path:
 
 def scheme_of(source: Source) -> Scheme:
     """The scheme of the source's tags; `auto` reads a column file once, and means IOB2 for every other format."""
+    if source.labels is not None:
+        return "iob2"
     if source.scheme is not None and source.scheme != "auto":
         return source.scheme
     path = existing(source.path)
@@ -81,17 +84,37 @@ def read_records(
 ) -> Iterator[Record]:
     """The part of the file or folder that the source names, streamed unless it is shuffled.
 
-    Raises CorpusError where the file is empty, or the part is.
+    Raises CorpusError where the file is empty, or the part is. With `source.labels`, those of its sentences that have
+    labels there.
     """
     if source.skip < 0 or (source.limit or 0) < 0:
         raise CorpusError(f"{source.path}: skip and limit must not be negative.")
     path = existing(source.path)
+    if source.labels is not None and labelled:
+        text = _read(source, labelled=False, head=head, on_bad_file=on_bad_file, counts=counts)
+        yield from _labelled_by(source.labels, text, source, head)
+        return
     if path.is_dir() and head == "sequence-classification":
         # A file is one text here: only those that are chosen are tokenised, which is what takes the time.
         for text_file in _part(text_files(path, source.path, on_bad_file=on_bad_file, counts=counts), source):
             yield from text_file.read(head)
         return
     yield from _part(_read(source, labelled=labelled, head=head, on_bad_file=on_bad_file, counts=counts), source)
+
+
+def _labelled_by(labels: str, text: Iterator[Record], source: Source, head: Head) -> Iterator[Record]:
+    """The sentences of the part that the stand-off file names.
+
+    Its positions are of the whole file and parts are of its sentences: so labels come first, then the part is taken,
+    and only then is left out what has no labels. Sources with disjoint parts stay disjoint.
+    """
+    is_empty = source.limit != 0
+    for record in _part(with_standoff(text, existing(labels), labels, head), source):
+        if record.standoff is not None:
+            is_empty = False
+            yield record
+    if is_empty:
+        raise CorpusError(f"{labels}: it has no labels for the part of {source.path} that is meant.")
 
 
 class _Placed(Protocol):

@@ -23,7 +23,8 @@ def write_examples(path: str | Path, examples: Iterable[Example]) -> None:
     """Write the examples in the format of the suffix, streamed, as a file of mode 0600 that replaces the old one.
 
     .conll holds tokens and IOB2 tags alone, with borders between documents; .jsonl and .parquet hold everything but
-    origin and weight. Raises CorpusError for another suffix, and where .conll cannot hold a token or label.
+    origin, weight and masked tokens. Raises CorpusError for another suffix, and where .conll cannot hold a token or
+    label.
     """
     _write(Path(path), ((example.sentence, example.labels) for example in examples), labelled=True)
 

@@ -1,5 +1,6 @@
 """One function a verb: read artifacts, call the stage, write artifacts, seal the manifest."""
 
+from distill_offline.pipeline.acquire import acquire
 from distill_offline.pipeline.annotate import annotate, annotate_shard, merge, reparse
 from distill_offline.pipeline.evaluate import evaluate
 from distill_offline.pipeline.plan import plan, status
@@ -7,12 +8,13 @@ from distill_offline.pipeline.probe import probe
 from distill_offline.pipeline.purge import purge
 from distill_offline.pipeline.run import run
 from distill_offline.pipeline.sample import sample
-from distill_offline.pipeline.select import select
+from distill_offline.pipeline.select import select, selection_report
 from distill_offline.pipeline.train import train
 from distill_offline.pipeline.work import Shard
 
 __all__ = [
     "Shard",
+    "acquire",
     "annotate",
     "annotate_shard",
     "evaluate",
@@ -24,6 +26,7 @@ __all__ = [
     "run",
     "sample",
     "select",
+    "selection_report",
     "status",
     "train",
 ]

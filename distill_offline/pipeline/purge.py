@@ -88,7 +88,7 @@ def _purge_run(document: str, folder: Path) -> _Purged:
 
 
 def _stages(folder: Path) -> list[Path]:
-    return [folder / "annotate", folder / "select", *sorted(folder.glob("shards/*"))]
+    return [folder / "annotate", folder / "cross_fit", folder / "select", *sorted(folder.glob("shards/*"))]
 
 
 def _texts(folder: Path) -> dict[str, str]:
@@ -129,7 +129,7 @@ def _surface(example: Example, span: Span) -> str:
 def _purge_files(document: str, ids: set[str], folder: Path, changed: set[Path]) -> int:
     """Lines deleted from annotations and quarantine files; what a killed process left half written is removed."""
     total = 0
-    for stage in ("annotate", "select"):
+    for stage in ("annotate", "cross_fit", "select"):
         for partial in (folder / stage).rglob("*.partial"):
             partial.unlink()
         for name in (ANNOTATIONS, QUARANTINE):

@@ -2,63 +2,155 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from itertools import chain
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from distill_offline.artifacts import ANNOTATIONS, read_rows, write_rows
-from distill_offline.bio import decode_bio
+from distill_offline.artifacts import ANNOTATIONS, read_rows, write_rows, write_text
 from distill_offline.config import as_plain
 from distill_offline.digests import file_digests
-from distill_offline.inputs import make_task, read_gold, read_labelled
+from distill_offline.errors import ConfigError
+from distill_offline.inputs import Gold, make_task, read_gold, read_labelled
+from distill_offline.pipeline.calibrate import CALIBRATION, Calibrated, calibrate
+from distill_offline.pipeline.cross_fit import cross_fit
+from distill_offline.pipeline.distilled import distilled_rows
+from distill_offline.pipeline.effect import Effect, effect_on_gold, effect_on_truth
 from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_digest, source_paths
-from distill_offline.schema import Annotation, Example, Head, tokens_digest
-from distill_offline.stages.annotate import annotation_row
+from distill_offline.stages.select import Row
 from distill_offline.stages.select import select as keep
 
-__all__ = ["select"]
+__all__ = ["REPORT", "select", "selection_report"]
+
+REPORT = "report.json"
 
 
 def select(folder: RunFolder) -> dict[str, int]:
-    """The annotations that may be trained on: annotate's, and those that corpus.distilled brings."""
-    settings, corpus = folder.settings, folder.settings.corpus
-    sources = [folder.whole("annotate") / ANNOTATIONS] if settings.asks_a_teacher else []
-    stage = Stage(
-        folder,
-        "select",
-        decides={
-            "annotations": sorted(file_digests(sources).values()),
-            "distilled": source_digest(corpus.distilled),
-            "held_out": labels_digest(settings, "dev", "test"),
-            "settings": as_plain(settings.select),
-        },
-        inputs=source_paths(corpus.distilled, corpus.original.dev, corpus.original.test),
-        parents=[path.parent for path in sources],
-    )
+    """The annotations that may be trained on: annotate's, and those that corpus.distilled brings.
+
+    Gives the counts of the manifest. select/report.json has them too, and what the selection does to the labels where
+    gold says how good they are. With select.cross_fit, that stage is run first where it has to be.
+    """
+    settings, chosen = folder.settings, folder.settings.select
+    task = make_task(settings)
+    if chosen.without_spans == "drop" and task.head != "token-classification":
+        raise ConfigError("select.without_spans: drop would drop everything: texts with a class have no spans.")
+    if chosen.cross_fit is not None:
+        cross_fit(folder)
+    labels = _Labels.of(folder)
+    stage = labels.stage()
     if stage.is_fresh():
         folder.say("select: up to date")
         return stage.sealed_counts()
-    target, counts = stage.begin(), Counter[str]()
-    rows: Iterator[Mapping[str, Any]] = chain.from_iterable(read_rows(path) for path in sources)
-    if corpus.distilled is not None:
-        head = make_task(settings).head
-        distilled = read_labelled(settings, corpus.distilled, origin="distilled", counts=counts)
-        rows = chain(rows, (_as_row(example, head) for example in distilled))
-    held_out = read_gold(settings).held_out()
-    write_rows(target / ANNOTATIONS, keep(rows, settings.select, held_out, _content, counts))
-    in_words = ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items()))
+    target, gold, counts = stage.begin(), read_gold(settings), Counter[str]()
+    calibrated = calibrate(settings, gold, labels.on_gold, folder.say) if labels.from_teacher else None
+    (target / CALIBRATION).unlink(missing_ok=True)
+    if calibrated is not None:
+        write_text(target / CALIBRATION, json.dumps(calibrated.as_dict()) + "\n")
+    counters = iter([counts])  # the lines are read several times, what is odd in them is counted once
+    held_out = [example.sentence.tokens for example in (*gold.dev, *gold.test)]
+    lines = partial(labels.rows, calibrated)
+    rows = keep(lambda: lines(next(counters, Counter())), chosen, held_out, counts, seed=settings.seed)
+    write_rows(target / ANNOTATIONS, rows)
+    found = {key: counts[key] for key in sorted(counts)}
+    in_words = ", ".join(f"{n} {reason}" for reason, n in found.items())
     folder.say(f"select: {in_words}")
-    stage.seal({key: counts[key] for key in sorted(counts)})
-    return {key: counts[key] for key in sorted(counts)}
+    effects = _effects(labels, calibrated, gold, counts, task.metric)
+    write_rows(target / REPORT, [{"counts": found, "effect": [effect.as_dict() for effect in effects]}])
+    stage.seal(found)
+    return found
 
 
-def _content(row: Mapping[str, Any]) -> str:
-    return tokens_digest(row["tokens"])
+def selection_report(folder: RunFolder) -> dict[str, Any]:
+    """What select/report.json says: `counts`, and `effect`, a list of the labels' scores before and after."""
+    return next(read_rows(folder.whole("select") / REPORT))
 
 
-def _as_row(example: Example, head: Head) -> dict[str, Any]:
-    found = decode_bio(example.labels) if head == "token-classification" else ()
-    spans = tuple(replace(span, alignment="tags") for span in found)
-    return annotation_row(example.sentence, Annotation(example.sentence.id, example.labels, spans))
+@dataclass(frozen=True, slots=True)
+class _Labels:
+    """The distilled labels of a run, and the files that they stand in."""
+
+    folder: RunFolder
+    from_teacher: Path | None
+    cross_fitted: Path | None
+
+    @classmethod
+    def of(cls, folder: RunFolder) -> _Labels:
+        teacher = folder.whole("annotate") / ANNOTATIONS if folder.settings.asks_a_teacher else None
+        crossed = folder.whole("cross_fit") / ANNOTATIONS if folder.settings.select.cross_fit is not None else None
+        return cls(folder, teacher, crossed)
+
+    @property
+    def on_gold(self) -> Path:
+        """The teacher's labels for the gold training sentences, where it was asked for them."""
+        return self.folder.folder("annotate") / "gold" / "train" / ANNOTATIONS
+
+    def stage(self) -> Stage:
+        settings = self.folder.settings
+        corpus, chosen = settings.corpus, settings.select
+        files = [path for path in (self.from_teacher, self.cross_fitted) if path is not None]
+        on_gold = [self.on_gold] if self.from_teacher is not None and self.on_gold.is_file() else []
+        return Stage(
+            self.folder,
+            "select",
+            decides={
+                "annotations": list(file_digests(files).values()),
+                "on_gold": list(file_digests(on_gold).values()),
+                "distilled": source_digest(corpus.distilled),
+                # train decides what dev and test are not, and what calibration learns from
+                "held_out": labels_digest(settings, *(("train",) if on_gold else ()), "dev", "test"),
+                "truth": source_digest(chosen.truth),
+                "settings": as_plain(chosen),
+                "seed": settings.seed if chosen.budget is not None else None,
+            },
+            inputs=source_paths(
+                corpus.distilled,
+                corpus.original.train if on_gold else None,
+                corpus.original.dev,
+                corpus.original.test,
+                chosen.truth,
+            ),
+            parents=[path.parent for path in files],
+        )
+
+    def rows(self, calibrated: Calibrated | None, counts: Counter[str]) -> Iterator[Row]:
+        """All lines, read anew; the teacher's own confidences as probabilities. `counts` gains `stray_tags`."""
+        crossed = self.cross_fitted
+        rows: Iterable[Row] = read_rows(crossed) if crossed else distilled_rows(self.folder, counts)
+        if calibrated is None or self.from_teacher is None:
+            yield from rows
+            return
+        remaining = iter(rows)
+        # The teacher's lines come first, and cross-fitting gives confidences only to spans that it left without.
+        for own, row in zip(read_rows(self.from_teacher), remaining, strict=False):
+            yield self._calibrated(own, row, calibrated)
+        yield from remaining
+
+    def _calibrated(self, own: Row, row: Row, calibrated: Calibrated) -> Row:
+        crossing = self.folder.settings.select.cross_fit
+        if crossing is not None and crossing.overrule:
+            return row
+        spans = []
+        for given, span in zip(own["spans"], row["spans"], strict=True):
+            score = given.get("confidence")
+            spans.append(span if score is None else {**span, "confidence": calibrated.calibration(score)})
+        return {**row, "spans": spans}
+
+
+def _effects(
+    labels: _Labels, calibrated: Calibrated | None, gold: Gold, counts: Counter[str], metric: str
+) -> list[Effect]:
+    settings, chosen = labels.folder.settings, labels.folder.settings.select
+    effects: list[Effect | None] = []
+    # What students of other folds say is not known of the gold sentences: the rules cannot be tried there.
+    if labels.from_teacher is not None and labels.on_gold.is_file() and chosen.cross_fit is None:
+        share = counts["kept"] / max(1, counts["kept"] + counts["over_budget"])
+        effects.append(effect_on_gold(metric, labels.on_gold, gold, chosen, calibrated, share, settings.seed))
+    if chosen.truth is not None:
+        truth = read_labelled(settings, chosen.truth, origin="original")
+        kept = read_rows(labels.folder.folder("select") / ANNOTATIONS)
+        effects.append(effect_on_truth(metric, lambda: labels.rows(calibrated, Counter()), kept, truth))
+    return [effect for effect in effects if effect is not None]

@@ -10,7 +10,6 @@ from typing import Any
 
 from distill_offline import blending, catalogue
 from distill_offline.artifacts import ANNOTATIONS, write_rows
-from distill_offline.checkpoint import Checkpoints
 from distill_offline.config import as_plain
 from distill_offline.corpus import read_examples
 from distill_offline.digests import file_digests
@@ -20,6 +19,7 @@ from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_p
 from distill_offline.settings import ArmSettings, TrainSettings
 from distill_offline.stages import train as training
 from distill_offline.student import Student
+from distill_offline.training.checkpoint import Checkpoints
 
 __all__ = ["train"]
 

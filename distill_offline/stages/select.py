@@ -2,53 +2,166 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from distill_offline.diversity import spread
+from distill_offline.near_duplicates import Kind, near_duplicates
+from distill_offline.schema import tokens_digest
 from distill_offline.settings import SelectSettings
 
-__all__ = ["select"]
+__all__ = ["KEPT", "Row", "judge", "learnable", "select", "sentence_confidence"]
+
+Row = Mapping[str, Any]
+
+KEPT = "kept"
+_REASON: dict[Kind, str] = {"copy": "near_duplicate", "copy_of_held_out": "near_dev_or_test"}
 
 
 def select(
-    rows: Iterable[Mapping[str, Any]], settings: SelectSettings, held_out: set[str], digest: Any, counts: Counter[str]
-) -> Iterator[Mapping[str, Any]]:
-    """Those lines of annotations.jsonl that may be trained on, in order; unchanged but for spans that are dropped.
+    rows: Callable[[], Iterable[Row]],
+    settings: SelectSettings,
+    held_out: Iterable[Sequence[str]],
+    counts: Counter[str],
+    *,
+    seed: int = 0,
+) -> Iterator[Row]:
+    """Those lines of annotations.jsonl that may be trained on, in order, as students are to learn from them.
 
-    `held_out` are content digests of dev and test: what stands there is never trained on. `digest(row)` gives a line's.
-    A duplicate is a copy of what was kept: where the first copy was dropped for another reason, the next one gets its
-    chance. `counts` gains `seen`, `kept`, the reasons for dropping, and `spans_dropped`.
+    `rows` is called twice, to judge and to write, and must give the same lines: no more than a line is held, and the
+    text of sentences where near-duplicates or diversity ask for it. `held_out` are the tokens of the sentences of dev
+    and test. `counts` gains `seen`, `kept`, the reasons for dropping, and what became of doubtful spans.
     """
-    seen: set[str] = set()
-    for row in rows:
-        counts["seen"] += 1
-        content = digest(row)
-        doubtful = [span for span in row["spans"] if _is_doubtful(span, settings)]
-        if content in held_out:
-            counts["in_dev_or_test"] += 1
+    reasons = judge(rows(), settings, held_out, seed=seed)
+    counts["seen"] += len(reasons)
+    counts.update(reasons)
+    for row, reason in zip(rows(), reasons, strict=True):
+        if reason == KEPT:
+            yield learnable(row, settings, counts)
+
+
+def judge(
+    rows: Iterable[Row], settings: SelectSettings, held_out: Iterable[Sequence[str]], *, seed: int = 0
+) -> list[str]:
+    """For each line `kept`, or the first reason against it.
+
+    What stands in dev or test is never kept, and with `near_duplicates` nothing that is nearly the same. A copy is one
+    of what else would be kept: where the first one has a fault of its own, the next one gets its chance. The budget
+    comes last.
+    """
+    held = [tuple(tokens) for tokens in held_out]
+    forbidden, seen = {tokens_digest(tokens) for tokens in held}, set[str]()
+    needs_text = settings.near_duplicates is not None or (settings.budget and settings.prefer == "diverse")
+    reasons: list[str] = []
+    candidates: list[_Candidate] = []
+    for position, row in enumerate(rows):
+        content = tokens_digest(row["tokens"])
+        if content in forbidden:
+            reasons.append("in_dev_or_test")
         elif settings.deduplicate and content in seen:
-            counts["duplicate"] += 1
-        elif settings.drop_rejected and row["rejected"]:
-            counts["had_rejected_mentions"] += 1
-        elif doubtful and settings.doubtful == "sentence":
-            counts["doubtful"] += 1
+            reasons.append("duplicate")
         else:
-            counts["kept"] += 1
-            if doubtful:
-                counts["spans_dropped"] += len(doubtful)
+            reasons.append(_fault(row, settings) or KEPT)
+        if reasons[-1] == KEPT:
             seen.add(content)
-            yield _without(row, doubtful) if doubtful else row
+            text = " ".join(row["tokens"]) if needs_text else ""
+            candidates.append(_Candidate(position, text, sentence_confidence(row)))
+    if settings.near_duplicates is not None:
+        kinds = near_duplicates([c.text for c in candidates], settings.near_duplicates, [" ".join(t) for t in held])
+        for candidate, kind in zip(candidates, kinds, strict=True):
+            reasons[candidate.position] = _REASON.get(kind, KEPT)
+        candidates = [candidate for candidate in candidates if reasons[candidate.position] == KEPT]
+    if settings.budget is not None and len(candidates) > settings.budget:
+        chosen = _preferred(candidates, settings.budget, settings.prefer, seed)
+        for number, candidate in enumerate(candidates):
+            reasons[candidate.position] = KEPT if number in chosen else "over_budget"
+    return reasons
+
+
+def sentence_confidence(row: Row) -> float | None:
+    """That of its class or of its least confident span, 0 to 1; None where none has any."""
+    given = [row.get("confidence"), *(span.get("confidence") for span in row["spans"])]
+    return min((value for value in given if value is not None), default=None)
+
+
+def learnable(row: Row, settings: SelectSettings, counts: Counter[str]) -> Row:
+    """The line without what is doubtful in it, and with its weight; unchanged where there is nothing to do.
+
+    A masked span leaves `spans` and `labels`, which stay valid BIO, and its tokens are listed in `masked`. `counts`
+    gains `spans_dropped`, or `spans_masked` and `tokens_masked`.
+    """
+    doubtful = [span for span in row["spans"] if _is_doubtful(span, settings)]
+    changed: dict[str, Any] = {}
+    if doubtful:
+        labels, tokens = list(row["labels"]), [t for span in doubtful for t in range(span["start"], span["end"])]
+        for token in tokens:
+            labels[token] = "O"
+        changed = {"labels": labels, "spans": [span for span in row["spans"] if span not in doubtful]}
+        counts["spans_masked" if settings.doubtful == "mask" else "spans_dropped"] += len(doubtful)
+        if settings.doubtful == "mask":
+            changed["masked"] = sorted({*row.get("masked", ()), *tokens})
+            counts["tokens_masked"] += len(tokens)
+    if settings.weigh and (weight := sentence_confidence({**row, **changed})) is not None:
+        changed["weight"] = weight
+    return {**row, **changed} if changed else row
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A line without a fault of its own, by its position."""
+
+    position: int
+    text: str
+    confidence: float | None
+
+
+def _fault(row: Row, settings: SelectSettings) -> str:
+    """What speaks against a line by itself; empty where nothing does."""
+    confidence = sentence_confidence(row)
+    if settings.drop_rejected and row["rejected"]:
+        return "had_rejected_mentions"
+    if settings.without_spans == "drop" and not row["spans"]:
+        return "without_spans"
+    if confidence is not None and confidence < settings.min_sentence_confidence:
+        return "unsure"
+    if row.get("missed", 0.0) > settings.max_missed:
+        return "probably_missed_an_entity"
+    if settings.doubtful == "sentence" and any(_is_doubtful(span, settings) for span in row["spans"]):
+        return "doubtful"
+    return ""
 
 
 def _is_doubtful(span: Mapping[str, Any], settings: SelectSettings) -> bool:
-    confidence = span.get("confidence")
-    is_unsure = confidence is not None and confidence < settings.min_confidence
-    return is_unsure or span.get("alignment", "tags") not in settings.alignments
+    confidence, agreement = span.get("confidence"), span.get("agreement")
+    if confidence is not None and confidence < settings.min_confidence:
+        return True
+    if agreement is not None and agreement < settings.min_agreement:
+        return True
+    return span.get("alignment", "tags") not in settings.alignments
 
 
-def _without(row: Mapping[str, Any], doubtful: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    labels = list(row["labels"])
-    for span in doubtful:
-        labels[span["start"] : span["end"]] = ["O"] * (span["end"] - span["start"])
-    return {**row, "labels": labels, "spans": [span for span in row["spans"] if span not in doubtful]}
+def _preferred(candidates: Sequence[_Candidate], budget: int, prefer: str, seed: int) -> set[int]:
+    """The numbers of the candidates that fill the budget."""
+    everyone = range(len(candidates))
+    if prefer == "random":
+        return set(random.Random(seed).sample(everyone, budget))
+    if prefer == "diverse":
+        return set(spread([candidate.text for candidate in candidates], budget, seed))
+    if prefer == "confident":
+        return _most_confident([candidate.confidence for candidate in candidates], budget)
+    return set(everyone[:budget])
+
+
+def _most_confident(confidences: Sequence[float | None], budget: int) -> set[int]:
+    """The most confident, and of those without a confidence the first, each kind in its share.
+
+    A sentence without entities has no confidence: were it taken for sure, or for unsure, then a budget would hold
+    nothing else, or none.
+    """
+    sure = [(-confidence, number) for number, confidence in enumerate(confidences) if confidence is not None]
+    places = round(budget * len(sure) / len(confidences))
+    without = [number for number, confidence in enumerate(confidences) if confidence is None]
+    return {number for _, number in sorted(sure)[:places]} | set(without[: budget - places])

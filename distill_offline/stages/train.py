@@ -8,17 +8,17 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from distill_offline.batching import least_work
 from distill_offline.blending import Batch, Blend
-from distill_offline.checkpoint import Checkpoint, Checkpoints, random_state, restore_random_state
-from distill_offline.embedding_rows import only_rows
 from distill_offline.errors import ConfigError, Interrupted
-from distill_offline.losses import LossRule
-from distill_offline.optimisation import learning_rate_factor, parameter_groups
 from distill_offline.schema import Example, Progress, Watch
 from distill_offline.scoring import quick_f1
 from distill_offline.settings import TrainSettings
 from distill_offline.student import Student
+from distill_offline.training.batching import least_work
+from distill_offline.training.checkpoint import Checkpoint, Checkpoints, random_state, restore_random_state
+from distill_offline.training.embedding_rows import only_rows
+from distill_offline.training.losses import LossRule
+from distill_offline.training.optimisation import learning_rate_factor, parameter_groups
 
 if TYPE_CHECKING:
     import torch
