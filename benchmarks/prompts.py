@@ -36,7 +36,7 @@ TYPES = {
     "LOC": "named places, countries, cities and regions",
     "MISC": "other names, such as nationalities, events and works",
 }
-# What each cell changes: strategy, k, order, pool (sentences of train.txt), prompt, context, structured, data.
+# What each cell changes: strategy, k, order, pool (sentences of train.txt), prompt, context, samples, structured, data.
 CELLS: dict[str, dict[str, Any]] = {
     "knn250": {},
     "static": {"strategy": "static"},
@@ -46,6 +46,8 @@ CELLS: dict[str, dict[str, Any]] = {
     "k2": {"k": 2},
     "shared": {"order": "shared"},
     "context": {"context": 1},
+    "zero": {"strategy": "none"},
+    "samples5": {"samples": 5, "temperature": 0.7},
     "free": {"structured": False},
     "guidelines": {"guidelines": "configs/guidelines/conll2003.md"},
     "cot": {"prompt": "cot", "max_tokens": 512},
@@ -56,7 +58,8 @@ CELLS: dict[str, dict[str, Any]] = {
 
 def settings_of(cell: str, model: str, rows: int) -> Any:
     chosen = {"strategy": "knn", "k": 4, "pool": 250, "prompt": "standard", "guidelines": "", "structured": True}
-    chosen |= {"data": "conll", "max_tokens": 256, "order": "nearest_last", "context": 0, **CELLS[cell]}
+    chosen |= {"data": "conll", "max_tokens": 256, "order": "nearest_last", "context": 0, "samples": 1}
+    chosen |= {"temperature": 0.0, **CELLS[cell]}
     if chosen["data"] == "conll":
         pool = {"path": "data/conll2003/train.txt", "shuffle": 0, "limit": chosen["pool"]}
         dev = {"path": "data/conll2003/valid.txt", "documents": "even", "shuffle": 7, "limit": rows}
@@ -80,7 +83,9 @@ def settings_of(cell: str, model: str, rows: int) -> Any:
                     "structured": chosen["structured"],
                     "logprobs": True,
                     "max_tokens": chosen["max_tokens"],
+                    "temperature": chosen["temperature"],
                 },
+                "samples": chosen["samples"],
                 "max_quarantined": 1.0,
                 "max_failure_rate": 1.0,
                 "chunk": 4,

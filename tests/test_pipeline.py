@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -141,11 +142,14 @@ def test_a_stopped_annotation_goes_on_to_the_same_bytes(tmp_path: Path, settings
         asked += 1
         return asked > 21
 
-    with pytest.raises(Interrupted, match="10 answers"):
+    with pytest.raises(Interrupted) as caught:
         pipeline.annotate(folder(tmp_path / "stopped", settings, stop=stop))
+    found = re.search(r"stopped after (\d+) answers", str(caught.value))
+    assert found
+    assert 0 < int(found[1]) < 20
     assert not (tmp_path / "stopped/annotate/manifest.json").exists()
     counts = pipeline.annotate(folder(tmp_path / "stopped", settings))
-    assert counts["unlabelled"]["cached"] == 10
+    assert counts["unlabelled"]["cached"] == int(found[1])
     for name in ("annotations.jsonl", "quarantine.jsonl", "gold/test/annotations.jsonl"):
         assert (tmp_path / "whole/annotate" / name).read_bytes() == (tmp_path / "stopped/annotate" / name).read_bytes()
 

@@ -1,0 +1,93 @@
+"""acquire: the verb that says what to annotate next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from distill_offline.console import Console
+
+__all__ = ["acquire"]
+
+
+@click.command()
+@click.argument("student", type=click.Path(path_type=Path))
+@click.argument("text", metavar="TEXT", type=click.Path(path_type=Path))
+@click.option("-n", "--number", required=True, type=click.IntRange(min=1), help="How many sentences.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help=".jsonl")
+@click.option(
+    "--by",
+    type=click.Choice(["uncertainty", "random", "diverse"]),
+    default="uncertainty",
+    show_default=True,
+    help="Those the student is least sure of; a random choice; or such as are unlike each other.",
+)
+@click.option(
+    "--measure",
+    type=click.Choice(["mnlp", "least-confidence", "entropy", "max-entropy"]),
+    default="mnlp",
+    show_default=True,
+    help="Of uncertainty: over a sentence's tokens, the mean negative log-probability, 1 minus the probability of all, "
+    "the mean entropy, or the highest one.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of random and diverse.")
+@click.option(
+    "--known",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A file or folder of sentences that are labelled already, by content; may be repeated.",
+)
+@click.option(
+    "--on-bad-file",
+    type=click.Choice(["error", "skip"]),
+    default="error",
+    help="What to do with a folder's file that is empty or not UTF-8; skipped ones are counted.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and only that.")
+def acquire(
+    student: Path,
+    text: Path,
+    number: int,
+    output: Path,
+    by: Literal["uncertainty", "random", "diverse"],
+    measure: str,
+    seed: int,
+    known: tuple[Path, ...],
+    on_bad_file: Literal["error", "skip"],
+    as_json: bool,
+) -> None:
+    """Choose the sentences of TEXT (.conll, .jsonl, .parquet, .txt or a folder of .txt) to annotate next.
+
+    OUTPUT has the best first, with their ids and tokens, and can be corpus.unlabelled as it is.
+
+    Example: distill-offline acquire runs/quickstart/train/simple_mix/student package:demo/unlabelled -n 9 -o next.jsonl
+    """
+    from distill_offline.pipeline.acquire import acquire as choose
+
+    console, counts = Console(as_json), Counter[str]()
+    chosen = choose(
+        student,
+        text,
+        output,
+        number,
+        by=by,
+        measure=measure,
+        seed=seed,
+        known=known,
+        on_bad_file=on_bad_file,
+        counts=counts,
+        watch=console.watch,
+    )
+    if as_json:
+        console.json({"chosen": chosen, "by": by, "output": str(output), **counts})
+        return
+    left_out = ", ".join(f"{counts[key]} {word}" for key, word in _WORDS.items() if counts[key])
+    console.result(f"{chosen} of {counts['sentences']} sentences chosen by {by}: {output}")
+    if left_out:
+        console.result(f"not looked at: {left_out}")
+
+
+_WORDS = {"known": "known", "duplicate": "duplicates", "bad_file": "bad files", "ignored_file": "other files"}

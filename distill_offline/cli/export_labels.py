@@ -1,0 +1,56 @@
+"""export-labels: a verb over the labels that lie in a run or a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from distill_offline.console import Console
+
+__all__ = ["export_labels"]
+
+
+@click.command("export-labels")
+@click.argument("labels", metavar="INPUT", type=click.Path(path_type=Path))
+@click.option("--corpus", required=True, type=click.Path(path_type=Path), help="The corpus whose sentences they label.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The file to write (.jsonl).")
+@click.option("--tag-column", type=int, help="The column of INPUT's tags, from 0 [the last one].")
+@click.option(
+    "--scheme", type=click.Choice(["auto", "iob1", "iob2", "iobes"]), default="auto", help="INPUT's tag scheme."
+)
+@click.option(
+    "--on-bad-file",
+    type=click.Choice(["error", "skip"]),
+    default="error",
+    help="What to do with a corpus folder's file that is empty or not UTF-8.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and only that.")
+def export_labels(
+    labels: Path,
+    corpus: Path,
+    output: Path,
+    tag_column: int | None,
+    scheme: Literal["auto", "iob1", "iob2", "iobes"],
+    on_bad_file: Literal["error", "skip"],
+    as_json: bool,
+) -> None:
+    """Write labels without text: positions, types and confidences, to be joined with the same corpus again.
+
+    INPUT is an annotate or select folder, or a labelled file (.conll, .jsonl, .parquet). A configuration takes the
+    result as corpus.distilled: {path: CORPUS, labels: OUTPUT}.
+
+    Example: distill-offline export-labels runs/quickstart/annotate --corpus package:demo/unlabelled -o labels.jsonl
+    """
+    from distill_offline.pipeline.export_labels import export_labels as export
+
+    console = Console(as_json)
+    counts = export(labels, corpus, output, tag_column=tag_column, scheme=scheme, on_bad_file=on_bad_file)
+    if as_json:
+        console.json(counts)
+        return
+    console.result(
+        f"{counts['sentences']} of {counts['in_corpus']} sentences, {counts['spans']} spans: {output}. "
+        f"{counts['not_in_corpus']} rows are not in this corpus and were left out."
+    )

@@ -1,0 +1,175 @@
+"""Stand-off labels: a file that says what stands where in a corpus, and holds none of the corpus's text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from distill_offline.artifacts import replacing
+from distill_offline.corpus.jsonl import jsonl_rows
+from distill_offline.corpus.lines import fault
+from distill_offline.errors import CorpusError
+from distill_offline.schema import Head, Sentence, Span, canonical_json, content_digest
+
+__all__ = ["Header", "StandoffLabels", "carried_of", "content_prefix", "read_header", "read_standoff", "write_standoff"]
+
+_FORMAT, _VERSION = "distill_offline stand-off labels", 1
+_DIGITS = 12  # of the content digest: enough that another sentence agrees once in 10^14
+_NUMBERS = ("confidence", "missed", "weight")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The first line: what is labelled, with which types, and the corpus (`name`, `sentences`) it was labelled in."""
+
+    task: Head
+    types: tuple[str, ...]
+    sentences: int
+    corpus: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StandoffLabels:
+    """The labels of the `position`-th sentence of a corpus, counted from 0 in the order in which it is read.
+
+    `content` proves that they meet their sentence: the first 12 hex digits of its content digest. Spans count tokens;
+    `label` is the class of a text. `carried` are the numbers that came with the labels (carried_of). `shown` and
+    `line` (from 1) are where they stand.
+    """
+
+    position: int
+    content: str
+    spans: tuple[Span, ...] = ()
+    label: str | None = None
+    carried: Mapping[str, Any] = field(default_factory=dict)
+    shown: str = ""
+    line: int = 0
+
+
+def content_prefix(sentence: Sentence) -> str:
+    """What a stand-off file has of a sentence."""
+    return content_digest(sentence)[:_DIGITS]
+
+
+def carried_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a line of annotations says beside labels and spans, where it does: numbers, never text.
+
+    `confidence` (of a class), `missed` (an entity, probably), `weight`, and `masked`, positions of tokens. Raises
+    ValueError where one of them is something else.
+    """
+    carried = {key: row[key] for key in _NUMBERS if row.get(key) is not None}
+    for key, value in carried.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(f"`{key}` is not a number")
+    if row.get("masked"):
+        if not isinstance(row["masked"], list) or not all(map(_is_count, row["masked"])):
+            raise ValueError("`masked` is not a list of token positions")
+        carried["masked"] = row["masked"]
+    return carried
+
+
+def write_standoff(path: Path, task: Head, rows: Iterable[StandoffLabels], corpus: Mapping[str, Any]) -> Header:
+    """Write the labels in order of their positions, as a file of mode 0600: equal labels give equal bytes."""
+    ordered = sorted(rows, key=lambda row: row.position)
+    types = {span.type for row in ordered for span in row.spans} | {row.label for row in ordered if row.label}
+    header = Header(task, tuple(sorted(types)), len(ordered), corpus)
+    first = {"format": _FORMAT, "version": _VERSION, "task": task, "types": header.types, "sentences": len(ordered)}
+    try:
+        with replacing(path) as file:
+            for value in ({**first, "corpus": corpus}, *map(_plain, ordered)):
+                file.write(canonical_json(value).decode() + "\n")
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be written ({error.strerror}).") from error
+    return header
+
+
+def read_header(path: Path, shown: str) -> Header:
+    """The first line of a stand-off file. Raises CorpusError where it is none of this version."""
+    first = next(jsonl_rows(path, shown), None)
+    return _header(first[1] if first else None, shown)
+
+
+def read_standoff(path: Path, shown: str) -> Iterator[StandoffLabels]:
+    """The labels, in order of their positions, streamed.
+
+    Raises CorpusError with file and line for what is no stand-off label, for positions out of order, and at the end
+    where the file holds another number of sentences than its header says.
+    """
+    lines = jsonl_rows(path, shown)
+    _, first = next(lines, (1, None))
+    header, count, line, before = _header(first, shown), 0, 1, -1
+    for line, value in lines:
+        row = _row(value, shown, line, header.task)
+        if row.position <= before:
+            raise fault(shown, line, f"sentence {row.position} comes after {before}: positions must increase.")
+        before, count = row.position, count + 1
+        yield row
+    if count != header.sentences:
+        raise fault(
+            shown, line, f"the file ends after {count} sentences of {header.sentences}. Copy or export it again."
+        )
+
+
+def _plain(row: StandoffLabels) -> dict[str, Any]:
+    plain: dict[str, Any] = {"n": row.position, "content": row.content, **row.carried}
+    if row.label is not None:
+        return {**plain, "label": row.label}
+    return {**plain, "spans": [_plain_span(span) for span in row.spans]}
+
+
+def _plain_span(span: Span) -> list[Any]:
+    """In the order of Span's fields; the agreement of samples only where there is one."""
+    plain = [span.start, span.end, span.type, span.confidence, span.alignment]
+    return plain if span.agreement is None else [*plain, span.agreement]
+
+
+def _header(value: object, shown: str) -> Header:
+    if not isinstance(value, Mapping) or value.get("format") != _FORMAT:
+        raise fault(shown, 1, "these are no stand-off labels. Make such a file by distill-offline export-labels.")
+    if value.get("version") != _VERSION:
+        raise fault(shown, 1, f"stand-off labels of version {value.get('version')!r}; this one reads {_VERSION}.")
+    task, types, count, corpus = (value.get(key) for key in ("task", "types", "sentences", "corpus"))
+    is_whole = isinstance(types, list) and _is_count(count) and isinstance(corpus, Mapping)
+    if task not in get_args(Head) or not is_whole:
+        raise fault(shown, 1, "the header lacks task, types, sentences or corpus, or they make no sense.")
+    return Header(
+        cast(Head, task), tuple(map(str, cast(list[str], types))), cast(int, count), cast(dict[str, Any], corpus)
+    )
+
+
+def _row(value: object, shown: str, line: int, task: Head) -> StandoffLabels:
+    if not isinstance(value, Mapping) or not _is_count(value.get("n")) or not isinstance(value.get("content"), str):
+        raise fault(shown, line, "a line needs `n`, a sentence's position, and `content`, 12 digits of its digest.")
+    try:
+        carried = carried_of(value)
+    except ValueError as error:
+        raise fault(shown, line, f"{error}.") from error
+    label, spans = value.get("label"), value.get("spans")
+    if task == "sequence-classification":
+        if not isinstance(label, str) or not label:
+            raise fault(shown, line, "`label` is missing.")
+        return StandoffLabels(value["n"], value["content"], (), label, carried, shown, line)
+    if not isinstance(spans, list):
+        raise fault(shown, line, "`spans` are missing.")
+    found = tuple(_span(span, shown, line) for span in spans)
+    return StandoffLabels(value["n"], value["content"], found, None, carried, shown, line)
+
+
+def _span(value: object, shown: str, line: int) -> Span:
+    fields = [*value, None][:6] if isinstance(value, list) and len(value) in (5, 6) else []
+    match fields:
+        case [int(), int(), str(type_), float() | int() | None, str(), float() | int() | None] if type_:
+            return Span(*fields)
+        case _:
+            raise fault(shown, line, f"a span is [start, end, type, confidence, alignment], not {_shortened(value)}.")
+
+
+def _shortened(value: object) -> str:
+    return json.dumps(value)[:60]
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -1,0 +1,103 @@
+"""acquire: the sentences of a text that are worth annotating next, in a file that corpus.unlabelled reads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from distill_offline.corpus import OnBadFile, read_sentences, resolve_path, write_sentences
+from distill_offline.errors import InputError
+from distill_offline.schema import Head, Progress, Sentence, Watch, content_digest
+from distill_offline.stages.acquire import By, diverse, most_uncertain, uncertainty, uniform
+from distill_offline.student import Student
+
+__all__ = ["acquire"]
+
+_CHUNK = 2048  # sentences held at once: enough to sort by length, little enough for flat memory
+
+
+def acquire(
+    student: Path,
+    text: Path,
+    output: Path,
+    n: int,
+    *,
+    by: By = "uncertainty",
+    measure: str = "mnlp",
+    seed: int = 0,
+    known: Iterable[Path] = (),
+    on_bad_file: OnBadFile = "error",
+    counts: Counter[str] | None = None,
+    watch: Watch = lambda progress: None,
+) -> int:
+    """Write the `n` sentences of `text` to annotate next to `output` (.jsonl), the best first; gives their number.
+
+    Ids and tokens stay, so that the file can be corpus.unlabelled as it is. `by` uncertainty: those of which the
+    student is least sure, by one of stages.acquire.MEASURES; the student is not asked otherwise, but says whether texts
+    are labelled as a whole. Of sentences with the same tokens only the first can be chosen, and none that stands in
+    one of the `known` files. `counts` gains `sentences`, `duplicate`, `known`, and what was passed over. The text is
+    read twice. Raises InputError where nothing is left to choose from.
+    """
+    if output.suffix.lower() != ".jsonl":
+        raise InputError(f"{output}: acquire writes .jsonl, which keeps ids and tokens.")
+    found = Counter[str]() if counts is None else counts
+    model = Student.load(student)
+    pool = _Pool(text, model.head, on_bad_file, _contents(known, model.head, on_bad_file))
+    match by:
+        case "uncertainty":
+            chosen = most_uncertain(list(_scores(model, measure, pool.sentences(found), watch)), n)
+        case "diverse":
+            chosen = diverse((" ".join(sentence.tokens) for sentence in pool.sentences(found)), n, seed)
+        case "random":
+            chosen = uniform(sum(1 for _ in pool.sentences(found)), n, seed)
+    if not chosen:
+        raise InputError(f"{text}: no sentence is left to choose from; {found['known']} are known.")
+    wanted = set(chosen)
+    picked = {number: each for number, each in enumerate(pool.sentences(Counter())) if number in wanted}
+    write_sentences(output, (picked[number] for number in chosen))
+    return len(chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """The sentences that can be chosen."""
+
+    text: Path
+    head: Head
+    on_bad_file: OnBadFile
+    known: frozenset[str]
+
+    def sentences(self, counts: Counter[str]) -> Iterator[Sentence]:
+        seen = set[str]()
+        for sentence in read_sentences(
+            resolve_path(str(self.text)), head=self.head, on_bad_file=self.on_bad_file, counts=counts
+        ):
+            content = content_digest(sentence)
+            counts["sentences"] += 1
+            if content in self.known:
+                counts["known"] += 1
+            elif content in seen:
+                counts["duplicate"] += 1
+            else:
+                seen.add(content)
+                yield sentence
+
+
+def _contents(files: Iterable[Path], head: Head, on_bad_file: OnBadFile) -> frozenset[str]:
+    return frozenset(
+        content_digest(sentence)
+        for file in files
+        for sentence in read_sentences(resolve_path(str(file)), head=head, on_bad_file=on_bad_file)
+    )
+
+
+def _scores(model: Student, measure: str, sentences: Iterator[Sentence], watch: Watch) -> Iterator[float]:
+    done = 0
+    while chunk := list(islice(sentences, _CHUNK)):
+        for probabilities in model.probabilities(chunk):
+            yield uncertainty(measure, probabilities)
+        done += len(chunk)
+        watch(Progress("acquire", done, 0))

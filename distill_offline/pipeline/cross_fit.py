@@ -1,0 +1,211 @@
+"""cross_fit: confidences for labels that come without, from students that were trained on all folds but theirs."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill_offline import blending, catalogue
+from distill_offline.artifacts import ANNOTATIONS, read_rows, write_rows
+from distill_offline.config import as_plain
+from distill_offline.digests import file_digests
+from distill_offline.errors import InputError, Interrupted
+from distill_offline.inputs import Gold, make_task, read_gold
+from distill_offline.out_of_fold import folds, missed, span_confidence
+from distill_offline.pipeline.distilled import distilled_rows
+from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_digest, source_paths
+from distill_offline.schema import Example, Sentence, Span, content_digest, tokens_digest
+from distill_offline.settings import CrossFitSettings, TrainSettings
+from distill_offline.stages import train as training
+from distill_offline.student import Student
+from distill_offline.tasks.base import Task
+from distill_offline.training.checkpoint import Checkpoints
+
+__all__ = ["cross_fit"]
+
+Row = Mapping[str, Any]
+_FOLDS = "folds"  # finished ones, as long as the stage is not
+_DIGITS = 6  # of a probability: more are noise of the hardware
+
+
+def cross_fit(folder: RunFolder) -> dict[str, int]:
+    """Fill cross_fit/annotations.jsonl: all distilled rows, with out-of-fold confidences; gives counts.
+
+    Each row is judged by a student that was trained without its fold. A span's `confidence` is how sure that student is
+    of exactly this span (out_of_fold.span_confidence), a class's its probability; `missed`, for spans, the probability
+    of an entity where the label says O. Labels that have a confidence keep it, unless `overrule` is set. Dev and test
+    are never trained on. A fold that is finished is kept when the stage is interrupted, the one under way by its
+    checkpoints. Raises InputError where there are fewer different sentences than folds.
+    """
+    settings: CrossFitSettings = folder.require("select.cross_fit", folder.settings.select.cross_fit)
+    stage = _stage(folder, settings)
+    if stage.is_fresh():
+        folder.say("cross_fit: up to date")
+        return stage.sealed_counts()
+    counts = Counter[str]()
+    rows = list(distilled_rows(folder, counts))
+    target = stage.begin()
+    fitting = _Fitting(folder, settings, make_task(folder.settings), read_gold(folder.settings), rows, stage)
+    judged = fitting.judge(target / _FOLDS)
+    write_rows(target / ANNOTATIONS, (_with(*pair, settings, counts) for pair in zip(rows, judged, strict=True)))
+    shutil.rmtree(target / _FOLDS, ignore_errors=True)
+    found = {"rows": len(rows), **{key: counts[key] for key in sorted(counts)}}
+    folder.say("cross_fit: " + ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in found.items()))
+    stage.seal(found)
+    return found
+
+
+def _stage(folder: RunFolder, settings: CrossFitSettings) -> Stage:
+    corpus = folder.settings.corpus
+    encoder = catalogue.locate(folder.require("train.encoder", folder.settings.train.encoder))
+    annotated = [folder.whole("annotate") / ANNOTATIONS] if folder.settings.asks_a_teacher else []
+    return Stage(
+        folder,
+        "cross_fit",
+        decides={
+            "annotations": sorted(file_digests(annotated).values()),
+            "distilled": source_digest(corpus.distilled),
+            # test, too: what stands there is never trained on
+            "original": labels_digest(folder.settings, "train", "dev", "test"),
+            "encoder": catalogue.model_digest(encoder),
+            "task": folder.settings.task.name,
+            "settings": as_plain(settings),
+            "train": as_plain(_train_settings(folder.settings.train, settings)) | {"encoder": ""},
+            "seed": folder.settings.seed,
+        },
+        inputs=source_paths(corpus.distilled, corpus.original.train, corpus.original.dev, corpus.original.test),
+        models={"encoder": catalogue.model_digest(encoder)},
+        parents=[path.parent for path in annotated],
+    )
+
+
+def _train_settings(train: TrainSettings, settings: CrossFitSettings) -> TrainSettings:
+    """How the folds' students are trained: plainly, whatever the arms do, in the shape that fits this machine."""
+    return TrainSettings(
+        encoder=train.encoder,
+        arms=(),
+        updates=settings.updates,
+        batch_size=settings.batch_size or train.batch_size,
+        learning_rate=settings.learning_rate or train.learning_rate,
+        micro_batch_tokens=train.micro_batch_tokens,
+        max_length=train.max_length,
+        mixed_precision=train.mixed_precision,
+        checkpoint_every=train.checkpoint_every,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitting:
+    """The students' work: each fold's rows judged by one that was trained on the others."""
+
+    folder: RunFolder
+    settings: CrossFitSettings
+    task: Task
+    gold: Gold
+    rows: Sequence[Row]
+    stage: Stage
+
+    def judge(self, place: Path) -> list[Row]:
+        """For each row `{"spans": [probability], "missed": probability}`, or `{"confidence": probability}`."""
+        contents = [tokens_digest(row["tokens"]) for row in self.rows]
+        if not self.rows:
+            return []
+        if len(set(contents)) < self.settings.folds:
+            raise InputError(
+                f"select.cross_fit.folds: {self.settings.folds} folds cannot be made of {len(set(contents))} different "
+                "sentences. Label more, or set fewer folds."
+            )
+        fold_of = folds(contents, self.settings.folds, self.folder.settings.seed)
+        found: list[Row] = [{}] * len(self.rows)
+        for fold in range(self.settings.folds):
+            file = place / f"{self.stage.fingerprint[:16]}-{fold}.jsonl"
+            inside = [number for number, each in enumerate(fold_of) if each == fold]
+            if not file.is_file():
+                if self.folder.stop():
+                    raise Interrupted(f"cross_fit: stopped before fold {fold}. Run the same command again to go on.")
+                write_rows(file, self._fold(fold, inside, contents, place))
+            for number, row in zip(inside, read_rows(file), strict=True):
+                found[number] = row
+        return found
+
+    def _fold(self, fold: int, inside: Sequence[int], contents: Sequence[str], place: Path) -> Iterator[Row]:
+        student = self._student(fold, {contents[number] for number in inside}, contents, place)
+        probabilities = student.probabilities([_sentence(self.rows[number]) for number in inside])
+        for number, found in zip(inside, probabilities, strict=True):
+            yield _judged(self.rows[number], found, student)
+
+    def _student(self, fold: int, left_out: set[str], contents: Sequence[str], place: Path) -> Student:
+        """A student of all rows whose content is neither in this fold nor in dev or test."""
+        never = left_out | self.gold.held_out()
+        distilled = [
+            Example(_sentence(row), tuple(row["labels"]), "distilled", masked=tuple(row.get("masked", ())))
+            for row, content in zip(self.rows, contents, strict=True)
+            if content not in never
+        ]
+        original = self.gold.train if self.settings.with_original else ()
+        # What gold says of a sentence would decide what its student says of the teacher's label for it.
+        pools = training.Pools(distilled, [e for e in original if content_digest(e.sentence) not in never], ())
+        train = _train_settings(self.folder.settings.train, self.settings)
+        blend = _blend(pools, train, self.folder.settings.seed)
+        training.prepare(self.folder.settings.seed)
+        encoder = catalogue.locate(train.encoder)
+        student = Student.create(encoder, self.task.labels, self.task.head, max_length=train.max_length)
+        checkpoints = Checkpoints(place / f"checkpoint-{fold}", f"{self.stage.fingerprint}-{fold}", self.folder.say)
+        training.train(
+            student,
+            pools,
+            blend,
+            train,
+            name=f"fold {fold + 1} of {self.settings.folds}",
+            metric=self.task.metric,
+            watch=self.folder.watch,
+            stop=self.folder.stop,
+            checkpoints=checkpoints,
+        )
+        checkpoints.clear()
+        return student
+
+
+def _blend(pools: training.Pools, train: TrainSettings, seed: int) -> blending.Blend:
+    sizes = len(pools.distilled), len(pools.original)
+    name = "union" if pools.original else "distilled_only"
+    schedule = blending.make_schedule(name, {}, tau=train.tau, n_distilled=sizes[0], n_original=sizes[1])
+    blend = blending.Blend(schedule, *sizes, train.updates, train.batch_size, seed)
+    blend.check()
+    return blend
+
+
+def _sentence(row: Row) -> Sentence:
+    offsets = tuple((start, end) for start, end in row["offsets"])
+    return Sentence(row["id"], row["document"], row["index"], row["text"], tuple(row["tokens"]), offsets)
+
+
+def _judged(row: Row, found: NDArray[np.float32], student: Student) -> Row:
+    if student.head == "sequence-classification":
+        return {"confidence": round(float(found[0, student.labels.index(row["labels"][0])]), _DIGITS)}
+    spans = [Span(span["start"], span["end"], span["type"]) for span in row["spans"]]
+    return {
+        "spans": [round(span_confidence(found, span, student.labels), _DIGITS) for span in spans],
+        "missed": round(missed(found, row["labels"], student.labels), _DIGITS),
+    }
+
+
+def _with(row: Row, judged: Row, settings: CrossFitSettings, counts: Counter[str]) -> Row:
+    """The row with the confidences that its labels lack."""
+    if "confidence" in judged:
+        keeps = row.get("confidence") is not None and not settings.overrule
+        counts["classes_kept" if keeps else "classes_judged"] += 1
+        return row if keeps else {**row, **judged}
+    spans = []
+    for span, confidence in zip(row["spans"], judged["spans"], strict=True):
+        keeps = span.get("confidence") is not None and not settings.overrule
+        counts["spans_kept" if keeps else "spans_judged"] += 1
+        spans.append(span if keeps else {**span, "confidence": confidence})
+    return {**row, "spans": spans, "missed": judged["missed"]}

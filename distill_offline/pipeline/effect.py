@@ -1,0 +1,147 @@
+"""What a selection does to the labels, where gold says what they should be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from distill_offline.artifacts import read_rows
+from distill_offline.bio import decode_bio, encode_bio
+from distill_offline.calibration import cross_fitted
+from distill_offline.inputs import Gold
+from distill_offline.pipeline.calibrate import Calibrated
+from distill_offline.schema import Example, Scores, content_digest, tokens_digest
+from distill_offline.scoring import score
+from distill_offline.settings import SelectSettings
+from distill_offline.stages.select import KEPT, Row, judge, select
+
+__all__ = ["Effect", "effect_on_gold", "effect_on_truth"]
+
+_Labels = Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """Scores of the labels of so many sentences, against the gold of these sentences alone."""
+
+    sentences: int
+    scores: Scores
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"sentences": self.sentences, **self.scores.as_dict()}
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """How good the labels are before and after.
+
+    `on`: which gold. `confidences`: `cross-fitted` where each was calibrated without its own sentence, `as given`
+    where they are those that the selection itself goes by. `unmatched` sentences have no gold there.
+    """
+
+    on: str
+    confidences: str
+    before: _Measured
+    after: _Measured
+    unmatched: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "on": self.on,
+            "confidences": self.confidences,
+            "unmatched": self.unmatched,
+            "before": self.before.as_dict(),
+            "after": self.after.as_dict(),
+        }
+
+
+def effect_on_gold(
+    metric: str,
+    annotations: Path,
+    gold: Gold,
+    settings: SelectSettings,
+    calibrated: Calibrated | None,
+    kept_of_budget: float,
+    seed: int,
+) -> Effect | None:
+    """The same rules on the teacher's labels for the gold training sentences, which the selection itself never sees.
+
+    Confidences are calibrated by a map that was fitted without their sentence. A budget becomes the same share of the
+    sentences: `kept_of_budget`, 0 to 1. None where the teacher labelled none of them.
+    """
+    known = {example.sentence.id: example for example in gold.train}
+    read = list(read_rows(annotations))
+    rows = [r for r in read if r["id"] in known and list(known[r["id"]].sentence.tokens) == r["tokens"]]
+    if not rows:
+        return None
+    truth = _by_content(known[row["id"]] for row in rows)
+    is_fitted = calibrated is not None and calibrated.calibration.method != "none"
+    judged = list(_cross_fitted(rows, truth, settings)) if is_fitted else rows
+    free = replace(settings, budget=None)
+    if settings.budget is not None:
+        free = replace(free, budget=max(1, round(kept_of_budget * judge(judged, free, ()).count(KEPT))))
+    after = select(lambda: judged, free, (), Counter(), seed=seed)
+    how = "cross-fitted" if is_fitted else "as given"
+    return _effect(metric, "annotate/gold/train", how, (rows, after), truth, len(read) - len(rows))
+
+
+def effect_on_truth(
+    metric: str, rows: Callable[[], Iterable[Row]], kept: Iterable[Row], truth: Iterable[Example]
+) -> Effect:
+    """All lines, and those that were kept, against gold for the same sentences, matched by their content."""
+    labels = _by_content(truth)
+    unmatched = sum(tokens_digest(row["tokens"]) not in labels for row in rows())
+    return _effect(metric, "select.truth", "as given", (rows(), kept), labels, unmatched)
+
+
+def _effect(
+    metric: str, on: str, how: str, rows: tuple[Iterable[Row], Iterable[Row]], truth: _Labels, unmatched: int
+) -> Effect:
+    before, after = (_measured(metric, each, truth) for each in rows)
+    return Effect(on, how, before, after, unmatched)
+
+
+def _measured(metric: str, rows: Iterable[Row], truth: _Labels) -> _Measured:
+    gold, given = list[tuple[str, ...]](), list[tuple[str, ...]]()
+    for row in rows:
+        labels = truth.get(tokens_digest(row["tokens"]))
+        if labels is not None and len(labels) == len(row["labels"]):
+            gold.append(_unmasked(labels, row.get("masked", ())))
+            given.append(tuple(row["labels"]))
+    if not gold:
+        return _Measured(0, Scores(0.0, 0.0, 0.0, 0))
+    return _Measured(len(gold), score(metric, gold, given, on="").overall)
+
+
+def _unmasked(labels: tuple[str, ...], masked: Iterable[int]) -> tuple[str, ...]:
+    """Without the entities that no loss is taken on: they are neither learnt nor missed."""
+    hidden = set(masked)
+    if not hidden:
+        return labels
+    spans = (span for span in decode_bio(labels) if hidden.isdisjoint(range(span.start, span.end)))
+    return encode_bio(spans, len(labels))
+
+
+def _cross_fitted(rows: Iterable[Row], truth: _Labels, settings: SelectSettings) -> Iterator[Row]:
+    scores, right, groups = list[float](), list[bool](), list[str]()
+    listed = list(rows)
+    for row in listed:
+        content = tokens_digest(row["tokens"])
+        true = {(span.start, span.end, span.type) for span in decode_bio(truth[content])}
+        for span in row["spans"]:
+            if span.get("confidence") is not None:
+                scores.append(span["confidence"])
+                right.append((span["start"], span["end"], span["type"]) in true)
+                groups.append(content)
+    assert settings.calibration != "none"
+    fitted = iter(cross_fitted(scores, right, groups, settings.calibration))
+    for row in listed:
+        spans = [s if s.get("confidence") is None else {**s, "confidence": next(fitted)} for s in row["spans"]]
+        yield {**row, "spans": spans}
+
+
+def _by_content(examples: Iterable[Example]) -> dict[str, tuple[str, ...]]:
+    return {content_digest(example.sentence): example.labels for example in examples}

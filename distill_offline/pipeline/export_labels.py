@@ -1,0 +1,132 @@
+"""export-labels: a run's labels, or those of any labelled file, without the text that they stand for."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distill_offline import manifest
+from distill_offline.artifacts import ANNOTATIONS, read_rows
+from distill_offline.bio import decode_bio
+from distill_offline.corpus import AnyScheme, OnBadFile, head_of, read_annotations, read_sentences, resolve_path
+from distill_offline.corpus.standoff import StandoffLabels, carried_of, content_prefix, write_standoff
+from distill_offline.errors import InputError
+from distill_offline.schema import Head, Sentence, Span, tokens_digest
+from distill_offline.settings import Source
+
+__all__ = ["export_labels"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Labelled:
+    """A labelled sentence whose position is not yet known. `digest` is its content's."""
+
+    id: str
+    digest: str
+    spans: tuple[Span, ...]
+    label: str | None
+    carried: Mapping[str, Any]
+
+
+def export_labels(
+    labels: Path,
+    corpus: Path,
+    output: Path,
+    *,
+    tag_column: int | None = None,
+    scheme: AnyScheme = "auto",
+    on_bad_file: OnBadFile = "error",
+) -> dict[str, int]:
+    """Write the labels of `labels` for the sentences of `corpus` to `output`, as corpus/standoff.py says.
+
+    `labels`: an annotate, cross_fit or select folder, its annotations.jsonl, or a labelled file (with `tag_column` and
+    `scheme`). A row goes with the sentence that has its id and tokens; where there is none, with the first one left
+    that has its tokens. `corpus` is read whole. Gives counts: `sentences` and `spans` written, `not_in_corpus` rows
+    left out for want of a sentence, `in_corpus` sentences. Raises InputError where nothing is left.
+    """
+    rows, head = _read(labels, tag_column, scheme)
+    source = Source(path=str(corpus), on_bad_file=on_bad_file)
+    places = _Places(rows)
+    for position, sentence in enumerate(read_sentences(source, head=head)):
+        places.add(position, sentence)
+    found = list(places.found())
+    if not found:
+        raise InputError(f"{labels}: none of its sentences stands in {corpus}; these are labels of another corpus.")
+    written = write_standoff(output, head, found, {"name": resolve_path(corpus).name, "sentences": places.count})
+    return {
+        "sentences": written.sentences,
+        "spans": sum(len(row.spans) for row in found),
+        "not_in_corpus": len(rows) - len(found),
+        "in_corpus": places.count,
+    }
+
+
+class _Places:
+    """Which position each row has, found in one pass over the corpus; no more is kept of it than the rows need."""
+
+    def __init__(self, rows: Sequence[_Labelled]) -> None:
+        self._rows = rows
+        self._by_id = {(row.id, row.digest): number for number, row in enumerate(rows)}
+        self._wanted = {row.digest for row in rows}
+        self._place: dict[int, tuple[int, str]] = {}
+        self._left: dict[str, deque[tuple[int, str]]] = defaultdict(deque)
+        self.count = 0
+
+    def add(self, position: int, sentence: Sentence) -> None:
+        self.count = position + 1
+        digest = tokens_digest(sentence.tokens)
+        number = self._by_id.get((sentence.id, digest))
+        if number is not None:
+            self._place[number] = position, content_prefix(sentence)
+        elif digest in self._wanted:
+            self._left[digest].append((position, content_prefix(sentence)))
+
+    def found(self) -> Iterator[StandoffLabels]:
+        for number, row in enumerate(self._rows):
+            place = self._place.get(number)
+            if place is None and self._left[row.digest]:
+                place = self._left[row.digest].popleft()
+            if place is not None:
+                yield StandoffLabels(*place, row.spans, row.label, row.carried)
+
+
+def _read(labels: Path, tag_column: int | None, scheme: AnyScheme) -> tuple[list[_Labelled], Head]:
+    path = resolve_path(labels)
+    if path.is_dir() or path.name == ANNOTATIONS:
+        file = path / ANNOTATIONS if path.is_dir() else path
+        if not file.is_file():
+            raise InputError(f"{labels}: there are no annotations ({ANNOTATIONS}) in this folder.")
+        # annotate/gold/test has no manifest of its own
+        if path.is_dir() and not any(map(manifest.is_whole, (path, *path.parents[:2]))):
+            raise InputError(f"{labels}: its stage has not been run to its end. Run it first.")
+        head = head_of(file)
+        return [_of_row(row, file, number, head) for number, row in enumerate(read_rows(file), 1)], head
+    head = head_of(Source(path=str(path), tag_column=tag_column))
+    per_token = head == "token-classification"
+    return [
+        _Labelled(
+            sentence.id,
+            tokens_digest(sentence.tokens),
+            annotation.spans,
+            None if per_token else annotation.labels[0],
+            carried,
+        )
+        for sentence, annotation, carried in read_annotations(path, tag_column=tag_column, scheme=scheme, head=head)
+    ], head
+
+
+def _of_row(row: Mapping[str, Any], file: Path, number: int, head: Head) -> _Labelled:
+    """One line of annotations: its spans where they are listed, else those that its tags make."""
+    try:
+        digest, labels = tokens_digest(row["tokens"]), row["labels"]
+        if head == "sequence-classification":
+            return _Labelled(row["id"], digest, (), labels[0], carried_of(row))
+        listed = [Span(**span) for span in row["spans"]] if "spans" in row else decode_bio(labels)
+        return _Labelled(row["id"], digest, tuple(sorted(listed, key=lambda span: span.start)), None, carried_of(row))
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(
+            f"{file}:{number}: this is no line of annotations ({type(error).__name__}: {error})."
+        ) from error

@@ -1,0 +1,54 @@
+"""Folds, and what a student's probabilities make of a span."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from distill_offline.out_of_fold import folds, missed, span_confidence, span_factors
+from distill_offline.schema import Span
+
+LABELS = ("O", "B-X", "I-X", "B-Y", "I-Y")
+
+
+def probabilities(*rows: tuple[float, ...]) -> np.ndarray:
+    return np.array(rows, np.float32)
+
+
+SENTENCE = probabilities((0.1, 0.8, 0.1, 0, 0), (0.2, 0.1, 0.5, 0.1, 0.1), (0.7, 0, 0.2, 0.1, 0), (0.4, 0, 0, 0.6, 0))
+
+
+def test_a_span_needs_its_beginning_its_tokens_and_its_end() -> None:
+    assert span_factors(SENTENCE, Span(0, 2, "X"), LABELS) == pytest.approx([0.8, 0.5, 0.8])
+    assert span_confidence(SENTENCE, Span(0, 2, "X"), LABELS) == pytest.approx(0.32 ** (1 / 3))
+    assert span_factors(SENTENCE, Span(0, 1, "X"), LABELS) == pytest.approx([0.8, 0.5])  # the second goes on with I-X
+    assert span_confidence(SENTENCE, Span(0, 1, "Y"), LABELS) == 0
+
+
+def test_nothing_need_end_where_the_sentence_does() -> None:
+    assert span_factors(SENTENCE, Span(3, 4, "Y"), LABELS) == pytest.approx([0.6])
+
+
+def test_confidence_does_not_sink_with_a_spans_length() -> None:
+    alike = probabilities((0.2, 0.8, 0, 0, 0), *[(0.1, 0.1, 0.8, 0, 0)] * 5)
+    assert span_confidence(alike, Span(0, 6, "X"), LABELS) == pytest.approx(0.8)
+    assert span_confidence(alike, Span(0, 3, "X"), LABELS) == pytest.approx((0.8**3 * 0.2) ** 0.25)  # it goes on
+
+
+def test_what_the_label_missed_is_the_likeliest_entity_at_an_o() -> None:
+    assert missed(SENTENCE, ["B-X", "O", "O", "O"], LABELS) == pytest.approx(0.8)
+    assert missed(SENTENCE, ["B-X", "I-X", "O", "B-Y"], LABELS) == pytest.approx(0.3)
+    assert missed(SENTENCE[:1], ["B-X"], LABELS) == 0.0
+
+
+def test_copies_share_a_fold_and_folds_are_even_whatever_the_order() -> None:
+    contents = [str(number % 23) for number in range(60)]
+    found = folds(contents, 5, seed=1)
+    assert found[:14] == found[23:37]
+    sizes = Counter(dict(zip(contents, found, strict=True)).values())
+    assert set(sizes) == {0, 1, 2, 3, 4}
+    assert max(sizes.values()) - min(sizes.values()) == 1
+    assert folds(contents[::-1], 5, seed=1) == found[::-1]
+    assert folds(contents, 5, seed=2) != found
