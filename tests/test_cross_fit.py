@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from distill_offline import manifest, pipeline
-from distill_offline.artifacts import read_rows
+from distill_offline.artifacts import read_rows, write_rows
 from distill_offline.config import parse_settings
 from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import InputError, Interrupted
@@ -166,21 +166,18 @@ def few_of(tmp_path: Path) -> str:
 
 
 def test_wrong_labels_get_lower_confidence_than_right_ones(tmp_path: Path, settings: Settings) -> None:
-    demo = list(read_examples("package:demo/train.jsonl", origin="original"))[:60]
-    wrong = [number for number, e in enumerate(demo) if "B-LOCATION" in e.labels][::6]
-    spoilt = [
-        replace(e, labels=tuple(t.replace("LOCATION", "DATE") for t in e.labels)) if n in wrong else e
-        for n, e in enumerate(demo)
-    ]
-    write_examples(tmp_path / "distilled.jsonl", spoilt)
-    chosen = CrossFitSettings(folds=2, updates=40, batch_size=8, learning_rate=1e-2, with_original=False)
+    rows_given = []
+    for number in range(80):  # what is a pump and what a day is plain; every tenth label says the other
+        word, kind = (("pump", "EQUIPMENT"), ("monday", "DATE"))[number % 2]
+        said = {"EQUIPMENT": "DATE", "DATE": "EQUIPMENT"}[kind] if number % 10 == 3 else kind
+        rows_given.append({"tokens": [word, "is", str(number)], "labels": [f"B-{said}", "O", "O"]})
+    write_rows(tmp_path / "distilled.jsonl", rows_given)
+    chosen = CrossFitSettings(folds=2, updates=25, batch_size=8, learning_rate=1e-2, with_original=False)
     cross_fit(RunFolder(tmp_path / "run", replace(settings, select=replace(settings.select, cross_fit=chosen))))
-    by_kind: dict[bool, list[float]] = {True: [], False: []}
-    for example, row in zip(demo, rows(tmp_path / "run"), strict=True):
-        for span in row["spans"]:
-            by_kind[example.labels[span["start"]] == f"B-{span['type']}"].append(span["confidence"])
-    print(sorted(by_kind[True]), sorted(by_kind[False]))
-    assert median(by_kind[True]) > 2 * median(by_kind[False])
+    confidences = [row["spans"][0]["confidence"] for row in rows(tmp_path / "run")]
+    wrong = [each for number, each in enumerate(confidences) if number % 10 == 3]
+    right = [each for number, each in enumerate(confidences) if number % 10 != 3]
+    assert max(wrong) < min(right)
 
 
 def test_select_judges_by_it_and_a_purge_reaches_it(tmp_path: Path, settings: Settings) -> None:
