@@ -6,8 +6,10 @@
 The file has three columns: token, distilled tag, gold tag. Of one shuffle of it the first 250 sentences are the
 original data, the next 2,500 are labelled by the distilled tags, and judged by students of the other folds: once by
 students of distilled labels alone, once with the original sentences mixed in. Gold is looked at only to score. Finished
-folds are kept in --work, so that the command can be stopped and run again; with --most it stops after so many. About 12
-minutes on 2 cores.
+folds are kept in --work, so that the command can be stopped and run again; with --most it stops after so many. About 10
+minutes on 2 free cores.
+
+The tables of 2026-11-23: results/cross-fit.md and docs/confidence-without-probabilities.md.
 """
 
 from __future__ import annotations

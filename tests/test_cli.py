@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -46,6 +47,20 @@ def config(tmp_path: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     path = tmp_path / "small.yaml"
     path.write_text(yaml.safe_dump(value))
     return path
+
+
+def test_ctrl_c_ends_any_verb_with_its_exit_code(tmp_path: Path) -> None:
+    code = """
+        import sys
+        from distill_offline import cli
+        @cli.commands.command()
+        def wait(): raise KeyboardInterrupt
+        sys.argv[1:] = ["wait"]
+        cli.main()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.startswith("error: interrupted.")) == (130, True)
 
 
 def invoke(*arguments: str) -> Result:
@@ -241,6 +256,8 @@ def test_the_examples_of_the_quickstart_run_without_a_model(
         words = shlex.split(example[1])
         if path[0] == "release":  # what came before has changed the annotations that its student learnt from
             assert invoke("run", "configs/quickstart.yaml", *small).exit_code == 0
+        if path[0] == "export-labels":  # what was annotated here is another text
+            words[words.index("--corpus") + 1] = "package:demo/train.jsonl"
         words += small if path[0] in ("run", "annotate", "select", "train") else []
         words += apart if path[0] == "merge" else []
         result = invoke(*words)

@@ -318,4 +318,4 @@ def test_a_name_that_is_no_folder_name_is_refused(change: str) -> None:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_configuration_that_comes_with_us_is_valid(path: Path) -> None:
-    assert load(path).name == path.stem
+    assert load(path).name in (path.stem, f"{path.parent.name}-{path.stem}")
