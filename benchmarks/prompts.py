@@ -36,7 +36,7 @@ TYPES = {
     "LOC": "named places, countries, cities and regions",
     "MISC": "other names, such as nationalities, events and works",
 }
-# What each cell changes: strategy, k, order, pool (sentences of train.txt), prompt, context, samples, structured, data.
+# What each cell changes: strategy, k, order, pool (sentences of train.txt), prompt, samples, structured, data.
 CELLS: dict[str, dict[str, Any]] = {
     "knn250": {},
     "static": {"strategy": "static"},
@@ -45,7 +45,6 @@ CELLS: dict[str, dict[str, Any]] = {
     "knn1000": {"pool": 1000},
     "k2": {"k": 2},
     "shared": {"order": "shared"},
-    "context": {"context": 1},
     "zero": {"strategy": "none"},
     "samples5": {"samples": 5, "temperature": 0.7},
     "free": {"structured": False},
@@ -58,7 +57,7 @@ CELLS: dict[str, dict[str, Any]] = {
 
 def settings_of(cell: str, model: str, rows: int) -> Any:
     chosen = {"strategy": "knn", "k": 4, "pool": 250, "prompt": "standard", "guidelines": "", "structured": True}
-    chosen |= {"data": "conll", "max_tokens": 256, "order": "nearest_last", "context": 0, "samples": 1}
+    chosen |= {"data": "conll", "max_tokens": 256, "order": "nearest_last", "samples": 1}
     chosen |= {"temperature": 0.0, **CELLS[cell]}
     if chosen["data"] == "conll":
         pool = {"path": "data/conll2003/train.txt", "shuffle": 0, "limit": chosen["pool"]}

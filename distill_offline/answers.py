@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ from distill_offline.errors import InputError, UnusableAnswer
 from distill_offline.schema import Annotation, Completion, Sentence, Span
 from distill_offline.tasks.base import Task
 
-__all__ = ["Counts", "annotation_row", "parse"]
+__all__ = ["Counts", "annotation_row", "parse", "understood"]
 
 
 @dataclass(slots=True)
@@ -75,14 +75,11 @@ def parse(
             if len(said) < samples or any(id_ != sentence.id for id_, _, _ in said):
                 asked = next((id_ for id_, _, _ in said if id_ != sentence.id), "no sentence")
                 raise _changed(part, asked, sentence.id)
-            read = [_read(task, sentence, completion) for _, _, completion in said]
-            usable = [each for each in read if isinstance(each, Annotation)]
-            if not usable:
-                reason = str(read[0])
-                counts.quarantined[reason] += 1
-                refused.write(json_line(_refusal(sentence, reason, *said[0][1:])))
+            annotation = understood(task, sentence, [completion for _, _, completion in said])
+            if isinstance(annotation, str):
+                counts.quarantined[annotation] += 1
+                refused.write(json_line(_refusal(sentence, annotation, *said[0][1:])))
                 continue
-            annotation = usable[0] if samples == 1 else vote(usable, of=samples, head=task.head)
             counts.annotated += 1
             counts.rejected.update(rejection.reason for rejection in annotation.rejected)
             counts.aligned.update(span.alignment for span in annotation.spans)
@@ -97,6 +94,15 @@ def _changed(part: str, asked: str, found: str) -> InputError:
         f"{part}: where {asked} was asked for, the corpus has {found} now. It changed meanwhile: run annotate again; "
         "all answers are stored."
     )
+
+
+def understood(task: Task, sentence: Sentence, said: Sequence[Completion | None]) -> Annotation | str:
+    """What the samples of a sentence say, by vote where there are several; or why none of them can be used."""
+    read = [_read(task, sentence, completion) for completion in said]
+    usable = [each for each in read if isinstance(each, Annotation)]
+    if not usable:
+        return str(read[0])
+    return usable[0] if len(said) == 1 else vote(usable, of=len(said), head=task.head)
 
 
 def _read(task: Task, sentence: Sentence, completion: Completion | None) -> Annotation | str:

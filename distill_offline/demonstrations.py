@@ -41,7 +41,7 @@ class Demonstrations:
         self._settings, self._seed = settings, seed
         self._contents, self._pool = list(first), list(first.values())
         self._k = 0 if settings.strategy == "none" else settings.k
-        self._reach = 2 * self._k if settings.vary == "set" else self._k
+        self._reach = min(2 * self._k if settings.vary == "set" else self._k, len(self._pool))
         self._place = list(range(len(self._pool)))  # where an example stands among the chosen, with `order: shared`
         self._own: dict[str, list[int]] = {}  # positions by document
         if settings.documents == "own":

@@ -32,7 +32,7 @@ def spread(texts: Sequence[str], n: int, seed: int) -> list[int]:
     vectors = TfidfTransformer(sublinear_tf=True).fit_transform(words.transform(texts))
     clusters = MiniBatchKMeans(
         n_clusters=min(n, _CLUSTERS),
-        random_state=seed,
+        random_state=seed % 2**32,  # scikit-learn takes no larger one
         batch_size=_BATCH,
         n_init=1,
         max_iter=_PASSES,

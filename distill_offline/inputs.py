@@ -118,7 +118,9 @@ def demonstration_pool(settings: Settings, gold: Gold) -> tuple[Example, ...]:
         return gold.train
     held_out = gold.held_out()
     read = read_labelled(settings, chosen.pool, origin="original")
-    return tuple(example for example in read if content_digest(example.sentence) not in held_out)
+    pool = tuple(example for example in read if content_digest(example.sentence) not in held_out)
+    check_pool(chosen, pool)
+    return pool
 
 
 def demonstrations(settings: Settings, gold: Gold) -> Demonstrations:

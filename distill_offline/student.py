@@ -142,7 +142,7 @@ class Student:
             return []
         whole = self.head == "sequence-classification"
         batch = self.tokenizer(
-            [list(sentence.tokens) for sentence in sentences],
+            [[_whole(token) for token in sentence.tokens] for sentence in sentences],
             is_split_into_words=True,
             truncation=True,
             max_length=self._window,
@@ -257,6 +257,11 @@ class Student:
                 yield part, logits
         finally:
             self.model.train(was_training)
+
+
+def _whole(token: str) -> str:
+    """The token, with `?` for half a character (a lone surrogate), which JSON escapes can smuggle in."""
+    return token.encode("utf-8", "replace").decode()
 
 
 def _owned(windows: Sequence[Sequence[int | None]]) -> list[tuple[int | None, ...]]:

@@ -71,6 +71,7 @@ def test_more_samples_ask_only_for_what_is_new(tmp_path: Path, settings: Setting
     more = replace(folder, settings=sampled(settings, 3))
     (step, *_) = pipeline.plan(more, ("annotate",))
     assert step["rows"] == 120
+    assert step["again"] == 0
     counts = pipeline.annotate(more)["unlabelled"]
     assert counts["asked"] == step["asked"] == 2 * before["asked"]
 
@@ -87,3 +88,17 @@ def test_the_refusal_names_the_key(settings: Settings, tmp_path: Path) -> None:
     file.write_text("name: a\ntask: {types: {A: a}}\ncorpus: {}\nannotate: {samples: 3}\n")
     with pytest.raises(ConfigError, match=r"annotate.*temperature"):
         load(file, ())
+
+
+def test_a_sample_of_rows_compares_votes(tmp_path: Path, thrice: Settings) -> None:
+    folder = run_of(tmp_path, thrice)
+    pipeline.annotate(folder)
+    found = pipeline.sample(folder, 15)
+    assert (found["rows"], found["asked"], found["same"], found["changed"]) == (15, 0, 15, 0)
+    found = pipeline.sample(folder, 1000)
+    assert found["rows"] == found["same"] == 40
+    assert found["spans"]["kept"] == sum(len(spans) for spans in spans_of(folder).values())
+    fewer = replace(folder, settings=sampled(thrice, 1))
+    found = pipeline.sample(fewer, 1000)
+    assert (found["rows"], found["asked"]) == (40, 0)
+    assert found["unusable_now"] > found["unusable_before"]

@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from annotated_runs import run_of
 from sentences import example, sentence
 
+from distill_offline import pipeline
 from distill_offline.corpus import with_context
 from distill_offline.errors import ConfigError
 from distill_offline.schema import Sentence
-from distill_offline.settings import TaskSettings
+from distill_offline.settings import Settings, Source, TaskSettings
 from distill_offline.tasks.ner import NER
 from distill_offline.tasks.text_classification import TextClassification
 
@@ -28,6 +30,7 @@ CORPUS = [*document("a", "one", "two", "three", "four"), *document("b", "five"),
     [
         (1, ["|two", "one|three", "two|four", "three|", "|", "|seven", "six|"]),
         (2, ["|two three", "one|three four", "one two|four", "two three|", "|", "|seven", "six|"]),
+        (10**20, ["|two three four", "one|three four", "one two|four", "one two three|", "|", "|seven", "six|"]),
         (9, ["|two three four", "one|three four", "one two|four", "one two three|", "|", "|seven", "six|"]),
     ],
 )
@@ -64,3 +67,30 @@ def test_a_prompt_that_would_not_show_the_context_is_refused(tmp_path: Path) -> 
         NER(TaskSettings(types={"PER": "persons"}, prompt=str(own), context=1))
     with pytest.raises(ConfigError, match=r"task\.context"):
         TextClassification(TaskSettings(name="text_classification", types={"a": "x", "b": "y"}, context=1))
+
+
+def shown(settings: Settings, width: int) -> Settings:
+    return replace(settings, task=replace(settings.task, context=width))
+
+
+def test_another_context_is_another_question(tmp_path: Path, settings: Settings) -> None:
+    pipeline.annotate(run_of(tmp_path, settings))
+    counts = pipeline.annotate(run_of(tmp_path, shown(settings, 2)))["unlabelled"]
+    assert counts["asked"] > 30
+    said: list[str] = []
+    counts = pipeline.annotate(run_of(tmp_path, settings, said))["unlabelled"]
+    assert (counts["asked"], counts["cached"]) == (0, 40)
+    assert "annotate: up to date" not in said
+
+
+@pytest.mark.parametrize("part", ["unlabelled", "test"])
+def test_a_shuffled_corpus_has_no_neighbours_to_show(tmp_path: Path, settings: Settings, part: str) -> None:
+    shuffled = Source(path="package:demo/train.jsonl", shuffle=0, skip=30, limit=9)
+    corpus = settings.corpus
+    corpus = (
+        replace(corpus, unlabelled=shuffled)
+        if part == "unlabelled"
+        else replace(corpus, original=replace(corpus.original, test=shuffled))
+    )
+    with pytest.raises(ConfigError, match=rf"^task\.context: corpus\.(original\.)?{part} is shuffled"):
+        pipeline.plan(run_of(tmp_path, replace(shown(settings, 1), corpus=corpus)), ["annotate"])

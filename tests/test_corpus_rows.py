@@ -105,6 +105,8 @@ def test_faulty_row_is_named_with_its_line(tmp_path: Path, row: object, message:
 def test_bad_json_is_named_with_its_line(tmp_path: Path) -> None:
     path = write_file(tmp_path, "a.jsonl", '{"tokens": ["a"], "labels": ["O"]}\n\n{"tokens": ["a"\n')
     assert "a.jsonl:3: not JSON" in fault_of(path)
+    path = write_file(tmp_path, "b.jsonl", '{"tokens": ["a"], "labels": ["O"], "index": ' + "1" * 5000 + "}\n")
+    assert "b.jsonl:1: not usable JSON" in fault_of(path)
 
 
 def test_parquet_reads_like_jsonl(tmp_path: Path) -> None:

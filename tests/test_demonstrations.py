@@ -65,6 +65,7 @@ def test_k_examples_are_picked_even_among_many_copies(strategy: Strategy, k: int
 
 def test_a_pool_smaller_than_k_is_used_whole() -> None:
     assert sorted(ids(picker("knn", 50), sentence("a pump"))) == sorted(each.sentence.id for each in POOL)
+    assert len(ids(picker("random", 10**30), sentence("anything"))) == len(POOL)
 
 
 def test_ties_go_by_position_in_the_pool() -> None:

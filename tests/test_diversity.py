@@ -33,3 +33,7 @@ def test_the_choice_is_repeatable_and_ties_go_by_position() -> None:
 def test_texts_without_words_or_with_half_characters_are_texts_too() -> None:
     assert sorted(spread(["", "\ud800 x", "y"], 3, seed=0)) == [0, 1, 2]
     assert spread([], 3, seed=0) == []
+
+
+def test_any_seed_will_do() -> None:
+    assert spread(MONEY, 2, seed=2**40 + 3) == spread(MONEY, 2, seed=3)

@@ -18,6 +18,7 @@ from distill_offline.artifacts import ANNOTATIONS, read_rows, write_rows
 from distill_offline.cli import commands
 from distill_offline.config import parse_settings
 from distill_offline.corpus import read_examples, write_examples
+from distill_offline.errors import InputError
 from distill_offline.inputs import read_gold
 from distill_offline.pipeline.calibrate import CALIBRATION
 from distill_offline.pipeline.held_against import held_against
@@ -137,3 +138,15 @@ def test_spans_without_confidence_have_kinds_and_no_bins(folder: RunFolder, tmp_
     assert (found["by_confidence"], found["reliability"]) == ([], None)
     assert found["without_confidence"] == found["overall"]["spans"] > 0
     assert "AUROC" not in evaluated(str(tmp_path / "bare"), "--gold", gold)
+
+
+@pytest.mark.parametrize("wrong", [{"spans": None}, {"labels": 3}, {"confidence": float("nan")}, {"confidence": "no"}])
+def test_a_line_that_is_no_annotation_is_named(folder: RunFolder, tmp_path: Path, wrong: dict[str, Any]) -> None:
+    gold = gold_of(folder, "test", tmp_path / "gold.jsonl")
+    rows = list(read_rows(folder.folder("annotate") / "gold/test" / ANNOTATIONS))
+    number = next(n for n, row in enumerate(rows) if row["spans"])
+    spans = [{**span, **wrong} for span in rows[number]["spans"]]
+    rows[number] = {**rows[number], **({"spans": spans} if "confidence" in wrong else wrong)}
+    write_rows(tmp_path / "bare" / ANNOTATIONS, rows)
+    with pytest.raises(InputError, match=rf"annotations\.jsonl:{number + 1}: this is no line of annotations"):
+        held_against(tmp_path / "bare", Path(gold))

@@ -12,7 +12,7 @@ from annotated_runs import grow, labels, run_of
 from distill_offline import manifest, pipeline
 from distill_offline.artifacts import read_rows
 from distill_offline.corpus import read_examples, write_examples
-from distill_offline.errors import InputError
+from distill_offline.errors import ConfigError, InputError
 from distill_offline.settings import Settings
 
 
@@ -106,3 +106,17 @@ def test_a_frozen_file_that_was_changed_is_told(tmp_path: Path, settings: Settin
     (frozen / "1" / "prompt.jinja").unlink()
     with pytest.raises(InputError, match="cannot be read"):
         pipeline.annotate(folder)
+
+
+def test_a_pool_that_is_all_in_test_is_refused_before_it_is_frozen(
+    tmp_path: Path, settings: Settings, pool: Path
+) -> None:
+    own = tmp_path / "own.jsonl"
+    shown = replace(settings.annotate.demonstrations, pool=str(own))
+    settings = replace(settings, annotate=replace(settings.annotate, demonstrations=shown))
+    write_examples(own, list(read_examples("package:demo/test.jsonl", origin="original"))[:10])
+    folder = run_of(tmp_path, settings)
+    with pytest.raises(ConfigError, match=r"^annotate\.demonstrations: strategy knn needs labelled sentences"):
+        pipeline.annotate(folder)
+    own.write_bytes(pool.read_bytes())
+    assert pipeline.annotate(folder)["unlabelled"]["asked"] == 40

@@ -158,6 +158,7 @@ def test_masks_and_weights_reach_the_example(tmp_path: Path) -> None:
         ({"weight": -1}, "`weight` must be a number, 0 or more"),
         ({"weight": float("nan")}, "`weight`"),
         ({"weight": "1"}, "`weight`"),
+        ({"weight": 10**400}, "`weight`"),
     ],
 )
 def test_masks_and_weights_that_make_no_sense_are_named(tmp_path: Path, more: dict[str, Any], problem: str) -> None:
@@ -235,3 +236,30 @@ def test_written_examples_are_read_back_without_masks(tmp_path: Path) -> None:
     write_examples(tmp_path / "b.jsonl", read_examples(path, origin="distilled"))
     (example,) = read_examples(tmp_path / "b.jsonl", origin="distilled")
     assert example.masked == ()
+
+
+def test_gold_that_the_teacher_is_no_longer_asked_for_has_no_say(annotated: Settings, tmp_path: Path) -> None:
+    folder, report = select(tmp_path, annotated)
+    assert report["effect"]
+    on_gold = folder.folder("annotate") / "gold/train" / ANNOTATIONS
+    without = replace(annotated, annotate=replace(annotated.annotate, gold=()))
+    folder, report = select(tmp_path, without)
+    assert report["effect"] == []
+    assert not (folder.folder("select") / "calibration.json").exists()
+    assert on_gold.exists()
+    pipeline.annotate(folder)
+    assert not on_gold.exists()
+    assert manifest.verify(folder.folder("annotate")) == []
+
+
+def test_a_dry_run_says_whether_selection_would_run(annotated: Settings, tmp_path: Path) -> None:
+    def fresh(settings: Settings) -> bool:
+        (step,) = pipeline.plan(RunFolder(tmp_path / "run", settings), ["select"])
+        return bool(step["fresh"])
+
+    assert not fresh(annotated)
+    select(tmp_path, annotated)
+    assert fresh(annotated)
+    assert not fresh(selecting(annotated, budget=3))
+    manifest.unseal(tmp_path / "run/annotate")
+    assert not fresh(annotated)

@@ -179,6 +179,15 @@ def test_other_tags_and_line_ends_are_no_change(corpus: Path, labels: Path) -> N
         (1, {"masked": ["Ada"]}, ":2: `masked` is not a list of token positions"),
         (1, {"masked": [2]}, ":2: sentence 0 .*`masked` is out of range"),
         (1, {"weight": "much"}, ":2: `weight` is not a number"),
+        (1, {"weight": float("nan")}, ":2: `weight` is not a number, 0 or more"),
+        (1, {"weight": -1}, ":2: `weight` is not a number, 0 or more"),
+        (1, {"weight": 10**400}, ":2: `weight` is not a number"),
+        (1, {"missed": 1.5}, ":2: `missed` is not a number, 0 to 1"),
+        (1, {"spans": [[0, 1, "PER", 1.5, "exact"]]}, r":2: a span is .* with a confidence of 0 to 1"),
+        (1, {"spans": [[0, 1, "PER", float("nan"), "exact"]]}, r":2: a span is"),
+        (1, {"spans": [[0, 1, "PER", True, "exact"]]}, r":2: a span is"),
+        (1, {"spans": [[False, True, "PER", None, "exact"]]}, r":2: a span is"),
+        (1, {"spans": [[0, 1, "PER", None, "exact", -0.5]]}, r":2: a span is"),
     ],
 )
 def test_a_spoilt_file_is_refused_with_its_line(
@@ -323,3 +332,24 @@ def test_the_command_says_what_it_wrote_and_what_it_left_out(tmp_path: Path, cor
     assert "1 rows are not in this corpus" in result.stdout
     as_json = CliRunner().invoke(commands, [*command, "--json"], catch_exceptions=False)
     assert json.loads(as_json.stdout) == {"sentences": 1, "spans": 1, "not_in_corpus": 1, "in_corpus": 5}
+
+
+def test_tags_without_spans_are_exported_as_what_they_are(tmp_path: Path, corpus: Path) -> None:
+    (first, *_) = read_sentences(corpus)
+    file = tmp_path / "annotations.jsonl"
+    write_rows(file, [{"id": first.id, "tokens": first.tokens, "labels": ["B-PER", "O"]}])
+    export_labels(file, corpus, tmp_path / "labels.jsonl")
+    source = Source(path=str(corpus), labels=str(tmp_path / "labels.jsonl"))
+    ((_, annotation, _),) = read_annotations(source)
+    assert annotation.spans == (Span(0, 1, "PER", alignment="tags"),)
+
+
+@pytest.mark.parametrize("wrong", [{"confidence": float("nan")}, {"confidence": "high"}, {"start": "0"}, {"type": ""}])
+def test_spans_that_make_no_sense_are_not_exported(tmp_path: Path, corpus: Path, wrong: dict[str, Any]) -> None:
+    file = annotated(tmp_path / "run", corpus, (0, Span(0, 1, "PER"))) / "annotations.jsonl"
+    (row,) = read_rows(file)
+    write_rows(file, [{**row, "spans": [{**row["spans"][0], **wrong}]}])
+    with pytest.raises(InputError, match=r"annotations\.jsonl:1: this is no line of annotations") as caught:
+        export_labels(file, corpus, tmp_path / "labels.jsonl")
+    assert "Ada" not in str(caught.value)
+    assert not (tmp_path / "labels.jsonl").exists()

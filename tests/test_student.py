@@ -147,3 +147,9 @@ def test_a_classifier_gives_one_label_a_sentence(encoder: Path, tmp_path: Path) 
     student.save(tmp_path)
     predicted = Student.load(tmp_path).predict([e.sentence for e in examples])
     assert all(labels[0] in ("sport", "tech") and len(labels) == 1 for labels in predicted)
+
+
+def test_half_characters_are_read_as_a_question_mark(student: Student) -> None:
+    (half,), (mark,) = (list(student.probabilities([sentence(["at", text])])) for text in ("\ud800x", "?x"))
+    assert (half == mark).all()
+    assert len(student.predict([sentence(["\ud800", "noon"])])[0]) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -16,7 +17,7 @@ def with_context(sentences: Iterable[Sentence], width: int) -> Iterator[Sentence
 
     A document's sentences must follow one another, as every corpus format gives them.
     """
-    before: deque[Sentence] = deque(maxlen=width)
+    before: deque[Sentence] = deque(maxlen=min(width, sys.maxsize))
     ahead: deque[Sentence] = deque()
     for sentence in sentences:
         if ahead and ahead[0].document != sentence.document:

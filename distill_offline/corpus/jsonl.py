@@ -20,5 +20,7 @@ def jsonl_rows(path: Path, shown: str) -> Iterator[tuple[int, object]]:
             yield number, json.loads(line)
         except json.JSONDecodeError as error:
             raise fault(shown, number, f"not JSON: {error.msg} at column {error.colno}.") from error
+        except ValueError as error:
+            raise fault(shown, number, "not usable JSON: a number has too many digits.") from error
         except RecursionError as error:
             raise fault(shown, number, "not usable JSON: too deeply nested.") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypedDict
 
@@ -16,6 +16,7 @@ from distill_offline.schema import Sentence, Span
 __all__ = ["FIELDS", "read_rows"]
 
 FIELDS = ("id", "document", "index", "text", "tokens", "offsets", "labels", "label", "spans", "weight", "masked")
+_LARGEST = sys.float_info.max  # a whole number may be larger, and so no float
 
 
 class _Loss(TypedDict):
@@ -191,7 +192,7 @@ def _single_label(fields: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 def _weight(fields: Mapping[str, Any]) -> float:
     value = fields.get("weight", 1.0)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LARGEST:
         raise _RowError("`weight` must be a number, 0 or more.")
     return float(value)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +15,14 @@ from distill_offline.corpus.lines import fault
 from distill_offline.errors import CorpusError
 from distill_offline.schema import Head, Sentence, Span, canonical_json, content_digest
 
-__all__ = ["Header", "StandoffLabels", "carried_of", "content_prefix", "read_header", "read_standoff", "write_standoff"]
+__all__ = [
+    "Header", "StandoffLabels", "carried_of", "checked", "content_prefix", "read_header", "read_standoff",
+    "write_standoff",
+]  # fmt: skip
 
 _FORMAT, _VERSION = "distill_offline stand-off labels", 1
 _DIGITS = 12  # of the content digest: enough that another sentence agrees once in 10^14
-_NUMBERS = ("confidence", "missed", "weight")
+_HIGHEST = {"confidence": 1.0, "missed": 1.0, "weight": sys.float_info.max}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +64,26 @@ def carried_of(row: Mapping[str, Any]) -> dict[str, Any]:
     `confidence` (of a class), `missed` (an entity, probably), `weight`, and `masked`, positions of tokens. Raises
     ValueError where one of them is something else.
     """
-    carried = {key: row[key] for key in _NUMBERS if row.get(key) is not None}
+    carried = {key: row[key] for key in _HIGHEST if row.get(key) is not None}
     for key, value in carried.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ValueError(f"`{key}` is not a number")
+        if not _is_number(value, _HIGHEST[key]):
+            raise ValueError(f"`{key}` is not a number, 0 {'or more' if key == 'weight' else 'to 1'}")
     if row.get("masked"):
         if not isinstance(row["masked"], list) or not all(map(_is_count, row["masked"])):
             raise ValueError("`masked` is not a list of token positions")
         carried["masked"] = row["masked"]
     return carried
+
+
+def checked(span: Span) -> Span:
+    """The span itself. Raises ValueError where what came as one out of a file has fields of other kinds or sizes."""
+    if not _is_count(span.start) or not _is_count(span.end):
+        raise ValueError("a span's start and end must be positions of tokens")
+    if not span.type or not isinstance(span.type, str) or not isinstance(span.alignment, str):
+        raise ValueError("a span's type and alignment must be strings")
+    if not all(value is None or _is_number(value, 1.0) for value in (span.confidence, span.agreement)):
+        raise ValueError("a span's confidence and agreement must be numbers, 0 to 1")
+    return span
 
 
 def write_standoff(path: Path, task: Head, rows: Iterable[StandoffLabels], corpus: Mapping[str, Any]) -> Header:
@@ -160,15 +175,19 @@ def _row(value: object, shown: str, line: int, task: Head) -> StandoffLabels:
 
 def _span(value: object, shown: str, line: int) -> Span:
     fields = [*value, None][:6] if isinstance(value, list) and len(value) in (5, 6) else []
-    match fields:
-        case [int(), int(), str(type_), float() | int() | None, str(), float() | int() | None] if type_:
-            return Span(*fields)
-        case _:
-            raise fault(shown, line, f"a span is [start, end, type, confidence, alignment], not {_shortened(value)}.")
+    try:
+        return checked(Span(*fields))
+    except (TypeError, ValueError) as error:
+        form = "a span is [start, end, type, confidence or null, alignment]"
+        raise fault(shown, line, f"{form}, with a confidence of 0 to 1, not {_shortened(value)}.") from error
 
 
 def _shortened(value: object) -> str:
     return json.dumps(value)[:60]
+
+
+def _is_number(value: object, highest: float) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= highest
 
 
 def _is_count(value: object) -> bool:

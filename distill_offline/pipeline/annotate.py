@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -197,6 +198,9 @@ def _parse(
 
 def _sealed(stage: Stage, folder: RunFolder, counts: dict[str, Any]) -> dict[str, Any]:
     _check_quarantine(folder, counts["unlabelled"])
+    for place in stage.folder.glob("gold/*"):
+        if place.name not in counts:  # of an earlier annotate.gold: the seal is for what was made now
+            shutil.rmtree(place)
     stage.seal(counts)
     return counts
 

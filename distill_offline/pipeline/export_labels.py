@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from distill_offline import manifest
 from distill_offline.artifacts import ANNOTATIONS, read_rows
 from distill_offline.bio import decode_bio
 from distill_offline.corpus import AnyScheme, OnBadFile, head_of, read_annotations, read_sentences, resolve_path
-from distill_offline.corpus.standoff import StandoffLabels, carried_of, content_prefix, write_standoff
+from distill_offline.corpus.standoff import StandoffLabels, carried_of, checked, content_prefix, write_standoff
 from distill_offline.errors import InputError
 from distill_offline.schema import Head, Sentence, Span, tokens_digest
 from distill_offline.settings import Source
@@ -124,7 +124,10 @@ def _of_row(row: Mapping[str, Any], file: Path, number: int, head: Head) -> _Lab
         digest, labels = tokens_digest(row["tokens"]), row["labels"]
         if head == "sequence-classification":
             return _Labelled(row["id"], digest, (), labels[0], carried_of(row))
-        listed = [Span(**span) for span in row["spans"]] if "spans" in row else decode_bio(labels)
+        if "spans" in row:
+            listed = [checked(Span(**span)) for span in row["spans"]]
+        else:
+            listed = [replace(span, alignment="tags") for span in decode_bio(labels)]
         return _Labelled(row["id"], digest, tuple(sorted(listed, key=lambda span: span.start)), None, carried_of(row))
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,7 +72,7 @@ def forecast(folder: RunFolder, *, refreeze: bool = False) -> Iterator[dict[str,
 
 
 def _step(work: Work, part: str, store: CompletionStore, counter: PromptCounter | None) -> dict[str, Any]:
-    answered = {hash(id_) for id_ in store.answered_ids(part)}
+    answered = Counter(hash(id_) for id_ in store.answered_ids(part))
     tally = _Tally()
     for batch in batches(prompts(work.sentences(part), work.asking(store, work.teacher.start)), 500):
         known = store.known({digest for _, _, digest in batch})
@@ -81,7 +82,7 @@ def _step(work: Work, part: str, store: CompletionStore, counter: PromptCounter 
             if digest in known:
                 tally.cached += 1
                 continue
-            tally.again += hash(sentence.id) in answered
+            tally.again += prompt.sample < answered[hash(sentence.id)]  # a further sample is asked for the first time
             tally.want(digest, prompt)
     asked = len(tally.wanted)
     tokens = _tokens(tally, asked, counter)

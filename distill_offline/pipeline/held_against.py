@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from distill_offline.corpus import (
     read_examples,
     resolve_path,
 )
+from distill_offline.corpus.standoff import checked
 from distill_offline.errors import InputError
 from distill_offline.quality import Quality, quality, spans_of
 from distill_offline.schema import Example, Head, Report, Span
@@ -28,6 +29,7 @@ from distill_offline.student import Student
 
 __all__ = ["Held", "held_against"]
 
+_Given = tuple[tuple[str, ...], tuple[str, ...], tuple[Span, ...]]
 _WHAT = {"token-classification": "entities", "sequence-classification": "classes of whole texts"}
 
 
@@ -83,7 +85,7 @@ def held_against(
 
 def _annotations(file: Path, gold: Source) -> Held:
     truth = _Gold.read(gold, _common_head(file, gold))
-    given = {row["id"]: (tuple(row["tokens"]), tuple(row["labels"]), spans_of(row)) for row in read_rows(file)}
+    given = dict(_line(row, file, number) for number, row in enumerate(read_rows(file), 1))
     ids = {example.sentence.id for example in truth.examples}
     if not ids & set(given):
         raise InputError(f"{file}: none of its sentence ids stands in {gold.path}; these are labels of another corpus.")
@@ -100,6 +102,16 @@ def _annotations(file: Path, gold: Source) -> Held:
     if truth.head != "token-classification":
         return Held(report)
     return Held(report, quality([decode_bio(example.labels) for example in truth.examples], spans))
+
+
+def _line(row: Mapping[str, Any], file: Path, number: int) -> tuple[str, _Given]:
+    """A sentence's id, and what a line of annotations says of it."""
+    try:
+        return row["id"], (tuple(row["tokens"]), tuple(row["labels"]), tuple(map(checked, spans_of(row))))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{file}:{number}: this is no line of annotations ({type(error).__name__}: {error})."
+        ) from error
 
 
 def _common_head(labels: Path, gold: Source) -> Head:

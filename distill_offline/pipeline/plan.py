@@ -10,6 +10,7 @@ from distill_offline import manifest
 from distill_offline.artifacts import ANNOTATIONS, STORE, read_rows
 from distill_offline.completions import CompletionStore
 from distill_offline.pipeline.forecast import forecast
+from distill_offline.pipeline.select import is_selected
 from distill_offline.run_folder import RunFolder
 
 __all__ = ["plan", "status"]
@@ -49,8 +50,7 @@ def _select(folder: RunFolder) -> dict[str, Any]:
     rows = sum(1 for _ in read_rows(source)) if source.exists() else 0
     from_teacher = f"{rows} annotated so far" if folder.settings.asks_a_teacher else "no teacher"
     extra = ", and corpus.distilled" if folder.settings.corpus.distilled else ""
-    whole = manifest.is_whole(folder.folder("select"))
-    return {"stage": "select", "fresh": whole, "rows": rows, "detail": from_teacher + extra}
+    return {"stage": "select", "fresh": is_selected(folder), "rows": rows, "detail": from_teacher + extra}
 
 
 def _train(folder: RunFolder) -> Iterator[dict[str, Any]]:

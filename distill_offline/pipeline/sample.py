@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
 
+from distill_offline.answers import understood
 from distill_offline.artifacts import STORE
 from distill_offline.completions import Answer, CompletionStore
 from distill_offline.config import load
-from distill_offline.errors import InputError, UnusableAnswer
+from distill_offline.errors import InputError
 from distill_offline.inputs import make_task, read_gold
 from distill_offline.pipeline.frozen import frozen
 from distill_offline.pipeline.work import Work
@@ -23,6 +25,7 @@ from distill_offline.tasks.base import Task
 __all__ = ["sample"]
 
 _SHOWN = 20
+_Said = dict[bytes, Completion | None]  # the answers to the samples of a sentence, in order, by their digests
 
 
 def sample(folder: RunFolder, rows: int) -> dict[str, Any]:
@@ -39,7 +42,7 @@ def sample(folder: RunFolder, rows: int) -> dict[str, Any]:
     before = RunFolder(folder.path, load(folder.path / "config.yaml", ()))
     old_task = make_task(frozen(before, read_gold(before.settings), write=False))
     with CompletionStore(path, read_only=True) as old:
-        chosen = _choose(old, rows, folder.settings.seed)
+        chosen = _choose(old, rows, folder.settings.seed, before.settings.annotate.samples)
     work = Work.of(folder, refreeze=True, write=False)
 
     def sentences() -> Iterator[Sentence]:
@@ -49,40 +52,41 @@ def sample(folder: RunFolder, rows: int) -> dict[str, Any]:
     with CompletionStore(place / STORE) as store, work.engine() as engine:
         asking = work.asking(store, engine)
         for sentence, _, digest in prompts(sentences(), asking):
-            known = chosen[sentence.id]
-            if digest == known.digest:  # its prompt has not changed
-                store.add([Answer(digest, asking.recipe, sentence.id, sentence.document, known.completion)])
-        counts = ask("unlabelled", sentences(), asking, total=len(chosen))
-        now = {id_: completion for id_, _, completion in store.rows("unlabelled") if completion}
+            if known := chosen[sentence.id].get(digest):  # its prompt has not changed
+                store.add([Answer(digest, asking.recipe, sentence.id, sentence.document, known)])
+        counts = ask("unlabelled", sentences(), asking, total=len(chosen) * asking.samples)
+        now = _by_sentence(store.rows("unlabelled"))
     compared = _Compared(work.task.head)
     for sentence in sentences():
-        old_labels = _parsed(old_task, sentence, chosen[sentence.id].completion)
-        compared.add(sentence.id, old_labels, _parsed(work.task, sentence, now.get(sentence.id)))
-    return {"rows": counts.rows, "asked": counts.asked, **compared.as_dict()}
+        old_labels = _parsed(old_task, sentence, chosen[sentence.id])
+        compared.add(sentence.id, old_labels, _parsed(work.task, sentence, now.get(sentence.id, {})))
+    return {"rows": counts.rows // asking.samples, "asked": counts.asked, **compared.as_dict()}
 
 
-class _Chosen(NamedTuple):
-    digest: bytes
-    completion: Completion
+def _by_sentence(rows: Iterable[tuple[str, bytes, Completion | None]]) -> dict[str, _Said]:
+    found: dict[str, _Said] = {}
+    for id_, digest, completion in rows:
+        found.setdefault(id_, {})[digest] = completion
+    return found
 
 
-def _choose(store: CompletionStore, rows: int, seed: int) -> dict[str, _Chosen]:
+def _choose(store: CompletionStore, rows: int, seed: int, samples: int) -> dict[str, _Said]:
     """Rows of the unlabelled corpus that have an answer, drawn by a digest of their ids: the same ones every time."""
 
     def drawn(id_: str) -> bytes:
         return hashlib.sha256(f"{seed}\x1f{id_}".encode("utf-8", "surrogatepass")).digest()
 
-    ids = set(heapq.nsmallest(rows, store.answered_ids("unlabelled"), key=drawn))
+    # An id stands there once for each of its samples.
+    nearest = heapq.nsmallest(rows * samples, store.answered_ids("unlabelled"), key=drawn)
+    ids = set(islice(dict.fromkeys(nearest), rows))
     if not ids:
         raise InputError(f"{store.path}: no row has an answer yet, so there is nothing to compare. Run annotate.")
-    return {id_: _Chosen(digest, said) for id_, digest, said in store.rows("unlabelled") if id_ in ids and said}
+    return _by_sentence(row for row in store.rows("unlabelled") if row[0] in ids)
 
 
-def _parsed(task: Task, sentence: Sentence, completion: Completion | None) -> Annotation | None:
-    try:
-        return None if completion is None else task.parse(sentence, completion)
-    except UnusableAnswer:
-        return None
+def _parsed(task: Task, sentence: Sentence, said: _Said) -> Annotation | None:
+    found = understood(task, sentence, list(said.values())) if said else None
+    return found if isinstance(found, Annotation) else None
 
 
 def _places(annotation: Annotation, head: Head) -> dict[tuple[int, int] | None, str]:

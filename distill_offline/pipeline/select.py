@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from distill_offline import manifest
 from distill_offline.artifacts import ANNOTATIONS, read_rows, write_rows, write_text
 from distill_offline.config import as_plain
 from distill_offline.digests import file_digests
-from distill_offline.errors import ConfigError
+from distill_offline.errors import ConfigError, InputError
 from distill_offline.inputs import Gold, make_task, read_gold, read_labelled
 from distill_offline.pipeline.calibrate import CALIBRATION, Calibrated, calibrate
 from distill_offline.pipeline.cross_fit import cross_fit
@@ -23,7 +24,7 @@ from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_d
 from distill_offline.stages.select import Row
 from distill_offline.stages.select import select as keep
 
-__all__ = ["REPORT", "select", "selection_report"]
+__all__ = ["REPORT", "is_selected", "select", "selection_report"]
 
 REPORT = "report.json"
 
@@ -64,6 +65,15 @@ def select(folder: RunFolder) -> dict[str, int]:
     return found
 
 
+def is_selected(folder: RunFolder) -> bool:
+    """Whether select/ stands for the configuration and the annotations as they are now; changes nothing."""
+    try:
+        stage = _Labels.of(folder).stage()
+    except InputError:  # what comes before has not been run to its end
+        return False
+    return manifest.fingerprint_of(stage.folder) == stage.fingerprint
+
+
 def selection_report(folder: RunFolder) -> dict[str, Any]:
     """What select/report.json says: `counts`, and `effect`, a list of the labels' scores before and after."""
     return next(read_rows(folder.whole("select") / REPORT))
@@ -84,6 +94,12 @@ class _Labels:
         return cls(folder, teacher, crossed)
 
     @property
+    def has_gold(self) -> bool:
+        """Whether the teacher labelled gold training sentences; their file may be older than annotate.gold is."""
+        asked_for = self.from_teacher is not None and "train" in self.folder.settings.annotate.gold
+        return asked_for and self.on_gold.is_file()
+
+    @property
     def on_gold(self) -> Path:
         """The teacher's labels for the gold training sentences, where it was asked for them."""
         return self.folder.folder("annotate") / "gold" / "train" / ANNOTATIONS
@@ -92,7 +108,7 @@ class _Labels:
         settings = self.folder.settings
         corpus, chosen = settings.corpus, settings.select
         files = [path for path in (self.from_teacher, self.cross_fitted) if path is not None]
-        on_gold = [self.on_gold] if self.from_teacher is not None and self.on_gold.is_file() else []
+        on_gold = [self.on_gold] if self.has_gold else []
         return Stage(
             self.folder,
             "select",
@@ -146,7 +162,7 @@ def _effects(
     settings, chosen = labels.folder.settings, labels.folder.settings.select
     effects: list[Effect | None] = []
     # What students of other folds say is not known of the gold sentences: the rules cannot be tried there.
-    if labels.from_teacher is not None and labels.on_gold.is_file() and chosen.cross_fit is None:
+    if labels.has_gold and chosen.cross_fit is None:
         share = counts["kept"] / max(1, counts["kept"] + counts["over_budget"])
         effects.append(effect_on_gold(metric, labels.on_gold, gold, chosen, calibrated, share, settings.seed))
     if chosen.truth is not None:
