@@ -53,12 +53,12 @@ def constant(t: float, *, p: float) -> float:
 
 def simple_mix(t: float, *, tau: float) -> float:
     """p = 1 where t < τ, else 0: distilled, then original (arXiv 2402.09282)."""
-    return 1.0 if t < tau else 0.0
+    return 1.0 if t < _inside(tau) else 0.0
 
 
 def reverse(t: float, *, tau: float) -> float:
     """p = 0 where t < τ, else 1: original, then distilled."""
-    return 0.0 if t < tau else 1.0
+    return 0.0 if t < _inside(tau) else 1.0
 
 
 def distilled_then_mixture(t: float, *, tau: float, p: float = 0.5) -> float:
@@ -66,7 +66,7 @@ def distilled_then_mixture(t: float, *, tau: float, p: float = 0.5) -> float:
 
     After "Order Matters in the Presence of Dataset Imbalance" (2023): pre-train on the large task, fine-tune on a mix.
     """
-    return 1.0 if t < tau else p
+    return 1.0 if t < _inside(tau) else p
 
 
 def linear(t: float) -> float:
@@ -96,7 +96,16 @@ def exponential(t: float, *, k: float = 0.01) -> float:
 
 def inverse_sigmoid(t: float, *, k: float = 10.0) -> float:
     """p = k / (k + e^(i/k)), k ≥ 1 (scheduled sampling's), with i = t · 2k·ln k, so that p(0.5) = 1/2."""
+    if not k >= 1.0:  # NaN, too; below 1 it would rise
+        raise ValueError("k is below 1")
     return k / (k + math.exp(2.0 * t * math.log(k)))
+
+
+def _inside(tau: float) -> float:
+    """τ, if it is one. Elsewhere there would be no step, and another schedule than the name says."""
+    if not 0.0 < tau < 1.0:
+        raise ValueError("tau is not between 0 and 1")
+    return tau
 
 
 SCHEDULES = {
@@ -227,6 +236,12 @@ class Blend:
                     pools[1].take(original_drawn, self.batch_size - distilled),
                 )
             drawn += distilled
+
+    def step(self) -> int | None:
+        """The update from which p is another, where it changes just once; None for all other schedules."""
+        values = [self.schedule(update / self.updates) for update in range(self.updates)]
+        changes = [update for update in range(1, self.updates) if values[update] != values[update - 1]]
+        return changes[0] if len(changes) == 1 else None
 
     def check(self) -> None:
         """Raises ConfigError where the schedule fails, or asks for sentences of a pool that is empty."""

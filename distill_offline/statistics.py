@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,6 +29,7 @@ __all__ = [
     "holm",
     "paired_t",
     "resampled_f1",
+    "resampled_type_f1",
     "sign_flip",
     "smallest_sign_flip",
     "t_interval",
@@ -103,18 +104,26 @@ def resampled_f1(counts: Counts, *, draws: int, seed: int = 0, average: Average 
     `counts` is (seeds, sentences, types, 3). Which sentences a draw takes depends on their number, `draws` and `seed`
     alone, so that arms stay paired.
     """
-    seeds, sentences, types, _ = counts.shape
     if average == "micro":
-        counts, types = counts.sum(axis=2, keepdims=True), 1
+        counts = counts.sum(axis=2, keepdims=True)
+    return np.concatenate([f1(part, average) for part in _resampled_counts(counts, draws, seed)])
+
+
+def resampled_type_f1(counts: Counts, *, draws: int, seed: int = 0) -> Values:
+    """The same for each type by itself, on the same sentences: (draws, seeds, types)."""
+    return np.concatenate([f1(part[..., None, :], "micro") for part in _resampled_counts(counts, draws, seed)])
+
+
+def _resampled_counts(counts: Counts, draws: int, seed: int) -> Iterator[Values]:
+    """The summed counts of resampled sentences, in parts: (draws, seeds, types, 3)."""
+    seeds, sentences, types, _ = counts.shape
     flat = np.moveaxis(counts, 1, 0).reshape(sentences, -1).astype(np.float64)
     generator = np.random.default_rng([seed, sentences])
-    parts = []
     for start in range(0, draws, _CHUNK):
         rows = min(_CHUNK, draws - start)
         chosen = generator.integers(sentences, size=(rows, sentences)) + sentences * np.arange(rows)[:, None]
         times = np.bincount(chosen.ravel(), minlength=rows * sentences).reshape(rows, sentences)
-        parts.append(f1((times.astype(np.float64) @ flat).reshape(rows, seeds, types, 3), average))
-    return np.concatenate(parts)
+        yield (times.astype(np.float64) @ flat).reshape(rows, seeds, types, 3)
 
 
 def hierarchical_interval(resampled: Values, *, seed: int = 0) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from annotated_types import Ge, Lt, MinLen
 
 __all__ = ["StudySettings"]
 
+_THE_STUDYS = ("name", "seed", "study")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,99}")
 
 
@@ -49,6 +50,11 @@ class StudySettings:
             raise ValueError("variants names none; leave it out for a single variant without changes")
         if wrong := [name for name in self.variants if not _NAME.fullmatch(name)]:
             raise ValueError(f"the variant {wrong[0][:60]!r} becomes a folder: letters, digits and ._+- only")
+        for name, changes in self.variants.items():
+            if own := [key for key in changes if key.split(".")[0] in _THE_STUDYS]:
+                raise ValueError(f"the variant {name} sets {own[0]}, which the study itself decides")
+        if empty := [size for size in self.sizes if self.split(size)[0] < 1]:
+            raise ValueError(f"dev_share leaves nothing to train on of {empty[0]} sentences")
         if self.reserve is not None and self.reserve < max(self.sizes):
             raise ValueError("reserve is smaller than the largest of sizes")
         for key, values in (("sizes", self.sizes), ("seeds", self.seeds)):

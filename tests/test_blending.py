@@ -55,6 +55,29 @@ def test_every_schedule_gives_probabilities(name: str) -> None:
     assert all(0.0 <= schedule(name)(t) <= 1.0 for t in STEPS)
 
 
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        ("simple_mix", "tau", math.nan), ("simple_mix", "tau", 2.0), ("reverse", "tau", 0.0),
+        ("distilled_then_mixture", "tau", 1.0), ("inverse_sigmoid", "k", 0.5), ("inverse_sigmoid", "k", math.nan),
+    ],
+)  # fmt: skip
+def test_an_option_that_makes_another_schedule_of_it_is_refused(name: str, option: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"schedule {name} with {option} = .* fails at t = 0"):
+        make_schedule(name, {option: value}, tau=0.5, n_distilled=3, n_original=1)(0.0)
+
+
+def test_a_step_is_where_p_changes_and_curves_have_none() -> None:
+    assert [blend(name, updates=5).step() for name in ("simple_mix", "reverse", "linear", "union")] == [
+        3,
+        3,
+        None,
+        None,
+    ]
+    stretched = with_share(schedule("simple_mix"), 0.2, 10)
+    assert Blend(stretched, 5, 5, 10, 4, 0).step() == 2
+
+
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_schedule_but_reverse_never_rises(name: str) -> None:
     values = [schedule(name)(t) for t in STEPS]

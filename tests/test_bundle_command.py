@@ -22,10 +22,18 @@ from distill_offline.bundle.resolve import Package
 from distill_offline.bundle.settings import CarriedFile, load
 from distill_offline.bundle.sizes import sizes
 from distill_offline.errors import ConfigError
+from distill_offline.network import isolation
 
 __all__ = ["site"]
 
 ROOT = Path(__file__).parent.parent
+
+# annotate, train and evaluate, in seconds
+SMALL = (
+    "annotate.limit=4", "annotate.gold=[]", "annotate.max_quarantined=1", "train.updates=2", "train.eval_every=2",
+    'corpus.original.dev={path: "package:demo/dev.jsonl", limit: 4}',
+    'corpus.original.test={path: "package:demo/test.jsonl", limit: 4}',
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["bundle-quickstart.yaml", "bundle-cuda.yaml"])
@@ -124,7 +132,7 @@ needs_target = pytest.mark.skipif(
 
 @pytest.mark.slow
 @needs_target
-def test_quickstart_bundle_is_built_from_the_registry_and_valid(tmp_path: Path) -> None:
+def test_quickstart_bundle_is_built_from_the_registry_installed_and_used_without_a_network(tmp_path: Path) -> None:
     for name in ("SmolLM2-135M-Instruct-GGUF", "all-MiniLM-L6-v2"):
         real_model(name)
     keys = bundles.Keys.make(tmp_path)
@@ -147,6 +155,32 @@ def test_quickstart_bundle_is_built_from_the_registry_and_valid(tmp_path: Path) 
         "transformers",
     }
     assert 4e8 < manifest["totals"]["bytes"] < 2e9
+    root = tmp_path / "installed here"
+    done = real("install", str(out), "--root", str(root), "--allowed-signers", keys("own.allowed"))
+    assert done.returncode == 0, done.stderr
+    fault = isolation.probe().fault
+    assert ("Imports and smoke run had no network but loopback" in done.stdout) is not bool(fault)
+    use_installed(root / "current", out, keys, tmp_path, isolated=not fault)
+
+
+def use_installed(release: Path, bundle: Path, keys: bundles.Keys, place: Path, *, isolated: bool) -> None:
+    """A small run by the release's own command; what it made leads back to the bundle and its signer, without a gap."""
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(place)}
+
+    def distill(*words: str) -> subprocess.CompletedProcess[str]:
+        line = [str(release / "bin/distill-offline"), *words]
+        return subprocess.run(line, cwd=place, env=environment, capture_output=True, text=True)
+
+    changes = [word for change in SMALL for word in ("--set", change)]
+    config = str(release / "configs/quickstart.yaml")
+    done = distill(*(["--isolate"] if isolated else []), "run", config, *changes)
+    assert done.returncode == 0, done.stderr
+    done = distill("manifest", "sign", "runs/quickstart", "--ssh-key", keys("own"))
+    assert done.returncode == 0, done.stderr
+    trust = ["--allowed-signers", keys("own.allowed"), "--bundle", str(bundle)]
+    done = distill("manifest", "verify", "--deep", "--strict", "--json", "runs/quickstart", *trust)
+    assert done.returncode == 0, done.stdout
+    assert json.loads(done.stdout)["verdict"] == "whole"
 
 
 @pytest.mark.slow

@@ -127,8 +127,9 @@ def test_two_stages_are_compared_with_the_whole_configuration() -> None:
     a, b = A, run("b", config={"train.updates": 7})
     [found] = difference(a / "select", b / "select")[0]
     assert found.causes == (Difference("config", "train.updates", 5, 7),)
-    with pytest.raises(InputError, match="name two runs, or two stages"):
-        difference(a, b / "select")
+    for one, other in ((a, b / "select"), (a / "annotate", b / "select")):
+        with pytest.raises(InputError, match="name two runs, or two stages of one kind"):
+            difference(one, other)
     with pytest.raises(IntegrityError):
         difference(a, Path())
 

@@ -196,6 +196,32 @@ def test_an_open_network_socket_is_refused_as_a_way_out() -> None:
 
 
 @needs_namespace
+def test_an_open_network_socket_is_refused_where_there_is_loopback_only_already() -> None:
+    """It may come from outside: the program that made the namespace can have opened it before."""
+    code = """
+        import os, socket, sys
+        from distill_offline.network import isolation
+        opened = socket.socket()
+        os.set_inheritable(opened.fileno(), True)
+        isolation._refuse_open_connections = lambda: None
+        isolation.enter()
+        os.execv(sys.executable, [sys.executable, "-m", "distill_offline", "--isolate", "models", "list"])
+    """
+    done = run(sys.executable, "-c", textwrap.dedent(code))
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "is a network socket opened before" in done.stderr
+
+
+@needs_namespace
+def test_a_probe_runs_nothing_of_the_folder_it_is_started_in(tmp_path: Path) -> None:
+    for name in ("json.py", "socket.py"):
+        (tmp_path / name).write_text("raise SystemExit('this is no part of the program')")
+    code = "from distill_offline.network.isolation import probe; print(probe().fault == '')"
+    done = run(sys.executable, "-P", "-c", code, cwd=tmp_path)
+    assert done.stdout == "True\n", done.stderr
+
+
+@needs_namespace
 def test_a_manifest_says_where_its_folder_was_made(tmp_path: Path) -> None:
     code = """
         import sys

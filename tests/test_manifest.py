@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+import os
 import stat
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,6 +50,22 @@ def seal(folder: Path, **changed: Any) -> Path:
 
 def statement(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
+
+
+def places(value: Any, so_far: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to everything inside a JSON value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in inner:
+        yield (*so_far, key)
+        yield from places(each, (*so_far, key))
+
+
+def with_value(whole: Any, place: tuple[Any, ...], value: Any) -> Any:
+    inside = changed = copy.deepcopy(whole)
+    for key in place[:-1]:
+        inside = inside[key]
+    inside[place[-1]] = value
+    return changed
 
 
 def test_sealed_folder_is_a_statement_with_the_digests_of_its_files(tmp_path: Path) -> None:
@@ -214,6 +234,28 @@ def test_damaged_manifest_is_an_integrity_error(tmp_path: Path, text: str) -> No
         manifest.read(tmp_path)
     assert [each.path for each in manifest.verify(tmp_path)] == ["manifest.json"]
     assert not manifest.is_whole(tmp_path)
+
+
+def test_no_part_of_another_type_gets_past_reading(tmp_path: Path) -> None:
+    """Every value of a manifest, replaced by values of other types: told as damaged, or told as changed; no crash."""
+    write(tmp_path / "a.txt", "a")
+    seal(tmp_path, models={"teacher": "f" * 64}, counts={"rows": 1}, engine={"name": "x"})
+    whole = statement(tmp_path)
+    for place in places(whole):
+        for value in (None, 0, "x", [], {}, [None], {"x": 1}, "\ud800"):
+            write(tmp_path / "manifest.json", json.dumps(with_value(whole, place, value)))
+            manifest.verify(tmp_path)
+            with suppress(IntegrityError):
+                json.dumps(manifest.show(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, os.mkdir, lambda path: path.write_text("[" * 200_000)], ids=["fifo", "folder", "endless"]
+)
+def test_manifest_that_is_no_file_or_endless_is_an_integrity_error(tmp_path: Path, make: Callable[[Path], Any]) -> None:
+    make(tmp_path / "manifest.json")
+    with pytest.raises(IntegrityError):
+        manifest.read(tmp_path)
 
 
 def test_show_is_compact_and_leads_to_the_stages(run: Path) -> None:

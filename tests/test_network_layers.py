@@ -118,7 +118,7 @@ def caught(*names: str, extra: str = "") -> Trace:
         for name in names
         if ":" not in DECOYS[name]
     ]
-    return read_trace([*lines, *([extra] if extra else [])])
+    return read_trace([*lines, "7 +++ exited with 0 +++", *([extra] if extra else [])])
 
 
 def judged(said: object, found: Trace, status: int = 0) -> Layer:

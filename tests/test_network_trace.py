@@ -216,7 +216,8 @@ def test_data_that_looks_like_an_address_hides_nothing() -> None:
 
 def test_a_ring_is_named_since_it_sends_without_a_traced_call() -> None:
     ring = "io_uring_setup(8, {flags=0, sq_entries=8, sq_off={head=0, tail=4}}) = "
-    found = read_trace([f"7<node> {ring}3", f"8<other> {ring}-1 EPERM (Operation not permitted)"])
+    ends = [f"{pid} +++ exited with 0 +++" for pid in (7, 8)]
+    found = read_trace([f"7<node> {ring}3", f"8<other> {ring}-1 EPERM (Operation not permitted)", *ends])
     assert found.rings == {(7, "node")}
     assert found.is_clean
     assert found.findings() == ["node [7] made an io_uring: what it sends through that shows in no trace"]
@@ -227,22 +228,45 @@ def test_findings_begin_with_the_gravest_and_the_facts_have_all() -> None:
         [
             '7<python> bind(4, {sa_family=AF_INET, sin_port=htons(9), sin_addr=inet_addr("0.0.0.0")}, 16) = 0',
             *[f"7<python> connect(3, {v6('2001:db8::1')}, 28) = {UNREACHABLE}"] * 2,
+            "7<python> +++ exited with 0 +++",
             "what",
         ]
     )
     assert found.findings() == [
-        "1 lines of the trace cannot be read, such as 4",
+        "1 lines of the trace cannot be read, such as 5",
         "connect [2001:db8::1]:443 (ENETUNREACH) by python [7], 2 times: beyond this machine",
         "bind 0.0.0.0:9 (done) by python [7], 1 times: bound to every interface, so that others could come in",
     ]
     facts = found.facts()
-    assert (facts["clean"], facts["unread"], facts["lines"]) == (False, [4], 4)
+    assert (facts["clean"], facts["unread"], facts["lines"]) == (False, [5], 5)
     assert [(row["address"], row["place"], row["times"]) for row in facts["touches"]] == [
         ("0.0.0.0", "open door", 1),
         ("2001:db8::1", "beyond", 2),
     ]
 
 
-def test_an_empty_trace_is_clean() -> None:
-    assert read_trace(["", "7<true> +++ exited with 0 +++"]) == Trace(lines=2)
-    assert read_trace([]).is_clean
+def test_a_trace_without_calls_is_clean_and_one_without_lines_proves_nothing() -> None:
+    silent = read_trace(["", "7<true> +++ exited with 0 +++"])
+    assert (silent, silent.is_clean) == (Trace(lines=2), True)
+    assert not read_trace([]).is_clean
+    assert read_trace([]).findings() == ["the trace is empty, though every process that ends leaves a line"]
+
+
+def test_a_trace_that_stops_before_a_process_ends_is_not_clean() -> None:
+    lines = [f"7<sh> connect(3, {v6('::1')}, 28) = 0", "8<true> +++ exited with 0 +++", "7<sh> --- SIGCHLD {} ---"]
+    for cut in (lines, lines[1:]):
+        found = read_trace(cut)
+        assert (found.is_clean, found.unended) == (False, {7})
+        assert found.findings() == ["the trace stops before 1 processes end: the tracer was stopped"]
+    assert read_trace([*lines, "7<sh> +++ killed by SIGTERM +++"]).is_clean
+
+
+def test_a_thread_that_replaces_the_program_ends_without_a_line_of_its_own() -> None:
+    found = read_trace(
+        [
+            f"9<python> connect(3, {v6('::1')}, 28) = 0",
+            "7<python> +++ superseded by execve in pid 9 +++",
+            "7<true> +++ exited with 0 +++",
+        ]
+    )
+    assert found.is_clean

@@ -155,6 +155,14 @@ def unsign_bundle(chain: Chain) -> None:
         (chain.bundle / f"manifest.json.{end}").unlink()
 
 
+def swap_stages(chain: Chain) -> None:
+    """Two whole stages, each in the other's place."""
+    one, other, aside = chain.run / "select", chain.run / "annotate", chain.place / "aside"
+    one.rename(aside)
+    other.rename(one)
+    aside.rename(other)
+
+
 SPOILED: dict[str, tuple[Callable[[Chain], object], set[tuple[str, str]]]] = {
     "student's weights": (spoil_weights, {("changed-file", "train/simple_mix/student/model.safetensors")}),
     "missing annotations": (
@@ -194,6 +202,13 @@ SPOILED: dict[str, tuple[Callable[[Chain], object], set[tuple[str, str]]]] = {
         {("unsigned", "BUNDLE")},
     ),
 }  # fmt: skip
+
+
+def test_whole_stage_in_the_place_of_another_is_not_covered_by_the_runs_signature(chain: Chain) -> None:
+    """As where somebody puts a worse arm's student where the better one's is looked for."""
+    swap_stages(chain)
+    found = problems(walked(chain, chain.run / "annotate"))
+    assert {("broken", "misplaced-stage", "annotate"), ("broken", "unsigned", "select")} <= found
 
 
 @pytest.mark.parametrize("case", SPOILED)

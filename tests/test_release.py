@@ -262,6 +262,11 @@ def test_broken_chain_to_the_teacher_is_refused_and_a_student_without_one_says_s
     assert "SmolLM2" not in card
 
 
+def test_arm_in_place_of_its_student_is_told_apart_and_nothing_is_to_be_moved(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"name its student's folder, [a-z_]+/student\."):
+        release(make_run(run).parent, tmp_path / "out")
+
+
 def test_folder_that_is_there_or_no_students_is_refused(run: Path, tmp_path: Path) -> None:
     student = make_run(run)
     (tmp_path / "out").mkdir()

@@ -40,6 +40,7 @@ def view(name: str = "tiny", arm: str = "simple_mix", type_: str = "PER", f1: fl
     history = [
         {
             "update": n,
+            "p": 1.0 if n < 30 else 0.0,
             "distilled": 4 if n < 30 else 0,
             "original": 0 if n < 30 else 4,
             **({"dev_f1": 0.4} if n % 10 else {}),
@@ -150,6 +151,17 @@ def test_page_of_a_run_without_students_still_renders() -> None:
 
 def test_page_is_the_same_each_time() -> None:
     assert render(view()) == render(view())
+
+
+def test_the_realised_mix_is_drawn_beside_its_schedule() -> None:
+    plot = re.findall(r"<svg.*?</svg>", render(view()), re.DOTALL)[-1]
+    realised, scheduled = re.findall(r'<polyline points="([^"]*)" stroke="#0b6e99"( stroke-dasharray="5 3")?/>', plot)
+    assert (len(realised[0].split()), realised[1]) == (3, "")
+    points = [tuple(map(float, each.split(","))) for each in scheduled[0].split()]
+    assert scheduled[1]
+    assert len(points) == 4  # upright at the step: 1, 1, 0, 0
+    assert points[0][1] == points[1][1] < points[2][1] == points[3][1]  # down is up in SVG
+    assert plot.count("simple_mix") == 1  # one entry in the legend
 
 
 def test_plot_places_points_from_the_lower_left_and_names_every_line() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -63,6 +64,31 @@ def test_without_a_limit_the_output_goes_to_standard_error(capfd: pytest.Capture
     assert trace(["sh", "-c", "echo said"]).status == 0
     said = capfd.readouterr()
     assert (said.out, said.err) == ("", "said\n")
+
+
+def test_sigterm_is_passed_on_to_the_command_whose_trace_is_reported(tmp_path: Path) -> None:
+    words = ["sh", "-c", "trap 'kill $!; echo bye; exit 9' TERM; sleep 60 & echo started; wait"]
+    command = [sys.executable, "-m", "distill_offline", "doctor", "--network", "--", *words]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stderr is not None
+        assert child.stderr.readline() == "started\n"
+        child.terminate()
+        said, complained = child.communicate(timeout=60)
+    assert (child.returncode, complained) == (9, "bye\n")
+    assert "status 9" in said
+
+
+def test_a_name_that_strace_would_run_is_a_file_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("|touch ran", "!touch ran"):
+        assert trace(["true"], keep=Path(name), timeout_s=60).trace.is_clean
+        assert "+++ exited with 0 +++" in Path(name).read_text()
+    assert not Path("ran").exists()
+
+
+def test_a_tracer_that_is_killed_leaves_a_trace_that_proves_nothing() -> None:
+    done = trace(["sh", "-c", "kill -9 $PPID"], timeout_s=60)
+    assert not done.trace.is_clean
 
 
 def test_missing_programs_and_unwritable_files_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from studying import runner, write_config
 from distill_offline import pipeline
 from distill_offline.completions.lock import Lock
 from distill_offline.corpus import read_examples
-from distill_offline.errors import ConfigError, InputError, Interrupted
+from distill_offline.errors import ConfigError, DistillError, InputError, Interrupted
 from distill_offline.inputs import read_labelled
 from distill_offline.run_folder import RunFolder
 from distill_offline.schema import Progress
@@ -123,6 +125,13 @@ def test_a_variant_can_speak_of_size_train_and_seed(tmp_path: Path) -> None:
         ({"variants": {"a": {"train.arms": [{"name": "sigmid"}]}}}, "Did you mean sigmoid"),
         ({"reserve": 19}, "reserve is smaller than the largest"),
         ({"sises": [3]}, "Did you mean study.sizes"),
+        ({"variants": {"a": {"train.arms.1.options": {"s": 3}}}}, "schedule union does not take 's'"),
+        ({"variants": {"a": {"train.arms": [{"name": "linear", "share": 0.0}]}}}, "share of 0 .* out of reach"),
+        ({"variants": {"a": {"train.arms": [{"name": "m", "average": ["linear", "union"]}]}}}, "to average 'linear'"),
+        ({"variants": {"a": {"train.arms": ARMS + ARMS[:1]}}}, "'original_only' stands there twice"),
+        ({"variants": {"a": {"seed": 3}}}, "the variant a sets seed"),
+        ({"variants": {"a": {"name": "b"}}}, "the variant a sets name"),
+        ({"sizes": [1], "dev_share": 0.9}, "nothing to train on of 1 sentences"),
     ],
 )
 def test_a_mistake_in_the_grid_is_told_before_anything_runs(
@@ -233,6 +242,7 @@ def test_averaged_students_are_there_when_they_are_needed(config: Path) -> None:
     assert made.run() == 1
     row = made.results.read()[-1]
     assert (row.arm, row.pools["original"], row.training["distilled_drawn"]) == ("both", 16, 0)
+    assert row.training["updates"] == 6  # of both that were averaged: what the arm cost
     assert not list((made.folder / "base/20/0").rglob("*.safetensors"))
 
 
@@ -290,6 +300,61 @@ def test_a_line_that_is_no_row_is_named(tmp_path: Path) -> None:
     path.write_text('\n{"key": "x"}\n')
     with pytest.raises(InputError, match=r"rows\.jsonl:2: no row of a study"):
         Results(path).read()
+
+
+@pytest.mark.parametrize(("size", "share", "needed"), [(121, 0, 121), (150, 0.2, 150), (130, None, 130)])
+def test_a_size_that_the_corpus_does_not_have_is_refused(
+    tmp_path: Path, encoder: Path, size: int, share: float | None, needed: int
+) -> None:
+    made = runner(write_config(tmp_path / "c.yaml", encoder, sizes=[20, size], dev_share=share))
+    with pytest.raises(ConfigError, match=f"{needed} sentences of corpus.original.train are asked for .* has 120"):
+        made.run()
+    assert made.results.read() == []
+
+
+def test_a_cell_that_fails_does_not_keep_the_others_from_running(config: Path) -> None:
+    variants = json.dumps({"torn": {"corpus.distilled.path": str(config)}, "base": {}})
+    made = runner(config, (f"study.variants={variants}", "study.seeds=[0, 2]"))
+    with pytest.raises(DistillError, match=r"3 cells cannot be run.*torn, 20 sentences, seed 0, union"):
+        made.run()
+    assert {(row.variant, row.arm) for row in made.results.read() if row.seed == 2} == {
+        ("base", "original_only"), ("base", "union"),
+    }  # fmt: skip
+
+
+def test_the_last_row_counts_without_its_line_end_too(config: Path) -> None:
+    results = runner(config).results
+    before = results.read()
+    results.path.write_bytes(results.path.read_bytes().rstrip(b"\n"))
+    assert results.read() == before
+    results.add(before[0])
+    assert results.read() == [*before, before[0]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda row: row.update(size="20"),
+        lambda row: row["training"].pop("seconds"),
+        lambda row: row["overall"].update(f1=None),
+        lambda row: row.update(note="by hand"),
+    ],
+)
+def test_a_row_that_was_edited_into_another_shape_is_named(config: Path, change: Any) -> None:
+    path = config.parent / "rows.jsonl"
+    lines = path.read_text("utf-8").splitlines()
+    row = json.loads(lines[1])
+    change(row)
+    path.write_text("\n".join([lines[0], json.dumps(row), *lines[2:], ""]), "utf-8")
+    with pytest.raises(InputError, match=r"rows\.jsonl:2: no row of a study"):
+        Results(path).read()
+
+
+def test_rows_of_two_studies_at_once_are_all_kept(config: Path, tmp_path: Path) -> None:
+    row, path = runner(config).results.read()[0], tmp_path / "shared.jsonl"
+    with ThreadPoolExecutor(4) as pool:  # flock is between open files: threads meet as processes do
+        list(pool.map(lambda number: Results(path).add(replace(row, seed=number)), range(80)))
+    assert sorted(each.seed for each in Results(path).read()) == list(range(80))
 
 
 def test_a_second_process_in_the_same_folder_is_refused(config: Path) -> None:

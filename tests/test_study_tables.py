@@ -9,12 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from studying import made_row, on_another_gold_set, write_config
 
 from distill_offline.cli import commands
-from distill_offline.study import Results, Row, Study, arm_table, comparison_table, publish, summarise
+from distill_offline.study import Results, Row, Study, arm_table, comparison_table, publish, summarise, type_table
+from distill_offline.study.counts import pack
 from distill_offline.study.plots import Curve, Difference, differences, learning_curves
 from distill_offline.study.tables import as_markdown
 
@@ -57,6 +59,35 @@ def test_a_better_arm_is_told_from_gold_alone_at_each_size(study: Study) -> None
         assert each.result.difference > 0.1
         assert each.result.p == pytest.approx(2 / 201)
         assert each.p_holm == pytest.approx(2 * each.result.p)
+
+
+def two_types(row: Row, found: float) -> Row:
+    """The row with a second type, of which the share `found` of as many entities is found."""
+    first = row.sentence_counts()
+    second = np.zeros_like(first)
+    second[:, 0, 0] = np.arange(len(first)) < found * len(first)
+    second[:, 0, 2] = 1 - second[:, 0, 0]
+    f1 = {"f1": 2 * found / (1 + found)}
+    per_type = {**row.per_type, "PLACE": {**row.per_type["PERSON"], **f1}}
+    return replace(row, types=("PERSON", "PLACE"), per_type=per_type, counts=pack(np.concatenate([first, second], 1)))
+
+
+def test_a_gain_is_told_by_type(study: Study) -> None:
+    better = {"original_only": 0.5, "union": 0.8}
+    summary = summarise(study, [two_types(row, better[row.arm]) for row in rows_of(study)])
+    found = [(each.group.arm, each.group.size, each.type) for each in summary.by_type]
+    assert found == [("union", 20, "PERSON"), ("union", 20, "PLACE"), ("union", 40, "PERSON"), ("union", 40, "PLACE")]
+    person, place = summary.by_type[:2]
+    assert (person.result.difference, person.result.p) == (0.0, 1.0)
+    assert place.result.difference == pytest.approx(1.6 / 1.8 - 1.0 / 1.5)
+    assert place.result.low < place.result.difference < place.result.high
+    assert [place.result.p, place.p_holm] == pytest.approx([2 / 201, 4 * 2 / 201])
+    assert type_table(summary).rows[0] == ("union", "original_only", "20", "+0.0 (1.000)", "+22.2 (0.040)")
+
+
+def test_a_single_type_is_the_whole(study: Study) -> None:
+    summary = summarise(study, rows_of(study, **GOOD))
+    assert [each.result for each in summary.by_type] == [each.result for each in summary.tested]
 
 
 def test_equal_arms_are_not_told_apart(study: Study) -> None:
@@ -129,7 +160,7 @@ def test_every_file_is_written_and_they_agree(study: Study, tmp_path: Path) -> N
     summary = summarise(study, rows_of(study, **GOOD))
     names = {path.name for path in publish(summary, tmp_path)}
     assert names == {
-        "arms.csv", "comparisons.csv", "summary.json", "tables.md", "index.html", "learning_curves.svg",
+        "arms.csv", "comparisons.csv", "types.csv", "summary.json", "tables.md", "index.html", "learning_curves.svg",
         "against_original_only.svg",
     }  # fmt: skip
     arms = list(csv.DictReader(io.StringIO((tmp_path / "arms.csv").read_text("utf-8"))))

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill_offline.blending import Blend, make_schedule
+from distill_offline.blending import Blend, make_schedule, with_share
 from distill_offline.corpus import read_examples
-from distill_offline.errors import ConfigError, Interrupted
+from distill_offline.errors import ConfigError, DistillError, Interrupted
 from distill_offline.schema import Progress
 from distill_offline.settings import TrainSettings
 from distill_offline.stages.train import Pools, Trained, average, prepare, train
@@ -82,6 +82,39 @@ def test_training_learns_and_leaves_the_best_weights_on_dev(encoder: Path, pools
     predicted = student.predict([example.sentence for example in few])
     gold = [example.labels for example in few]
     assert score("entity_f1", gold, predicted, on="").overall.f1 == trained.best_f1
+
+
+def test_a_dev_set_that_tells_nothing_leaves_the_last_weights(encoder: Path, pools: Pools) -> None:
+    no_entity = [replace(example, labels=("O",) * len(example.labels)) for example in pools.dev]
+    _, trained = run(encoder, replace(pools, dev=no_entity))
+    assert (trained.best_f1, trained.best_update) == (0.0, 6)
+
+
+def test_training_that_diverges_says_so_instead_of_saving_its_ruins(encoder: Path, pools: Pools) -> None:
+    with pytest.raises(DistillError, match=r"train arm: the loss of update 1 is nan.*Lower train\.learning_rate"):
+        run(encoder, pools, replace(SETTINGS, learning_rate=1e30))
+
+
+def test_a_restart_comes_with_the_step_that_a_share_has_moved(encoder: Path, pools: Pools) -> None:
+    settings = replace(SETTINGS, updates=10, restart=True, warmup=0.0, batch_size=2)
+    schedule = with_share(make_schedule("simple_mix", {}, tau=0.5, n_distilled=60, n_original=60), 0.2, 10)
+    prepare(0)
+    student = Student.create(encoder, LABELS, "token-classification")
+    blend = Blend(schedule, 60, 60, 10, 2, 0)
+    history = train(student, pools, blend, settings, name="a", metric="entity_f1", watch=lambda progress: None).history
+    assert [row["p"] for row in history[:3]] == [1.0, 1.0, 0.0]
+    assert [row["learning_rate"] for row in history[:3]] == pytest.approx([3e-3, 1.5e-3, 3e-3])
+    assert history[-1]["learning_rate"] == pytest.approx(3e-3 / 8)
+
+
+def test_without_labelled_positions_the_loss_is_zero_and_nothing_is_learnt(encoder: Path, pools: Pools) -> None:
+    masked = [replace(each, masked=tuple(range(len(each.labels)))) for each in (*pools.distilled, *pools.original)]
+    settings = replace(SETTINGS, updates=2, weight_decay=0.0, label_smoothing=0.1, gce_q=0.7, mask_errors=0.5)
+    student, trained = run(encoder, Pools(masked[:60], masked[60:], ()), settings)
+    assert [row["loss"] for row in trained.history] == [0.0, 0.0]
+    prepare(3)
+    fresh = Student.create(encoder, LABELS, "token-classification")
+    assert torch.equal(student.model.classifier.weight, fresh.model.classifier.weight)
 
 
 def test_without_dev_the_last_weights_stay(encoder: Path, pools: Pools) -> None:

@@ -121,6 +121,23 @@ def test_an_average_of_one_or_with_a_schedule_is_refused(encoder: Path, arm: Map
         settings(encoder, [{"name": "mean", **arm}, *ARMS])
 
 
+@pytest.mark.parametrize(
+    ("arm", "problem"),
+    [
+        ({"name": "mean", "average": ["simple_mix", "reverse"], "restart": False}, "mean averages.*take its restart"),
+        ({"name": "linear", "options": {"s": 3}}, "does not take 's'"),
+        ({"name": "power", "options": {"a": -1}}, "which is no probability"),
+        ({"name": "simple_mix"}, "stands there twice"),
+    ],
+)
+def test_an_arm_that_cannot_be_is_refused_before_any_is_trained(
+    encoder: Path, tmp_path: Path, arm: Mapping[str, Any], problem: str
+) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        train(tmp_path, settings(encoder, [*ARMS, dict(arm)]))
+    assert not (tmp_path / "train").exists()
+
+
 def test_a_stopped_arm_goes_on_and_leaves_no_checkpoint_behind(encoder: Path, tmp_path: Path) -> None:
     given = settings(encoder, ARMS[:1])
     train(tmp_path / "whole", given)

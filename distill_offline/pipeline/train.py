@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from distill_offline.stages import train as training
 from distill_offline.student import Student
 from distill_offline.training.checkpoint import Checkpoints
 
-__all__ = ["train"]
+__all__ = ["check_arms", "train"]
 
 _DECIDES_NOTHING = ("arms", "encoder", "checkpoint_every")  # of train's settings; the encoder counts by its digest
 
@@ -32,20 +34,44 @@ def train(folder: RunFolder, arms: Sequence[str] = ()) -> dict[str, Any]:
     chosen = [arm for arm in settings.train.arms if not arms or arm.name in arms]
     if unknown := set(arms) - {arm.name for arm in chosen}:
         raise ConfigError(f"train.arms: there is no arm {sorted(unknown)[0]!r}.")
-    if repeated := [n for n, count in Counter(arm.name for arm in settings.train.arms).items() if count > 1]:
-        raise ConfigError(f"train.arms: the name {repeated[0]!r} stands there twice.")
-    _check_averages(settings.train.arms)
+    check_arms(settings.train)
     counts = {arm.name: _train_arm(folder, arm) for arm in chosen if not arm.average}
     counts |= {arm.name: _average_arm(folder, arm) for arm in chosen if arm.average}
     return {arm.name: counts[arm.name] for arm in chosen}
 
 
-def _check_averages(arms: Sequence[ArmSettings]) -> None:
-    trained = {arm.name for arm in arms if not arm.average}
-    for arm in arms:
-        for name in arm.average:
-            if name not in trained:
-                raise ConfigError(f"train.arms: {arm.name} is to average {name!r}, which is no arm that is trained.")
+def check_arms(settings: TrainSettings) -> None:
+    """Raises ConfigError for all that can be known to be wrong with the arms before any of them is trained."""
+    if repeated := [n for n, count in Counter(arm.name for arm in settings.arms).items() if count > 1]:
+        raise ConfigError(f"train.arms: the name {repeated[0]!r} stands there twice.")
+    trained = {arm.name for arm in settings.arms if not arm.average}
+    for arm in settings.arms:
+        if arm.average:
+            _check_average(arm, trained)
+        else:
+            resolved = settings.of(arm)
+            options = tuple(sorted(arm.options.items()))
+            _check_schedule(arm.schedule or arm.name, options, resolved.tau, resolved.share, resolved.updates)
+
+
+def _check_average(arm: ArmSettings, trained: set[str]) -> None:
+    for name in arm.average:
+        if name not in trained:
+            raise ConfigError(f"train.arms: {arm.name} is to average {name!r}, which is no arm that is trained.")
+    own = [each.name for each in fields(arm) if each.name not in ("name", "average")]
+    if idle := [name for name in own if getattr(arm, name) not in (None, "", {})]:
+        raise ConfigError(f"train.arms: {arm.name} averages other arms and is not trained; take its {idle[0]} away.")
+
+
+@lru_cache(maxsize=1024)  # a study has the same arms for each of its seeds and sizes
+def _check_schedule(
+    name: str, options: tuple[tuple[str, float], ...], tau: float, share: float | None, updates: int
+) -> None:
+    """Raises ConfigError where a schedule fails whatever the pools hold, provided that they hold something."""
+    schedule = blending.make_schedule(name, dict(options), tau=tau, n_distilled=1, n_original=1)
+    if share is not None:
+        schedule = blending.with_share(schedule, share, updates)
+    blending.Blend(schedule, 1, 1, updates, 1, 0).check()
 
 
 def _train_arm(folder: RunFolder, arm: ArmSettings) -> dict[str, Any]:

@@ -33,7 +33,11 @@ def render(view: View) -> str:
         Line(arm, [(row["update"] + 1, row["dev_f1"]) for row in rows if "dev_f1" in row])
         for arm, rows in view.histories.items()
     ]
-    mix = [Line(arm, _realised(rows)) for arm, rows in view.histories.items()]
+    mix = [
+        line
+        for number, (arm, rows) in enumerate(view.histories.items())
+        for line in (Line(arm, _realised(rows), number), Line("", _scheduled(rows), number, is_dashed=True))
+    ]
     teacher = next((row for row in view.result["rows"] if "quality" in row), None)
     measured = _measured(view.result)
     return environment.get_template("page.html.jinja").render(
@@ -51,7 +55,7 @@ def render(view: View) -> str:
             for where, kinds in measured.items()
         ],
         dev_plot=line_plot("Dev F1 by update", dev),
-        mix_plot=line_plot("Share of distilled sentences by update (mean of 20 updates)", mix),
+        mix_plot=line_plot("Share of distilled sentences by update (mean of 20 updates); dashed: p(t)", mix),
     )
 
 
@@ -73,6 +77,16 @@ def _bins(teacher: Mapping[str, Any] | None) -> list[tuple[str, Mapping[str, Any
 
 def _points(reliability: Mapping[str, Any]) -> list[tuple[float, float]]:
     return [(mean, share) for _, _, _, mean, share in reliability["bins"]]
+
+
+def _scheduled(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
+    """p(t): its first and last update and those about which it changes, so that a step stays upright."""
+    ends = {0, len(rows) - 1}
+    return [
+        (row["update"], row["p"])
+        for number, row in enumerate(rows)
+        if number in ends or row["p"] != rows[number - 1]["p"] or row["p"] != rows[number + 1]["p"]
+    ]
 
 
 def _realised(rows: Sequence[Mapping[str, Any]], width: int = 20) -> list[tuple[float, float]]:

@@ -15,10 +15,12 @@ _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 640, 260, 44, 28, 150, 28
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A named curve of (x, y) points; y between 0 and 1."""
+    """A named curve of (x, y) points; y between 0 and 1. `colour` is a number (its own by default)."""
 
     name: str
     points: Sequence[tuple[float, float]]
+    colour: int | None = None
+    is_dashed: bool = False
 
 
 def line_plot(title: str, lines: Sequence[Line]) -> Markup:
@@ -61,17 +63,22 @@ def _plot(title: str, drawn: Sequence[Line], *, right: float, is_reliability: bo
     if is_reliability:
         diagonal = " ".join(",".join(place(each, each)) for each in (0.0, 1.0))
         parts.append(Markup('<polyline points="{}" class="diagonal"/>').format(diagonal))
+    named = 0
     for number, line in enumerate(drawn):
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour = _COLOURS[(number if line.colour is None else line.colour) % len(_COLOURS)]
+        dashed = Markup(' stroke-dasharray="5 3"') if line.is_dashed else ""
         places = [place(x, y) for x, y in line.points]
         points = " ".join(",".join(each) for each in places)
-        parts.append(Markup('<polyline points="{}" stroke="{}"/>').format(points, colour))
+        parts.append(Markup('<polyline points="{}" stroke="{}"{}/>').format(points, colour, dashed))
         if is_reliability:
             parts += [Markup('<circle cx="{}" cy="{}" r="3" fill="{}"/>').format(x, y, colour) for x, y in places]
+        if not line.name:
+            continue
         parts.append(
             Markup('<text x="{}" y="{}" fill="{}">{}</text>').format(
-                _LEFT + width + 10, _TOP + 12 + 18 * number, colour, line.name
+                _LEFT + width + 10, _TOP + 12 + 18 * named, colour, line.name
             )
         )
+        named += 1
     parts.append(Markup("</svg>"))
     return Markup("").join(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from distill_offline.blending import Batch, Blend
-from distill_offline.errors import ConfigError, Interrupted
+from distill_offline.errors import ConfigError, DistillError, Interrupted
 from distill_offline.schema import Example, Progress, Watch
 from distill_offline.scoring import quick_f1
 from distill_offline.settings import TrainSettings
@@ -77,9 +78,9 @@ def train(
 
     An update's loss is the mean over its labelled positions, whatever micro-batches it is split into. With
     `checkpoints`, training goes on from the last one, bit for bit as if it had never stopped. Raises Interrupted when
-    `stop()` turns true, after a checkpoint.
+    `stop()` turns true, after a checkpoint; DistillError where the loss is no number any more.
     """
-    training = _Training(student, pools, settings, metric)
+    training = _Training(student, pools, settings, metric, _phases(settings, blend))
     done = training.resume(checkpoints.latest()) if checkpoints else 0
     saved = time.monotonic()
     for batch in blend.batches(done):
@@ -89,11 +90,24 @@ def train(
             raise Interrupted(f"train {name}: stopped at update {batch.update}. Run the same command again to go on.")
         row = training.step(batch, blend.updates)
         now = batch.update + 1
+        if not (math.isfinite(row["loss"]) or training.skips_overflow):
+            raise DistillError(
+                f"train {name}: the loss of update {batch.update} is {row['loss']:g}: training has diverged. "
+                f"Lower train.learning_rate ({settings.learning_rate:g})."
+            )
         watch(Progress(f"train {name}", now, blend.updates, {"loss": row["loss"], "dev_f1": training.best_f1 or 0.0}))
         if checkpoints and now < blend.updates and time.monotonic() - saved >= settings.checkpoint_every:
             checkpoints.save(training.checkpoint(now))
             saved = time.monotonic()
     return training.finish(blend.updates)
+
+
+def _phases(settings: TrainSettings, blend: Blend) -> tuple[float, ...]:
+    """Where the learning rate starts again: with a step's second half, which a share may have moved; else at tau."""
+    if not settings.restart:
+        return ()
+    step = blend.step()
+    return (settings.tau if step is None else step / blend.updates,)
 
 
 def dev_f1(student: Student, dev: Sequence[Example], metric: str) -> float:
@@ -119,9 +133,12 @@ def average(student: Student, others: Sequence[Student]) -> None:
 class _Training:
     """The loop's state: model and optimizer under accelerate, the encoded pools, the history, the best weights."""
 
-    def __init__(self, student: Student, pools: Pools, settings: TrainSettings, metric: str) -> None:
+    def __init__(
+        self, student: Student, pools: Pools, settings: TrainSettings, metric: str, phases: Sequence[float]
+    ) -> None:
         import torch
 
+        self._phases = phases
         self._student, self._settings, self._metric, self._dev = student, settings, metric, pools.dev
         self._accelerator = _accelerator(settings.mixed_precision)
         distilled = pools.distilled
@@ -139,11 +156,17 @@ class _Training:
         self._best_update: int | None = None
         self.best_f1: float | None = None
 
+    @property
+    def skips_overflow(self) -> bool:
+        """Whether an update whose gradients overflow is left out and the loss scaled anew: with fp16."""
+        return self._accelerator.scaler is not None
+
     def step(self, batch: Batch, updates: int) -> dict[str, Any]:
         """One update, and an evaluation where one is due; its row of the history."""
         settings, now = self._settings, batch.update + 1
-        phases = (settings.tau,) if settings.restart else ()
-        factor = learning_rate_factor(batch.update, updates, settings.warmup, phases, settings.learning_rate_decay)
+        factor = learning_rate_factor(
+            batch.update, updates, settings.warmup, self._phases, settings.learning_rate_decay
+        )
         row = {
             "update": batch.update,
             "p": batch.p,
@@ -154,7 +177,7 @@ class _Training:
         row |= self._update(batch, row["learning_rate"])
         if self._dev and (now % settings.eval_every == 0 or now == updates):
             row["dev_f1"] = f1 = dev_f1(self._student, self._dev, self._metric)
-            if self.best_f1 is None or f1 > self.best_f1:
+            if not self.best_f1 or f1 > self.best_f1:  # 0 chooses nothing: of such weights the last ones stay
                 self.best_f1, self._best_update = f1, now
                 self._best = {k: v.detach().cpu().clone() for k, v in self._student.model.state_dict().items()}
         self._history.append(row)

@@ -6,7 +6,7 @@ from distill_offline.study.remaining import progress
 from distill_offline.study.results import Results, Row
 from distill_offline.study.running import Runner
 from distill_offline.study.summary import Summary, summarise
-from distill_offline.study.tables import arm_table, comparison_table
+from distill_offline.study.tables import arm_table, comparison_table, type_table
 
 __all__ = [
     "Cell",
@@ -21,4 +21,5 @@ __all__ = [
     "progress",
     "publish",
     "summarise",
+    "type_table",
 ]

@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from distill_offline import catalogue, config, registry
-from distill_offline.blending import SCHEDULES
+from distill_offline import catalogue, config
 from distill_offline.digests import digest_of
 from distill_offline.errors import ConfigError
+from distill_offline.pipeline.train import check_arms
 from distill_offline.run_folder import source_digest
 from distill_offline.settings import ArmSettings, Settings, Source
 from distill_offline.study_settings import StudySettings
@@ -152,9 +152,7 @@ def _settings(
         raise ConfigError(f"{path.name}: corpus.original.train is missing; a study draws its sizes from it.")
     if getattr(original, settings.evaluate.split) is None:
         raise ConfigError(f"{path.name}: corpus.original.{settings.evaluate.split} is missing; a study scores on it.")
-    for arm in settings.train.arms:
-        if not arm.average:
-            registry.load("train.arms.schedule", _schedule(arm), SCHEDULES)
+    check_arms(settings.train)
     pool = _as_source(original.train)
     changed = replace(original, train=replace(pool, shuffle=seed, limit=trained))
     if plan.dev_share is not None:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from distill_offline.artifacts import write_text
 from distill_offline.study.plots import Curve, Difference, differences, learning_curves
 from distill_offline.study.summary import Summary
-from distill_offline.study.tables import arm_table, as_markdown, comparison_table, name_of
+from distill_offline.study.tables import arm_table, as_markdown, comparison_table, name_of, type_table
 
 __all__ = ["as_json", "publish"]
 
@@ -23,14 +23,15 @@ _CLEAR = 0.05  # of the corrected p
 
 
 def publish(summary: Summary, folder: Path) -> list[Path]:
-    """Write arms.csv, comparisons.csv, summary.json, tables.md, *.svg and index.html into `folder`; gives their paths.
+    """Write the tables (arms, comparisons, types as CSV; summary.json, tables.md), *.svg and index.html into `folder`.
 
-    An SVG that would be empty is not written.
+    Gives their paths. An SVG that would be empty is not written.
     """
     curves, forest = _curves(summary), _forest(summary)
     texts = {
         "arms.csv": _csv([_flat(asdict(arm)) for arm in summary.arms]),
         "comparisons.csv": _csv([_flat(asdict(each)) for each in summary.tested]),
+        "types.csv": _csv([_flat(asdict(each)) for each in summary.by_type]),
         "summary.json": json.dumps(as_json(summary), indent=1) + "\n",
         "tables.md": _markdown(summary),
         "index.html": _page(summary, curves, forest),
@@ -73,9 +74,9 @@ def _forest(summary: Summary) -> dict[str, Markup]:
 
 
 def _markdown(summary: Summary) -> str:
-    arms, compared = arm_table(summary), comparison_table(summary)
+    tables = (arm_table(summary), comparison_table(summary), type_table(summary))
     notes = "".join(f"- {note}\n" for note in summary.notes)
-    return f"### {arms.title}\n\n{as_markdown(arms)}\n### {compared.title}\n\n{as_markdown(compared)}\n{notes}"
+    return "".join(f"### {table.title}\n\n{as_markdown(table)}\n" for table in tables) + notes
 
 
 def _page(summary: Summary, curves: Markup, forest: dict[str, Markup]) -> str:
@@ -84,7 +85,7 @@ def _page(summary: Summary, curves: Markup, forest: dict[str, Markup]) -> str:
     )
     return environment.get_template("page.html.jinja").render(
         name=summary.name,
-        tables=[arm_table(summary), comparison_table(summary)],
+        tables=[arm_table(summary), comparison_table(summary), type_table(summary)],
         plots=[curves, *forest.values()],
         notes=summary.notes,
     )

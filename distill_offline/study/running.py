@@ -13,7 +13,7 @@ from typing import Any
 from distill_offline import manifest, pipeline
 from distill_offline.completions.lock import Lock
 from distill_offline.corpus import digest as gold_digest
-from distill_offline.errors import InputError, Interrupted
+from distill_offline.errors import ConfigError, DistillError, EnvironmentFault, InputError, Interrupted
 from distill_offline.filesystem import is_network
 from distill_offline.inputs import make_task, read_labelled
 from distill_offline.run_folder import RunFolder
@@ -25,6 +25,7 @@ from distill_offline.study.counts import pack, sentence_counts
 from distill_offline.study.grid import Cell, Study
 from distill_offline.study.remaining import Remaining
 from distill_offline.study.results import Results, Row
+from distill_offline.study_settings import StudySettings
 
 __all__ = ["Runner"]
 
@@ -52,22 +53,36 @@ class Runner:
         """Add a row for every cell that has none yet; gives their number.
 
         Raises Interrupted when `stop()` turns true, or before a cell that would probably end after `limit_hours`;
-        InputError where another process is at work in the folder.
+        InputError where another process is at work in the folder, or the corpus is smaller than the sizes. A cell that
+        fails for reasons of its own does not keep the others from running: DistillError names it at the end.
         """
         began, ran = self.clock(), 0
+        failed: list[str] = []
         with self._alone():
             left = Remaining.of(self.study, self.results.read())
+            _check_sizes([cell for cell, key in left.cells if key not in left.known], self.study.plan)
             for place in dict.fromkeys(cell.place for cell in self.study.cells):
                 self._tidy(place, [cell for cell, _ in left.cells])  # a kill may have come between a row and this
             for number, (cell, key) in enumerate(left.cells):
                 self._check(left, began, limit_hours, cell, key)
                 self.say(f"study: {left.done + 1}/{left.total} · {cell}{_eta(left.seconds(number))}")
-                row = _filed(left.known[key], cell) if key in left.known else self._cell(cell, key)
+                try:
+                    row = _filed(left.known[key], cell) if key in left.known else self._cell(cell, key)
+                except (EnvironmentFault, Interrupted):
+                    raise
+                except DistillError as error:
+                    self.say(f"study: {cell} cannot be run: {error}")
+                    failed.append(f"{cell}: {error}")
+                    continue
                 self.results.add(row)
                 left.add(row)
                 ran += 1
                 self.say(f"study: F1 {100 * row.overall['f1']:.1f} · {cell}")
                 self._tidy(cell.place, [other for other, _ in left.cells[number + 1 :]])
+        if failed:
+            raise DistillError(
+                f"study: {len(failed)} cells cannot be run, the others are done (--table shows them). {failed[0]}"
+            )
         return ran
 
     def _check(self, left: Remaining, began: float, hours: float | None, cell: Cell, key: str) -> None:
@@ -138,6 +153,7 @@ class Runner:
         plan, settings, own = self.study.plan, cell.settings, trained[cell.arm.name]
         pools = {**trained[cell.arm.average[0]], **own} if cell.arm.average else own
         resolved = settings.train.of(cell.arm)
+        averaged = [settings.train.of(arm).updates for arm in settings.train.arms if arm.name in cell.arm.average]
         taken = ("distilled_drawn", "original_drawn", "best_update", "best_dev_f1", "threads")
         return Row(
             key=key,
@@ -154,7 +170,7 @@ class Runner:
                 "dropped": pools["original_dropped_as_overlap"],
             },
             training={
-                "updates": resolved.updates,
+                "updates": sum(averaged) if cell.arm.average else resolved.updates,  # of all that an average took
                 "batch_size": resolved.batch_size,
                 "learning_rate": resolved.learning_rate,
                 **{name: own[name] for name in taken},
@@ -193,6 +209,25 @@ class Runner:
             yield
         finally:
             lock.release()
+
+
+def _check_sizes(cells: Sequence[Cell], plan: StudySettings) -> None:
+    """Raises ConfigError for a size beyond what the corpus has: its cells would quietly be of a smaller one."""
+    needed: dict[Source, int] = {}
+    for cell in cells:
+        original = cell.settings.corpus.original
+        last = original.dev if plan.dev_share and original.dev is not None else original.train
+        assert isinstance(original.train, Source)  # the grid made both
+        assert isinstance(last, Source)
+        whole = replace(original.train, shuffle=None, skip=0, limit=None)
+        needed[whole] = max(needed.get(whole, 0), last.skip + (last.limit or 0))
+    for whole, most in needed.items():
+        found = sum(1 for _ in read_labelled(cells[0].settings, whole, origin="original"))
+        if most > found:
+            raise ConfigError(
+                f"study.sizes: {most} sentences of corpus.original.train are asked for (dev lies behind the largest "
+                f"size), and {whole.path} has {found}. Take smaller sizes, or a smaller reserve."
+            )
 
 
 def _filed(row: Row, cell: Cell) -> Row:

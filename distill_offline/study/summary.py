@@ -16,14 +16,15 @@ from distill_offline.statistics import (
     hierarchical_interval,
     holm,
     resampled_f1,
+    resampled_type_f1,
     t_interval,
 )
 from distill_offline.study.caveats import caveats
-from distill_offline.study.counts import AVERAGE_OF
+from distill_offline.study.counts import AVERAGE_OF, Counts
 from distill_offline.study.grid import Study
 from distill_offline.study.results import Row
 
-__all__ = ["ArmResult", "Group", "Summary", "Tested", "summarise"]
+__all__ = ["ArmResult", "Group", "Summary", "Tested", "TypeTested", "summarise"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -72,8 +73,22 @@ class Tested:
 
 
 @dataclass(frozen=True, slots=True)
+class TypeTested:
+    """The same comparison for the F1 of one type alone; `p_holm` is corrected for all types of all comparisons."""
+
+    group: Group
+    against: Group
+    type: str
+    result: Comparison
+    p_holm: float
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
-    """All that tables and plots show. `baselines` says, for each size, which variant's baseline stands there."""
+    """All that tables and plots show. `baselines` says, for each size, which variant's baseline stands there.
+
+    `by_type` has the comparisons of `tested` for each type, in the same order.
+    """
 
     name: str
     metric: str
@@ -83,6 +98,7 @@ class Summary:
     cells: int
     arms: tuple[ArmResult, ...]
     tested: tuple[Tested, ...]
+    by_type: tuple[TypeTested, ...]
     baselines: dict[int, str]
     notes: tuple[str, ...]
 
@@ -116,17 +132,21 @@ def summarise(study: Study, rows: Iterable[Row]) -> Summary:
         cells=len(study.cells),
         arms=arms,
         tested=tested,
+        by_type=_tested_by_type(tested, groups, study.plan.draws),
         baselines=baselines,
         notes=caveats(study, list(latest.values()), len(tested)),
     )
 
 
 def _resampled(rows: dict[int, Row], draws: int) -> Values:
+    parts = [resampled_f1(each, draws=draws, average=_average(rows)) for each in _counts(rows)]
+    return np.concatenate(parts, axis=1)
+
+
+def _counts(rows: dict[int, Row]) -> list[Counts]:
+    """(seeds, sentences, types, 3): once, or for each seed where each has a test set of its own."""
     counts = [row.sentence_counts() for row in rows.values()]
-    if len({len(each) for each in counts}) > 1:  # a test set of its own for each seed
-        parts = [resampled_f1(each[None], draws=draws, average=_average(rows)) for each in counts]
-        return np.concatenate(parts, axis=1)
-    return resampled_f1(np.stack(counts), draws=draws, average=_average(rows))
+    return [np.stack(counts)] if len({len(each) for each in counts}) == 1 else [each[None] for each in counts]
 
 
 def _average(rows: dict[int, Row]) -> Average:
@@ -149,7 +169,7 @@ def _arm(group: Group, rows: dict[int, Row], drawn: Values) -> ArmResult:
         high=high,
         precision=_mean([row.overall["precision"] for row in listed]),
         recall=_mean([row.overall["recall"] for row in listed]),
-        per_type={n: _mean([row.per_type[n]["f1"] if n in row.per_type else 0.0 for row in listed]) for n in types},
+        per_type={name: _mean(_type_f1(rows, list(rows), name)) for name in types},
         dev_f1=_mean(dev) if dev else None,
         original=_mean([row.pools["original"] for row in listed]),
         dev=_mean([row.pools["dev"] for row in listed]),
@@ -159,6 +179,11 @@ def _arm(group: Group, rows: dict[int, Row], drawn: Values) -> ArmResult:
         updates=listed[0].training["updates"],
         seconds=_mean(seconds) if seconds else None,
     )
+
+
+def _type_f1(rows: dict[int, Row], seeds: Sequence[int], name: str) -> list[float]:
+    """0 where the type was neither there nor found."""
+    return [rows[seed].per_type[name]["f1"] if name in rows[seed].per_type else 0.0 for seed in seeds]
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -213,13 +238,45 @@ def _counterpart(
 
 def _compare(rows: dict[int, Row], others: dict[int, Row], drawn: Values, others_drawn: Values) -> Comparison | None:
     """A comparison over the seeds that both have, on the same gold sets."""
-    seeds = [seed for seed in rows if seed in others and rows[seed].on == others[seed].on]
+    seeds = _shared_seeds(rows, others)
     if not seeds:
         return None
-    places, other_places = list(rows), list(others)
     return compare(
         [rows[seed].overall["f1"] for seed in seeds],
         [others[seed].overall["f1"] for seed in seeds],
-        drawn[:, [places.index(seed) for seed in seeds]],
-        others_drawn[:, [other_places.index(seed) for seed in seeds]],
+        drawn[:, _columns(rows, seeds)],
+        others_drawn[:, _columns(others, seeds)],
+    )
+
+
+def _shared_seeds(rows: dict[int, Row], others: dict[int, Row]) -> list[int]:
+    return [seed for seed in rows if seed in others and rows[seed].on == others[seed].on]
+
+
+def _columns(rows: dict[int, Row], seeds: Sequence[int]) -> list[int]:
+    places = list(rows)
+    return [places.index(seed) for seed in seeds]
+
+
+def _tested_by_type(
+    tested: Sequence[Tested], groups: dict[Group, dict[int, Row]], draws: int
+) -> tuple[TypeTested, ...]:
+    needed = dict.fromkeys(group for each in tested for group in (each.group, each.against))
+    drawn = {
+        group: np.concatenate([resampled_type_f1(part, draws=draws) for part in _counts(groups[group])], axis=1)
+        for group in needed
+    }
+    found = []
+    for each in tested:
+        rows, others = groups[each.group], groups[each.against]
+        seeds = _shared_seeds(rows, others)
+        mine, theirs = drawn[each.group][:, _columns(rows, seeds)], drawn[each.against][:, _columns(others, seeds)]
+        for number, name in enumerate(rows[seeds[0]].types):
+            place = others[seeds[0]].types.index(name)
+            scores, other_scores = _type_f1(rows, seeds, name), _type_f1(others, seeds, name)
+            found.append((each, name, compare(scores, other_scores, mine[..., number], theirs[..., place])))
+    corrected = holm([result.p for _, _, result in found])
+    return tuple(
+        TypeTested(each.group, each.against, name, result, p)
+        for (each, name, result), p in zip(found, corrected, strict=True)
     )

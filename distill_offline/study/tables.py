@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from distill_offline.statistics import Interval
 from distill_offline.study.summary import ArmResult, Group, Summary
 
-__all__ = ["Table", "arm_table", "as_markdown", "comparison_table", "name_of", "p_value"]
+__all__ = ["Table", "arm_table", "as_markdown", "comparison_table", "name_of", "p_value", "type_table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,26 @@ def comparison_table(summary: Summary) -> Table:
         for each in summary.tested
     )
     return Table(f"{summary.name}: paired comparisons", columns, rows)
+
+
+def type_table(summary: Summary) -> Table:
+    """The same comparisons by type: points of F1, in brackets p Holm over all types of all comparisons."""
+    types = list(dict.fromkeys(each.type for each in summary.by_type))
+    several = _has_variants(summary)
+    lines: dict[tuple[Group, Group], dict[str, str]] = {}
+    for each in summary.by_type:
+        found = f"{100 * each.result.difference:+.1f} ({p_value(each.p_holm)})"
+        lines.setdefault((each.group, each.against), {})[each.type] = found
+    rows = tuple(
+        (
+            name_of(group, several=several),
+            name_of(against, several=several or against.variant != group.variant),
+            str(group.size),
+            *(cells.get(name, "-") for name in types),
+        )
+        for (group, against), cells in lines.items()
+    )
+    return Table(f"{summary.name}: gains by type (p Holm)", ("arm", "against", "size", *types), rows)
 
 
 def as_markdown(table: Table) -> str:
