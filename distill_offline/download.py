@@ -42,7 +42,7 @@ def from_index(
     wheels = staging / ".download"
     wheels.mkdir()
     flags = ["--no-deps", "--no-cache-dir", "--only-binary", ":all:", "--no-input", "--progress-bar", "off", "-q"]
-    command = [sys.executable, "-m", "pip", "download", *flags, "-d", str(wheels), f"{package}=={version}"]
+    command = [sys.executable, "-P", "-m", "pip", "download", *flags, "-d", str(wheels), f"{package}=={version}"]
     _run(command, f"{package}=={version}", wheels, size, progress)
     found = sorted(wheels.glob("*.whl"))
     if len(found) != 1:
@@ -58,7 +58,7 @@ def from_hub(
     wanted, arrived = sorted(names), staging / ".download"
     arrived.mkdir()
     arguments = {"repo_id": repository, "revision": revision, "local_dir": str(arrived), "allow_patterns": wanted}
-    command = [sys.executable, "-c", _HUB_CHILD, json.dumps(arguments)]
+    command = [sys.executable, "-P", "-c", _HUB_CHILD, json.dumps(arguments)]
     _run(command, f"{repository}@{revision[:12]}", arrived, size, progress)
     for name in wanted:
         if (arrived / name).is_file():

@@ -19,11 +19,12 @@ class StudySettings:
     """What is compared. Every arm of `train.arms` is trained for each variant, size and seed.
 
     A size is a budget of human-labelled sentences: the first so many of corpus.original.train, shuffled by the seed, so
-    that the 100 are among the 250. `reshuffle` names the other corpus keys that each seed shuffles, too, all alike, so
-    that files with the same sentences in the same order stay parallel. With `dev_share`, that part of the budget is dev
-    and the rest is trained on (0: no dev at all, the last weights count); without it, dev is what corpus.original.dev
-    says, beyond the budget. `reserve` is how many sentences of the shuffle are set aside for gold (default: the largest
-    size): studies with the same one draw alike, and share results.
+    that the 100 are among the 250. Where it has a `shuffle` of its own, all seeds train on the same sentences.
+    `reshuffle` names the other corpus keys that each seed shuffles, too, all alike, so that files with the same
+    sentences in the same order stay parallel. With `dev_share`, that part of the budget is dev and the rest is trained
+    on (0: no dev at all, the last weights count); without it, dev is what corpus.original.dev says, beyond the budget.
+    `reserve` is how many sentences of the shuffle are set aside for gold (default: the largest size): studies with the
+    same one draw alike, and share results.
 
     `variants` are named sets of changes, dotted key to value as in `--set`; inside a value, `{size}`, `{train}` (how
     many sentences of the budget are trained on) and `{seed}` are filled in. `baseline` is the arm that learns from gold

@@ -85,6 +85,16 @@ def test_smaller_draws_are_among_larger_ones_and_dev_is_apart(tmp_path: Path) ->
     assert not drawn[40, 3, "train"] & drawn[40, 3, "dev"]
 
 
+def test_a_shuffle_of_its_own_gives_every_seed_the_same_sentences(tmp_path: Path) -> None:
+    path = write_config(tmp_path / "c.yaml", "none", sizes=[10], seeds=[3, 4])
+    train = f"corpus.original.train={{path: {tmp_path / 'train.conll'}, shuffle: 9, limit: 10}}"
+    cells = Study.load(path, [train]).cells
+    assert {cell.seed for cell in cells} == {3, 4}
+    assert len({str(cell.settings.corpus.original) for cell in cells}) == 1
+    with pytest.raises(ConfigError, match=r"8 sentences are to be trained on, and .*limit allows 5"):
+        Study.load(path, [train.replace("limit: 10", "limit: 5")])
+
+
 def test_studies_with_the_same_reserve_draw_alike(tmp_path: Path) -> None:
     path = write_config(tmp_path / "c.yaml", "none")
     drawn = [

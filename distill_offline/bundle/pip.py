@@ -28,7 +28,7 @@ def run(arguments: Sequence[str], what: str, python: Path | None = None) -> str:
     inside = ["--python", str(python)] if python else []
     quiet = ["--no-input", "--disable-pip-version-check"]
     environment = {**os.environ, "SOURCE_DATE_EPOCH": EPOCH, "PIP_PROGRESS_BAR": "off", "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, "-m", "pip", *inside, *quiet, *arguments]
+    command = [sys.executable, "-P", "-m", "pip", *inside, *quiet, *arguments]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=environment)
     if done.returncode != 0:
         said = (done.stderr or done.stdout).decode("utf-8", "replace")

@@ -53,6 +53,8 @@ def release(student: Path, output: Path, keys: Keys | None = None) -> Released:
     student = student.resolve()
     if not student.is_dir():
         raise InputError(f"{student.name}: there is no such folder.")
+    if (student / "student").is_dir():
+        raise InputError(f"{student.name}: is what a training left; name its student's folder, {student.name}/student.")
     names = _allowed(student)
     facts = gather(student, _configuration(student / "config.json"))
     partial = output.with_name(output.name + ".partial")

@@ -152,7 +152,7 @@ def _tool_environment(requirements: Sequence[str], work: Path) -> Path:
     if (home / "ready").is_file():
         return python
     shutil.rmtree(home, ignore_errors=True)
-    made = subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], capture_output=True)
+    made = subprocess.run([sys.executable, "-P", "-m", "venv", "--without-pip", str(home)], capture_output=True)
     if made.returncode != 0:
         raise EnvironmentFault("python -m venv does not work here; on Debian and Ubuntu install python3-venv.")
     if requirements:

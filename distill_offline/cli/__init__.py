@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
@@ -17,13 +18,22 @@ from distill_offline.cli.manifest import manifest
 from distill_offline.cli.stages import run, select, train
 from distill_offline.cli.study import study
 from distill_offline.console import Console
-from distill_offline.errors import DistillError, EnvironmentFault
+from distill_offline.errors import DistillError, EnvironmentFault, Interrupted
 from distill_offline.network import isolation
 
 __all__ = ["main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Verbs(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click does, but Ctrl-C ends every verb with the same exit code."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted. The same command does it again, or goes on.") from None
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="distill-offline")
 @click.option(
     "--isolate", is_flag=True, help="Run the command where the kernel has no network but loopback, or not at all."

@@ -102,8 +102,8 @@ def _trace(console: Console, command: tuple[str, ...], keep: Path | None) -> int
     if beyond := done.trace.at("beyond"):
         places = len({(touch.address, touch.port) for touch in beyond})
         raise EnvironmentFault(f"doctor --network: {command[0]} reached for {places} addresses beyond this machine.")
-    if done.trace.unread:
-        raise EnvironmentFault(f"doctor --network: {len(done.trace.unread)} lines of the trace cannot be read.")
+    if not done.trace.is_whole:
+        raise EnvironmentFault("doctor --network: the trace is not whole, so it proves nothing. See above.")
     if not console.as_json:
         console.result("No address beyond this machine was named.")
     return done.status

@@ -157,6 +157,7 @@ def sign(folder: Path, ssh_key: Path | None, openssl_key: Path | None, dsse: boo
     if not keys or (dsse and openssl_key is None):
         wanted = "--openssl-key PEM, which --dsse needs" if dsse else "--ssh-key KEY or --openssl-key PEM"
         raise InputError(f"manifest sign: give {wanted}.")
+    manifests.read(folder)
     if findings := manifests.verify(folder):
         raise IntegrityError(f"{folder}: {findings[0].path} {findings[0].problem}. Nothing was signed.")
     signers = make(folder / manifests.NAME, keys)

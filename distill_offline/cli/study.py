@@ -113,7 +113,7 @@ def _show_tables(console: Console, found: Study, results: Results, place: Path) 
     if console.as_json:
         console.json(studies.as_json(summary))
         return
-    for made in (studies.arm_table(summary), studies.comparison_table(summary)):
+    for made in (studies.arm_table(summary), studies.comparison_table(summary), studies.type_table(summary)):
         console.table(made.title, made.columns, made.rows)
     for note in summary.notes:
         console.result(note)

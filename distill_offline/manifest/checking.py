@@ -9,14 +9,13 @@ from typing import Any
 
 from distill_offline.digests import file_digests
 from distill_offline.errors import IntegrityError
-from distill_offline.manifest.folder import NAME, RUN, files_below, is_inner_name, is_journal, unsealable
+from distill_offline.manifest.folder import NAME, RELEASE, RUN, files_below, is_inner_name, is_journal, unsealable
 from distill_offline.manifest.reading import read
 from distill_offline.statement import BUILD_TYPE
 
 __all__ = ["Finding", "verify"]
 
 
-_RELEASE = "release"  # the stage of a student that was carried out
 _SUMS = "SHA256SUMS"  # written after the manifest, over the same files and the manifest
 
 
@@ -54,7 +53,7 @@ def verify(folder: Path) -> list[Finding]:
         problem = unsealable(path)
         if not _is_inside(path, stages) and name not in subjects and not (is_journal(path) and not problem):
             findings.append(Finding(name, problem or "is not in the manifest"))
-    if definition["buildType"] == BUILD_TYPE + _RELEASE:
+    if definition["buildType"] == BUILD_TYPE + RELEASE:
         findings = [each for each in findings if each.path != _SUMS] + _wrong_sums(folder)
     return sorted(findings, key=lambda each: each.path)
 

@@ -12,11 +12,22 @@ from distill_offline.digests import digest_of
 from distill_offline.errors import InputError
 from distill_offline.statement import describe, shown
 
-__all__ = ["NAME", "RUN", "SIGNATURES", "dependencies_of", "files_below", "is_inner_name", "is_journal", "unsealable"]
+__all__ = [
+    "NAME",
+    "RELEASE",
+    "RUN",
+    "SIGNATURES",
+    "dependencies_of",
+    "files_below",
+    "is_inner_name",
+    "is_journal",
+    "unsealable",
+]
 
 NAME = "manifest.json"
 SIGNATURES = (f"{NAME}.sig", f"{NAME}.p256", f"{NAME}.dsse")  # made by others after sealing
 RUN = "run"  # the stage of a run's own manifest
+RELEASE = "release"  # that of a student that was carried out
 
 
 def files_below(folder: Path, patterns: Sequence[str]) -> list[Path]:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from distill_offline.errors import IntegrityError
-from distill_offline.manifest.folder import NAME, RUN
+from distill_offline.manifest.folder import NAME, RELEASE, RUN
 from distill_offline.statement import BUILD_TYPE, PREDICATE, STATEMENT, shown
 
 __all__ = ["bundle_of", "fingerprint_of", "is_whole", "read", "show"]
@@ -17,34 +17,53 @@ __all__ = ["bundle_of", "fingerprint_of", "is_whole", "read", "show"]
 def read(folder: Path) -> dict[str, Any]:
     """The statement in the folder's manifest. Raises IntegrityError where there is none, or none that can be read."""
     try:
+        if not (folder / NAME).is_file():  # a FIFO would be waited for
+            raise FileNotFoundError
         statement = json.loads((folder / NAME).read_bytes())
-        subjects = {
-            str(each["name"]): (each["digest"]["sha256"], int(each["annotations"]["size"]))
-            for each in statement["subject"]
-        }
-        definition = statement["predicate"]["buildDefinition"]
-        understood = (
-            statement["_type"] == STATEMENT and definition["buildType"].startswith(BUILD_TYPE) and subjects is not None
-        )
-        _require_parts(definition, statement["predicate"]["runDetails"])
+        kinds = statement["_type"], statement["predicateType"]
+        is_ours = str(statement["predicate"]["buildDefinition"]["buildType"]).startswith(BUILD_TYPE)
+        _require_parts(statement)
     except FileNotFoundError as error:
         raise IntegrityError(f"{shown(folder)}: has no {NAME}, so it is not whole. Run its stage again.") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(
             f"{shown(folder / NAME)}: is no manifest of ours ({type(error).__name__}). Run its stage again."
         ) from error
-    if not understood or statement["predicateType"] != PREDICATE:
+    if kinds != (STATEMENT, PREDICATE) or not is_ours:
         raise IntegrityError(f"{shown(folder / NAME)}: is a statement of another kind.")
     return dict(statement)
 
 
-def _require_parts(definition: Mapping[str, Any], details: Mapping[str, Any]) -> None:
-    """Raises KeyError, TypeError or AttributeError where something is missing that every reader counts on."""
-    described = [*definition["resolvedDependencies"], *details["builder"].get("builderDependencies", ())]
-    "".join(each["name"] + each["digest"]["sha256"] + each["annotations"]["kind"] for each in described)
-    inner = definition["externalParameters"], definition["internalParameters"], details["builder"]["version"]
-    {key: each.keys() for key, each in zip(("external", "internal", "version"), inner, strict=True)}
-    details["metadata"]["finishedOn"].strip()
+def _require_parts(statement: Mapping[str, Any]) -> None:
+    """Raises KeyError, TypeError or AttributeError where something is missing, or no such thing, that readers use."""
+    definition, details = statement["predicate"]["buildDefinition"], statement["predicate"]["runDetails"]
+    external, internal = definition["externalParameters"], definition["internalParameters"]
+    config, changes = external.get("config") or {}, internal.get("changes", [])
+    made_from = [*definition["resolvedDependencies"], *details["builder"].get("builderDependencies", [])]
+    described = [*statement["subject"], *made_from]
+    _require(
+        str,
+        definition["buildType"],
+        details["metadata"]["finishedOn"],
+        *internal.get("exclude", []),
+        *(each["replaces"] for each in changes),
+        *(each["annotations"]["kind"] for each in made_from),
+        *(text for each in described for text in (each["name"], each["digest"]["sha256"])),
+        *([external["arm"]] if definition["buildType"] == BUILD_TYPE + RELEASE else []),
+    )
+    _require(
+        Mapping,
+        *(external["seeds"], config, config.get("backend") or {}, config.get("train") or {}),
+        *(internal.get("platform", {}), internal.get("engine", {}), details["builder"]["version"]),
+        *(each["annotations"] for each in (*described, *details["byproducts"]) if each["name"]),
+    )
+    _require(int, *(each["annotations"]["size"] for each in statement["subject"]))
+    _require(list, definition["resolvedDependencies"], statement["subject"], internal.get("exclude", []), changes)
+
+
+def _require(kind: type, *values: Any) -> None:
+    if not all(isinstance(each, kind) for each in values):
+        raise TypeError(f"no {kind.__name__}")
 
 
 def is_whole(folder: Path) -> bool:

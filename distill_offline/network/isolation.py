@@ -162,6 +162,7 @@ def restart_isolated() -> None:
     never goes on outside.
     """
     if state().is_loopback_only:
+        _refuse_open_connections()
         return
     enter()
     sys.stdout.flush()
@@ -185,7 +186,7 @@ def probe() -> Probe:
 
     The child tries only where the kernel says that no interface but loopback is up.
     """
-    child = [sys.executable, "-m", "distill_offline.network.isolation"]
+    child = [sys.executable, "-P", "-m", "distill_offline.network.isolation"]  # -P: not what lies in this folder
     try:
         done = subprocess.run(child, capture_output=True, text=True, timeout=60, check=False)
         answer = json.loads(done.stdout)

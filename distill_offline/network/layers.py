@@ -142,10 +142,10 @@ def _examine_evidence() -> Layer:
         layer.not_proven.append(f"what is sent: {fault}")
         layer.remedy = "install strace, and permit tracing of own children"
         return layer
-    decoys = trace([sys.executable, "-m", "distill_offline.network.decoys"], timeout_s=_LIMIT_S)
+    decoys = trace([sys.executable, "-P", "-m", "distill_offline.network.decoys"], timeout_s=_LIMIT_S)
     judge_decoys(layer, decoys.status, decoys.output, decoys.trace)
     names = [name for name in _LOADED if util.find_spec(name)]
-    loaded = trace([sys.executable, "-c", _LOAD, *names], timeout_s=_LIMIT_S)
+    loaded = trace([sys.executable, "-P", "-c", _LOAD, *names], timeout_s=_LIMIT_S)
     layer.facts |= {"loading": loaded.trace.facts(), "io_uring_disabled": io_uring_is_disabled()}
     if loaded.status:
         layer.verdict = "violated" if layer.verdict == "violated" else "not proven"
@@ -156,7 +156,7 @@ def _examine_evidence() -> Layer:
     else:
         layer.proven.append(f"loading {', '.join(names)} reaches for nothing beyond this machine")
         layer.not_proven += loaded.trace.findings()
-    if not loaded.trace.rings:
+    if not loaded.status and not loaded.trace.rings:
         switched = "off" if io_uring_is_disabled() else "on, though: sending through one would show in no trace"
         layer.proven.append(f"no io_uring was made (this kernel has it switched {switched})")
     layer.not_proven.append(
@@ -181,9 +181,9 @@ def judge_decoys(layer: Layer, status: int, output: str, found: Trace) -> None:
     tried = [name for name, result in said.items() if result == "tried"]
     missed = [name for name in tried if DECOYS[name] not in seen]
     layer.facts["decoys"] = {name: result if name not in missed else "missed" for name, result in said.items()}
-    if missed or found.unread:
+    if missed or not found.is_whole:
         layer.verdict = "violated"
-        what = ", ".join(missed) or f"{len(found.unread)} lines"
+        what = ", ".join(missed) or "some of it: its trace is not whole"
         layer.not_proven.append(f"anything by the tracer's silence: it missed {what}")
         return
     layer.verdict = "holds"

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from distill_offline.errors import EnvironmentFault, InputError
 from distill_offline.network.trace import Trace, read_trace
@@ -63,7 +64,7 @@ def trace(argv: Sequence[str], *, keep: Path | None = None, timeout_s: float | N
     if shutil.which(argv[0]) is None:
         raise InputError(f"{argv[0]}: no such program.")
     with tempfile.TemporaryDirectory(prefix="distill-trace-") as folder:
-        raw = keep or Path(folder) / "trace"
+        raw = (keep or Path(folder) / "trace").absolute()  # what begins with | or ! is a command to strace
         try:
             os.close(os.open(raw, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
             raw.chmod(0o600)
@@ -94,11 +95,21 @@ def _newer_options() -> list[str]:
 
 
 def _attended(command: Sequence[str]) -> tuple[int, str]:
-    """Ctrl-C reaches the command, too, which ends as it likes; strace then ends with it."""
+    """Ctrl-C reaches the command, too, and SIGTERM is passed on; it ends as it likes, and strace then ends with it."""
     with subprocess.Popen(command, stdout=2) as child:
-        while True:
-            with contextlib.suppress(KeyboardInterrupt):
-                return child.wait(), ""
+
+        def pass_on(number: int, frame: FrameType | None) -> None:
+            with contextlib.suppress(OSError):  # strace itself heeds no signal while its command runs
+                for pid in Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text(encoding="ascii").split():
+                    os.kill(int(pid), number)
+
+        before = signal.signal(signal.SIGTERM, pass_on)
+        try:
+            while True:
+                with contextlib.suppress(KeyboardInterrupt):
+                    return child.wait(), ""
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _timed(command: Sequence[str], timeout_s: float) -> tuple[int, str]:

@@ -36,6 +36,7 @@ _IPV4 = re.compile(r'inet_addr\("([^"]*)"\)')
 _IPV6 = re.compile(r'inet_pton\(AF_INET6, "([^"]*)"')
 _PORT = re.compile(r"sin6?_port=htons\((\d+)\)")
 _UNIX = re.compile(r'sun_path=(@?)"((?:[^"\\]|\\.)*)"')
+_SUPERSEDED = re.compile(r"\+\+\+ superseded by execve in pid (\d+) \+\+\+")
 _UNFINISHED = " <unfinished ...>"
 
 _SENDING = {"connect", "bind", "sendto", "sendmsg", "sendmmsg"}
@@ -75,12 +76,14 @@ class Trace:
     """A whole trace.
 
     `touches` counts how often each came; `rings` are the processes that made an io_uring, through which they could use
-    the network without a traced call; `unread` holds the numbers of lines that were not understood.
+    the network without a traced call; `unread` holds the numbers of lines that were not understood, `unended` the
+    processes whose end is not told: the tracer was stopped before them.
     """
 
     touches: Counter[Touch] = field(default_factory=Counter)
     rings: set[tuple[int, str]] = field(default_factory=set)
     unread: list[int] = field(default_factory=list)
+    unended: set[int] = field(default_factory=set)
     lines: int = 0
 
     def at(self, place: Place) -> list[Touch]:
@@ -88,15 +91,23 @@ class Trace:
         return [touch for touch in self.touches if touch.place == place]
 
     @property
+    def is_whole(self) -> bool:
+        """Whether there is a trace, every line was understood, and each process was watched to its end."""
+        return self.lines > 0 and not self.unread and not self.unended
+
+    @property
     def is_clean(self) -> bool:
-        """Whether every line was understood and no address lies beyond this machine."""
-        return not self.unread and not self.at("beyond")
+        """Whether the trace is whole and no address lies beyond this machine."""
+        return self.is_whole and not self.at("beyond")
 
     def findings(self) -> list[str]:
         """What there is besides this machine itself, a line each, the gravest first; empty if there is nothing."""
         lines = (
             [f"{len(self.unread)} lines of the trace cannot be read, such as {self.unread[0]}"] if self.unread else []
         )
+        lines += [] if self.lines else ["the trace is empty, though every process that ends leaves a line"]
+        if self.unended:
+            lines.append(f"the trace stops before {len(self.unended)} processes end: the tracer was stopped")
         for place, words in _WORDS.items():
             lines += [f"{touch}, {self.touches[touch]} times: {words}" for touch in self.at(place)]
         rings = "made an io_uring: what it sends through that shows in no trace"
@@ -108,6 +119,7 @@ class Trace:
             "clean": self.is_clean,
             "lines": self.lines,
             "unread": self.unread,
+            "unended": sorted(self.unended),
             "io_uring": [{"pid": pid, "process": process} for pid, process in sorted(self.rings)],
             "touches": [asdict(touch) | {"times": times} for touch, times in self.touches.items()],
         }
@@ -128,9 +140,13 @@ def read_trace(lines: Iterable[str]) -> Trace:
             trace.unread.extend([number] if text.strip() else [])
             continue
         pid, process, rest = int(match["pid"]), match["process"] or "", match["rest"]
+        trace.unended.add(pid)
         if rest.startswith("--- "):
             continue
         if rest.startswith("+++ "):
+            # A thread that replaces the program goes on under the number of the first one, and leaves no line itself.
+            superseded = _SUPERSEDED.fullmatch(rest)
+            trace.unended.discard(int(superseded[1]) if superseded else pid)
             if pid in begun:
                 _note(trace, pid, *begun.pop(pid))
             continue

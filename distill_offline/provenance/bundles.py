@@ -41,7 +41,7 @@ class Bundles:
             text = f"{stages}: made by {made_by}; no bundle stands behind it"
             return Link("bundle", "none", made_by, (tell("no-bundle", stages, text),))
         told = f"{stages}; commit {named.get('commit') or 'not recorded'}; signed at install by " + (
-            " and ".join(named.get("signers") or ()) or "nobody"
+            " and ".join(map(str, named.get("signers") or ())) or "nobody"
         )
         folder = self._find(named)
         if folder is None:
@@ -82,13 +82,15 @@ class Bundles:
     def _learn(self, folder: Path) -> None:
         try:
             manifest = json.loads((folder / NAME).read_bytes())
-            schema = manifest["schema"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            if manifest["schema"] != verify.SCHEMA:
+                raise InputError(f"--bundle {folder}: its manifest.json is not that of a bundle.")
+            self._take_in(manifest)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"--bundle {folder}: has no manifest.json of a bundle ({type(error).__name__})."
             ) from error
-        if schema != verify.SCHEMA:
-            raise InputError(f"--bundle {folder}: its manifest.json is not that of a bundle.")
+
+    def _take_in(self, manifest: Mapping[str, Any]) -> None:
         for model in manifest["models"]:
             prefix = f"models/{model['id']}@{model['revision']}/"
             own = {

@@ -62,8 +62,9 @@ def difference(a: Path, b: Path) -> tuple[list[StageDifferences], str]:
     """
     kinds = stage_name(a), stage_name(b)
     manifest.read(a), manifest.read(b)
-    if "run" in kinds and kinds[0] != kinds[1]:
-        raise InputError(f"{a.name} is a {kinds[0]}, {b.name} a {kinds[1]}: name two runs, or two stages.")
+    if kinds[0].split("/")[0] != kinds[1].split("/")[0]:  # two arms may be compared
+        told = f"{a.name} was made as {kinds[0]}, {b.name} as {kinds[1]}"
+        raise InputError(f"{told}: name two runs, or two stages of one kind.")
     stages_a, stages_b = (_stages(a), _stages(b)) if "run" in kinds else ({kinds[0]: a}, {kinds[0]: b})
     found, shown = [], set[tuple[str, str]]()
     both = sorted({*stages_a, *stages_b}, key=in_flow)

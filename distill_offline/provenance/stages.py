@@ -50,6 +50,7 @@ class Stages:
         found = self.findings[folder] if folder in self.findings else manifest.verify(folder)
         problems = [(each.path, problem_of(each, name)) for each in found]
         self._note_maker(view, name)
+        also = (*also, *self._misplaced(folder, name))
         definition = statement["predicate"]["buildDefinition"]
         own = self._own_parts(folder, name, definition, problems)
         taken = {problem for link in own for problem in link.problems}
@@ -58,6 +59,14 @@ class Stages:
         again = f"; sealed again {changes} times on purpose" if changes else ""
         parts = (*own, *self._parents(folder, name, definition), *self._inputs(name, definition))
         return Link("stage", name, f"{len(statement['subject'])} files{again}", (*also, *rest), parts)
+
+    def _misplaced(self, folder: Path, name: str) -> list[Problem]:
+        """A problem where a stage lies in its run where another one belongs, or under a name that the run lacks."""
+        if self.run is None or not folder.resolve().is_relative_to(self.run.resolve()):
+            return []
+        place = folder.resolve().relative_to(self.run.resolve()).as_posix()
+        text = f"what lies in {place} was made as {name}"
+        return [] if place == name else [broken("misplaced-stage", place, text)]
 
     def _note_maker(self, view: Mapping[str, Any], name: str) -> None:
         made_by, bundle = view["made_by"] or "a version that did not record it", view["bundle"]

@@ -97,8 +97,9 @@ def _signer(folder: Path, run: Path | None, trust: Trust, kind: str) -> Link:
     signed = [name for name in (f"{NAME}.sig", f"{NAME}.p256") if (folder / name).exists()]
     if not signed and run is not None and run != folder and (run / NAME).is_file():
         digest = file_digests([folder / NAME])[folder / NAME]
+        place = (folder / NAME).relative_to(run.resolve()).as_posix()
         try:
-            if digest in {each["digest"]["sha256"] for each in manifest.read(run)["subject"]}:
+            if (place, digest) in {(each["name"], each["digest"]["sha256"]) for each in manifest.read(run)["subject"]}:
                 return signer(run, RUN_NAMESPACE, trust, "run")
         except IntegrityError:
             pass

@@ -154,11 +154,17 @@ def _settings(
         raise ConfigError(f"{path.name}: corpus.original.{settings.evaluate.split} is missing; a study scores on it.")
     check_arms(settings.train)
     pool = _as_source(original.train)
-    changed = replace(original, train=replace(pool, shuffle=seed, limit=trained))
+    shuffle = seed if pool.shuffle is None else pool.shuffle
+    if pool.limit is not None and trained > pool.limit:
+        raise ConfigError(
+            f"{path.name}: study.sizes: {trained} sentences are to be trained on, and corpus.original.train.limit "
+            f"allows {pool.limit}."
+        )
+    changed = replace(original, train=replace(pool, shuffle=shuffle, limit=trained))
     if plan.dev_share is not None:
         # Behind what the largest size trains on, so that dev, too, is nested and no sentence is in both.
         behind = pool.skip + plan.split(plan.reserve or max(plan.sizes))[0]
-        changed = replace(changed, dev=replace(pool, shuffle=seed, skip=behind, limit=dev) if dev else None)
+        changed = replace(changed, dev=replace(pool, shuffle=shuffle, skip=behind, limit=dev) if dev else None)
     for name in plan.reshuffle:
         source = getattr(corpus, name)
         if source is not None:
