@@ -337,6 +337,7 @@ def test_a_line_has_the_contracts_fields(folder: Path) -> None:
     assert all((stage.folder / name).stat().st_mode & 0o777 == 0o600 for name in stage.outputs())
 
 
+@pytest.mark.slow
 def test_killed_at_twenty_random_moments_it_goes_on_to_the_same_bytes(
     tmp_path: Path, uninterrupted: dict[str, bytes]
 ) -> None:

@@ -251,6 +251,7 @@ def test_closed_backend_answers_no_more_and_closes_again(tiny: Path) -> None:
         next(backend.complete(PROMPTS))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize(("quantization", "layer"), [("4bit", "Linear4bit"), ("8bit", "Linear8bitLt")])
 def test_quantized_model_has_the_layers_of_bitsandbytes_and_answers(tiny: Path, quantization: str, layer: str) -> None:

@@ -21,6 +21,7 @@ def bom(site: Site, name: str) -> dict[str, Any]:
     return value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_bom_holds_by_the_strict_schema(built_site: Site, name: str) -> None:
     reason = "cyclonedx-python-lib[json-validation] is not installed"

@@ -237,6 +237,7 @@ def test_every_verb_has_an_example_in_its_help_and_the_example_is_valid() -> Non
         command.make_context(path[-1], words[len(path) :])  # raises on an unknown option or a missing argument
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_quickstart_run_without_a_model(
     tmp_path: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

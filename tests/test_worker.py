@@ -65,6 +65,7 @@ def test_an_engine_killed_from_outside_is_started_again(engine: Worker) -> None:
     assert engine.identity()["pid"] != first
 
 
+@pytest.mark.slow
 def test_an_engine_that_always_dies_is_given_up() -> None:
     engine = worker()
     with pytest.raises(BackendError, match=r"keeps dying|died 20 times"):
