@@ -8,6 +8,7 @@ from typing import Literal
 
 import click
 
+from distill_offline.cli.options import json_option, on_bad_file_option
 from distill_offline.console import Console
 
 __all__ = ["acquire"]
@@ -40,13 +41,8 @@ __all__ = ["acquire"]
     type=click.Path(path_type=Path),
     help="A file or folder of sentences that are labelled already, by content; may be repeated.",
 )
-@click.option(
-    "--on-bad-file",
-    type=click.Choice(["error", "skip"]),
-    default="error",
-    help="What to do with a folder's file that is empty or not UTF-8; skipped ones are counted.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and only that.")
+@on_bad_file_option
+@json_option
 def acquire(
     student: Path,
     text: Path,

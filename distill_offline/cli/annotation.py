@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from distill_offline.cli.options import config_options, open_run, show_plan
+from distill_offline.cli.options import config_options, json_option, open_run, show_plan
 from distill_offline.console import Console, duration
 from distill_offline.errors import InputError
 
@@ -103,7 +103,7 @@ def merge(
 @click.command()
 @click.option("--document", required=True, metavar="ID", help="The document's id, as in annotations.jsonl.")
 @click.argument("runs", nargs=-1, metavar="[RUN]...", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and only that.")
+@json_option
 def purge(document: str, runs: tuple[Path, ...], as_json: bool) -> None:
     """Delete a document from runs: answers, demonstrations, annotations. Says which students learnt from it.
 

@@ -7,14 +7,12 @@ from typing import Any
 
 import click
 
-from distill_offline.cli.options import stopping
+from distill_offline.cli.options import json_option, stopping
 from distill_offline.console import Console
 from distill_offline.errors import EnvironmentFault
 from distill_offline.schema import Progress
 
 __all__ = ["models", "release"]
-
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and only that.")
 
 
 @click.group()
@@ -27,7 +25,7 @@ def megabytes(size: int | None) -> str:
 
 
 @models.command("list")
-@_JSON
+@json_option
 def list_models(as_json: bool) -> None:
     """What the catalogue knows, and what is here.
 
@@ -107,7 +105,7 @@ def pin(model: str) -> None:
 
 @models.command()
 @click.argument("ids", metavar="[ID...]", nargs=-1)
-@_JSON
+@json_option
 def verify(ids: tuple[str, ...], as_json: bool) -> None:
     """Read every byte of the models that are here and compare with the catalogue. Exit code 4 for a difference.
 
@@ -132,7 +130,7 @@ def verify(ids: tuple[str, ...], as_json: bool) -> None:
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The new folder.")
 @click.option("--ssh-key", type=click.Path(path_type=Path), help="Sign with this key (ssh-keygen -Y).")
 @click.option("--openssl-key", type=click.Path(path_type=Path), help="Sign with this P-256 key (PEM).")
-@_JSON
+@json_option
 def release(student: Path, output: Path, ssh_key: Path | None, openssl_key: Path | None, as_json: bool) -> None:
     """Carry a student out: weights, tokenizer, labels, model card and a redacted manifest that a person can read.
 

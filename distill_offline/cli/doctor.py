@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from distill_offline.cli.options import json_option
 from distill_offline.console import Console
 from distill_offline.errors import EnvironmentFault, InputError
 
@@ -19,7 +20,7 @@ __all__ = ["doctor"]
     "--network", is_flag=True, help="Which layers keep the network out; with COMMAND, every address it names."
 )
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep COMMAND's raw trace in this file.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and only that.")
+@json_option
 @click.pass_context
 def doctor(context: click.Context, words: tuple[str, ...], network: bool, keep: Path | None, as_json: bool) -> None:
     """Look at this machine: Python, packages, GPU, models, disks, offline environment. Exit code 4 if it cannot work.

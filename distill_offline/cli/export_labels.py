@@ -7,6 +7,7 @@ from typing import Literal
 
 import click
 
+from distill_offline.cli.options import json_option, on_bad_file_option
 from distill_offline.console import Console
 
 __all__ = ["export_labels"]
@@ -20,13 +21,8 @@ __all__ = ["export_labels"]
 @click.option(
     "--scheme", type=click.Choice(["auto", "iob1", "iob2", "iobes"]), default="auto", help="INPUT's tag scheme."
 )
-@click.option(
-    "--on-bad-file",
-    type=click.Choice(["error", "skip"]),
-    default="error",
-    help="What to do with a corpus folder's file that is empty or not UTF-8.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and only that.")
+@on_bad_file_option
+@json_option
 def export_labels(
     labels: Path,
     corpus: Path,

@@ -8,17 +8,12 @@ from typing import Literal
 
 import click
 
+from distill_offline.cli.options import json_option, on_bad_file_option
 from distill_offline.console import Console, percent
 from distill_offline.errors import GateMissed
 
 __all__ = ["evaluate", "predict"]
 
-_ON_BAD_FILE = click.option(
-    "--on-bad-file",
-    type=click.Choice(["error", "skip"]),
-    default="error",
-    help="What to do with a folder's file that is empty or not UTF-8; skipped ones are counted.",
-)
 _SCHEMES = click.Choice(["auto", "iob1", "iob2", "iobes"])
 
 
@@ -28,9 +23,9 @@ _SCHEMES = click.Choice(["auto", "iob1", "iob2", "iobes"])
 @click.option("--tag-column", type=int, help="The column of INPUT's tags, from 0 [the last one].")
 @click.option("--gold-column", type=int, help="The column of the gold tags, from 0 [the last one].")
 @click.option("--scheme", type=_SCHEMES, default="auto", help="The tag scheme of the gold file.")
-@_ON_BAD_FILE
+@on_bad_file_option
 @click.option("--min-f1", type=click.FloatRange(0, 1), help="Exit with 5 below this F1 (a fraction).")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout, and only that.")
+@json_option
 def evaluate(
     labels: Path,
     gold: Path,
@@ -84,7 +79,7 @@ def _what(share: float | None) -> str:
 @click.argument("student", type=click.Path(path_type=Path))
 @click.argument("text", metavar="INPUT", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help=".conll, .jsonl or .parquet")
-@_ON_BAD_FILE
+@on_bad_file_option
 def predict(student: Path, text: Path, output: Path, on_bad_file: Literal["error", "skip"]) -> None:
     """Label INPUT (.conll, .jsonl, .parquet, .txt or a folder of .txt) with a trained student.
 

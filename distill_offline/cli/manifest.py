@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from distill_offline.cli.options import json_option
 from distill_offline.console import Console
 from distill_offline.errors import InputError, IntegrityError
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["manifest"]
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and only that.")
 _PATH = click.Path(path_type=Path)
 _MARKS = {"holds": "✓", "gap": "?", "broken": "✗"}
 
@@ -45,7 +45,7 @@ def show(folder: Path) -> None:
 @click.option("--allowed-signers", type=_PATH, help="Your list of signers (ssh-keygen's ALLOWED SIGNERS).")
 @click.option("--openssl-key", type=_PATH, help="The P-256 public key that you trust (PEM).")
 @click.option("--strict", is_flag=True, help="Exit code 1 also for what could not be checked here.")
-@_JSON
+@json_option
 def verify(folder: Path, deep: bool, as_json: bool, **options: Any) -> None:
     """Find every changed, missing or extra file of a stage or a run. Exit code 1 for a difference.
 
@@ -114,7 +114,7 @@ def _branch(link: Link) -> tuple[str, list[Any]]:
 @manifest.command()
 @click.argument("a", type=_PATH)
 @click.argument("b", type=_PATH)
-@_JSON
+@json_option
 @click.pass_context
 def diff(context: click.Context, a: Path, b: Path, as_json: bool) -> None:
     """What differs between two runs, or two stages: causes first, then what came out. Exit code 1 if anything does.
@@ -142,7 +142,7 @@ def diff(context: click.Context, a: Path, b: Path, as_json: bool) -> None:
 @click.option("--ssh-key", type=_PATH, help="Sign with this key (ssh-keygen -Y).")
 @click.option("--openssl-key", type=_PATH, help="Sign with this P-256 key (PEM).")
 @click.option("--dsse", is_flag=True, help="Besides, write manifest.json.dsse by the P-256 key, for in-toto's tools.")
-@_JSON
+@json_option
 def sign(folder: Path, ssh_key: Path | None, openssl_key: Path | None, dsse: bool, as_json: bool) -> None:
     """Sign the manifest of a run, a stage or a release, as it is; a run's covers all its stages.
 

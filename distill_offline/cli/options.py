@@ -17,13 +17,21 @@ import click
 from distill_offline.console import Console
 from distill_offline.errors import Interrupted
 
-__all__ = ["command_line", "config_options", "open_run", "show_plan", "stopping"]
+__all__ = ["command_line", "config_options", "json_option", "on_bad_file_option", "open_run", "show_plan", "stopping"]
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and only that.")
+on_bad_file_option = click.option(
+    "--on-bad-file",
+    type=click.Choice(["error", "skip"]),
+    default="error",
+    help="What to do with a folder's file that is empty or not UTF-8.",
+)
 
 
 def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """CONFIG, -o, --set, --dry-run and --json."""
     for decorate in (
-        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and only that."),
+        json_option,
         click.option("--dry-run", is_flag=True, help="Say what would be done, with counts; start no engine."),
         click.option(
             "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change one setting: section.key=value."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distill_offline.cli.options import command_line, stopping
+from distill_offline.cli.options import command_line, json_option, stopping
 from distill_offline.console import Console, duration
 from distill_offline.errors import InputError, Interrupted, MissingModel
 
@@ -31,7 +31,7 @@ __all__ = ["study"]
 @click.option(
     "--limit-hours", type=click.FloatRange(min=0, min_open=True), help="Stop before a cell that would end later."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and only that.")
+@json_option
 def study(
     config: Path,
     output: Path | None,

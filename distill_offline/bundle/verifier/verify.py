@@ -1404,7 +1404,7 @@ def content_problems(joined: Joined, entry: Dict[str, Any], component: Optional[
     return []
 
 
-_NO_WHEEL = (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, ValueError, struct.error)
+_NO_WHEEL = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError, struct.error)
 
 
 def inner_wheel_problems(file: Any, component: Dict[str, Any]) -> List[str]:
