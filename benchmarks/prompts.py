@@ -28,6 +28,7 @@ from distill_offline.corpus import read_examples
 from distill_offline.errors import Interrupted
 from distill_offline.run_folder import RunFolder
 from distill_offline.schema import Progress
+from distill_offline.statistics import holm
 
 BASE = "knn250"
 TYPES = {
@@ -147,15 +148,6 @@ def paired(a: np.ndarray, b: np.ndarray, draws: int = 10_000) -> float:
     flips = np.random.default_rng(1).random((draws, len(a), 1)) < 0.5
     differences = np.abs(f1(np.where(flips, b, a)) - f1(np.where(flips, a, b)))
     return float((1 + (differences >= observed - 1e-12).sum()) / (1 + draws))
-
-
-def holm(values: Sequence[float]) -> list[float]:
-    order = np.argsort(values)
-    adjusted, highest = [0.0] * len(values), 0.0
-    for rank, index in enumerate(order):
-        highest = max(highest, min(1.0, (len(values) - rank) * values[index]))
-        adjusted[index] = highest
-    return adjusted
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -215,7 +215,6 @@ class SelectSettings:
     min_agreement: Fraction = 0.0
     min_sentence_confidence: Fraction = 0.0
     max_missed: Fraction = 1.0
-    without_spans: Literal["keep", "drop"] = "keep"
     alignments: tuple[Literal["exact", "normalised", "fuzzy", "tags"], ...] = ("exact", "normalised", "fuzzy", "tags")
     doubtful: Literal["sentence", "span", "mask"] = "sentence"
     near_duplicates: Annotated[float, Ge(0.5), Le(1)] | None = None

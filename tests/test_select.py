@@ -142,10 +142,6 @@ def test_the_confidence_of_a_class_counts_too() -> None:
     assert kept(rows, min_sentence_confidence=0.5)[0] == ["b"]
 
 
-def test_sentences_without_spans_can_be_left_out() -> None:
-    assert kept([row("a"), row("b", 0.1)], without_spans="drop") == (["b"], {"kept": 1, "without_spans": 1})
-
-
 def test_a_sentence_that_probably_lacks_an_entity_can_be_left_out() -> None:
     rows = [{**row("a"), "missed": 0.8}, {**row("b"), "missed": 0.2}, row("c")]
     assert kept(rows) == (["a", "b", "c"], {"kept": 3})

@@ -16,7 +16,7 @@ from confident_teacher import confident
 from distill_offline import manifest, pipeline
 from distill_offline.artifacts import ANNOTATIONS, read_rows, write_rows
 from distill_offline.corpus import read_examples, write_examples
-from distill_offline.errors import ConfigError, CorpusError
+from distill_offline.errors import CorpusError
 from distill_offline.run_folder import RunFolder
 from distill_offline.settings import CrossFitSettings, SelectSettings, Settings, Source, TrainSettings
 from distill_offline.student import Student
@@ -125,12 +125,6 @@ def test_a_changed_answer_to_gold_alone_runs_selection_again(annotated: Settings
     on_gold.write_bytes(b"".join(reversed(on_gold.read_bytes().splitlines(keepends=True))))
     pipeline.select(again)
     assert said[-1] != "select: up to date"
-
-
-def test_classes_have_no_spans_to_ask_for(tmp_path: Path, settings: Settings) -> None:
-    classes = replace(settings, task=replace(settings.task, name="text_classification"))
-    with pytest.raises(ConfigError, match=r"^select\.without_spans"):
-        pipeline.select(run_of(tmp_path, selecting(classes, without_spans="drop")))
 
 
 def line(**more: Any) -> dict[str, Any]:

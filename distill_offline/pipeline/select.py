@@ -14,7 +14,7 @@ from distill_offline import manifest
 from distill_offline.artifacts import ANNOTATIONS, read_rows, write_rows, write_text
 from distill_offline.config import as_plain
 from distill_offline.digests import file_digests
-from distill_offline.errors import ConfigError, InputError
+from distill_offline.errors import InputError
 from distill_offline.inputs import Gold, make_task, read_gold, read_labelled
 from distill_offline.pipeline.calibrate import CALIBRATION, Calibrated, calibrate
 from distill_offline.pipeline.cross_fit import cross_fit
@@ -36,9 +36,6 @@ def select(folder: RunFolder) -> dict[str, int]:
     gold says how good they are. With select.cross_fit, that stage is run first where it has to be.
     """
     settings, chosen = folder.settings, folder.settings.select
-    task = make_task(settings)
-    if chosen.without_spans == "drop" and task.head != "token-classification":
-        raise ConfigError("select.without_spans: drop would drop everything: texts with a class have no spans.")
     if chosen.cross_fit is not None:
         cross_fit(folder)
     labels = _Labels.of(folder)
@@ -59,7 +56,7 @@ def select(folder: RunFolder) -> dict[str, int]:
     found = {key: counts[key] for key in sorted(counts)}
     in_words = ", ".join(f"{n} {reason}" for reason, n in found.items())
     folder.say(f"select: {in_words}")
-    effects = _effects(labels, calibrated, gold, counts, task.metric)
+    effects = _effects(labels, calibrated, gold, counts, make_task(settings).metric)
     write_rows(target / REPORT, [{"counts": found, "effect": [effect.as_dict() for effect in effects]}])
     stage.seal(found)
     return found

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-__all__ = ["Line", "line_plot", "reliability_plot"]
+__all__ = ["COLOURS", "Line", "line_plot", "reliability_plot"]
 
-_COLOURS = ("#0b6e99", "#d9730d", "#0f7b6c", "#ad1a72", "#6940a5", "#64473a", "#dfab01", "#e03e3e")
+COLOURS = ("#0b6e99", "#d9730d", "#0f7b6c", "#ad1a72", "#6940a5", "#64473a", "#dfab01", "#e03e3e")
 _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 640, 260, 44, 28, 150, 28
 
 
@@ -65,7 +65,7 @@ def _plot(title: str, drawn: Sequence[Line], *, right: float, is_reliability: bo
         parts.append(Markup('<polyline points="{}" class="diagonal"/>').format(diagonal))
     named = 0
     for number, line in enumerate(drawn):
-        colour = _COLOURS[(number if line.colour is None else line.colour) % len(_COLOURS)]
+        colour = COLOURS[(number if line.colour is None else line.colour) % len(COLOURS)]
         dashed = Markup(' stroke-dasharray="5 3"') if line.is_dashed else ""
         places = [place(x, y) for x, y in line.points]
         points = " ".join(",".join(each) for each in places)

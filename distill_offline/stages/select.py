@@ -123,8 +123,6 @@ def _fault(row: Row, settings: SelectSettings) -> str:
     confidence = sentence_confidence(row)
     if settings.drop_rejected and row["rejected"]:
         return "had_rejected_mentions"
-    if settings.without_spans == "drop" and not row["spans"]:
-        return "without_spans"
     if confidence is not None and confidence < settings.min_sentence_confidence:
         return "unsure"
     if row.get("missed", 0.0) > settings.max_missed:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from distill_offline.report.plots import COLOURS
+
 __all__ = ["Curve", "Difference", "differences", "learning_curves"]
 
-_COLOURS = ("#0b6e99", "#d9730d", "#0f7b6c", "#ad1a72", "#6940a5", "#64473a", "#dfab01", "#e03e3e")
 _DASHES = ("", "6 3", "2 3", "8 3 2 3")
 _LEFT, _TOP, _WIDTH, _HEIGHT, _LEGEND, _ROW = 52, 34, 470, 300, 230, 17
 
@@ -59,7 +60,7 @@ def learning_curves(title: str, curves: Sequence[Curve]) -> Markup:
         parts += [_text(_LEFT - 6, y(value / 100) + 4, f"{value:g}", anchor="end", fill="#777")]
     parts += [_text(x(size), _TOP + _HEIGHT + 18, str(size), anchor="middle", fill="#777") for size in sizes]
     for number, curve in enumerate(curve for curve in curves if curve.points):
-        colour, dash = _COLOURS[number % len(_COLOURS)], _DASHES[number // len(_COLOURS) % len(_DASHES)]
+        colour, dash = COLOURS[number % len(COLOURS)], _DASHES[number // len(COLOURS) % len(_DASHES)]
         shift = 1.5 * (number - (len(curves) - 1) / 2)  # so that intervals do not hide each other
         ordered = sorted(curve.points)
         path = " ".join(f"{x(size, shift):.1f},{y(mean):.1f}" for size, mean, _, _ in ordered)
@@ -97,7 +98,7 @@ def differences(title: str, rows: Sequence[Difference]) -> Markup:
         parts.append(_line(x(value / 100), _TOP, x(value / 100), bottom, "#999" if abs(value) < 1e-9 else "#e5e5e5"))
         parts.append(_text(x(value / 100), bottom + 16, f"{value:+g}" if value else "0", anchor="middle", fill="#777"))
     for number, row in enumerate(rows):
-        y, colour = _TOP + 14 + _ROW * number, _COLOURS[0] if row.mean >= 0 else _COLOURS[1]
+        y, colour = _TOP + 14 + _ROW * number, COLOURS[0] if row.mean >= 0 else COLOURS[1]
         parts.append(_text(_LEGEND - 10, y + 4, row.name, anchor="end"))
         parts.append(_line(x(row.low), y, x(row.high), y, colour))
         parts.append(_dot(x(row.mean), y, colour, hollow=not row.is_clear))
