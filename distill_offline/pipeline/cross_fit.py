@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distill_offline import blending, catalogue
+from distill_offline import catalogue
 from distill_offline.artifacts import ANNOTATIONS, read_rows, write_rows
 from distill_offline.config import as_plain
 from distill_offline.digests import file_digests
@@ -20,9 +20,10 @@ from distill_offline.errors import InputError, Interrupted
 from distill_offline.inputs import Gold, make_task, read_gold
 from distill_offline.out_of_fold import folds, missed, span_confidence
 from distill_offline.pipeline.distilled import distilled_rows
+from distill_offline.pipeline.train import blend_of
 from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_digest, source_paths
 from distill_offline.schema import Example, Sentence, Span, content_digest, tokens_digest
-from distill_offline.settings import CrossFitSettings, TrainSettings
+from distill_offline.settings import ArmSettings, CrossFitSettings, TrainSettings
 from distill_offline.stages import train as training
 from distill_offline.student import Student
 from distill_offline.tasks.base import Task
@@ -153,7 +154,8 @@ class _Fitting:
         # What gold says of a sentence would decide what its student says of the teacher's label for it.
         pools = training.Pools(distilled, [e for e in original if content_digest(e.sentence) not in never], ())
         train = _train_settings(self.folder.settings.train, self.settings)
-        blend = _blend(pools, train, self.folder.settings.seed)
+        arm = ArmSettings(name="union" if pools.original else "distilled_only")
+        blend = blend_of(arm, train, pools, self.folder.settings.seed)
         training.prepare(self.folder.settings.seed)
         encoder = catalogue.locate(train.encoder)
         student = Student.create(encoder, self.task.labels, self.task.head, max_length=train.max_length)
@@ -171,15 +173,6 @@ class _Fitting:
         )
         checkpoints.clear()
         return student
-
-
-def _blend(pools: training.Pools, train: TrainSettings, seed: int) -> blending.Blend:
-    sizes = len(pools.distilled), len(pools.original)
-    name = "union" if pools.original else "distilled_only"
-    schedule = blending.make_schedule(name, {}, tau=train.tau, n_distilled=sizes[0], n_original=sizes[1])
-    blend = blending.Blend(schedule, *sizes, train.updates, train.batch_size, seed)
-    blend.check()
-    return blend
 
 
 def _sentence(row: Row) -> Sentence:

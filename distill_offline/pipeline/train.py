@@ -23,7 +23,7 @@ from distill_offline.stages import train as training
 from distill_offline.student import Student
 from distill_offline.training.checkpoint import Checkpoints
 
-__all__ = ["check_arms", "train"]
+__all__ = ["blend_of", "check_arms", "train"]
 
 _DECIDES_NOTHING = ("arms", "encoder", "checkpoint_every")  # of train's settings; the encoder counts by its digest
 
@@ -102,7 +102,7 @@ def _train_arm(folder: RunFolder, arm: ArmSettings) -> dict[str, Any]:
     # A selection that kept nothing is an empty file, which the corpus reader would rightly refuse.
     distilled = tuple(read_examples(selected, origin="distilled", head=task.head)) if selected.stat().st_size else ()
     pools = training.Pools(distilled, gold.train, gold.dev)
-    blend = _blend(arm, resolved, pools, settings.seed)
+    blend = blend_of(arm, resolved, pools, settings.seed)
     target, threads = stage.begin(), training.prepare(settings.seed)
     checkpoints = Checkpoints(target / "checkpoint", stage.fingerprint, folder.say)
     student = Student.create(encoder, task.labels, task.head, max_length=resolved.max_length)
@@ -168,7 +168,7 @@ def _average_arm(folder: RunFolder, arm: ArmSettings) -> dict[str, Any]:
     return counts
 
 
-def _blend(arm: ArmSettings, settings: TrainSettings, pools: training.Pools, seed: int) -> blending.Blend:
+def blend_of(arm: ArmSettings, settings: TrainSettings, pools: training.Pools, seed: int) -> blending.Blend:
     """What the arm draws. Raises ConfigError where its schedule fails, or asks a pool that is empty."""
     sizes = len(pools.distilled), len(pools.original)
     name = arm.schedule or arm.name
