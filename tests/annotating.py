@@ -1,6 +1,8 @@
 """An annotate stage over a small corpus with a scripted teacher, which can be killed at any boundary.
 
 As a program: `annotating.py FOLDER WHERE N` annotates into FOLDER and kills itself (SIGKILL) at the N-th WHERE.
+`annotating.py FOLDER each WHERE N [WHERE N]...` annotates into FOLDER/WHEREN for each pair, in processes that kill
+themselves there, side by side; prints how many did.
 `annotating.py FOLDER random N` annotates into FOLDER/0 to FOLDER/N-1, each in a process that is killed at a moment
 drawn at random; prints how many of them were killed before their end.
 """
@@ -189,6 +191,17 @@ class Stage:
         return {path.name: path.read_bytes() for path in sorted(self.folder.glob("*.jsonl"))}
 
 
+def kill_at_each(root: Path, boundaries: list[str]) -> int:
+    """How many stages killed themselves, of one for each pair of a place and a number."""
+    children = []
+    for where, n in zip(boundaries[::2], boundaries[1::2], strict=True):
+        if (child := os.fork()) == 0:
+            Stage(root / f"{where}{n}", bomb=Bomb(where, int(n))).run()
+            os._exit(0)
+        children.append(child)
+    return sum(os.waitpid(child, 0)[1] == signal.SIGKILL for child in children)
+
+
 def kill_at_random(root: Path, times: int) -> int:
     """How many of `times` stages were killed before they came to their end."""
     drawn = random.Random(20)
@@ -206,6 +219,9 @@ def kill_at_random(root: Path, times: int) -> int:
 if __name__ == "__main__":
     if sys.argv[2] == "random":
         sys.stdout.write(str(kill_at_random(Path(sys.argv[1]), int(sys.argv[3]))))
+        sys.exit(0)
+    if sys.argv[2] == "each":
+        sys.stdout.write(str(kill_at_each(Path(sys.argv[1]), sys.argv[3:])))
         sys.exit(0)
     Stage(Path(sys.argv[1]), bomb=Bomb(sys.argv[2], int(sys.argv[3]))).run()
     sys.exit(3)  # the bomb has not gone off

@@ -255,12 +255,13 @@ def _seconds(work: Callable[[], object]) -> float:
 def test_time_grows_about_linearly_with_adversarial_answers(
     mentions: Callable[[int], list[str]], tokens: Callable[[int], list[str]]
 ) -> None:
-    def seconds(n: int) -> float:
+    def work(n: int) -> Callable[[], object]:
         given_, words = [(mention, "X") for mention in mentions(n)], tokens(n)
-        return min(_seconds(lambda: locate(given_, words)) for _ in range(3))
+        return lambda: locate(given_, words)
 
     # A quadratic one would take 64 times as long, seconds here.
-    assert seconds(8_000) < 40 * max(seconds(1_000), 0.004)
+    limit = 40 * max(min(_seconds(work(1_000)) for _ in range(3)), 0.004)
+    assert any(_seconds(work(8_000)) < limit for _ in range(3))
 
 
 def test_first_subword_carries_the_words_label() -> None:

@@ -126,9 +126,9 @@ def test_a_thousand_mentions_in_ten_thousand_tokens_take_no_time() -> None:
     mentions = [" ".join(tokens[n : n + 1 + n % 3]) for n in range(0, 9_000, 10)]
     slips = [f"Firm{letter * 3}nunber" for letter in "abcdefghij"] * 5
     absent = [f"nobody called {n}" for n in range(50)]
-    start = time.perf_counter()
+    start = time.process_time()
     alignment = align([*mentions, *slips, *absent], tokens)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     kinds = [span.alignment for span in alignment.spans]
     assert (kinds.count("exact"), kinds.count("fuzzy")) == (900, 50)
     assert [rejection.reason for rejection in alignment.rejected] == ["not_in_text"] * 50
@@ -149,9 +149,9 @@ def test_a_thousand_mentions_in_ten_thousand_tokens_take_no_time() -> None:
     ids=["brackets", "one token", "many tokens", "near misses", "one near miss", "marks", "ligatures"],
 )
 def test_a_hostile_answer_costs_no_more_than_its_length(mentions: list[str], tokens: list[str]) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     align(mentions, tokens)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_what_was_not_searched_to_the_end_is_counted_as_over_budget() -> None:
@@ -209,7 +209,7 @@ READ = {
 def test_a_hostile_answer_is_read_or_refused_with_a_reason(name: str, prompt: str) -> None:
     ner = NER(TaskSettings(types={"PER": "a human", "LOC": "a place"}, prompt=prompt))
     target = sentence("Ada flew to Fort Worth")
-    start = time.perf_counter()
+    start = time.process_time()
     if name in READ:
         annotation = ner.parse(target, Completion(ANSWERS[name], "stop"))
         assert len(annotation.spans) + len(annotation.rejected) == READ[name]
@@ -218,7 +218,7 @@ def test_a_hostile_answer_is_read_or_refused_with_a_reason(name: str, prompt: st
             ner.parse(target, Completion(ANSWERS[name], "stop"))
         assert refused.value.reason in {"not_json", "wrong_shape", "empty"}
         assert len(str(refused.value)) < 100
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_ten_thousand_decisions_are_each_counted() -> None:

@@ -121,15 +121,10 @@ BOUNDARIES = [
 def killed(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], Path]:
     """A folder for each boundary, with what a process left that was killed there; they run side by side."""
     program, root = Path(__file__).with_name("annotating.py"), tmp_path_factory.mktemp("killed")
-    folders = {boundary: root / f"{boundary[0]}{boundary[1]}" for boundary in BOUNDARIES}
-    running = [
-        (subprocess.Popen([sys.executable, program, path, where, str(n)], stderr=-1), where, n)
-        for (where, n), path in folders.items()
-    ]
-    for process, where, n in running:
-        assert process.communicate()[1] == b""
-        assert process.returncode == -9, (where, n)
-    return folders
+    words = [str(word) for boundary in BOUNDARIES for word in boundary]
+    done = subprocess.run([sys.executable, program, root, "each", *words], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (str(len(BOUNDARIES)), "")
+    return {boundary: root / f"{boundary[0]}{boundary[1]}" for boundary in BOUNDARIES}
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES, ids=lambda boundary: f"{boundary[0]} {boundary[1]}")

@@ -6,11 +6,14 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -18,15 +21,13 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from distill_offline import cli, offline
 from distill_offline.cli import commands
 
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture
-def config(tmp_path: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small configuration in an empty working folder."""
-    monkeypatch.chdir(tmp_path)
+def write_config(place: Path, encoder: Path) -> Path:
     value = {
         "name": "small",
         "task": {
@@ -44,9 +45,64 @@ def config(tmp_path: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         "annotate": {"gold": ["test"]},
         "train": {"encoder": str(encoder), "updates": 2, "batch_size": 4, "arms": [{"name": "simple_mix"}]},
     }
-    path = tmp_path / "small.yaml"
+    path = place / "small.yaml"
     path.write_text(yaml.safe_dump(value))
     return path
+
+
+@pytest.fixture
+def config(tmp_path: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small configuration in an empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return write_config(tmp_path, encoder)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The folder in which `run small.yaml` was typed, and what it said."""
+
+    place: Path
+    result: Result
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Finished:
+    place = tmp_path_factory.mktemp("finished")
+    config = write_config(place, encoder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        return Finished(place, invoke("run", str(config)))
+
+
+@pytest.fixture
+def student(config: Path, finished: Finished) -> str:
+    """The student of a run that lies in the working folder, a copy for this test alone."""
+    assert finished.result.exit_code == 0
+    shutil.copytree(finished.place / "runs", config.parent / "runs", symlinks=True)
+    return "runs/small/train/simple_mix/student"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    returncode: int | str | None
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def program_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """The entry point in this process, which has paid for its imports; the real hook would stay for its whole life."""
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(offline, "enforce", lambda allow=(): None)
+        monkeypatch.setattr(sys, "argv", ["distill-offline", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return Done(ended.value.code, said.out, said.err)
+
+    return run
 
 
 def test_ctrl_c_ends_any_verb_with_its_exit_code(tmp_path: Path) -> None:
@@ -81,14 +137,14 @@ def leaves(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[s
     return found
 
 
-def test_run_prints_scores_on_stdout_and_progress_on_stderr(config: Path) -> None:
-    result = invoke("run", str(config))
+def test_run_prints_scores_on_stdout_and_progress_on_stderr(finished: Finished) -> None:
+    result = finished.result
     assert result.exit_code == 0, result.output
     assert "simple_mix" in result.stdout
     assert "teacher" in result.stdout
     assert "rows" in result.stderr
     assert "annotate unlabelled:" not in result.stdout
-    assert Path("runs/small/report/index.html").exists()
+    assert (finished.place / "runs/small/report/index.html").exists()
 
 
 def test_json_is_all_that_stands_on_stdout(config: Path) -> None:
@@ -140,57 +196,84 @@ def test_set_changes_a_setting_and_is_recorded(config: Path) -> None:
     ],
 )
 def test_a_mistake_is_one_clean_line_and_an_exit_code(
-    config: Path, arguments: tuple[str, ...], code: int, message: str
+    config: Path, program_here: Callable[..., Done], arguments: tuple[str, ...], code: int, message: str
 ) -> None:
-    result = program(*arguments, cwd=config.parent)
+    result = program_here(*arguments)
     assert result.returncode == code, result.stderr
     assert message in result.stderr + result.stdout
     assert "Traceback" not in result.stderr
 
 
-def test_exit_code_3_when_too_much_is_quarantined(config: Path) -> None:
-    result = program("run", str(config), "--set", "backend.options.noise=0.9", cwd=config.parent)
+def test_the_shell_sees_the_exit_code_and_no_traceback(tmp_path: Path) -> None:
+    result = program("run", "absent.yaml", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: absent.yaml: there is no such configuration file")
+    assert "Traceback" not in result.stderr
+
+
+def test_exit_code_3_when_too_much_is_quarantined(config: Path, program_here: Callable[..., Done]) -> None:
+    result = program_here("run", str(config), "--set", "backend.options.noise=0.9")
     assert result.returncode == 3, result.stderr
     assert "quarantine.jsonl" in result.stderr
 
 
-def test_exit_code_5_below_the_gate(config: Path) -> None:
-    assert invoke("run", str(config)).exit_code == 0
-    student = "runs/small/train/simple_mix/student"
-    result = program("evaluate", student, "--gold", "package:demo/test.jsonl", "--min-f1", "0.9", cwd=config.parent)
+def test_exit_code_5_below_the_gate(student: str, program_here: Callable[..., Done]) -> None:
+    result = program_here("evaluate", student, "--gold", "package:demo/test.jsonl", "--min-f1", "0.9")
     assert result.returncode == 5
     assert "0.9" in result.stderr
 
 
 def test_ctrl_c_drains_commits_and_prints_the_command_that_resumes(config: Path) -> None:
-    slow = ["annotate", str(config), "--set", "backend.options.delay_s=0.1"]
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        child = subprocess.Popen(
-            [sys.executable, "-m", "distill_offline", *slow], cwd=config.parent, stderr=subprocess.PIPE, text=True
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    # With the nearest sentences as demonstrations, each process would import scikit-learn.
+    command = ["annotate", str(config), "--set", "annotate.demonstrations.strategy=static", "-o"]
+    slow = ["--set", "backend.options.delay_s=0.1"]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "distill_offline", *command, number.name, *slow],
+            cwd=config.parent,
+            stderr=subprocess.PIPE,
+            text=True,
         )
-        store = config.parent / "runs/small/annotate/completions.sqlite"
-        deadline = time.monotonic() + 30
-        while not store.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(1.0)
+        for number in numbers
+    ]
+    deadline = time.monotonic() + 60
+    for number in numbers:
+        while not asks(config, number.name) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    time.sleep(0.3)  # some answers
+    for child, number in zip(started, numbers, strict=True):
         child.send_signal(number)
+    answers = 0
+    for child, number in zip(started, numbers, strict=True):
         _, said = child.communicate(timeout=30)
         assert child.returncode == 130, said
-        assert f"to go on: distill-offline {shlex.join(slow)}" in said
+        assert f"to go on: distill-offline {shlex.join([*command, number.name, *slow])}" in said
         assert "Traceback" not in said
-    counts = json.loads(invoke("annotate", str(config), "--json").stdout)["unlabelled"]
-    assert counts["cached"] > 0
-    assert counts["cached"] + counts["asked"] == 60
+        found = re.search(r"stopped after (\d+) answers", said)
+        assert found, said
+        counts = json.loads(invoke(*command, number.name, "--json").stdout)["unlabelled"]
+        assert counts["cached"] == int(found[1])
+        assert counts["cached"] + counts["asked"] == 60
+        answers += counts["cached"]
+    assert answers > 0
 
 
-def test_evaluate_reads_students_annotations_and_tagged_files(config: Path) -> None:
-    assert invoke("run", str(config)).exit_code == 0
+def asks(config: Path, place: str) -> bool:
+    """Whether an annotation under way in `place` has come to its first prompts."""
+    if not (config.parent / place / "annotate/completions.sqlite").exists():
+        return False
+    status = json.loads(invoke("annotate", str(config), "--status", "--json", "-o", place).stdout)
+    return "unlabelled" in status["parts"]
+
+
+def test_evaluate_reads_students_annotations_and_tagged_files(student: str, program_here: Callable[..., Done]) -> None:
     gold = "package:demo/test.jsonl"
-    student = json.loads(invoke("evaluate", "runs/small/train/simple_mix/student", "--gold", gold, "--json").stdout)
-    assert set(student) >= {"on", "overall", "per_type", "errors"}
+    found = json.loads(invoke("evaluate", student, "--gold", gold, "--json").stdout)
+    assert set(found) >= {"on", "overall", "per_type", "errors"}
     teacher = json.loads(invoke("evaluate", "runs/small/annotate/gold/test", "--gold", gold, "--json").stdout)
     assert teacher["counts"]["unanswered"] == 119  # of 129, ten were annotated
-    assert invoke("predict", "runs/small/train/simple_mix/student", gold, "-o", "out.conll").exit_code == 0
+    assert invoke("predict", student, gold, "-o", "out.conll").exit_code == 0
     Path("gold.conll").write_text("EU B-ORG\nrejects O\n\nPeter B-PER\nBlackburn I-PER\n")
     Path("mine.conll").write_text("EU I-ORG O\nrejects O O\n\nPeter B-PER B-PER\nBlackburn I-PER O\n")
     scores = json.loads(
@@ -201,28 +284,27 @@ def test_evaluate_reads_students_annotations_and_tagged_files(config: Path) -> N
     assert scores["overall"]["recall"] == 0.5
     assert scores["counts"]["stray_tags"] == 1
     Path("other.conll").write_text("EU B-ORG\nrejected O\n\nPeter B-PER\nBlackburn I-PER\n")
-    differing = program("evaluate", "other.conll", "--gold", "gold.conll", cwd=config.parent)
+    differing = program_here("evaluate", "other.conll", "--gold", "gold.conll")
     assert differing.returncode == 2
     assert "other.conll:2" in differing.stderr
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "conll", "parquet"])
-def test_predict_labels_plain_text(config: Path, suffix: str) -> None:
-    assert invoke("run", str(config)).exit_code == 0
+def test_predict_labels_plain_text(student: str, suffix: str) -> None:
     Path("note.txt").write_text("Marta Lindqvist closed V-17 at 06:00. Nobody was hurt.\n")
-    result = invoke("predict", "runs/small/train/simple_mix/student", "note.txt", "-o", f"out.{suffix}")
+    result = invoke("predict", student, "note.txt", "-o", f"out.{suffix}")
     assert "2 sentences labelled" in result.stdout
     from distill_offline.corpus import read_examples
 
     assert [e.sentence.tokens[0] for e in read_examples(f"out.{suffix}", origin="distilled")] == ["Marta", "Nobody"]
 
 
-def test_manifest_show_and_verify(config: Path) -> None:
-    assert invoke("run", str(config)).exit_code == 0
+@pytest.mark.usefixtures("student")
+def test_manifest_show_and_verify(program_here: Callable[..., Done]) -> None:
     assert json.loads(invoke("manifest", "show", "runs/small").stdout)["stage"] == "run"
     assert "every file is" in invoke("manifest", "verify", "runs/small").stdout
     Path("runs/small/evaluate/report.json").write_text("{}")
-    changed = program("manifest", "verify", "runs/small", cwd=config.parent)
+    changed = program_here("manifest", "verify", "runs/small")
     assert changed.returncode == 1
     assert "evaluate/report.json" in changed.stdout
 

@@ -212,7 +212,7 @@ def test_medium_that_cannot_be_written_is_installed_from_and_stays_as_it_is(bund
     assert current(root).name == bundle.manifest["bundle_id"]
 
 
-@pytest.mark.parametrize("minor", [6, 7, 8, 9, 10, 12, 13])
+@pytest.mark.parametrize("minor", [6, *(pytest.param(n, marks=pytest.mark.slow) for n in (7, 8, 9, 10, 12)), 13])
 def test_other_pythons_install_the_same(bundle: Bundle, root: Path, minor: int) -> None:
     python = interpreter(minor)
     if python is None:

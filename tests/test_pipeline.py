@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -23,7 +24,25 @@ from distill_offline.settings import BackendSettings, Settings
 TYPES = {name: name.lower() for name in ("PERSON", "ORGANISATION", "LOCATION", "EQUIPMENT", "DATE")}
 
 
+class Finished(NamedTuple):
+    path: Path
+    result: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> Finished:
+    """A run made once; tests that change anything take `ran`."""
+    path = tmp_path_factory.mktemp("finished")
+    return Finished(path, pipeline.run(folder(path, settings)))
+
+
 @pytest.fixture
+def ran(finished: Finished, tmp_path: Path) -> Path:
+    """A copy of the finished run for one test alone."""
+    return Path(shutil.copytree(finished.path, tmp_path / "ran", symlinks=True))
+
+
+@pytest.fixture(scope="module")
 def settings(encoder: Path) -> Settings:
     return parse_settings(
         {
@@ -55,8 +74,8 @@ def files(path: Path) -> dict[str, bytes]:
     return {str(p.relative_to(path)): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
 
 
-def test_a_run_leaves_the_contracts_files_and_every_stage_is_sealed(tmp_path: Path, settings: Settings) -> None:
-    result = pipeline.run(folder(tmp_path, settings))
+def test_a_run_leaves_the_contracts_files_and_every_stage_is_sealed(finished: Finished) -> None:
+    path, result = finished
     expected = {
         "config.yaml",
         "manifest.json",
@@ -70,36 +89,34 @@ def test_a_run_leaves_the_contracts_files_and_every_stage_is_sealed(tmp_path: Pa
     }
     for arm in ("original_only", "distilled_only", "simple_mix"):
         expected |= {f"train/{arm}/{n}" for n in ("student/model.safetensors", "history.jsonl", "manifest.json")}
-    assert expected <= set(files(tmp_path))
-    assert manifest.verify(tmp_path) == []
+    assert expected <= set(files(path))
+    assert manifest.verify(path) == []
     assert [row["name"] for row in result["rows"]] == ["teacher", "original_only", "distilled_only", "simple_mix"]
-    assert json.loads((tmp_path / "evaluate/report.json").read_text()) == result
-    row = json.loads((tmp_path / "annotate/annotations.jsonl").read_text().splitlines()[0])
+    assert json.loads((path / "evaluate/report.json").read_text()) == result
+    row = json.loads((path / "annotate/annotations.jsonl").read_text().splitlines()[0])
     assert list(row) == ["id", "document", "index", "text", "tokens", "offsets", "labels", "spans", "rejected"]
-    assert all(p.stat().st_mode & 0o077 == 0 for p in (tmp_path / "annotate").iterdir() if p.is_file())
+    assert all(p.stat().st_mode & 0o077 == 0 for p in (path / "annotate").iterdir() if p.is_file())
 
 
-def test_a_second_run_does_nothing_and_changes_no_byte(tmp_path: Path, settings: Settings) -> None:
-    pipeline.run(folder(tmp_path, settings))
-    before, said = files(tmp_path), list[str]()
-    pipeline.run(folder(tmp_path, settings, said))
+def test_a_second_run_does_nothing_and_changes_no_byte(ran: Path, settings: Settings) -> None:
+    before, said = files(ran), list[str]()
+    pipeline.run(folder(ran, settings, said))
     assert all("up to date" in line for line in said), said
-    after = files(tmp_path)
+    after = files(ran)
     assert {n for n in before if n != "manifest.json"} == {n for n in after if n != "manifest.json"}
     assert all(before[name] == after[name] for name in before if name != "manifest.json")
 
 
-def test_a_changed_setting_runs_only_the_stages_that_it_touches(tmp_path: Path, settings: Settings) -> None:
-    pipeline.run(folder(tmp_path, settings))
-    annotated = (tmp_path / "annotate/manifest.json").read_bytes()
+def test_a_changed_setting_runs_only_the_stages_that_it_touches(ran: Path, settings: Settings) -> None:
+    annotated = (ran / "annotate/manifest.json").read_bytes()
     said: list[str] = []
     changed = replace(settings, train=replace(settings.train, updates=6))
-    pipeline.run(folder(tmp_path, changed, said))
-    assert (tmp_path / "annotate/manifest.json").read_bytes() == annotated
+    pipeline.run(folder(ran, changed, said))
+    assert (ran / "annotate/manifest.json").read_bytes() == annotated
     assert "  -  updates: 4" in said
     assert "  +  updates: 6" in said
-    assert len((tmp_path / "train/simple_mix/history.jsonl").read_text().splitlines()) == 6
-    assert manifest.verify(tmp_path) == []
+    assert len((ran / "train/simple_mix/history.jsonl").read_text().splitlines()) == 6
+    assert manifest.verify(ran) == []
 
 
 def test_a_changed_prompt_asks_again_and_old_answers_stay(tmp_path: Path, settings: Settings) -> None:
@@ -219,46 +236,67 @@ def test_a_schedule_without_its_pool_is_refused_before_training(tmp_path: Path, 
     assert "best_update" in pipeline.train(run, ["original_only"])["original_only"]
 
 
-def test_the_plan_counts_without_writing(tmp_path: Path, settings: Settings) -> None:
+def test_the_plan_counts_without_writing(tmp_path: Path, ran: Path, settings: Settings) -> None:
     run = folder(tmp_path / "new", settings)
     steps = pipeline.plan(run, ("annotate", "select", "train"))
     assert [(step["rows"], step["asked"]) for step in steps[:2]] == [(50, 50), (30, 30)]
     assert not (tmp_path / "new").exists()
-    pipeline.run(run)
-    steps = pipeline.plan(run, ("annotate", "select", "train"))
+    steps = pipeline.plan(folder(ran, settings), ("annotate", "select", "train"))
     assert all(step["fresh"] for step in steps)
     assert steps[0]["cached"] == 50
 
 
-def test_a_changed_file_is_found(tmp_path: Path, settings: Settings) -> None:
+def test_the_plan_knows_what_has_changed(tmp_path: Path, settings: Settings) -> None:
     pipeline.run(folder(tmp_path, settings))
-    report = tmp_path / "evaluate/report.json"
+
+    def stale(settings: Settings) -> list[str]:
+        steps = pipeline.plan(folder(tmp_path, settings), ("annotate", "select", "train"))
+        return [step["stage"] for step in steps if not step["fresh"]]
+
+    def changed(**section: Any) -> Settings:
+        return replace(settings, **{name: replace(getattr(settings, name), **to) for name, to in section.items()})
+
+    assert stale(settings) == []
+    arms = [f"train {arm.name}" for arm in settings.train.arms]
+    assert stale(changed(train={"learning_rate": 1e-4})) == arms
+    assert stale(changed(train={"checkpoint_every": 7.0})) == []
+    assert stale(changed(select={"min_confidence": 0.5})) == ["select", *arms]
+    # No answer is missing, and yet the annotations would be other ones; and all that comes after them.
+    fewer = stale(changed(annotate={"limit": 10}))
+    assert fewer[0].startswith("annotate")
+    assert fewer[-len(arms) - 1 :] == ["select", *arms]
+    own = replace(settings.train.arms[0], name="own", schedule=settings.train.arms[0].name)
+    assert stale(changed(train={"arms": (*settings.train.arms, own)})) == ["train own"]
+    (tmp_path / "train" / settings.train.arms[0].name / "manifest.json").unlink()
+    assert stale(settings) == arms[:1]
+
+
+def test_a_changed_file_is_found(ran: Path) -> None:
+    report = ran / "evaluate/report.json"
     report.write_text(report.read_text().replace('"f1": 0.', '"f1": 1.', 1))
-    (tmp_path / "select/extra.txt").write_text("x")
-    (tmp_path / "train/simple_mix/history.jsonl").unlink()
-    found = {finding.path for finding in manifest.verify(tmp_path)}
+    (ran / "select/extra.txt").write_text("x")
+    (ran / "train/simple_mix/history.jsonl").unlink()
+    found = {finding.path for finding in manifest.verify(ran)}
     assert {"evaluate/report.json", "select/extra.txt", "train/simple_mix/history.jsonl"} <= found
 
 
-def test_no_corpus_text_and_no_path_of_this_machine_is_in_a_manifest(tmp_path: Path, settings: Settings) -> None:
-    pipeline.run(folder(tmp_path, settings))
-    for path in tmp_path.rglob("manifest.json"):
+def test_no_corpus_text_and_no_path_of_this_machine_is_in_a_manifest(finished: Finished) -> None:
+    for path in finished.path.rglob("manifest.json"):
         text = path.read_text()
         assert "Lindqvist" not in text
-        assert str(tmp_path) not in text
+        assert str(finished.path) not in text
         assert os.uname().nodename not in text or os.uname().nodename in ("localhost",)
 
 
-def test_evaluate_agrees_with_held_against(tmp_path: Path, settings: Settings) -> None:
+def test_evaluate_agrees_with_held_against(tmp_path: Path, finished: Finished, settings: Settings) -> None:
     from distill_offline.corpus import read_examples, write_examples
     from distill_offline.pipeline.held_against import held_against
 
-    result = pipeline.run(folder(tmp_path / "run", settings))
     gold = tmp_path / "gold.jsonl"
     write_examples(gold, read_examples(settings.corpus.original.test or "", origin="original"))
-    rows = {row["name"]: row for row in result["rows"]}
-    student = held_against(tmp_path / "run/train/simple_mix/student", gold)
-    teacher = held_against(tmp_path / "run/annotate/gold/test", gold)
+    rows = {row["name"]: row for row in finished.result["rows"]}
+    student = held_against(finished.path / "train/simple_mix/student", gold)
+    teacher = held_against(finished.path / "annotate/gold/test", gold)
     assert student.quality is None
     assert student.as_dict()["overall"] == rows["simple_mix"]["overall"]
     assert teacher.as_dict()["overall"] == rows["teacher"]["overall"]
@@ -268,25 +306,24 @@ def test_evaluate_agrees_with_held_against(tmp_path: Path, settings: Settings) -
 
 
 def test_what_is_made_again_with_the_same_content_stays_linked_to_what_was_made_of_it(
-    tmp_path: Path, settings: Settings
+    ran: Path, settings: Settings
 ) -> None:
-    pipeline.run(folder(tmp_path, settings))
-    weights = files(tmp_path / "train")
-    manifest.unseal(tmp_path / "annotate")
-    pipeline.run(folder(tmp_path, settings))
+    weights = files(ran / "train")
+    manifest.unseal(ran / "annotate")
+    pipeline.run(folder(ran, settings))
 
     def parents(place: str) -> set[str]:
-        statement = json.loads((tmp_path / place / "manifest.json").read_text())
+        statement = json.loads((ran / place / "manifest.json").read_text())
         listed = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
         return {each["digest"]["sha256"] for each in listed if each["annotations"]["kind"] == "manifest"}
 
     def digest(place: str) -> str:
-        return hashlib.sha256((tmp_path / place / "manifest.json").read_bytes()).hexdigest()
+        return hashlib.sha256((ran / place / "manifest.json").read_bytes()).hexdigest()
 
     assert digest("annotate") in parents("select")
     assert digest("select") in parents("train/simple_mix")
-    assert manifest.verify(tmp_path) == []
-    after = files(tmp_path / "train")
+    assert manifest.verify(ran) == []
+    after = files(ran / "train")
     assert {name: content for name, content in after.items() if "manifest" not in name} == {
         name: content for name, content in weights.items() if "manifest" not in name
     }

@@ -148,7 +148,7 @@ def interpreter(minor: int) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("minor", range(6, 14))
+@pytest.mark.parametrize("minor", [6, *(pytest.param(n, marks=pytest.mark.slow) for n in range(7, 13)), 13])
 def test_other_pythons_come_to_the_same_report(bundle: Bundle, minor: int) -> None:
     python = interpreter(minor)
     if python is None:
