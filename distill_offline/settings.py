@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Le
 
 from distill_offline.schema import Sampling
+from distill_offline.setting_values import STRICT, Count, Fraction, Number, Positive, folder_name
 from distill_offline.study_settings import StudySettings
+from distill_offline.train_settings import ArmSettings, TrainSettings
 
 __all__ = [
     "AnnotateSettings", "ArmSettings", "BackendSettings", "ClusterSettings", "CorpusSettings", "DemonstrationSettings",
     "EvaluateSettings", "OriginalSettings", "Sampling", "SelectSettings", "Settings", "Source", "TaskSettings",
     "TrainSettings",
 ]  # fmt: skip
-
-_STRICT: dict[str, Any] = {"extra": "forbid"}
-
-Count = Annotated[int, Ge(1)]
-Number = Annotated[int, Ge(0)]
-Fraction = Annotated[float, Ge(0), Le(1)]
-Positive = Annotated[float, Gt(0)]
-NonNegative = Annotated[float, Ge(0)]
-Below1 = Annotated[float, Ge(0), Lt(1)]
-Inside01 = Annotated[float, Gt(0), Lt(1)]
-LayerDecay = Annotated[float, Gt(0), Le(1)]
-LearningRateDecay = Literal["linear", "cosine", "constant"]
-
-
-def _check_folder_name(name: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,99}", name):
-        raise ValueError(f"the name {name[:60]!r} becomes a folder: letters, digits and ._+- only, at most 100")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +30,7 @@ class Source:
     text alone. Of the part, the sentences that it does not name are left out.
     """
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     path: str
     labels: str | None = None
     tag_column: int | None = None
@@ -66,7 +50,7 @@ class TaskSettings:
     `context`: how many sentences of the document the teacher sees on either side of the one that it labels.
     """
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     name: str = "ner"
     types: dict[str, str]
     prompt: str = "standard"
@@ -78,7 +62,7 @@ class TaskSettings:
 class OriginalSettings:
     """Human-labelled data, split."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     train: str | Source | None = None
     dev: str | Source | None = None
     test: str | Source | None = None
@@ -88,7 +72,7 @@ class OriginalSettings:
 class CorpusSettings:
     """All the text. `unlabelled` is for the teacher; `distilled` are labels that a teacher made elsewhere."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     original: OriginalSettings = field(default_factory=OriginalSettings)
     unlabelled: str | Source | None = None
     distilled: str | Source | None = None
@@ -101,7 +85,7 @@ class CorpusSettings:
 class BackendSettings:
     """The teacher's engine. `model` is a catalogue id or a path; `options` are the backend's own."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     name: str
     model: str = ""
     options: dict[str, Any] = field(default_factory=dict)
@@ -117,13 +101,19 @@ class DemonstrationSettings:
     of a sentence (annotate.samples): their order, or which of the 2k best are shown.
     """
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     strategy: Literal["none", "static", "random", "knn"] = "knn"
     k: Number = 4
     pool: str | Source | None = None
     order: Literal["nearest_last", "shared"] = "nearest_last"
     documents: Literal["any", "own"] = "any"
     vary: Literal["no", "order", "set"] = "no"
+
+    @property
+    def can_vary(self) -> bool:
+        """Whether the samples of a sentence may show different ones, or the same in another order."""
+        fewest = {"no": None, "order": 2, "set": 1}[self.vary]
+        return self.strategy != "none" and fewest is not None and self.k >= fewest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +125,7 @@ class ClusterSettings:
     system's temporary folder). `log` shows what the workers say.
     """
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     workers: Count = 1
     cpus: Annotated[float, Ge(0)] = 1.0
     gpus: Annotated[float, Ge(0)] = 0.0
@@ -154,7 +144,7 @@ class AnnotateSettings:
     `max_failure_rate` of the last `failure_window` answers cannot be used. With `cluster`, the teacher runs on Ray.
     """
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     demonstrations: DemonstrationSettings = field(default_factory=DemonstrationSettings)
     sampling: Sampling = field(default_factory=Sampling)
     limit: Count | None = None
@@ -167,10 +157,11 @@ class AnnotateSettings:
     cluster: ClusterSettings | None = None
 
     def __post_init__(self) -> None:
-        if self.samples > 1 and not self.sampling.temperature and self.demonstrations.vary == "no":
+        if self.samples > 1 and not self.sampling.temperature and not self.demonstrations.can_vary:
             raise ValueError(
                 f"samples: {self.samples} samples of one prompt at temperature 0 would be the same. "
-                "Set sampling.temperature (0.7, say) or demonstrations.vary."
+                "Set sampling.temperature (0.7, say), or let the demonstrations differ: demonstrations.vary: order "
+                "with k of 2 or more, or set with k of 1 or more, and a strategy other than none."
             )
 
 
@@ -182,7 +173,7 @@ class CrossFitSettings:
     `with_original`: corpus.original.train is trained on, too. `overrule`: labels that have a confidence lose it.
     """
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     folds: Annotated[int, Ge(2)] = 5
     updates: Count = 150
     batch_size: Count | None = None
@@ -198,8 +189,9 @@ class SelectSettings:
     A span is doubtful where its confidence is below `min_confidence`, or the share of samples that agree on it below
     `min_agreement` (if it has one at all), or its mention was found in a way that `alignments` does not name.
     `doubtful` says what that costs: the whole `sentence`; the `span`, so that its tokens become O; or only the loss on
-    its tokens (`mask`). A sentence's confidence is that of its least confident span (or of its class): below
-    `min_sentence_confidence` it goes, and with `weigh` it is the sentence's weight in the loss.
+    its tokens (`mask`). A class on which too few samples agree costs the sentence. A sentence's confidence is that of
+    its least confident span (or of its class): below `min_sentence_confidence` it goes, and with `weigh` it is the
+    sentence's weight in the loss.
 
     `cross_fit` gives confidences to labels that came without, and says how probably a sentence lacks an entity
     (`max_missed`). `calibration` turns the teacher's into probabilities. `near_duplicates` is the similarity from which
@@ -207,7 +199,7 @@ class SelectSettings:
     `prefer` names. `truth`: gold for the same sentences, to measure the selection; nothing is chosen by it.
     """
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     calibration: Literal["none", "isotonic", "platt"] = "isotonic"
     deduplicate: bool = True
     drop_rejected: bool = False
@@ -226,93 +218,10 @@ class SelectSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArmSettings:
-    """One way to blend; what is not set here comes from `train`, where it is explained.
-
-    `schedule` defaults to the arm's name. `average` names other arms: this arm is then not trained, but the mean of
-    their students' weights.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
-    name: str
-    schedule: str = ""
-    options: dict[str, float] = field(default_factory=dict)
-    average: tuple[str, ...] = ()
-    share: Fraction | None = None
-    updates: Count | None = None
-    batch_size: Count | None = None
-    learning_rate: Positive | None = None
-    learning_rate_decay: LearningRateDecay | None = None
-    warmup: Below1 | None = None
-    restart: bool | None = None
-    weight_decay: NonNegative | None = None
-    layer_decay: LayerDecay | None = None
-    clip: Positive | None = None
-    label_smoothing: Below1 | None = None
-    gce_q: Fraction | None = None
-    confidence_weights: bool | None = None
-    mask_errors: Below1 | None = None
-    mask_after: Number | None = None
-    eval_every: Count | None = None
-    tau: Inside01 | None = None
-
-    def __post_init__(self) -> None:
-        _check_folder_name(self.name)
-        if self.average and (len(set(self.average)) < 2 or self.schedule or self.options):
-            raise ValueError("average names two arms or more, and such an arm has no schedule and no options")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainSettings:
-    """How students are trained; docs/training.md has it at length.
-
-    t = update / updates; `tau` is where step schedules change over. `share`: every schedule is stretched along t until
-    this share of the drawn sentences is distilled, so that arms differ by its shape alone. `restart`: the learning
-    rate starts again at tau. `layer_decay`: what the rate is multiplied by from layer to layer, downwards. Of distilled
-    examples only: `gce_q` (generalised cross-entropy), `confidence_weights` (whether the weights that select gave
-    count), `mask_errors` with `mask_after` updates (masking of likely errors); 0 is off. `checkpoint_every`: seconds.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
-    encoder: str = ""
-    arms: tuple[ArmSettings, ...] = (
-        ArmSettings(name="original_only"),
-        ArmSettings(name="distilled_only"),
-        ArmSettings(name="simple_mix"),
-    )
-    share: Fraction | None = None
-    updates: Count = 500
-    batch_size: Count = 16
-    learning_rate: Positive = 5e-5
-    learning_rate_decay: LearningRateDecay = "linear"
-    warmup: Below1 = 0.1
-    restart: bool = False
-    weight_decay: NonNegative = 0.01
-    layer_decay: LayerDecay = 1.0
-    clip: Positive = 1.0
-    label_smoothing: Below1 = 0.0
-    gce_q: Fraction = 0.0
-    confidence_weights: bool = True
-    mask_errors: Below1 = 0.0
-    mask_after: Number = 150
-    eval_every: Count = 50
-    tau: Inside01 = 0.5
-    micro_batch_tokens: Count = 2048
-    max_length: Annotated[int, Ge(8)] = 512
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
-    checkpoint_every: NonNegative = 120.0
-
-    def of(self, arm: ArmSettings) -> TrainSettings:
-        """These settings with what the arm sets itself."""
-        shared = {each.name for each in fields(self)} & {each.name for each in fields(arm)}
-        return replace(self, **{name: getattr(arm, name) for name in shared if getattr(arm, name) is not None})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateSettings:
     """What is scored: every student, and the teacher where it labelled the split."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     split: Literal["dev", "test"] = "test"
     min_f1: Fraction | None = None
 
@@ -321,7 +230,7 @@ class EvaluateSettings:
 class Settings:
     """A whole configuration file."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     name: str
     seed: Number = 0
     task: TaskSettings
@@ -334,7 +243,7 @@ class Settings:
     study: StudySettings | None = None
 
     def __post_init__(self) -> None:
-        _check_folder_name(self.name)
+        folder_name(self.name)
 
     @property
     def asks_a_teacher(self) -> bool:

@@ -8,10 +8,45 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Lt, MinLen
 
-__all__ = ["StudySettings"]
+from distill_offline.setting_values import STRICT
+
+__all__ = ["ExamineSettings", "Reference", "StudySettings"]
 
 _THE_STUDYS = ("name", "seed", "study")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """Gold for distilled sentences. In YAML a plain string is `path`.
+
+    Its sentences are found by their tokens (by id first, where the tokens are the same), so that their order and number
+    do not matter.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    path: str
+    tag_column: int | None = None
+    scheme: Literal["auto", "iob1", "iob2", "iobes"] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExamineSettings:
+    """What is looked at in each arm while it is trained and afterwards; it decides no result.
+
+    At every train.eval_every the student labels `distilled` sentences of the pool that it is trained on, and `held_out`
+    of the split that is scored. With a `reference`, gold for the distilled sentences, the teacher's errors are known:
+    the finished student says which of them it repeats, over the whole pool. `variants`, `sizes` and `seeds`: only the
+    cells of these (default: all).
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    distilled: Annotated[int, Ge(1)] = 200
+    held_out: Annotated[int, Ge(1)] = 200
+    reference: str | Reference | None = None
+    variants: tuple[str, ...] | None = None
+    sizes: tuple[int, ...] | None = None
+    seeds: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +64,12 @@ class StudySettings:
     `variants` are named sets of changes, dotted key to value as in `--set`; inside a value, `{size}`, `{train}` (how
     many sentences of the budget are trained on) and `{seed}` are filled in. `baseline` is the arm that learns from gold
     alone: of the variants that train it, the one with the best mean dev F1 at a size stands for it there. `against` are
-    the arms that all others are tested against. `draws` are the resamples behind intervals and p-values; `notes` are
-    caveats that stand beside every table.
+    the arms that all others are tested against (VARIANT/ARM for that of one variant). `draws` are the resamples behind
+    intervals and p-values; `notes` are caveats that stand beside every table. `examine` looks into the arms, to explain
+    what the scores say.
     """
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     sizes: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)]
     seeds: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1)] = (0, 1, 2, 3, 4)
     dev_share: Annotated[float, Ge(0), Lt(1)] | None = None
@@ -45,6 +81,7 @@ class StudySettings:
     draws: Annotated[int, Ge(100)] = 10_000
     keep_students: bool = False
     notes: tuple[str, ...] = ()
+    examine: ExamineSettings | None = None
 
     def __post_init__(self) -> None:
         if not self.variants:
@@ -61,8 +98,22 @@ class StudySettings:
         for key, values in (("sizes", self.sizes), ("seeds", self.seeds)):
             if len(set(values)) < len(values):
                 raise ValueError(f"{key} names a value twice")
+        if self.examine is not None:
+            self._check_examined(self.examine)
 
     def split(self, size: int) -> tuple[int, int]:
         """How many sentences of a budget are trained on, and how many are dev."""
         dev = round(size * self.dev_share) if self.dev_share else 0
         return size - dev, dev
+
+    def _check_examined(self, examine: ExamineSettings) -> None:
+        """Raises ValueError where what is to be examined is no part of the study.
+
+        A seed or size may be one that the study has not, as long as there is another: a study is often cut short.
+        """
+        for key in ("variants", "sizes", "seeds"):
+            named, known = getattr(examine, key), getattr(self, key)
+            unknown = [value for value in named or () if value not in known]
+            if named is not None and (len(unknown) == len(named) or (unknown and key == "variants")):
+                listed, first = ", ".join(map(str, known)), str(unknown[0])[:60] if unknown else "none"
+                raise ValueError(f"examine.{key} names {first}, and the study has: {listed}")

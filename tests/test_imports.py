@@ -15,7 +15,9 @@ ROWS = (
     {"schema"},
     {
         "settings",
+        "setting_values",
         "study_settings",
+        "train_settings",
         "registry",
         "digests",
         "offline",
@@ -28,6 +30,7 @@ ROWS = (
         "alignment",
         "diversity",
         "matching",
+        "mistakes",
         "near_duplicates",
         "scoring",
         "statistics",

@@ -16,7 +16,7 @@ from distill_offline import catalogue
 from distill_offline.artifacts import ANNOTATIONS, read_rows, write_rows
 from distill_offline.config import as_plain
 from distill_offline.digests import file_digests
-from distill_offline.errors import InputError, Interrupted
+from distill_offline.errors import InputError, Interrupted, MissingModel
 from distill_offline.inputs import Gold, make_task, read_gold
 from distill_offline.out_of_fold import folds, missed, span_confidence
 from distill_offline.pipeline.distilled import distilled_rows
@@ -29,7 +29,7 @@ from distill_offline.student import Student
 from distill_offline.tasks.base import Task
 from distill_offline.training.checkpoint import Checkpoints
 
-__all__ = ["cross_fit"]
+__all__ = ["cross_fit", "is_cross_fitted"]
 
 Row = Mapping[str, Any]
 _FOLDS = "folds"  # finished ones, as long as the stage is not
@@ -63,6 +63,15 @@ def cross_fit(folder: RunFolder) -> dict[str, int]:
     return found
 
 
+def is_cross_fitted(folder: RunFolder) -> bool:
+    """Whether cross_fit/ stands for the configuration and the labels as they are now; changes nothing."""
+    settings = folder.settings.select.cross_fit
+    try:
+        return settings is not None and _stage(folder, settings).stands()
+    except (InputError, MissingModel):  # what comes before has not been run to its end, or the encoder is not there
+        return False
+
+
 def _stage(folder: RunFolder, settings: CrossFitSettings) -> Stage:
     corpus = folder.settings.corpus
     encoder = catalogue.locate(folder.require("train.encoder", folder.settings.train.encoder))
@@ -78,13 +87,20 @@ def _stage(folder: RunFolder, settings: CrossFitSettings) -> Stage:
             "encoder": catalogue.model_digest(encoder),
             "task": folder.settings.task.name,
             "settings": as_plain(settings),
-            "train": as_plain(_train_settings(folder.settings.train, settings)) | {"encoder": ""},
+            "train": _said(_train_settings(folder.settings.train, settings)),
             "seed": folder.settings.seed,
         },
         inputs=source_paths(corpus.distilled, corpus.original.train, corpus.original.dev, corpus.original.test),
         models={"encoder": catalogue.model_digest(encoder)},
         parents=[path.parent for path in annotated],
     )
+
+
+def _said(train: TrainSettings) -> dict[str, Any]:
+    """What decides a fold's student; the encoder counts by its digest, and one process trains it."""
+    said: dict[str, Any] = as_plain(train) | {"encoder": ""}
+    del said["processes"]
+    return said
 
 
 def _train_settings(train: TrainSettings, settings: CrossFitSettings) -> TrainSettings:

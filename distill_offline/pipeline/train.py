@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,29 +15,46 @@ from distill_offline.artifacts import ANNOTATIONS, write_rows
 from distill_offline.config import as_plain
 from distill_offline.corpus import read_examples
 from distill_offline.digests import file_digests
-from distill_offline.errors import ConfigError
+from distill_offline.errors import ConfigError, InputError, MissingModel
 from distill_offline.inputs import make_task, read_gold
 from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_paths
+from distill_offline.schema import Head
 from distill_offline.settings import ArmSettings, TrainSettings
 from distill_offline.stages import train as training
 from distill_offline.student import Student
 from distill_offline.training.checkpoint import Checkpoints
+from distill_offline.training.processes import Member, count, run_together, threads_each
 
-__all__ = ["blend_of", "check_arms", "train"]
+__all__ = ["blend_of", "check_arms", "is_trained", "train"]
 
-_DECIDES_NOTHING = ("arms", "encoder", "checkpoint_every")  # of train's settings; the encoder counts by its digest
+# Of train's settings. The encoder counts by its digest, several processes by their number.
+_DECIDES_NOTHING = ("arms", "encoder", "checkpoint_every", "processes")
 
 
-def train(folder: RunFolder, arms: Sequence[str] = ()) -> dict[str, Any]:
-    """One student an arm, under train/<arm>/; arms that are up to date are left alone."""
+def train(
+    folder: RunFolder, arms: Sequence[str] = (), observe: Callable[[int, Student], None] | None = None
+) -> dict[str, Any]:
+    """One student an arm, under train/<arm>/; arms that are up to date are left alone.
+
+    `observe` is shown each student after every update, and must leave it as it is. Where several processes train one,
+    a copy of it looks on in the first of them: only what it writes to the disk stays.
+    """
     settings = folder.settings
     chosen = [arm for arm in settings.train.arms if not arms or arm.name in arms]
     if unknown := set(arms) - {arm.name for arm in chosen}:
         raise ConfigError(f"train.arms: there is no arm {sorted(unknown)[0]!r}.")
     check_arms(settings.train)
-    counts = {arm.name: _train_arm(folder, arm) for arm in chosen if not arm.average}
+    counts = {arm.name: _train_arm(folder, arm, observe or _look_away) for arm in chosen if not arm.average}
     counts |= {arm.name: _average_arm(folder, arm) for arm in chosen if arm.average}
     return {arm.name: counts[arm.name] for arm in chosen}
+
+
+def is_trained(folder: RunFolder, arm: ArmSettings) -> bool:
+    """Whether train/<arm>/ stands for the configuration and what is selected as they are now; changes nothing."""
+    try:
+        return (_average_stage if arm.average else _stage)(folder, arm).stands()
+    except (InputError, MissingModel):  # what comes before has not been run to its end, or the encoder is not there
+        return False
 
 
 def check_arms(settings: TrainSettings) -> None:
@@ -74,11 +91,13 @@ def _check_schedule(
     blending.Blend(schedule, 1, 1, updates, 1, 0).check()
 
 
-def _train_arm(folder: RunFolder, arm: ArmSettings) -> dict[str, Any]:
+def _stage(folder: RunFolder, arm: ArmSettings) -> Stage:
+    """The stage that trains an arm."""
     settings, resolved = folder.settings, folder.settings.train.of(arm)
+    processes = count(resolved.processes)
     encoder = catalogue.locate(folder.require("train.encoder", settings.train.encoder))
     selected = folder.whole("select") / ANNOTATIONS
-    stage = Stage(
+    return Stage(
         folder,
         f"train/{arm.name}",
         decides={
@@ -90,34 +109,44 @@ def _train_arm(folder: RunFolder, arm: ArmSettings) -> dict[str, Any]:
             "train": {key: value for key, value in as_plain(resolved).items() if key not in _DECIDES_NOTHING},
             "arm": {"name": arm.name, "schedule": arm.schedule, "options": arm.options},
             "seed": settings.seed,
+            # Several add up in another order and draw another dropout. One is not named: before, there was but one.
+            **({"processes": processes} if processes > 1 else {}),
         },
         inputs=source_paths(settings.corpus.original.train, settings.corpus.original.dev),
         models={"encoder": catalogue.model_digest(encoder)},
         parents=[selected.parent],
     )
+
+
+def _train_arm(folder: RunFolder, arm: ArmSettings, observe: Callable[[int, Student], None]) -> dict[str, Any]:
+    settings, resolved = folder.settings, folder.settings.train.of(arm)
+    processes, stage = count(resolved.processes), _stage(folder, arm)
     if stage.is_fresh():
         folder.say(f"train {arm.name}: up to date")
         return stage.sealed_counts()
     task, gold = make_task(settings), read_gold(settings)
+    encoder, selected = catalogue.locate(settings.train.encoder), folder.folder("select") / ANNOTATIONS
     # A selection that kept nothing is an empty file, which the corpus reader would rightly refuse.
     distilled = tuple(read_examples(selected, origin="distilled", head=task.head)) if selected.stat().st_size else ()
     pools = training.Pools(distilled, gold.train, gold.dev)
-    blend = blend_of(arm, resolved, pools, settings.seed)
-    target, threads = stage.begin(), training.prepare(settings.seed)
-    checkpoints = Checkpoints(target / "checkpoint", stage.fingerprint, folder.say)
-    student = Student.create(encoder, task.labels, task.head, max_length=resolved.max_length)
-    trained = training.train(
-        student,
+    blend_of(arm, resolved, pools, settings.seed)  # before anything is taken away
+    job = _Job(
+        stage.begin(),
+        stage.fingerprint,
+        encoder,
+        (task.labels, task.head, task.metric),
         pools,
-        blend,
+        arm,
         resolved,
-        name=arm.name,
-        metric=task.metric,
-        watch=folder.watch,
-        stop=folder.stop,
-        checkpoints=checkpoints,
+        settings.seed,
+        observe,
     )
-    _write(target, student, trained.history)
+    talk: dict[str, Any] = {"say": folder.say, "watch": folder.watch, "stop": folder.stop}
+    if processes == 1:
+        trained, threads = _train_student(job, Member(**talk))
+    else:
+        each = threads_each(processes)
+        trained, threads = run_together(_train_student, job, processes, name=f"train {arm.name}", threads=each, **talk)
     counts = {
         "distilled_pool": len(distilled),
         "original_pool": len(gold.train),
@@ -126,19 +155,65 @@ def _train_arm(folder: RunFolder, arm: ArmSettings) -> dict[str, Any]:
         "original_drawn": sum(row["original"] for row in trained.history),
         "best_update": trained.best_update,
         "best_dev_f1": trained.best_f1,
+        "processes": processes,
         "threads": threads,
     }
-    checkpoints.clear()
+    job.checkpoints(folder.say).clear()
     stage.seal(counts)
     return counts
 
 
-def _average_arm(folder: RunFolder, arm: ArmSettings) -> dict[str, Any]:
-    """The mean of other arms' students; its history is empty, since nothing was drawn."""
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What a process that trains a student, or its share of one, has to know. `target` is the stage's folder."""
+
+    target: Path
+    fingerprint: str
+    encoder: Path
+    task: tuple[Sequence[str], Head, str]  # its labels, head and metric
+    pools: training.Pools
+    arm: ArmSettings
+    settings: TrainSettings
+    seed: int
+    observe: Callable[[int, Student], None]
+
+    def checkpoints(self, say: Callable[[str], None]) -> Checkpoints:
+        return Checkpoints(self.target / "checkpoint", self.fingerprint, say)
+
+
+def _train_student(job: _Job, member: Member) -> tuple[training.Trained, int]:
+    """Train one, alone or with others, and write it; gives how it went, and the number of threads of a process."""
+    labels, head, metric = job.task
+    threads = training.prepare(job.seed, member.threads)
+    student = Student.create(job.encoder, labels, head, max_length=job.settings.max_length)
+    trained = training.train(
+        student,
+        job.pools,
+        blend_of(job.arm, job.settings, job.pools, job.seed),
+        job.settings,
+        name=job.arm.name,
+        metric=metric,
+        watch=member.watch,
+        stop=member.stop,
+        checkpoints=job.checkpoints(member.say),
+        observe=_look_away if member.group.rank else job.observe,
+        group=member.group,
+    )
+    if not member.group.rank:
+        _write(job.target, student, trained.history)
+    return trained, threads
+
+
+def _look_away(updates: int, student: Student) -> None:
+    """Nobody looks, or another process does."""
+
+
+def _average_stage(folder: RunFolder, arm: ArmSettings) -> Stage:
+    """The stage that averages other arms."""
     settings = folder.settings
     parents = [folder.whole(f"train/{name}") for name in arm.average]
     students = [parent / "student" for parent in parents]
-    stage = Stage(
+    return Stage(
         folder,
         f"train/{arm.name}",
         decides={
@@ -149,6 +224,12 @@ def _average_arm(folder: RunFolder, arm: ArmSettings) -> dict[str, Any]:
         inputs=source_paths(settings.corpus.original.dev),
         parents=parents,
     )
+
+
+def _average_arm(folder: RunFolder, arm: ArmSettings) -> dict[str, Any]:
+    """The mean of other arms' students; its history is empty, since nothing was drawn."""
+    settings, stage = folder.settings, _average_stage(folder, arm)
+    students = [folder.folder(f"train/{name}") / "student" for name in arm.average]
     if stage.is_fresh():
         folder.say(f"train {arm.name}: up to date")
         return stage.sealed_counts()

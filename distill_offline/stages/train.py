@@ -5,19 +5,27 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from distill_offline.blending import Batch, Blend
-from distill_offline.errors import ConfigError, DistillError, Interrupted
+from distill_offline.errors import DistillError, Interrupted
 from distill_offline.schema import Example, Progress, Watch
 from distill_offline.scoring import quick_f1
 from distill_offline.settings import TrainSettings
-from distill_offline.student import Student
-from distill_offline.training.batching import least_work
-from distill_offline.training.checkpoint import Checkpoint, Checkpoints, random_state, restore_random_state
+from distill_offline.student import Encoded, Student
+from distill_offline.training.acceleration import accelerator
+from distill_offline.training.batching import least_work, share
+from distill_offline.training.checkpoint import (
+    Checkpoint,
+    Checkpoints,
+    random_state,
+    random_states_of_others,
+    restore_random_states,
+)
 from distill_offline.training.embedding_rows import only_rows
+from distill_offline.training.group import ALONE, Group
 from distill_offline.training.losses import LossRule
 from distill_offline.training.optimisation import learning_rate_factor, parameter_groups
 
@@ -73,20 +81,27 @@ def train(
     watch: Watch,
     stop: Callable[[], bool] = lambda: False,
     checkpoints: Checkpoints | None = None,
+    observe: Callable[[int, Student], None] = lambda updates, student: None,
+    group: Group = ALONE,
 ) -> Trained:
     """Train `student` in place for `blend.updates` updates and leave it with its best weights on dev.
 
     An update's loss is the mean over its labelled positions, whatever micro-batches it is split into. With
-    `checkpoints`, training goes on from the last one, bit for bit as if it had never stopped. Raises Interrupted when
+    `checkpoints`, training goes on from the last one, bit for bit as if it had never stopped. `observe` is shown the
+    student after each update, before a checkpoint of it is kept; it must change nothing. Raises Interrupted when
     `stop()` turns true, after a checkpoint; DistillError where the loss is no number any more.
+
+    In a `group` of several processes each calls this with an equal student and all else the same; they share the
+    windows of every update, add up their gradients, and end with equal students, of which process 0 has the best
+    weights. Process 0 alone writes checkpoints. Raises Lost where another process is gone.
     """
-    training = _Training(student, pools, settings, metric, _phases(settings, blend))
-    done = training.resume(checkpoints.latest()) if checkpoints else 0
+    training = _Training(student, pools, settings, metric, _phases(settings, blend), group)
+    done = training.resume(checkpoints.latest(group)) if checkpoints else 0
     saved = time.monotonic()
     for batch in blend.batches(done):
-        if stop():
+        if group.any(stop()):
             if checkpoints and batch.update > done:
-                checkpoints.save(training.checkpoint(batch.update))
+                training.save(checkpoints, batch.update)
             raise Interrupted(f"train {name}: stopped at update {batch.update}. Run the same command again to go on.")
         row = training.step(batch, blend.updates)
         now = batch.update + 1
@@ -95,9 +110,11 @@ def train(
                 f"train {name}: the loss of update {batch.update} is {row['loss']:g}: training has diverged. "
                 f"Lower train.learning_rate ({settings.learning_rate:g})."
             )
+        observe(now, student)
         watch(Progress(f"train {name}", now, blend.updates, {"loss": row["loss"], "dev_f1": training.best_f1 or 0.0}))
-        if checkpoints and now < blend.updates and time.monotonic() - saved >= settings.checkpoint_every:
-            checkpoints.save(training.checkpoint(now))
+        is_due = time.monotonic() - saved >= settings.checkpoint_every
+        if checkpoints and now < blend.updates and group.any(is_due):
+            training.save(checkpoints, now)
             saved = time.monotonic()
     return training.finish(blend.updates)
 
@@ -110,9 +127,11 @@ def _phases(settings: TrainSettings, blend: Blend) -> tuple[float, ...]:
     return (settings.tau if step is None else step / blend.updates,)
 
 
-def dev_f1(student: Student, dev: Sequence[Example], metric: str) -> float:
-    """The F1 by which the best weights are picked."""
-    predicted = student.predict([example.sentence for example in dev])
+def dev_f1(student: Student, dev: Sequence[Example], metric: str, group: Group = ALONE) -> float:
+    """The F1 by which the best weights are picked; the processes of a group share the sentences."""
+    mine = student.predict([example.sentence for example in dev[group.rank :: group.size]])
+    shares = group.gather(mine)
+    predicted = [tuple(shares[i % group.size][i // group.size]) for i in range(len(dev))]
     return quick_f1(metric, [example.labels for example in dev], predicted)
 
 
@@ -134,13 +153,20 @@ class _Training:
     """The loop's state: model and optimizer under accelerate, the encoded pools, the history, the best weights."""
 
     def __init__(
-        self, student: Student, pools: Pools, settings: TrainSettings, metric: str, phases: Sequence[float]
+        self,
+        student: Student,
+        pools: Pools,
+        settings: TrainSettings,
+        metric: str,
+        phases: Sequence[float],
+        group: Group,
     ) -> None:
         import torch
 
-        self._phases = phases
+        self._phases, self._group = phases, group
+        group.seed()
         self._student, self._settings, self._metric, self._dev = student, settings, metric, pools.dev
-        self._accelerator = _accelerator(settings.mixed_precision)
+        self._accelerator = accelerator(settings.mixed_precision)
         distilled = pools.distilled
         if not settings.confidence_weights:
             distilled = [replace(example, weight=1.0) for example in distilled]
@@ -176,22 +202,32 @@ class _Training:
         }
         row |= self._update(batch, row["learning_rate"])
         if self._dev and (now % settings.eval_every == 0 or now == updates):
-            row["dev_f1"] = f1 = dev_f1(self._student, self._dev, self._metric)
+            row["dev_f1"] = f1 = dev_f1(self._student, self._dev, self._metric, self._group)
             if not self.best_f1 or f1 > self.best_f1:  # 0 chooses nothing: of such weights the last ones stay
                 self.best_f1, self._best_update = f1, now
-                self._best = {k: v.detach().cpu().clone() for k, v in self._student.model.state_dict().items()}
+                if not self._group.rank:
+                    self._best = {k: v.detach().cpu().clone() for k, v in self._student.model.state_dict().items()}
         self._history.append(row)
         return row
 
     def finish(self, updates: int) -> Trained:
         """Leave the student as it came, with the best weights."""
+        if not self._group.have_the_same(self._student.model.state_dict()):
+            raise DistillError("train.processes: the processes' students differ at the end. Set it to 1.")
         self._accelerator.unwrap_model(self._model, keep_fp32_wrapper=False)  # its forward was wrapped for autocast
         if self._best:
             self._student.model.load_state_dict(self._best)
         return Trained(tuple(self._history), self.best_f1, self._best_update or updates)
 
-    def checkpoint(self, updates: int) -> Checkpoint:
-        """All that `resume` needs. What a batch holds is a function of its update, so samplers have no other state."""
+    def save(self, checkpoints: Checkpoints, updates: int) -> None:
+        """Write all that `resume` needs; the processes of a group go on when it is written."""
+        others = random_states_of_others(self._group)
+        if not self._group.rank:
+            checkpoints.save(self._checkpoint(updates, others))
+        self._group.wait()
+
+    def _checkpoint(self, updates: int, others: Sequence[Any]) -> Checkpoint:
+        """What a batch holds is a function of its update, so samplers have no other state."""
         generators, generator_values = random_state()
         optimizer = self._optimizer.optimizer.state_dict()["state"]
         tensors = {
@@ -202,6 +238,7 @@ class _Training:
         }
         values = {
             "generators": generator_values,
+            "others": others,
             "history": self._history,
             "best_f1": self.best_f1,
             "best_update": self._best_update,
@@ -226,7 +263,7 @@ class _Training:
         self._best = checkpoint.part("best")
         self._history, self.best_f1 = list(values["history"]), values["best_f1"]
         self._best_update = values["best_update"]
-        restore_random_state(checkpoint.part("generators"), values["generators"])
+        restore_random_states(checkpoint, self._group.rank)
         return checkpoint.updates
 
     def _update(self, batch: Batch, rate: float) -> dict[str, Any]:
@@ -239,24 +276,33 @@ class _Training:
         total, masked = torch.zeros((), device=device), torch.zeros((), dtype=torch.long, device=device)
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["scale"]
-        cuts = least_work(windows, self._settings.micro_batch_tokens, _OVERHEAD[device.type == "cpu"])
+        mine = share(windows, self._group.rank, self._group.size)
+        cuts = least_work(mine, self._settings.micro_batch_tokens, _OVERHEAD[device.type == "cpu"])
         parts = [{k: v.to(device) for k, v in self._student.batch(part).items()} for part in cuts]
-        with self._lookups(parts):
+        # A GPU's memory is fast enough for whole tables, and it would have to wait.
+        ids = self._ids(windows, parts) if device.type == "cpu" else []
+        embedding = self._student.model.get_input_embeddings()
+        with only_rows(embedding, ids) if ids else nullcontext() as rows:
             for tensors in parts:
                 with self._accelerator.autocast():
                     loss = self._student.loss(tensors, self._model, rule)
                 self._accelerator.backward(loss.total / positions)
                 total += loss.total.detach()
                 masked += loss.masked
+        if not parts and self.skips_overflow:
+            self._accelerator.scaler.scale(total)  # it sets itself up at its first use
+        of_rows = {} if rows is None else {embedding.weight: rows}
+        total, masked = self._group.add_up(self._student.model.parameters(), (total, masked), of_rows)
         self._accelerator.clip_grad_norm_(self._model.parameters(), self._settings.clip)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return {"loss": float(total) / positions, **({"masked": int(masked)} if rule.mask_errors else {})}
 
-    def _lookups(self, parts: Sequence[dict[str, torch.Tensor]]) -> AbstractContextManager[None]:
-        if self._accelerator.device.type != "cpu":  # a GPU's memory is fast enough, and it would have to wait
-            return nullcontext()
-        return only_rows(self._student.model.get_input_embeddings(), [tensors["input_ids"] for tensors in parts])
+    def _ids(self, windows: Sequence[Encoded], parts: Sequence[dict[str, torch.Tensor]]) -> list[torch.Tensor]:
+        """All subwords that are looked up in the update, by whichever process."""
+        if self._group.size > 1:
+            return [self._student.batch(windows)["input_ids"]]
+        return [tensors["input_ids"] for tensors in parts]
 
     def _rule(self, update: int) -> LossRule:
         settings, labels = self._settings, self._student.labels
@@ -267,18 +313,3 @@ class _Training:
             settings.mask_errors if update >= settings.mask_after else 0.0,
             labels.index("O") if tokens and "O" in labels else None,
         )
-
-
-def _accelerator(mixed_precision: str) -> Any:
-    import torch
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    on_gpu = torch.cuda.is_available()
-    if mixed_precision == "fp16" and not on_gpu:
-        raise ConfigError("train.mixed_precision: fp16 needs a GPU, and there is none here. Use bf16 or no.")
-    AcceleratorState._reset_state()  # it outlives its Accelerator, and would bind this arm to the last one's precision
-    try:
-        return Accelerator(mixed_precision=mixed_precision, cpu=not on_gpu, step_scheduler_with_optimizer=False)
-    except ValueError as error:
-        raise ConfigError(f"train.mixed_precision: {mixed_precision} is not possible here ({error}).") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol, TypeVar
 
-__all__ = ["least_work", "micro_batches"]
+__all__ = ["least_work", "micro_batches", "share"]
 
 
 class _Window(Protocol):
@@ -48,6 +48,14 @@ def least_work(windows: Sequence[W], batch_tokens: int, overhead: int) -> list[l
         parts.append(ordered[start:end])
         end = start
     return parts[::-1]
+
+
+def share(windows: Sequence[W], rank: int, size: int) -> list[W]:
+    """The windows of an update that process `rank` of `size` takes: as many as the others, and of like lengths.
+
+    Where there are fewer windows than processes, some take none.
+    """
+    return sorted(windows, key=_length, reverse=True)[rank::size]
 
 
 def _length(window: _Window) -> int:

@@ -16,11 +16,15 @@ import numpy as np
 from distill_offline.artifacts import write_text
 from distill_offline.digests import digest_of, file_digests
 from distill_offline.errors import EnvironmentFault
+from distill_offline.training.group import ALONE, Group
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Checkpoint", "Checkpoints", "random_state", "restore_random_state"]
+__all__ = [
+    "Checkpoint", "Checkpoints", "random_state", "random_states_of_others", "restore_random_state",
+    "restore_random_states",
+]  # fmt: skip
 
 _TENSORS, _STATE, _PARTIAL = "tensors.safetensors", "state.json", ".partial"
 _KEPT = 2
@@ -50,8 +54,16 @@ class Checkpoints:
     def __init__(self, folder: Path, fingerprint: str, say: Callable[[str], None] = lambda line: None) -> None:
         self._folder, self._fingerprint, self._say = folder, fingerprint, say
 
-    def latest(self) -> Checkpoint | None:
-        """The last whole checkpoint of this fingerprint, None without one. Takes away those that cannot be used."""
+    def latest(self, group: Group = ALONE) -> Checkpoint | None:
+        """The last whole checkpoint of this fingerprint, None without one. Takes away those that cannot be used.
+
+        In a group process 0 has done so before the others look.
+        """
+        found = None if group.rank else self._latest()
+        group.wait()
+        return self._latest() if group.rank else found
+
+    def _latest(self) -> Checkpoint | None:
         for partial in self._folder.glob(f"*{_PARTIAL}"):
             shutil.rmtree(partial)
         for place in self._generations():
@@ -154,6 +166,25 @@ def restore_random_state(tensors: Mapping[str, torch.Tensor], values: Mapping[st
     random.setstate((version, tuple(numbers), gauss))
     name, keys, *rest = values["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
+
+
+def random_states_of_others(group: Group) -> list[Any]:
+    """JSON of where the generators of the group's processes stand, but for process 0, from 1 on."""
+    if group.size == 1:
+        return []
+    tensors, values = random_state()
+    return group.gather([{name: tensor.tolist() for name, tensor in tensors.items()}, values])[1:]
+
+
+def restore_random_states(checkpoint: Checkpoint, rank: int) -> None:
+    """Put the generators of process `rank` back to where they stood at the checkpoint."""
+    import torch
+
+    if not rank:
+        restore_random_state(checkpoint.part("generators"), checkpoint.values["generators"])
+        return
+    tensors, values = checkpoint.values["others"][rank - 1]
+    restore_random_state({name: torch.tensor(each, dtype=torch.uint8) for name, each in tensors.items()}, values)
 
 
 def _sync(path: Path) -> None:
