@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from distill_offline.bio import decode_bio
+from distill_offline.mistakes import KINDS, mistakes
 from distill_offline.registry import load
 from distill_offline.schema import Head, Report, Scores
 
@@ -126,29 +127,8 @@ def _errors(gold: Labels, predicted: Labels) -> dict[str, int]:
 
     Each gold entity and each predicted one is counted once at most; an overlapping pair counts as one error.
     """
-    counts = Counter({"wrong_type": 0, "wrong_boundary": 0, "missed": 0, "spurious": 0})
+    counts = Counter(dict.fromkeys(KINDS, 0))
     for a, b in zip(gold, predicted, strict=True):
-        true = {(s.start, s.end, s.type) for s in decode_bio(a)}
-        found = {(s.start, s.end, s.type) for s in decode_bio(b)}
-        left, wrong = sorted(true - found), sorted(found - true)
-        for kind, matches in (("wrong_type", _same_place), ("wrong_boundary", _overlap)):
-            for entity in list(left):
-                partner = next((other for other in wrong if matches(entity, other)), None)
-                if partner is not None:
-                    counts[kind] += 1
-                    left.remove(entity)
-                    wrong.remove(partner)
-        counts["missed"] += len(left)
-        counts["spurious"] += len(wrong)
+        true, found = ({(span.start, span.end, span.type) for span in decode_bio(labels)} for labels in (a, b))
+        counts.update(mistake.kind for mistake in mistakes(true, found))
     return dict(counts)
-
-
-_Entity = tuple[int, int, str]
-
-
-def _same_place(a: _Entity, b: _Entity) -> bool:
-    return a[:2] == b[:2]
-
-
-def _overlap(a: _Entity, b: _Entity) -> bool:
-    return a[0] < b[1] and b[0] < a[1]

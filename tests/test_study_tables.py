@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from studying import made_row, on_another_gold_set, write_config
 
 from distill_offline.cli import commands
+from distill_offline.errors import ConfigError
 from distill_offline.study import Results, Row, Study, arm_table, comparison_table, publish, summarise, type_table
 from distill_offline.study.counts import pack
 from distill_offline.study.plots import Curve, Difference, differences, learning_curves
@@ -132,6 +133,17 @@ def test_an_arm_that_a_variant_does_not_train_is_the_first_variants(tmp_path: Pa
     study = Study.load(path)
     found = summarise(study, rows_of(study)).tested
     assert [(each.group.arm, each.against.variant, each.against.arm) for each in found] == [("linear", "base", "union")]
+
+
+def test_all_variants_are_held_against_one_that_is_named(tmp_path: Path) -> None:
+    variants = {"base": {}, "weighed": {"select.weigh": True}}
+    path = write_config(tmp_path / "c.yaml", "none", variants=variants, against=["base/union"])
+    study = Study.load(path)
+    found = summarise(study, rows_of(study)).tested
+    assert [(each.group.variant, each.group.arm) for each in found] == [("weighed", "union")]
+    assert {(each.against.variant, each.against.arm) for each in found} == {("base", "union")}
+    with pytest.raises(ConfigError, match="no variant trains the arm 'other/union'"):
+        Study.load(write_config(tmp_path / "other.yaml", "none", variants=variants, against=["other/union"]))
 
 
 def test_caveats_say_which_gold_was_used_and_what_a_p_is_of(study: Study) -> None:

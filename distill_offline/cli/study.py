@@ -99,22 +99,26 @@ def _show_tables(console: Console, found: Study, results: Results, place: Path) 
     from distill_offline import study as studies
 
     rows = [row for row in results.read() if row.study == found.settings.name]
+    seen = [each for each in studies.Examinations.beside(results.path).read() if each.study == found.settings.name]
     try:
         keys = {found.key(cell) for cell in found.cells}
+        looks = {found.examination_key(cell) for cell in found.cells}
     except (InputError, MissingModel) as error:
         console.say(f"study: the rows are shown unchecked against the corpora ({error})")
     else:
         other = sum(row.key not in keys for row in rows)
         rows = [row for row in rows if row.key in keys]
+        seen = [each for each in seen if each.key in looks]
         if other:
             console.say(f"study: {other} rows are of other settings or data; they are left out.")
-    summary = studies.summarise(found, rows)
-    paths = studies.publish(summary, place)
+    summary, explanation = studies.summarise(found, rows), studies.summarise_examined(found, seen)
+    paths = studies.publish(summary, place, explanation)
     if console.as_json:
-        console.json(studies.as_json(summary))
+        console.json(studies.as_json(summary, explanation))
         return
-    for made in (studies.arm_table(summary), studies.comparison_table(summary), studies.type_table(summary)):
+    tables = (studies.arm_table(summary), studies.comparison_table(summary), studies.type_table(summary))
+    for made in (*tables, *studies.examined_tables(explanation)):
         console.table(made.title, made.columns, made.rows)
-    for note in summary.notes:
+    for note in (*summary.notes, *explanation.notes):
         console.result(note)
     console.result(f"Tables and plots are in {place}: {', '.join(path.name for path in paths)}.")

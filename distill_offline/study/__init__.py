@@ -1,5 +1,8 @@
 """study: arms × original sizes × seeds over the pipeline, kept as rows, and what they say together."""
 
+from distill_offline.study.examined import Examinations, Examined
+from distill_offline.study.examined_summary import Explanation, summarise_examined
+from distill_offline.study.examined_tables import examined_tables
 from distill_offline.study.grid import Cell, Study
 from distill_offline.study.publish import as_json, publish
 from distill_offline.study.remaining import progress
@@ -10,6 +13,9 @@ from distill_offline.study.tables import arm_table, comparison_table, type_table
 
 __all__ = [
     "Cell",
+    "Examinations",
+    "Examined",
+    "Explanation",
     "Results",
     "Row",
     "Runner",
@@ -18,8 +24,10 @@ __all__ = [
     "arm_table",
     "as_json",
     "comparison_table",
+    "examined_tables",
     "progress",
     "publish",
     "summarise",
+    "summarise_examined",
     "type_table",
 ]

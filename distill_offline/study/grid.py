@@ -22,7 +22,9 @@ __all__ = ["Cell", "Study"]
 # To be raised where a release changes what a cell's result would be although its settings read the same: a default, the
 # training loop, the scoring. Rows of another method are not taken for results of this one.
 METHOD = 1
+EXAMINATION = 1  # likewise, of what is looked at in a cell
 
+_LABELS = ("distilled", "teacher", "select")
 _NOT_PART_OF_A_RESULT = frozenset({"arms", "encoder", "checkpoint_every"})
 
 
@@ -68,8 +70,9 @@ class Study:
             raise ConfigError(f"{path.name}: study is missing; give study.sizes, for example [100, 250, 1000].")
         cells = tuple(_cells(path, tuple(changes), plan))
         arms = {cell.arm.name for cell in cells}
+        placed = {f"{cell.variant}/{cell.arm.name}" for cell in cells}
         for key, name in (("baseline", plan.baseline), *(("against", name) for name in plan.against)):
-            if name not in arms:
+            if name not in arms and (key == "baseline" or name not in placed):
                 known = ", ".join(sorted(arms))
                 raise ConfigError(f"{path.name}: study.{key}: no variant trains the arm {name!r}. Known: {known}.")
         return cls(settings, plan, cells)
@@ -83,29 +86,70 @@ class Study:
         settings, corpus = cell.settings, cell.settings.corpus
         averaged = [arm for arm in settings.train.arms if arm.name in cell.arm.average]
         gold_alone = all(_schedule(arm) == "original_only" for arm in averaged or [cell.arm])
-        teacher = None
-        if settings.asks_a_teacher and not gold_alone:
-            teacher = {
-                "backend": _said(settings.backend),
-                "annotate": _said(settings.annotate),
-                "task": _said(settings.task),
-                "unlabelled": self._source(corpus.unlabelled),
-            }
+        labels = dict.fromkeys(_LABELS) if gold_alone else self._labels(settings)
         return digest_of(
             {
                 "method": METHOD,
                 "task": [settings.task.name, *settings.task.types],
                 "splits": [self._source(getattr(corpus.original, split)) for split in ("train", "dev", "test")],
-                "distilled": None if gold_alone else self._source(corpus.distilled),
+                **labels,
                 "reading": [corpus.tag_column, corpus.scheme, corpus.on_overlap],
-                "teacher": teacher,
-                "select": None if gold_alone else _said(settings.select),
                 "train": self._training(settings, cell.arm),
                 "averaged": [self._training(settings, arm) for arm in averaged],
                 "seed": settings.seed,
                 "split": settings.evaluate.split,
             }
         )
+
+    def examination_key(self, cell: Cell) -> str | None:
+        """The digest of all that decides what is seen in the cell; None where it is not to be examined.
+
+        Distilled data is part of it even where the arm learns from gold alone: it is looked at all the same.
+        """
+        examine = self.plan.examine
+        if examine is None or not self.is_examined(cell):
+            return None
+        return digest_of(
+            {
+                "method": EXAMINATION,
+                "cell": self.key(cell),
+                "labels": self._labels(cell.settings),
+                "sentences": [examine.distilled, examine.held_out],
+                "reference": self._source(self.reference),
+            }
+        )
+
+    def is_examined(self, cell: Cell) -> bool:
+        """Whether study.examine asks for it."""
+        examine = self.plan.examine
+        if examine is None:
+            return False
+        named = (examine.variants, cell.variant), (examine.sizes, cell.size), (examine.seeds, cell.seed)
+        return all(only is None or value in only for only, value in named)
+
+    @property
+    def reference(self) -> Source | None:
+        """Gold for distilled sentences, where study.examine names some."""
+        named = self.plan.examine.reference if self.plan.examine is not None else None
+        if named is None or isinstance(named, str):
+            return None if named is None else Source(path=named)
+        return Source(path=named.path, tag_column=named.tag_column, scheme=named.scheme)
+
+    def _labels(self, settings: Settings) -> dict[str, Any]:
+        """Which distilled labels there are, by _LABELS."""
+        teacher = None
+        if settings.asks_a_teacher:
+            teacher = {
+                "backend": _said(settings.backend),
+                "annotate": _said(settings.annotate),
+                "task": _said(settings.task),
+                "unlabelled": self._source(settings.corpus.unlabelled),
+            }
+        return {
+            "distilled": self._source(settings.corpus.distilled),
+            "teacher": teacher,
+            "select": _said(settings.select),
+        }
 
     def _training(self, settings: Settings, arm: ArmSettings) -> dict[str, Any]:
         resolved = _said(settings.train.of(arm))

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from distill_offline.report.plots import COLOURS
+from distill_offline.study import svg
 
 __all__ = ["Curve", "Difference", "differences", "learning_curves"]
 
-_DASHES = ("", "6 3", "2 3", "8 3 2 3")
 _LEFT, _TOP, _WIDTH, _HEIGHT, _LEGEND, _ROW = 52, 34, 470, 300, 230, 17
 
 
@@ -43,7 +42,7 @@ def learning_curves(title: str, curves: Sequence[Curve]) -> Markup:
     sizes = sorted({size for size, *_ in points})
     left, right = math.log(sizes[0]), math.log(sizes[-1])
     low, high = 100 * min(p[2] for p in points), 100 * max(p[3] for p in points)
-    step = _step(high - low)
+    step = svg.step(high - low)
     bottom, top = step * math.floor(low / step), step * math.ceil(high / step + 1e-9)
     top = max(top, bottom + step)
 
@@ -53,30 +52,25 @@ def learning_curves(title: str, curves: Sequence[Curve]) -> Markup:
     def y(fraction: float) -> float:
         return _TOP + _HEIGHT * (1 - (100 * fraction - bottom) / (top - bottom))
 
-    parts = [_text(_LEFT, 18, title, weight="600")]
+    parts = [svg.text(_LEFT, 18, title, weight="600")]
     for number in range(round((top - bottom) / step) + 1):
         value = bottom + number * step
-        parts += [_line(_LEFT, y(value / 100), _LEFT + _WIDTH, y(value / 100), "#e5e5e5")]
-        parts += [_text(_LEFT - 6, y(value / 100) + 4, f"{value:g}", anchor="end", fill="#777")]
-    parts += [_text(x(size), _TOP + _HEIGHT + 18, str(size), anchor="middle", fill="#777") for size in sizes]
+        parts += [svg.line(_LEFT, y(value / 100), _LEFT + _WIDTH, y(value / 100), svg.GRID)]
+        parts += [svg.text(_LEFT - 6, y(value / 100) + 4, f"{value:g}", anchor="end", fill=svg.GREY)]
+    parts += [svg.text(x(size), _TOP + _HEIGHT + 18, str(size), anchor="middle", fill=svg.GREY) for size in sizes]
     for number, curve in enumerate(curve for curve in curves if curve.points):
-        colour, dash = COLOURS[number % len(COLOURS)], _DASHES[number // len(COLOURS) % len(_DASHES)]
+        colour, dash = svg.COLOURS[number % len(svg.COLOURS)], svg.DASHES[number // len(svg.COLOURS) % len(svg.DASHES)]
         shift = 1.5 * (number - (len(curves) - 1) / 2)  # so that intervals do not hide each other
         ordered = sorted(curve.points)
-        path = " ".join(f"{x(size, shift):.1f},{y(mean):.1f}" for size, mean, _, _ in ordered)
-        parts.append(
-            Markup('<polyline points="{}" fill="none" stroke="{}" stroke-width="2" stroke-dasharray="{}"/>').format(
-                path, colour, dash
-            )
-        )
+        parts.append(svg.curve([(x(size, shift), y(mean)) for size, mean, _, _ in ordered], colour, dash))
         for size, mean, below, above in ordered:
-            parts.append(_line(x(size, shift), y(below), x(size, shift), y(above), colour))
-            parts.append(_dot(x(size, shift), y(mean), colour))
+            parts.append(svg.line(x(size, shift), y(below), x(size, shift), y(above), colour))
+            parts.append(svg.dot(x(size, shift), y(mean), colour))
         row = _TOP + 8 + _ROW * number
-        parts.append(_line(_LEFT + _WIDTH + 12, row - 4, _LEFT + _WIDTH + 34, row - 4, colour, dash))
-        parts.append(_text(_LEFT + _WIDTH + 40, row, curve.name, fill=colour))
+        parts.append(svg.line(_LEFT + _WIDTH + 12, row - 4, _LEFT + _WIDTH + 34, row - 4, colour, dash))
+        parts.append(svg.text(_LEFT + _WIDTH + 40, row, curve.name, fill=colour))
     height = max(_TOP + _HEIGHT + 30, _TOP + 20 + _ROW * len(curves))
-    return _svg(title, _LEFT + _WIDTH + _LEGEND, height, parts)
+    return svg.drawing(title, _LEFT + _WIDTH + _LEGEND, height, parts)
 
 
 def differences(title: str, rows: Sequence[Difference]) -> Markup:
@@ -84,7 +78,7 @@ def differences(title: str, rows: Sequence[Difference]) -> Markup:
     if not rows:
         return Markup("")
     low, high = 100 * min(0.0, *(row.low for row in rows)), 100 * max(0.0, *(row.high for row in rows))
-    step = _step(high - low)
+    step = svg.step(high - low)
     left, right = step * math.floor(low / step), step * math.ceil(high / step + 1e-9)
     right = max(right, left + step)
 
@@ -92,47 +86,16 @@ def differences(title: str, rows: Sequence[Difference]) -> Markup:
         return _LEGEND + _WIDTH * (100 * fraction - left) / (right - left)
 
     bottom = _TOP + 10 + _ROW * len(rows)
-    parts = [_text(10, 18, title, weight="600")]
+    parts = [svg.text(10, 18, title, weight="600")]
     for number in range(round((right - left) / step) + 1):
         value = left + number * step
-        parts.append(_line(x(value / 100), _TOP, x(value / 100), bottom, "#999" if abs(value) < 1e-9 else "#e5e5e5"))
-        parts.append(_text(x(value / 100), bottom + 16, f"{value:+g}" if value else "0", anchor="middle", fill="#777"))
+        parts.append(svg.line(x(value / 100), _TOP, x(value / 100), bottom, "#999" if abs(value) < 1e-9 else svg.GRID))
+        parts.append(
+            svg.text(x(value / 100), bottom + 16, f"{value:+g}" if value else "0", anchor="middle", fill=svg.GREY)
+        )
     for number, row in enumerate(rows):
-        y, colour = _TOP + 14 + _ROW * number, COLOURS[0] if row.mean >= 0 else COLOURS[1]
-        parts.append(_text(_LEGEND - 10, y + 4, row.name, anchor="end"))
-        parts.append(_line(x(row.low), y, x(row.high), y, colour))
-        parts.append(_dot(x(row.mean), y, colour, hollow=not row.is_clear))
-    return _svg(title, _LEGEND + _WIDTH + 30, bottom + 28, parts)
-
-
-def _step(span: float) -> float:
-    """A round distance between grid lines, so that there are 3 to 8 of them."""
-    rough = max(span, 0.1) / 6
-    power = 10.0 ** math.floor(math.log10(rough))
-    return next((factor * power for factor in (1, 2, 5) if factor * power >= rough), 10 * power)
-
-
-def _svg(title: str, width: float, height: float, parts: Sequence[Markup]) -> Markup:
-    opening = Markup(
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {} {}" role="img" aria-label="{}" '
-        'font-family="system-ui, sans-serif" font-size="12">'
-    ).format(f"{width:g}", f"{height:g}", title)
-    return Markup("").join([opening, *parts, Markup("</svg>")])
-
-
-def _text(x: float, y: float, text: str, *, anchor: str = "start", fill: str = "#222", weight: str = "400") -> Markup:
-    return Markup('<text x="{}" y="{}" text-anchor="{}" fill="{}" font-weight="{}">{}</text>').format(
-        f"{x:.1f}", f"{y:.1f}", anchor, fill, weight, text
-    )
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str, dash: str = "") -> Markup:
-    return Markup('<line x1="{}" y1="{}" x2="{}" y2="{}" stroke="{}" stroke-dasharray="{}"/>').format(
-        f"{x1:.1f}", f"{y1:.1f}", f"{x2:.1f}", f"{y2:.1f}", colour, dash
-    )
-
-
-def _dot(x: float, y: float, colour: str, *, hollow: bool = False) -> Markup:
-    return Markup('<circle cx="{}" cy="{}" r="3.5" fill="{}" stroke="{}"/>').format(
-        f"{x:.1f}", f"{y:.1f}", "#fff" if hollow else colour, colour
-    )
+        y, colour = _TOP + 14 + _ROW * number, svg.COLOURS[0] if row.mean >= 0 else svg.COLOURS[1]
+        parts.append(svg.text(_LEGEND - 10, y + 4, row.name, anchor="end"))
+        parts.append(svg.line(x(row.low), y, x(row.high), y, colour))
+        parts.append(svg.dot(x(row.mean), y, colour, hollow=not row.is_clear))
+    return svg.drawing(title, _LEGEND + _WIDTH + 30, bottom + 28, parts)

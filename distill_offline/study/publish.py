@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,38 +14,47 @@ import jinja2
 from markupsafe import Markup
 
 from distill_offline.artifacts import write_text
+from distill_offline.study.examined_plots import forgetting_curves, reliability_curves, teacher_errors_plot
+from distill_offline.study.examined_summary import NOTHING, ArmExamined, Explanation
+from distill_offline.study.examined_tables import examined_tables
 from distill_offline.study.plots import Curve, Difference, differences, learning_curves
 from distill_offline.study.summary import Summary
-from distill_offline.study.tables import arm_table, as_markdown, comparison_table, name_of, type_table
+from distill_offline.study.tables import Table, arm_table, as_markdown, comparison_table, name_of, type_table
 
 __all__ = ["as_json", "publish"]
 
 _CLEAR = 0.05  # of the corrected p
 
 
-def publish(summary: Summary, folder: Path) -> list[Path]:
+def publish(summary: Summary, folder: Path, explanation: Explanation = NOTHING) -> list[Path]:
     """Write the tables (arms, comparisons, types as CSV; summary.json, tables.md), *.svg and index.html into `folder`.
 
-    Gives their paths. An SVG that would be empty is not written.
+    What an `explanation` shows goes beside them, with forgetting.csv, teacher_errors.csv and calibration.csv. Gives
+    the paths. An SVG that would be empty is not written, nor a CSV of nothing seen.
     """
-    curves, forest = _curves(summary), _forest(summary)
+    plots = {"learning_curves": _curves(summary), **_forest(summary), **_explained(explanation)}
+    tables = (arm_table(summary), comparison_table(summary), type_table(summary), *examined_tables(explanation))
+    notes = (*summary.notes, *explanation.notes)
     texts = {
         "arms.csv": _csv([_flat(asdict(arm)) for arm in summary.arms]),
         "comparisons.csv": _csv([_flat(asdict(each)) for each in summary.tested]),
         "types.csv": _csv([_flat(asdict(each)) for each in summary.by_type]),
-        "summary.json": json.dumps(as_json(summary), indent=1) + "\n",
-        "tables.md": _markdown(summary),
-        "index.html": _page(summary, curves, forest),
-        **{f"{name}.svg": str(plot) + "\n" for name, plot in {"learning_curves": curves, **forest}.items() if plot},
+        **{name: _csv(rows) for name, rows in _seen(explanation).items() if rows},
+        "summary.json": json.dumps(as_json(summary, explanation), indent=1) + "\n",
+        "tables.md": _markdown(tables, notes),
+        "index.html": _page(summary.name, tables, list(plots.values()), notes),
+        **{f"{name}.svg": str(plot) + "\n" for name, plot in plots.items() if plot},
     }
     for name, text in texts.items():
         write_text(folder / name, text)
     return [folder / name for name in texts]
 
 
-def as_json(summary: Summary) -> dict[str, Any]:
-    """The summary as JSON values; scores are fractions."""
+def as_json(summary: Summary, explanation: Explanation = NOTHING) -> dict[str, Any]:
+    """The summary as JSON values; scores are fractions. `examined` is the explanation, where it holds anything."""
     value: dict[str, Any] = json.loads(json.dumps(asdict(summary)))
+    if explanation.arms:
+        value["examined"] = json.loads(json.dumps(asdict(explanation)))
     return value
 
 
@@ -73,22 +83,46 @@ def _forest(summary: Summary) -> dict[str, Markup]:
     return {f"against_{arm}": differences(f"Points of F1 over {arm}", rows) for arm, rows in found.items()}
 
 
-def _markdown(summary: Summary) -> str:
-    tables = (arm_table(summary), comparison_table(summary), type_table(summary))
-    notes = "".join(f"- {note}\n" for note in summary.notes)
-    return "".join(f"### {table.title}\n\n{as_markdown(table)}\n" for table in tables) + notes
+def _explained(explanation: Explanation) -> dict[str, Markup]:
+    """The plots of what was seen, for each size."""
+    several = len({arm.group.variant for arm in explanation.arms}) > 1
+    by_size: dict[int, list[tuple[str, ArmExamined]]] = {}
+    for arm in explanation.arms:
+        by_size.setdefault(arm.group.size, []).append((name_of(arm.group, several=several), arm))
+    found = {}
+    for size, arms in by_size.items():
+        of = f"{size} gold sentences"
+        found[f"forgetting_{size}"] = forgetting_curves(f"F1 over the updates, {of}", arms)
+        found[f"teacher_errors_{size}"] = teacher_errors_plot(f"What becomes of the teacher's errors, {of}", arms)
+        found[f"reliability_{size}"] = reliability_curves(f"Reliability, {of}", arms)
+    return found
 
 
-def _page(summary: Summary, curves: Markup, forest: dict[str, Markup]) -> str:
+def _seen(explanation: Explanation) -> dict[str, list[dict[str, Any]]]:
+    """The lines of the CSV files of what was seen."""
+    named = [({**asdict(arm.group), "seeds": " ".join(map(str, arm.seeds))}, arm) for arm in explanation.arms]
+    return {
+        "forgetting.csv": [names | asdict(point) for names, arm in named for point in arm.curve],
+        "teacher_errors.csv": [
+            names | {"kind": kind} | asdict(fates) for names, arm in named for kind, fates in arm.errors.items()
+        ],
+        "calibration.csv": [
+            names | {key: value for key, value in asdict(arm.calibration).items() if key != "pooled"}
+            for names, arm in named
+        ],
+    }
+
+
+def _markdown(tables: Sequence[Table], notes: Sequence[str]) -> str:
+    listed = "".join(f"- {note}\n" for note in notes)
+    return "".join(f"### {table.title}\n\n{as_markdown(table)}\n" for table in tables) + listed
+
+
+def _page(name: str, tables: Sequence[Table], plots: Sequence[Markup], notes: Sequence[str]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("distill_offline", "study"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    return environment.get_template("page.html.jinja").render(
-        name=summary.name,
-        tables=[arm_table(summary), comparison_table(summary), type_table(summary)],
-        plots=[curves, *forest.values()],
-        notes=summary.notes,
-    )
+    return environment.get_template("page.html.jinja").render(name=name, tables=tables, plots=plots, notes=notes)
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

@@ -6,70 +6,109 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from distill_offline.study.examined import Examinations, Examined
 from distill_offline.study.grid import Cell, Study
 from distill_offline.study.results import Results, Row
 
-__all__ = ["Remaining", "progress"]
+__all__ = ["Left", "Remaining", "progress"]
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A cell that lacks its row, or the examination of that key (None where it lacks none)."""
+
+    cell: Cell
+    key: str
+    has_row: bool
+    examination: str | None
+
+    def __str__(self) -> str:
+        return f"{self.cell}{' (to be examined)' if self.has_row else ''}"
 
 
 @dataclass(slots=True)
 class Remaining:
-    """The cells without a row, the rows by key, and what cells took so far.
+    """The cells that lack something, the rows and examinations by key, and what cells took so far.
 
     A row of another study in the same file spares the training, too; it is filed again under this one's name.
     """
 
     total: int
     done: int
-    cells: list[tuple[Cell, str]]
+    cells: list[Left]
     known: dict[str, Row]
+    examined: dict[str, Examined]
     other: int
     _measured: dict[str, list[float]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, study: Study, rows: Sequence[Row]) -> Remaining:
-        keyed = [(cell, study.key(cell)) for cell in study.cells]
-        keys, name = {key for _, key in keyed}, study.settings.name
+    def of(cls, study: Study, rows: Sequence[Row], examined: Sequence[Examined] = ()) -> Remaining:
+        keyed = [(cell, study.key(cell), study.examination_key(cell)) for cell in study.cells]
+        keys, name = {key for _, key, _ in keyed}, study.settings.name
+        wanted = {examination for *_, examination in keyed}
         filed = {(row.cell, row.key) for row in rows if row.study == name}
+        seen = {(each.cell, each.key) for each in examined if each.study == name}
         known = {row.key: row for row in rows if row.key in keys}
-        cells = [(cell, key) for cell, key in keyed if (cell.name, key) not in filed]
+        every = [
+            Left(cell, key, (cell.name, key) in filed, None if (cell.name, examination) in seen else examination)
+            for cell, key, examination in keyed
+        ]
+        cells = [each for each in every if not each.has_row or each.examination is not None]
         other = sum(row.study == name and row.key not in keys for row in rows)
-        left = cls(len(keyed), len(keyed) - len(cells), cells, known, other)
+        found = {each.key: each for each in examined if each.key in wanted}
+        left = cls(len(every), len(every) - len(cells), cells, known, found, other)
         for row in known.values():
             left._measure(row)
         return left
 
-    def add(self, row: Row) -> None:
+    def add(self, row: Row, examined: Examined | None = None) -> None:
         if row.key not in self.known:
             self._measure(row)
         self.known[row.key] = row
+        if examined is not None:
+            self.examined[examined.key] = examined
         self.done += 1
+
+    def needs_training(self, each: Left) -> bool:
+        """Whether no cell of the same settings has what this one lacks."""
+        return each.key not in self.known or not (each.examination is None or each.examination in self.examined)
 
     def _measure(self, row: Row) -> None:
         if row.training["seconds"] is not None:
             self._measured.setdefault(row.arm, []).append(row.training["seconds"])
 
-    def expected(self, arm: str) -> float | None:
+    def expected(self, each: Left) -> float | None:
         """The mean seconds of a cell: of its own arm where one was measured; None while none was at all."""
-        measured = self._measured.get(arm) or [s for each in self._measured.values() for s in each]
-        return sum(measured) / len(measured) if measured else None
+        measured = self._measured.get(each.cell.arm.name) or [s for some in self._measured.values() for s in some]
+        looking = [one.seconds for one in self.examined.values()] if each.examination is not None else []
+        return _mean(measured) + (_mean(looking) if looking else 0.0) if measured else None
 
     def seconds(self, start: int = 0) -> float | None:
         """What the cells from `start` on will take; each key is trained once."""
-        train = {key: cell.arm.name for cell, key in self.cells[start:] if key not in self.known}
-        each = [self.expected(arm) for arm in train.values()]
-        return None if None in each else sum(s for s in each if s is not None)
+        seconds, trained = 0.0, set[tuple[str, str | None]]()
+        for each in filter(self.needs_training, self.cells[start:]):
+            expected = self.expected(each)
+            if expected is None:
+                return None
+            if (each.key, each.examination) not in trained:
+                seconds += expected
+            trained |= {(each.key, each.examination), (each.key, None)}  # a row comes with every examination
+        return seconds
 
 
 def progress(study: Study, results: Results) -> dict[str, Any]:
     """How far a study is: `cells`, `done`, `other` rows (of other settings or data), `seconds` expected for the rest
     (None where nothing was measured), and `missing`, a line each in the order in which they run."""
-    left = Remaining.of(study, results.read())
+    left = Remaining.of(study, results.read(), Examinations.beside(results.path).read())
     seconds = left.seconds()
     return {
         "cells": left.total,
         "done": left.done,
         "other": left.other,
         "seconds": None if seconds is None else round(seconds),
-        "missing": [str(cell) for cell, _ in left.cells],
+        "missing": [str(each) for each in left.cells],
     }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 from pydantic import TypeAdapter
 
-from distill_offline.artifacts import json_line
-from distill_offline.errors import InputError
 from distill_offline.study.counts import Counts, unpack
+from distill_offline.study.lines import Lines
 
 __all__ = ["Results", "Row"]
 
@@ -60,70 +55,25 @@ class Row:
         return unpack(self.counts, len(self.types))
 
 
-@dataclass(frozen=True, slots=True)
-class Results:
-    """The file of rows: appended to line by line, so that a kill costs the line being written at most."""
+class Results(Lines[Row]):
+    """The file of rows."""
 
-    path: Path
+    __slots__ = ()
+    WHAT: ClassVar[str] = "row of a study"
 
-    def read(self) -> list[Row]:
-        """All rows in the order in which they were written, without a last one that was cut off by a kill.
+    @staticmethod
+    def parse(line: bytes) -> Row:
+        value = json.loads(line)
+        row = Row(**{**value, "types": tuple(value["types"])})
+        _SHAPE.validate_json(line, strict=True)
+        if missing := (_TRAINING - row.training.keys()) | (_POOLS - row.pools.keys()):
+            raise KeyError(min(missing))
+        row.sentence_counts()
+        return row
 
-        Raises InputError with file and line for one that is no row of ours.
-        """
-        if not self.path.exists():
-            return []
-        *lines, last = self.path.read_bytes().split(b"\n")
-        if _is_whole(last):  # an editor took the line's end away
-            lines.append(last)
-        rows = []
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                rows.append(_row(line))
-            except (ValueError, TypeError, KeyError) as error:
-                raise InputError(f"{self.path}:{number}: no row of a study. Remove the line.") from error
-            except InputError as error:
-                raise InputError(f"{self.path}:{number}: {error}") from error
-        return rows
-
-    def add(self, row: Row) -> None:
-        """Append a row and see it onto the disk; other studies may do so at the same time."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "r+b") as file:
-            with suppress(OSError):  # a filesystem without locks
-                fcntl.flock(file, fcntl.LOCK_EX)
-            before = file.read()
-            end = before.rfind(b"\n") + 1
-            if _is_whole(before[end:]):
-                file.write(b"\n")
-            else:
-                file.truncate(end)  # what a kill left behind
-            file.seek(0, os.SEEK_END)
-            file.write(json_line({each.name: asdict(row)[each.name] for each in fields(row)}).encode())
-            file.flush()
-            os.fsync(file.fileno())
+    @staticmethod
+    def plain(value: Row) -> dict[str, Any]:
+        return asdict(value)
 
 
 _SHAPE = TypeAdapter(Row)
-
-
-def _row(line: bytes) -> Row:
-    """The row that a line holds; raises ValueError, TypeError, KeyError or InputError where it holds none."""
-    value = json.loads(line)
-    row = Row(**{**value, "types": tuple(value["types"])})
-    _SHAPE.validate_json(line, strict=True)
-    if missing := (_TRAINING - row.training.keys()) | (_POOLS - row.pools.keys()):
-        raise KeyError(min(missing))
-    row.sentence_counts()
-    return row
-
-
-def _is_whole(line: bytes) -> bool:
-    try:
-        _row(line)
-    except (ValueError, TypeError, KeyError, InputError):
-        return False
-    return True

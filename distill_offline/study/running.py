@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from distill_offline import manifest, pipeline
 from distill_offline.completions.lock import Lock
-from distill_offline.corpus import digest as gold_digest
 from distill_offline.errors import ConfigError, DistillError, EnvironmentFault, InputError, Interrupted
 from distill_offline.filesystem import is_network
-from distill_offline.inputs import make_task, read_labelled
+from distill_offline.inputs import read_labelled
 from distill_offline.run_folder import RunFolder
 from distill_offline.schema import Example, Watch
-from distill_offline.scoring import score
 from distill_offline.settings import Settings, Source
 from distill_offline.student import Student
-from distill_offline.study.counts import pack, sentence_counts
+from distill_offline.study.cell_row import Splits, cell_row
+from distill_offline.study.examine import CURVES, Examination, distilled_pool
+from distill_offline.study.examined import Examinations, Examined
 from distill_offline.study.grid import Cell, Study
-from distill_offline.study.remaining import Remaining
+from distill_offline.study.reference import Matched, Truth
+from distill_offline.study.remaining import Left, Remaining
 from distill_offline.study.results import Results, Row
 from distill_offline.study_settings import StudySettings
 
 __all__ = ["Runner"]
+
+_Found = TypeVar("_Found", Row, Examined)
 
 _KEPT = frozenset({"history.jsonl"})  # of a student's folder, where students are not kept
 
@@ -47,7 +50,8 @@ class Runner:
     stop: Callable[[], bool] = lambda: False
     command: tuple[str, ...] = ()
     clock: Callable[[], float] = time.monotonic
-    _examples: dict[str, tuple[str | Source | None, tuple[Example, ...]]] = field(default_factory=dict)
+    _splits: Splits = field(default_factory=Splits)
+    _truth: Truth | None = None
 
     def run(self, limit_hours: float | None = None) -> int:
         """Add a row for every cell that has none yet; gives their number.
@@ -59,43 +63,71 @@ class Runner:
         began, ran = self.clock(), 0
         failed: list[str] = []
         with self._alone():
-            left = Remaining.of(self.study, self.results.read())
-            _check_sizes([cell for cell, key in left.cells if key not in left.known], self.study.plan)
+            left = Remaining.of(self.study, self.results.read(), self._examinations.read())
+            trained = [each.cell for each in left.cells if left.needs_training(each)]
+            _check_sizes(trained, self.study.plan)
+            self._check_reference(left)
             for place in dict.fromkeys(cell.place for cell in self.study.cells):
-                self._tidy(place, [cell for cell, _ in left.cells])  # a kill may have come between a row and this
-            for number, (cell, key) in enumerate(left.cells):
-                self._check(left, began, limit_hours, cell, key)
-                self.say(f"study: {left.done + 1}/{left.total} · {cell}{_eta(left.seconds(number))}")
+                self._tidy(place, left.cells)  # a kill may have come between a row and this
+            for number, each in enumerate(left.cells):
+                self._check(left, began, limit_hours, each)
+                self.say(f"study: {left.done + 1}/{left.total} · {each}{_eta(left.seconds(number))}")
                 try:
-                    row = _filed(left.known[key], cell) if key in left.known else self._cell(cell, key)
+                    row, examined = self._found(left, each)
                 except (EnvironmentFault, Interrupted):
                     raise
                 except DistillError as error:
-                    self.say(f"study: {cell} cannot be run: {error}")
-                    failed.append(f"{cell}: {error}")
+                    self.say(f"study: {each.cell} cannot be run: {error}")
+                    failed.append(f"{each.cell}: {error}")
                     continue
-                self.results.add(row)
-                left.add(row)
+                if not each.has_row:
+                    self.results.add(row)
+                if examined is not None:
+                    self._examinations.add(examined)
+                left.add(row, examined)
                 ran += 1
-                self.say(f"study: F1 {100 * row.overall['f1']:.1f} · {cell}")
-                self._tidy(cell.place, [other for other, _ in left.cells[number + 1 :]])
+                self.say(f"study: F1 {100 * row.overall['f1']:.1f} · {each.cell}")
+                self._tidy(each.cell.place, left.cells[number + 1 :])
         if failed:
             raise DistillError(
                 f"study: {len(failed)} cells cannot be run, the others are done (--table shows them). {failed[0]}"
             )
         return ran
 
-    def _check(self, left: Remaining, began: float, hours: float | None, cell: Cell, key: str) -> None:
+    @property
+    def _examinations(self) -> Examinations:
+        return Examinations.beside(self.results.path)
+
+    def _check(self, left: Remaining, began: float, hours: float | None, each: Left) -> None:
         """Raise Interrupted where it is time to stop."""
         state = f"{left.done} of {left.total} cells are done. Run the same command again."
         if self.stop():
             raise Interrupted(f"study: stopped; {state}")
-        next_one = 0.0 if key in left.known else left.expected(cell.arm.name) or 0.0
+        next_one = (left.expected(each) or 0.0) if left.needs_training(each) else 0.0
         if hours is not None and self.clock() - began + next_one > hours * 3600:
             raise Interrupted(f"study: {hours:g} hours would be over before another cell ends; {state}")
 
-    def _cell(self, cell: Cell, key: str) -> Row:
-        began = self.clock()
+    def _check_reference(self, left: Remaining) -> None:
+        """Raises ConfigError where the reference has none of the sentences of corpus.distilled."""
+        looked_at = next((e for e in left.cells if e.examination is not None and left.needs_training(e)), None)
+        if self.study.reference is None or looked_at is None:
+            return
+        settings = looked_at.cell.settings
+        if settings.corpus.distilled is not None and not settings.asks_a_teacher:
+            self._matched(settings, tuple(read_labelled(settings, settings.corpus.distilled, origin="distilled")))
+
+    def _found(self, left: Remaining, each: Left) -> tuple[Row, Examined | None]:
+        """What the cell lacks: filed already under another name, or found by training it."""
+        before = left.known.get(each.key)
+        if before is not None and not left.needs_training(each):
+            examined = left.examined[each.examination] if each.examination is not None else None
+            return _filed(before, each.cell), None if examined is None else _filed(examined, each.cell)
+        row, examined = self._cell(each, before)
+        return row if before is None else _filed(before, each.cell), examined
+
+    def _cell(self, each: Left, before: Row | None) -> tuple[Row, Examined | None]:
+        """Train and score the cell, and look into it where that is asked for; `before` is its row, if it has one."""
+        began, cell, plan = self.clock(), each.cell, self.study.plan
         run = RunFolder(
             self.folder / cell.place,
             cell.settings,
@@ -104,85 +136,56 @@ class Runner:
             stop=self.stop,
         )
         run.open()
-        place = run.folder(f"train/{cell.arm.name}")
-        was_there = manifest.is_whole(place)
         if cell.settings.asks_a_teacher:
             pipeline.annotate(run)
         pipeline.select(run)
+        split = self._splits.read(cell.settings, cell.settings.evaluate.split)
+        looking = None
+        if each.examination is not None and plan.examine is not None:
+            pool = distilled_pool(run)
+            matched = self._matched(cell.settings, pool)
+            looking = Examination(cell, each.examination, plan.examine, run.path, pool, matched, split, self.clock)
+            looking.prepare()
+        place = run.folder(f"train/{cell.arm.name}")
+        was_there = manifest.is_whole(place)
         # What an arm averages may have been trained for a row that is long done, and dropped.
-        trained = pipeline.train(run, (*cell.arm.average, cell.arm.name))
-        scored = self._scored(cell, place / "student")
+        trained = pipeline.train(run, (*cell.arm.average, cell.arm.name), looking.observe if looking else None)
+        student = Student.load(place / "student")
+        predicted = student.predict([example.sentence for example in split])
         run.seal()
-        return self._row(cell, key, trained, scored, None if was_there else self.clock() - began)
-
-    def _scored(self, cell: Cell, student: Path) -> dict[str, Any]:
-        settings, task = cell.settings, make_task(cell.settings)
-        split = settings.evaluate.split
-        examples = self._read(settings, split)
-        gold = [example.labels for example in examples]
-        predicted = Student.load(student).predict([example.sentence for example in examples])
-        report = score(task.metric, gold, predicted, on=gold_digest(examples)).as_dict()
-        return {
-            "on": report["on"],
-            "split": split,
-            "metric": task.metric,
-            "overall": report["overall"],
-            "per_type": report["per_type"],
-            "errors": report["errors"],
-            "types": tuple(settings.task.types),
-            "counts": pack(sentence_counts(task.head, gold, predicted, tuple(settings.task.types))),
-        }
-
-    def _read(self, settings: Settings, split: str) -> tuple[Example, ...]:
-        """The examples of a split; of each split the one read last is held."""
-        source = getattr(settings.corpus.original, split)
-        held = self._examples.get(split)
-        if held is None or held[0] != source:
-            examples = tuple(read_labelled(settings, source, origin="original")) if source is not None else ()
-            held = self._examples[split] = (source, examples)
-        return held[1]
-
-    def _row(
-        self,
-        cell: Cell,
-        key: str,
-        trained: Mapping[str, Mapping[str, Any]],
-        scored: Mapping[str, Any],
-        seconds: float | None,
-    ) -> Row:
-        plan, settings, own = self.study.plan, cell.settings, trained[cell.arm.name]
-        pools = {**trained[cell.arm.average[0]], **own} if cell.arm.average else own
-        resolved = settings.train.of(cell.arm)
-        averaged = [settings.train.of(arm).updates for arm in settings.train.arms if arm.name in cell.arm.average]
-        taken = ("distilled_drawn", "original_drawn", "best_update", "best_dev_f1", "threads")
-        return Row(
-            key=key,
-            study=settings.name,
-            variant=cell.variant,
-            size=cell.size,
-            seed=cell.seed,
-            arm=cell.arm.name,
-            pools={
-                "original": pools["original_pool"],
-                "dev": len(self._read(settings, "dev")),
-                "dev_in_size": int(plan.dev_share is not None),
-                "distilled": pools["distilled_pool"],
-                "dropped": pools["original_dropped_as_overlap"],
-            },
-            training={
-                "updates": sum(averaged) if cell.arm.average else resolved.updates,  # of all that an average took
-                "batch_size": resolved.batch_size,
-                "learning_rate": resolved.learning_rate,
-                **{name: own[name] for name in taken},
-                "seconds": None if seconds is None else round(seconds, 1),
-            },
-            versions=manifest.versions(),
-            **scored,
+        seconds = self.clock() - began - (looking.looked() if looking else 0.0)
+        row = cell_row(
+            cell,
+            each.key,
+            self._splits,
+            predicted,
+            trained,
+            dev_in_size=plan.dev_share is not None,
+            seconds=None if was_there else seconds,
         )
+        if looking is None:
+            return row, None
+        is_the_rows = None if before is None else before.counts == row.counts
+        if is_the_rows is False:
+            self.say(f"study: {cell} scores otherwise than its row does, which stays (other versions or threads?)")
+        best = trained[cell.arm.name]["best_update"]
+        return row, looking.finish(student, split, predicted, best, is_the_rows)
 
-    def _tidy(self, place: Path, missing: Sequence[Cell]) -> None:
+    def _matched(self, settings: Settings, pool: Sequence[Example]) -> Matched | None:
+        """The examples of `pool` with gold out of study.examine.reference, which is read once."""
+        reference = self.study.reference
+        if reference is None:
+            return None
+        if self._truth is None:
+            self._truth = Truth.of(read_labelled(settings, reference, origin="original"))
+        return self._truth.match(pool)
+
+    def _tidy(self, place: Path, missing: Sequence[Left]) -> None:
         """Drop the students of a run folder, but for those that an arm still to be run averages."""
-        here = [cell for cell in missing if cell.place == place]
+        here = [each.cell for each in missing if each.cell.place == place]
+        for curve in (self.folder / place / CURVES).glob("*.jsonl"):
+            if curve.stem not in {cell.arm.name for cell in here}:
+                curve.unlink()
         kept = {name for cell in here for name in cell.arm.average} | {cell.arm.name for cell in here}
         if self.study.plan.keep_students:
             return
@@ -230,10 +233,10 @@ def _check_sizes(cells: Sequence[Cell], plan: StudySettings) -> None:
             )
 
 
-def _filed(row: Row, cell: Cell) -> Row:
+def _filed(found: _Found, cell: Cell) -> _Found:
     """The result of a cell that another one with the same settings has found already."""
     variant, size, seed, arm = cell.name
-    return replace(row, study=cell.settings.name, variant=variant, size=size, seed=seed, arm=arm)
+    return replace(found, study=cell.settings.name, variant=variant, size=size, seed=seed, arm=arm)
 
 
 def _eta(seconds: float | None) -> str:

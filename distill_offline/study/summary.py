@@ -216,7 +216,7 @@ def _tested(
     for group in ordered:
         for name in study.plan.against:
             other = _counterpart(study, group, name, groups, baselines)
-            if other is None or name == group.arm or group.arm == study.plan.baseline:
+            if other is None or other == group or name == group.arm or group.arm == study.plan.baseline:
                 continue
             result = _compare(groups[group], groups[other], drawn[group], drawn[other])
             if result is not None:
@@ -228,9 +228,13 @@ def _tested(
 def _counterpart(
     study: Study, group: Group, name: str, groups: dict[Group, dict[int, Row]], baselines: dict[int, str]
 ) -> Group | None:
-    """The group that stands for the arm `name`: the tuned baseline, else the same variant's, else the first one's."""
-    variants = [group.variant, *study.plan.variants]
-    if name == study.plan.baseline:
+    """The group that stands for the arm `name`: the tuned baseline, else the same variant's, else the first one's.
+
+    A name that says its variant, VARIANT/ARM, is that one.
+    """
+    variant, _, name = name.rpartition("/")
+    variants = [variant] if variant else [group.variant, *study.plan.variants]
+    if name == study.plan.baseline and not variant:
         variants = [baselines[group.size]] if group.size in baselines else []
     candidates = (Group(group.size, variant, name) for variant in variants)
     return next((each for each in candidates if each in groups), None)

@@ -1,0 +1,94 @@
+"""The row of a cell: what its student scores, and what went into it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from distill_offline import manifest
+from distill_offline.corpus import digest
+from distill_offline.inputs import make_task, read_labelled
+from distill_offline.schema import Example
+from distill_offline.scoring import score
+from distill_offline.settings import Settings, Source
+from distill_offline.study.counts import pack, sentence_counts
+from distill_offline.study.grid import Cell
+from distill_offline.study.results import Row
+
+__all__ = ["Splits", "cell_row"]
+
+_TAKEN = ("distilled_drawn", "original_drawn", "best_update", "best_dev_f1", "threads")
+
+
+@dataclass(slots=True)
+class Splits:
+    """The gold splits; of each the one read last is held."""
+
+    _examples: dict[str, tuple[str | Source | None, tuple[Example, ...]]] = field(default_factory=dict)
+
+    def read(self, settings: Settings, split: str) -> tuple[Example, ...]:
+        source = getattr(settings.corpus.original, split)
+        held = self._examples.get(split)
+        if held is None or held[0] != source:
+            examples = tuple(read_labelled(settings, source, origin="original")) if source is not None else ()
+            held = self._examples[split] = (source, examples)
+        return held[1]
+
+
+def cell_row(
+    cell: Cell,
+    key: str,
+    splits: Splits,
+    predicted: Sequence[Sequence[str]],
+    trained: Mapping[str, Mapping[str, Any]],
+    *,
+    dev_in_size: bool,
+    seconds: float | None,
+) -> Row:
+    """The row of `predicted`, the student's labels for the split that is scored; `trained` is the train stage's."""
+    settings, own = cell.settings, trained[cell.arm.name]
+    pools = {**trained[cell.arm.average[0]], **own} if cell.arm.average else own
+    resolved = settings.train.of(cell.arm)
+    averaged = [settings.train.of(arm).updates for arm in settings.train.arms if arm.name in cell.arm.average]
+    return Row(
+        key=key,
+        study=settings.name,
+        variant=cell.variant,
+        size=cell.size,
+        seed=cell.seed,
+        arm=cell.arm.name,
+        pools={
+            "original": pools["original_pool"],
+            "dev": len(splits.read(settings, "dev")),
+            "dev_in_size": int(dev_in_size),
+            "distilled": pools["distilled_pool"],
+            "dropped": pools["original_dropped_as_overlap"],
+        },
+        training={
+            "updates": sum(averaged) if cell.arm.average else resolved.updates,  # of all that an average took
+            "batch_size": resolved.batch_size,
+            "learning_rate": resolved.learning_rate,
+            **{name: own[name] for name in _TAKEN},
+            "processes": own.get("processes", 1),
+            "seconds": None if seconds is None else round(seconds, 1),
+        },
+        versions=manifest.versions(),
+        **_scored(settings, splits.read(settings, settings.evaluate.split), predicted),
+    )
+
+
+def _scored(settings: Settings, examples: Sequence[Example], predicted: Sequence[Sequence[str]]) -> dict[str, Any]:
+    task, types = make_task(settings), tuple(settings.task.types)
+    gold = [example.labels for example in examples]
+    report = score(task.metric, gold, predicted, on=digest(examples)).as_dict()
+    return {
+        "on": report["on"],
+        "split": settings.evaluate.split,
+        "metric": task.metric,
+        "overall": report["overall"],
+        "per_type": report["per_type"],
+        "errors": report["errors"],
+        "types": types,
+        "counts": pack(sentence_counts(task.head, gold, predicted, types)),
+    }

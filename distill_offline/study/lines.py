@@ -1,0 +1,84 @@
+"""A file of one JSON value a line, appended to by several processes; a kill costs the line being written at most."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+from distill_offline.artifacts import json_line
+from distill_offline.errors import InputError
+
+__all__ = ["Lines"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Lines(ABC, Generic[T]):
+    """The values of the file at `path`; `WHAT` names one of them in messages."""
+
+    WHAT: ClassVar[str] = "line of ours"
+    path: Path
+
+    @staticmethod
+    @abstractmethod
+    def parse(line: bytes) -> T:
+        """The value that a line holds; raises ValueError, TypeError, KeyError or InputError where it holds none."""
+
+    @staticmethod
+    @abstractmethod
+    def plain(value: T) -> Mapping[str, Any]:
+        """The value as JSON."""
+
+    def read(self) -> list[T]:
+        """All values in the order in which they were written, without a last one that was cut off by a kill.
+
+        Raises InputError with file and line for one that is none of ours.
+        """
+        if not self.path.exists():
+            return []
+        *lines, last = self.path.read_bytes().split(b"\n")
+        if self._is_whole(last):  # an editor took the line's end away
+            lines.append(last)
+        found = []
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                found.append(self.parse(line))
+            except (ValueError, TypeError, KeyError) as error:
+                raise InputError(f"{self.path}:{number}: no {self.WHAT}. Remove the line.") from error
+            except InputError as error:
+                raise InputError(f"{self.path}:{number}: {error}") from error
+        return found
+
+    def add(self, value: T) -> None:
+        """Append a value and see it onto the disk; other processes may do so at the same time."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "r+b") as file:
+            with suppress(OSError):  # a filesystem without locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+            before = file.read()
+            end = before.rfind(b"\n") + 1
+            if self._is_whole(before[end:]):
+                file.write(b"\n")
+            else:
+                file.truncate(end)  # what a kill left behind
+            file.seek(0, os.SEEK_END)
+            file.write(json_line(self.plain(value)).encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _is_whole(self, line: bytes) -> bool:
+        try:
+            self.parse(line)
+        except (ValueError, TypeError, KeyError, InputError):
+            return False
+        return True

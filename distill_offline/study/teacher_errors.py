@@ -1,0 +1,85 @@
+"""Which of the teacher's errors a student keeps, by kind; pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from distill_offline.bio import decode_bio, encode_bio
+from distill_offline.mistakes import KINDS, Entity, mistakes
+from distill_offline.schema import Example, Head
+
+__all__ = ["FATES", "WRONG_CLASS", "TeacherErrors", "teacher_errors", "unmasked"]
+
+FATES = ("repeated", "replaced", "corrected")
+WRONG_CLASS = "wrong_class"
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherErrors:
+    """Counts. `kinds`: of each kind of error (scoring's), what became of it.
+
+    `repeated`: the student says of the place what the teacher says; `corrected`: what gold says; `replaced`: something
+    else. A place are the tokens that the mistake covers, with all entities that touch them. Of the teacher's right
+    entities (or classes), the student has those `kept` and not those `lost`; `invented` are entities of its own where
+    neither the teacher nor gold has any.
+    """
+
+    kinds: Mapping[str, Mapping[str, int]]
+    kept: int
+    lost: int
+    invented: int
+
+
+def teacher_errors(
+    head: Head, examples: Sequence[Example], gold: Iterable[Sequence[str]], student: Iterable[Sequence[str]]
+) -> TeacherErrors:
+    """The student's labels held against the teacher's (the examples') where gold says whether these are right.
+
+    Entities that touch a masked token count for nobody: no loss was taken there.
+    """
+    kinds = KINDS if head == "token-classification" else (WRONG_CLASS,)
+    fates = {kind: Counter(dict.fromkeys(FATES, 0)) for kind in kinds}
+    counts = Counter[str]()
+    for example, true, found in zip(examples, gold, student, strict=True):
+        if head == "sequence-classification":
+            _judge_class(example.labels, true, found, fates[WRONG_CLASS], counts)
+            continue
+        given, right, own = (_entities(unmasked(labels, example)) for labels in (example.labels, true, found))
+        for mistake in mistakes(right, given):
+            taught, wanted, said = (_touching(entities, *mistake.place) for entities in (given, right, own))
+            fate = "repeated" if said == taught else "corrected" if said == wanted else "replaced"
+            fates[mistake.kind][fate] += 1
+        counts["kept"] += len(right & given & own)
+        counts["lost"] += len(right & given - own)
+        counts["invented"] += sum(not _touching(right | given, start, end) for start, end, _ in own)
+    return TeacherErrors(
+        {kind: dict(fate) for kind, fate in fates.items()}, counts["kept"], counts["lost"], counts["invented"]
+    )
+
+
+def unmasked(labels: Sequence[str], example: Example) -> Sequence[str]:
+    """The labels without the entities that touch a token on which the example takes no loss."""
+    hidden = set(example.masked)
+    if not hidden:
+        return labels
+    spans = (span for span in decode_bio(labels) if hidden.isdisjoint(range(span.start, span.end)))
+    return encode_bio(spans, len(labels))
+
+
+def _judge_class(
+    given: Sequence[str], true: Sequence[str], found: Sequence[str], fates: Counter[str], counts: Counter[str]
+) -> None:
+    if given[0] == true[0]:
+        counts["kept" if found[0] == true[0] else "lost"] += 1
+    else:
+        fates["repeated" if found[0] == given[0] else "corrected" if found[0] == true[0] else "replaced"] += 1
+
+
+def _entities(labels: Sequence[str]) -> set[Entity]:
+    return {(span.start, span.end, span.type) for span in decode_bio(labels)}
+
+
+def _touching(entities: Iterable[Entity], start: int, end: int) -> set[Entity]:
+    return {entity for entity in entities if entity[0] < end and start < entity[1]}
