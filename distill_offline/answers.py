@@ -116,7 +116,8 @@ def _read(task: Task, sentence: Sentence, completion: Completion | None) -> Anno
 
 
 def annotation_row(sentence: Sentence, annotation: Annotation) -> dict[str, Any]:
-    """A line of annotations.jsonl; spans have `agreement` where several samples voted."""
+    """A line of annotations.jsonl; spans, and classes, have `agreement` where several samples voted."""
+    of_class = {"confidence": annotation.confidence, "agreement": annotation.agreement}
     return {
         "id": sentence.id,
         "document": sentence.document,
@@ -127,6 +128,7 @@ def annotation_row(sentence: Sentence, annotation: Annotation) -> dict[str, Any]
         "labels": annotation.labels,
         "spans": [_span_row(span) for span in annotation.spans],
         "rejected": [{"mention": each.mention, "reason": each.reason} for each in annotation.rejected],
+        **{key: value for key, value in of_class.items() if value is not None},
     }
 
 

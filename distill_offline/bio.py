@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal
 
 from distill_offline.schema import Span
 
-__all__ = ["InvalidTags", "Scheme", "decode_bio", "detect_scheme", "encode_bio", "repair", "repair_iob2", "to_iob2"]
+__all__ = [
+    "InvalidTags", "Scheme", "decode_bio", "detect_scheme", "encode_bio", "repair", "repair_iob2", "to_iob2",
+    "unmasked",
+]  # fmt: skip
 
 Scheme = Literal["iob1", "iob2", "iobes"]
 
@@ -105,6 +108,15 @@ def encode_bio(spans: Iterable[Span], length: int) -> tuple[str, ...]:
             raise ValueError(f"{where} overlaps another span")
         labels[span.start : span.end] = [f"B-{span.type}"] + [f"I-{span.type}"] * (span.end - span.start - 1)
     return tuple(labels)
+
+
+def unmasked(labels: tuple[str, ...], masked: Collection[int]) -> tuple[str, ...]:
+    """IOB2 labels without the entities that touch a masked token: they count neither as found nor as missed."""
+    if not masked:
+        return labels
+    hidden = frozenset(masked)
+    spans = (span for span in decode_bio(labels) if hidden.isdisjoint(range(span.start, span.end)))
+    return encode_bio(spans, len(labels))
 
 
 def _convert(tags: Sequence[str], scheme: Scheme) -> Iterator[tuple[str, str]]:

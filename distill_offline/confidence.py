@@ -83,10 +83,12 @@ def vote(samples: Sequence[Annotation], *, of: int, head: Head) -> Annotation:
     given, the first one given among equals. Of two places that overlap, the more often found stands, then the earlier,
     then the longer. A span's `agreement` is the share of `of` that gave this very span; its `confidence` the mean of
     theirs, 0 for an answer without it, or the agreement where the answers come without probabilities. Mentions that
-    were rejected in at least half of `of` stay rejected. Of classes, the one most often given.
+    were rejected in at least half of `of` stay rejected. Of classes, the one most often given; the share of `of` that
+    gave it is its agreement, and its confidence.
     """
     if head == "sequence-classification":
-        return replace(samples[0], labels=Counter(each.labels for each in samples).most_common(1)[0][0])
+        ((labels, times),) = Counter(each.labels for each in samples).most_common(1)
+        return replace(samples[0], labels=labels, confidence=times / of, agreement=times / of)
     given: dict[tuple[int, int], list[Span]] = {}
     for each in samples:
         for span in each.spans:

@@ -42,9 +42,14 @@ def make_task(settings: Settings) -> Task:
 
 
 def read_labelled(
-    settings: Settings, source: str | Source, *, origin: Origin, counts: Counter[str] | None = None
+    settings: Settings,
+    source: str | Source,
+    *,
+    origin: Origin,
+    counts: Counter[str] | None = None,
+    context: int = 0,
 ) -> Iterator[Example]:
-    """The labelled sentences of a corpus setting; types are checked against task.types."""
+    """The labelled sentences of a corpus setting; types are checked against task.types. `context`: neighbours."""
     return read_examples(
         source,
         origin=origin,
@@ -53,6 +58,7 @@ def read_labelled(
         head=make_task(settings).head,
         types=list(settings.task.types),
         counts=counts,
+        context=context,
     )
 
 
@@ -95,7 +101,10 @@ def read_gold(settings: Settings) -> Gold:
 
 
 def unlabelled(settings: Settings, counts: Counter[str] | None = None) -> Iterator[Sentence]:
-    """The sentences to annotate, at most annotate.limit of them; streams. `counts` gains what was passed over."""
+    """The sentences to annotate, at most annotate.limit of them, with the neighbours that task.context asks for.
+
+    Streams. `counts` gains what was passed over.
+    """
     source = settings.corpus.unlabelled
     if source is None:
         raise ConfigError(f"{settings.name}: corpus.unlabelled is missing; annotate needs text.")
@@ -106,6 +115,7 @@ def unlabelled(settings: Settings, counts: Counter[str] | None = None) -> Iterat
         head=make_task(settings).head,
         on_bad_file=source.on_bad_file if isinstance(source, Source) else "error",
         counts=counts,
+        context=settings.task.context,
     )
     return islice(sentences, settings.annotate.limit)
 

@@ -119,12 +119,16 @@ class Stage:
     def fingerprint(self) -> str:
         return manifest.digest_of({"version": __version__, "stage": self.name, **self.decides})
 
-    def is_fresh(self) -> bool:
-        """Whether the folder is whole and was made from exactly this.
+    def stands(self) -> bool:
+        """Whether the folder is whole and was made from exactly this; changes nothing."""
+        return manifest.fingerprint_of(self.folder) == self.fingerprint
 
-        A fresh folder whose parents were made again, with the same content, is linked to their new manifests.
+    def is_fresh(self) -> bool:
+        """Whether the folder stands, so that the stage need not run.
+
+        A folder whose parents were made again, with the same content, is linked to their new manifests.
         """
-        if manifest.fingerprint_of(self.folder) != self.fingerprint:
+        if not self.stands():
             return False
         parents = [parent / manifest.NAME for parent in self.parents]
         if all(path.is_file() for path in parents):

@@ -166,12 +166,17 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """A teacher's labels for one sentence: one BIO tag a token for NER, exactly one label for classification."""
+    """A teacher's labels for one sentence: one BIO tag a token for NER, exactly one label for classification.
+
+    `confidence` and `agreement` are a class's, and what a span's are.
+    """
 
     id: str
     labels: tuple[str, ...]
     spans: tuple[Span, ...] = ()
     rejected: tuple[Rejection, ...] = ()
+    confidence: float | None = None
+    agreement: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from annotated_runs import labels, run_of
@@ -12,7 +14,7 @@ from distill_offline import pipeline
 from distill_offline.artifacts import read_rows
 from distill_offline.errors import ConfigError
 from distill_offline.run_folder import RunFolder
-from distill_offline.settings import AnnotateSettings, Settings
+from distill_offline.settings import AnnotateSettings, DemonstrationSettings, Sampling, Settings
 
 
 def sampled(settings: Settings, samples: int) -> Settings:
@@ -79,6 +81,26 @@ def test_more_samples_ask_only_for_what_is_new(tmp_path: Path, settings: Setting
 def test_samples_that_could_not_differ_are_refused() -> None:
     with pytest.raises(ValueError, match="would be the same"):
         AnnotateSettings(samples=3)
+
+
+@pytest.mark.parametrize(
+    ("demonstrations", "can_differ"),
+    [
+        ({"vary": "order", "k": 0}, False),
+        ({"vary": "order", "k": 1}, False),
+        ({"vary": "order", "k": 2}, True),
+        ({"vary": "set", "k": 0}, False),
+        ({"vary": "set", "k": 1}, True),
+        ({"vary": "order", "strategy": "none"}, False),
+        ({"vary": "set", "strategy": "none"}, False),
+    ],
+)
+def test_demonstrations_that_cannot_vary_make_no_samples(demonstrations: dict[str, Any], can_differ: bool) -> None:
+    chosen = DemonstrationSettings(**demonstrations)
+    AnnotateSettings(samples=3, demonstrations=chosen, sampling=Sampling(temperature=0.7))
+    AnnotateSettings(samples=1, demonstrations=chosen)
+    with nullcontext() if can_differ else pytest.raises(ValueError, match=r"temperature.*k of 2 or more"):
+        AnnotateSettings(samples=3, demonstrations=chosen)
 
 
 def test_the_refusal_names_the_key(settings: Settings, tmp_path: Path) -> None:

@@ -165,3 +165,9 @@ def test_whatever_is_voted_is_flat_and_agreed_on_by_half(drawn: list[list[tuple[
         assert 2 * sum(at) >= len(samples)
     if len({each.labels for each in samples}) == 1:
         assert voted.labels == samples[0].labels
+
+
+def test_a_class_has_the_share_of_samples_that_gave_it() -> None:
+    samples = [Annotation("s", (name,)) for name in ("a", "b", "b")]
+    voted = vote(samples, of=4, head="sequence-classification")
+    assert (voted.labels, voted.agreement, voted.confidence) == (("b",), 0.5, 0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pytest
@@ -10,7 +11,8 @@ from corpus_files import assert_offsets_are_exact, examples_of, fault_of, write_
 from pyarrow import parquet
 
 from distill_offline import corpus
-from distill_offline.schema import Example, Sentence
+from distill_offline.errors import CorpusError
+from distill_offline.schema import Example, Sentence, Span
 
 
 def test_rows_default_to_document_and_index_of_the_file(tmp_path: Path) -> None:
@@ -62,6 +64,52 @@ def test_annotations_of_a_run_read_as_distilled_examples(tmp_path: Path) -> None
     (example,) = examples_of(write_jsonl(tmp_path, row), origin="distilled")
     sentence = Sentence("d:3", "d", 3, "in  Rome", ("in", "Rome"), ((0, 2), (4, 8)))
     assert example == Example(sentence, ("O", "B-LOC"), "distilled")
+
+
+SURE = {"start": 3, "end": 7, "type": "LOC", "confidence": 0.5, "alignment": "fuzzy", "agreement": 0.25}
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_spans_of_rows_keep_what_is_known_of_them(tmp_path: Path, suffix: str) -> None:
+    bare = {"start": 11, "end": 15, "type": "LOC"}
+    tagged = {"tokens": ["in", "Rome", "Bonn"], "labels": ["O", "B-LOC", "B-LOC"]}
+    rows: list[dict[str, Any]] = [
+        {"text": "in Rome or Bonn", "spans": [SURE, bare], "missed": 0.75},
+        {**tagged, "spans": [{**SURE, "start": 1, "end": 2}, {**SURE, "start": 2, "end": 3, "type": "PER"}]},
+    ]
+    path = write_jsonl(tmp_path, *rows)
+    if suffix == "parquet":
+        path = tmp_path / "in.parquet"
+        columns = {key: [row.get(key) for row in rows] for key in rows[0] | rows[1]}
+        parquet.write_table(pyarrow.table(columns), path)
+    (_, first, carried), (_, second, nothing) = corpus.read_annotations(path)
+    assert first.spans == (Span(1, 2, "LOC", 0.5, "fuzzy", 0.25), Span(3, 4, "LOC", None, "tags"))
+    assert second.spans == (Span(1, 2, "LOC", 0.5, "fuzzy", 0.25), Span(2, 3, "LOC", None, "tags"))  # tags decide
+    assert (carried, nothing) == ({"missed": 0.75}, {})
+
+
+def test_a_class_keeps_its_confidence(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path, {"text": "a b", "label": "x", "confidence": 0.5, "weight": 2})
+    ((_, annotation, carried),) = corpus.read_annotations(path, head="sequence-classification")
+    assert (annotation.labels, carried) == (("x",), {"confidence": 0.5, "weight": 2})
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ({"text": "in Rome", "spans": [{**SURE, "confidence": 50}]}, "confidence and agreement must be numbers, 0 to"),
+        ({"text": "in Rome", "spans": [{**SURE, "agreement": "all"}]}, "confidence and agreement must be numbers"),
+        ({"text": "in Rome", "spans": [{**SURE, "alignment": 3}]}, "alignment must be strings"),
+        ({"text": "in Rome", "spans": [SURE], "missed": "yes"}, "`missed` is not a number, 0 to 1"),
+    ],
+)
+def test_confidences_that_make_no_sense_are_named_where_they_count(
+    tmp_path: Path, row: dict[str, Any], problem: str
+) -> None:
+    path = write_jsonl(tmp_path, row)
+    with pytest.raises(CorpusError, match=rf"in\.jsonl:1: .*{problem}.*\. Correct it"):
+        list(corpus.read_annotations(path))
+    assert len(examples_of(path)) == 1  # gold's are not looked at
 
 
 @pytest.mark.parametrize(

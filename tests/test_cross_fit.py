@@ -197,3 +197,24 @@ def test_select_judges_by_it_and_a_purge_reaches_it(tmp_path: Path, settings: Se
     pipeline.purge(document, [folder.path])
     assert document not in {row["document"] for row in rows(folder.path)}
     assert manifest.verify(folder.path) == []
+
+
+def test_a_plan_has_the_folds_and_knows_when_they_are_old(tmp_path: Path, settings: Settings) -> None:
+    def steps(settings: Settings) -> list[tuple[str, bool]]:
+        found = pipeline.plan(RunFolder(tmp_path / "run", settings), ("select",))
+        return [(step["stage"], step["fresh"]) for step in found]
+
+    assert steps(settings) == [("cross_fit", False), ("select", False)]
+    assert not (tmp_path / "run").exists()
+    pipeline.select(RunFolder(tmp_path / "run", settings))
+    assert steps(settings) == [("cross_fit", True), ("select", True)]
+    assert steps(crossing(settings, updates=3)) == [("cross_fit", False), ("select", False)]
+    (step, _) = pipeline.plan(RunFolder(tmp_path / "run", settings), ("select",))
+    assert (step["updates"], step["detail"]) == (6, "3 folds, 2 updates of 4 sentences each")
+    assert steps(replace(settings, select=replace(settings.select, budget=3))) == [
+        ("cross_fit", True),
+        ("select", False),
+    ]
+    assert [stage for stage, _ in steps(replace(settings, select=replace(settings.select, cross_fit=None)))] == [
+        "select"
+    ]

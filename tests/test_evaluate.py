@@ -129,6 +129,38 @@ def test_selected_annotations_have_a_quality_too_and_labelled_files_have_none(
     assert held_against(tmp_path / "gold.jsonl", tmp_path / "gold.jsonl").quality is None
 
 
+def test_masked_entities_are_neither_found_nor_missed(folder: RunFolder, tmp_path: Path) -> None:
+    gold = tmp_path / "gold.jsonl"
+    first, second = ["Marta", "saw", "Noor", "at", "noon"], ["Noor", "slept"]
+    tags = ["B-PERSON", "O", "B-PERSON", "O", "B-DATE"]
+    write_rows(
+        gold,
+        [
+            {"id": "a", "tokens": first, "labels": tags},
+            {"id": "b", "tokens": second, "labels": ["B-PERSON", "O"]},
+        ],
+    )
+    # The first is masked, the second found; of the third the label stands, but no loss is taken on it.
+    given = {"tokens": first, "labels": ["O", "O", *tags[2:]], "masked": [0, 4], "rejected": []}
+    spans = [{"start": n, "end": n + 1, "type": type_} for n, type_ in ((2, "PERSON"), (4, "DATE"))]
+    rows: list[dict[str, Any]] = [
+        {"id": "a", **given, "spans": spans},
+        {"id": "b", "tokens": second, "labels": ["O", "O"], "spans": []},
+    ]
+    write_rows(tmp_path / "select" / ANNOTATIONS, rows)
+    for labels in (tmp_path / "select", tmp_path / "select" / ANNOTATIONS):
+        held = held_against(labels, gold)
+        overall, counts = held.report.overall, held.report.counts
+        assert (overall.precision, overall.recall, overall.support) == (1.0, 0.5, 2)
+        assert (counts["masked"], held.report.errors["missed"]) == (2, 1)
+    kinds = held_against(tmp_path / "select", gold).quality
+    assert kinds is not None
+    assert (kinds.overall.correct, kinds.overall.spans, kinds.overall.missed) == (1, 1, 1)
+    assert "missed: 1" in evaluated(str(tmp_path / "select"), "--gold", str(gold))
+    assert "masked: 2" in evaluated(str(tmp_path / "select"), "--gold", str(gold))
+    assert "masked" not in held_against(gold, gold).report.counts
+
+
 def test_spans_without_confidence_have_kinds_and_no_bins(folder: RunFolder, tmp_path: Path) -> None:
     gold = gold_of(folder, "test", tmp_path / "gold.jsonl")
     file = folder.folder("annotate") / "gold/test" / ANNOTATIONS

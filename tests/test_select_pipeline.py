@@ -174,6 +174,17 @@ def test_what_another_run_selected_keeps_masks_and_weights(annotated: Settings, 
     assert (last.sentence.id, last.masked, last.weight) == ("new", (1,), 0.5)
 
 
+def test_labels_out_of_plain_rows_are_selected_by_their_confidence(annotated: Settings, tmp_path: Path) -> None:
+    brought = tmp_path / "brought.jsonl"
+    spans = [{"start": n, "end": n + 1, "type": "PERSON", "confidence": c} for n, c in ((0, 0.2), (2, 0.9))]
+    write_rows(brought, [{"id": "new", "tokens": ["Marta", "saw", "Noor"], "spans": spans}])
+    only = replace(annotated, backend=None, corpus=replace(annotated.corpus, unlabelled=None, distilled=str(brought)))
+    folder, _ = select(tmp_path, selecting(only, min_confidence=0.5, doubtful="mask"))
+    (row,) = read_rows(folder.folder("select") / ANNOTATIONS)
+    assert (row["labels"], row["masked"]) == (["O", "O", "B-PERSON"], [0])
+    assert confidences(folder, "select") == [0.9]
+
+
 def test_cross_fitting_comes_first_and_the_teachers_own_confidences_are_calibrated(
     annotated: Settings, tmp_path: Path, encoder: Path
 ) -> None:

@@ -19,8 +19,9 @@ from distill_offline.artifacts import read_rows
 from distill_offline.backends.json_grammar import compact_grammar
 from distill_offline.cli import commands
 from distill_offline.config import load, parse_settings
-from distill_offline.corpus import read_examples
+from distill_offline.corpus import read_annotations, read_examples
 from distill_offline.errors import ConfigError, CorpusError, InputError, UnusableAnswer
+from distill_offline.pipeline.export_labels import export_labels
 from distill_offline.pipeline.held_against import held_against
 from distill_offline.run_folder import RunFolder
 from distill_offline.schema import Annotation, Completion, Example
@@ -324,6 +325,31 @@ def test_static_demonstrations_show_every_class(settings: Settings, tmp_path: Pa
     step = pipeline.plan(RunFolder(tmp_path / "run", settings), ["annotate"])[0]
     answers = [content for role, content in step["examples"][0] if role == "assistant"]
     assert sorted(answers) == sorted(f'{{"class":"{name}"}}' for name in WORDS)
+
+
+def test_classes_that_samples_disagree_on_are_dropped_and_their_agreement_travels(
+    tmp_path: Path, settings: Settings, texts: Path
+) -> None:
+    demonstrations = replace(settings.annotate.demonstrations, k=2, vary="set")
+    annotate = replace(settings.annotate, samples=4, demonstrations=demonstrations, max_quarantined=1.0)
+    noisy = BackendSettings(name="scripted", options={"noise": 0.4})
+    settings = replace(settings, annotate=annotate, backend=noisy)
+    folder = RunFolder(tmp_path / "run", settings)
+    pipeline.annotate(folder)
+    rows = {row["id"]: row for row in read_rows(folder.folder("annotate") / "annotations.jsonl")}
+    agreements = [row["agreement"] for row in rows.values()]
+    assert set(agreements) <= {0.25, 0.5, 0.75, 1.0}
+    assert len(set(agreements)) > 1
+    assert all(row["confidence"] == row["agreement"] for row in rows.values())
+    settings = replace(settings, select=replace(settings.select, min_agreement=0.75, doubtful="mask"))
+    counts = pipeline.select(RunFolder(folder.path, settings))
+    assert counts["doubtful"] == sum(each < 0.75 for each in agreements) > 0
+    export_labels(folder.folder("annotate"), texts, tmp_path / "labels.jsonl", on_bad_file="skip")
+    source = Source(path=str(texts), labels=str(tmp_path / "labels.jsonl"), on_bad_file="skip")
+    found = [carried["agreement"] for *_, carried in read_annotations(source, head="sequence-classification")]
+    assert sorted(found) == sorted(agreements)
+    plain = read_annotations(folder.folder("annotate") / "annotations.jsonl", head="sequence-classification")
+    assert [carried["agreement"] for *_, carried in plain] == agreements
 
 
 def test_a_sample_shows_which_texts_change_their_class(tmp_path: Path, settings: Settings) -> None:

@@ -63,7 +63,8 @@ def evaluate(
             ["type", "precision", "recall", "F1", "support"],
             [[name, percent(s.precision), percent(s.recall), percent(s.f1), s.support] for name, s in rows],
         )
-        counted = report.errors if share is None else {"accuracy": percent(share), **report.counts}
+        masked = {"masked": report.counts["masked"]} if "masked" in report.counts else {}
+        counted = {**report.errors, **masked} if share is None else {"accuracy": percent(share), **report.counts}
         console.result(" · ".join(f"{kind.replace('_', ' ')}: {count}" for kind, count in counted.items()))
         if held.quality is not None:
             console.quality(held.quality.as_dict())

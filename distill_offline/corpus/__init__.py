@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from distill_offline.corpus.context import with_context
 from distill_offline.corpus.examples import (
     check_same_tokens,
     digest,
@@ -28,7 +27,6 @@ __all__ = [
     "read_examples",
     "read_sentences",
     "resolve_path",
-    "with_context",
     "write_examples",
     "write_sentences",
 ]

@@ -7,40 +7,41 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from distill_offline.schema import Sentence
+from distill_offline.corpus.record import Record
 
 __all__ = ["with_context"]
 
 
-def with_context(sentences: Iterable[Sentence], width: int) -> Iterator[Sentence]:
-    """Each sentence with up to `width` sentences of its own document on either side of it, in order; streams.
+def with_context(records: Iterable[Record], width: int) -> Iterator[Record]:
+    """Each record, its sentence with up to `width` sentences of its own document on either side; in order, streams.
 
-    A document's sentences must follow one another, as every corpus format gives them.
+    A document's sentences must follow one another, as every corpus format gives them; so this comes before any part
+    of a corpus is chosen. No more than `width` sentences are read ahead.
     """
-    before: deque[Sentence] = deque(maxlen=min(width, sys.maxsize))
-    ahead: deque[Sentence] = deque()
-    for sentence in sentences:
-        if ahead and ahead[0].document != sentence.document:
+    before: deque[Record] = deque(maxlen=min(width, sys.maxsize))
+    ahead: deque[Record] = deque()
+    for record in records:
+        if ahead and ahead[0].document != record.document:
             yield from _drained(before, ahead)
             before.clear()
-        ahead.append(sentence)
+        ahead.append(record)
         if len(ahead) > width:
             yield _in_context(before, ahead)
     yield from _drained(before, ahead)
 
 
-def _drained(before: deque[Sentence], ahead: deque[Sentence]) -> Iterator[Sentence]:
+def _drained(before: deque[Record], ahead: deque[Record]) -> Iterator[Record]:
     while ahead:
         yield _in_context(before, ahead)
 
 
-def _in_context(before: deque[Sentence], ahead: deque[Sentence]) -> Sentence:
+def _in_context(before: deque[Record], ahead: deque[Record]) -> Record:
     """The first that is ahead; it stands before the others from now on."""
     first = ahead.popleft()
-    found = replace(first, before=_joined(before), after=_joined(ahead))
+    found = replace(first, sentence=replace(first.sentence, before=_joined(before), after=_joined(ahead)))
     before.append(first)
     return found
 
 
-def _joined(sentences: Iterable[Sentence]) -> str:
-    return " ".join(sentence.text for sentence in sentences)
+def _joined(records: Iterable[Record]) -> str:
+    return " ".join(record.sentence.text for record in records)

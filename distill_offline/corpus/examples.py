@@ -14,8 +14,9 @@ from distill_offline.bio import InvalidTags, Scheme, decode_bio, repair, to_iob2
 from distill_offline.corpus.plain_text import OnBadFile
 from distill_offline.corpus.record import Head, Record
 from distill_offline.corpus.source import AnyScheme, AnySource, as_source, read_records, scheme_of
+from distill_offline.corpus.standoff import carried_of, checked
 from distill_offline.errors import CorpusError
-from distill_offline.schema import Annotation, Example, Origin, Sentence, canonical_json, content_digest
+from distill_offline.schema import Annotation, Example, Origin, Sentence, Span, canonical_json, content_digest
 
 __all__ = ["check_same_tokens", "digest", "overlap", "read_annotations", "read_examples", "read_sentences"]
 
@@ -28,19 +29,21 @@ def read_sentences(
     head: Head = "token-classification",
     on_bad_file: OnBadFile | None = None,
     counts: Counter[str] | None = None,
+    context: int = 0,
 ) -> Iterator[Sentence]:
     """The sentences of a source, streamed; labels are neither needed nor looked at.
 
     With `head` sequence-classification a plain text is one sentence as a whole. `on_bad_file` is what the source says
-    where none is given; `counts` gains `bad_file` (where that is skip) and `ignored_file`. Raises CorpusError with file
-    and line.
+    where none is given; `counts` gains `bad_file` (where that is skip) and `ignored_file`. `context`: how many
+    neighbours of its document a sentence has on either side, `before` and `after`. Raises CorpusError with file and
+    line.
     """
     given = as_source(source, tag_column, scheme)
     if given.labels is not None:
         raise CorpusError(f"{given.labels}: stand-off labels go with corpus.distilled alone, not with text to be read.")
     found = Counter[str]() if counts is None else counts
     bad = on_bad_file or given.on_bad_file
-    for record in read_records(given, labelled=False, head=head, on_bad_file=bad, counts=found):
+    for record in read_records(given, labelled=False, head=head, on_bad_file=bad, counts=found, context=context):
         yield record.sentence
 
 
@@ -54,14 +57,16 @@ def read_examples(
     types: Collection[str] | None = None,
     counts: Counter[str] | None = None,
     on_bad_file: OnBadFile | None = None,
+    context: int = 0,
 ) -> Iterator[Example]:
     """The labelled sentences of a source, streamed; BIO tags come out as IOB2.
 
     An invalid tag sequence raises CorpusError where the origin is `original`; where it is `distilled`, tags that
     continue nothing become O and are counted as `stray_tags`. `types` are the entity types or classes that are
-    allowed. `scheme` `auto` reads a column file's tags once before. `on_bad_file` as in read_sentences.
+    allowed. `scheme` `auto` reads a column file's tags once before. `on_bad_file` and `context` as in
+    read_sentences.
     """
-    for record, labels in _labelled(source, origin, tag_column, scheme, head, types, counts, on_bad_file):
+    for record, labels in _labelled(source, origin, tag_column, scheme, head, types, counts, on_bad_file, context):
         carried = {} if record.standoff is None else record.standoff.carried
         weight, masked = carried.get("weight", record.weight), carried.get("masked", record.masked)
         yield Example(record.sentence, labels, origin, float(weight), tuple(masked))
@@ -78,19 +83,29 @@ def read_annotations(
 ) -> Iterator[tuple[Sentence, Annotation, Mapping[str, Any]]]:
     """The sentences of a source of distilled labels, their annotation, and what else came with it.
 
-    Spans out of a stand-off file have the confidence and alignment that they were exported with; those that tags make
-    have none, and the alignment `tags`. Else as read_examples.
+    Spans out of a stand-off file, and those that a row lists, have the confidence, alignment and agreement that stand
+    there; those that tags alone make have none, and the alignment `tags`. Else as read_examples.
     """
     for record, labels in _labelled(source, "distilled", tag_column, scheme, head, types, counts, None):
         sentence, standoff = record.sentence, record.standoff
         if standoff is not None:
             yield sentence, Annotation(sentence.id, labels, standoff.spans), standoff.carried
             continue
-        found = decode_bio(labels) if head == "token-classification" else ()
-        carried: dict[str, Any] = {"weight": record.weight} if record.weight != 1.0 else {}
-        if record.masked:
-            carried["masked"] = list(record.masked)
-        yield sentence, Annotation(sentence.id, labels, tuple(replace(s, alignment="tags") for s in found)), carried
+        try:
+            spans = _spans(record, labels) if head == "token-classification" else ()
+            weight = {"weight": record.weight} if record.weight != 1.0 else {}
+            carried = carried_of({**record.carried, **weight, "masked": list(record.masked)})
+        except ValueError as error:
+            raise record.fault(f"{error}. Correct it, or leave it out.") from error
+        yield sentence, Annotation(sentence.id, labels, spans), carried
+
+
+def _spans(record: Record, labels: tuple[str, ...]) -> tuple[Span, ...]:
+    """The spans of the labels, with what the row says of those among them that it lists."""
+    listed = {(span.start, span.end, span.type): span for span in record.spans}
+    found = decode_bio(labels)
+    given = [listed.get((span.start, span.end, span.type), replace(span, alignment="tags")) for span in found]
+    return tuple(checked(span) for span in given)
 
 
 def _labelled(
@@ -102,6 +117,7 @@ def _labelled(
     types: Collection[str] | None,
     counts: Counter[str] | None,
     on_bad_file: OnBadFile | None,
+    context: int = 0,
 ) -> Iterator[tuple[Record, tuple[str, ...]]]:
     """The records of a source with their labels as they are meant: checked, and IOB2."""
     given = as_source(source, tag_column, scheme)
@@ -112,7 +128,7 @@ def _labelled(
     own_scheme = scheme_of(given) if per_token else "iob2"
     known = None if types is None else frozenset(types)
     bad = on_bad_file or given.on_bad_file
-    for record in read_records(given, labelled=True, head=head, on_bad_file=bad, counts=found):
+    for record in read_records(given, labelled=True, head=head, on_bad_file=bad, counts=found, context=context):
         if record.labels is None:
             wanted = "`labels` or `spans`" if per_token else "`label`, or a folder that names the class"
             raise record.fault(f"there are no labels; needed: {wanted}.")

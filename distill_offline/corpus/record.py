@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from distill_offline.bio import Scheme
 from distill_offline.corpus.lines import fault
 from distill_offline.corpus.standoff import StandoffLabels
 from distill_offline.errors import CorpusError
-from distill_offline.schema import Head, Sentence
+from distill_offline.schema import Head, Sentence, Span
 
 __all__ = ["Head", "Record", "join_tokens"]
 
@@ -20,7 +22,8 @@ class Record:
     `labels` are raw, in the file's own scheme unless `scheme` names theirs. `line` is the sentence's first line or
     its row, from 1; `step` is 1 where each token has a line of its own. `document_position` counts the file's
     documents from 0 where the format has borders between them. `standoff` is where the labels came from, if out of a
-    stand-off file. `weight` and `masked` are those of an Example.
+    stand-off file. `weight` and `masked` are those of an Example. `spans` are those that a row lists, in tokens, and
+    `carried` the numbers beside its labels (standoff.carried_of), both as they stand there: unchecked.
     """
 
     sentence: Sentence
@@ -33,6 +36,8 @@ class Record:
     standoff: StandoffLabels | None = None
     weight: float = 1.0
     masked: tuple[int, ...] = ()
+    spans: tuple[Span, ...] = ()
+    carried: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def document(self) -> str:

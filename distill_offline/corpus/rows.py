@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypedDict
 
 from distill_offline.bio import encode_bio
@@ -15,13 +16,21 @@ from distill_offline.schema import Sentence, Span
 
 __all__ = ["FIELDS", "read_rows"]
 
-FIELDS = ("id", "document", "index", "text", "tokens", "offsets", "labels", "label", "spans", "weight", "masked")
+_CARRIED = ("confidence", "agreement", "missed")
+FIELDS = (
+    *("id", "document", "index", "text", "tokens", "offsets", "labels", "label", "spans", "weight", "masked"),
+    *_CARRIED,
+)
 _LARGEST = sys.float_info.max  # a whole number may be larger, and so no float
 
 
-class _Loss(TypedDict):
+class _Beside(TypedDict):
+    """What stands beside a row's labels."""
+
     weight: float
     masked: tuple[int, ...]
+    spans: tuple[Span, ...]
+    carried: Mapping[str, Any]
 
 
 class _RowError(ValueError):
@@ -37,7 +46,8 @@ def read_rows(
     Labels for token classification: `labels`, a BIO tag a token, else `spans` of `start`, `end`, `type`, which count
     tokens where `tokens` are given and characters of `text` where not. For sequence classification: `label`, or
     `labels` of exactly one. A labelled row may have a `weight` in the loss and, for tokens, the positions of those that
-    are `masked` from it. `document` defaults to the file's stem, `index` to the row's position, `id` to
+    are `masked` from it; beside a span there may be its `confidence`, `alignment` and `agreement`, beside a class its
+    `confidence` and `agreement`. `document` defaults to the file's stem, `index` to the row's position, `id` to
     `document:index`.
     """
     # 64-bit hashes instead of the ids themselves: about 60 bytes a row that has an id of its own.
@@ -80,15 +90,17 @@ def _record(row: object, position: int, shown: str, line: int, stem: str, head: 
     sentence = Sentence(id_, document, index, text, tokens, offsets)
     if not labelled:
         return Record(sentence, None, shown, line)
+    carried = {key: fields[key] for key in _CARRIED if key in fields}
     if not per_token:
-        return Record(sentence, _single_label(fields), shown, line, weight=_weight(fields))
-    loss: _Loss = {"weight": _weight(fields), "masked": _masked(fields, len(tokens))}
+        return Record(sentence, _single_label(fields), shown, line, weight=_weight(fields), carried=carried)
+    masked = _masked(fields, len(tokens))
+    beside: _Beside = {"weight": _weight(fields), "masked": masked, "spans": tuple(spans or ()), "carried": carried}
     if "labels" in fields:
-        return Record(sentence, _tags(fields, len(tokens)), shown, line, **loss)
+        return Record(sentence, _tags(fields, len(tokens)), shown, line, **beside)
     if spans is None:
         return Record(sentence, None, shown, line)
     try:
-        return Record(sentence, encode_bio(spans, len(tokens)), shown, line, scheme="iob2", **loss)
+        return Record(sentence, encode_bio(spans, len(tokens)), shown, line, scheme="iob2", **beside)
     except ValueError as error:
         raise _RowError(f"`spans`: {error}.") from error
 
@@ -157,7 +169,8 @@ def _spans(fields: Mapping[str, Any]) -> list[Span]:
             raise _RowError(f"span {position} needs whole numbers `start` and `end`.")
         if not isinstance(span.get("type"), str) or not span["type"]:
             raise _RowError(f"span {position} needs a `type`.")
-        spans.append(Span(span["start"], span["end"], span["type"]))
+        found = Span(span["start"], span["end"], span["type"], span.get("confidence"), agreement=span.get("agreement"))
+        spans.append(replace(found, alignment=span.get("alignment") or "tags"))
     return spans
 
 
@@ -168,7 +181,7 @@ def _in_tokens(span: Span, offsets: Offsets, length: int) -> Span:
     inside = [position for position, (start, end) in enumerate(offsets) if start >= span.start and end <= span.end]
     if not inside:
         raise _RowError(f"span {span.start} to {span.end} covers no token.")
-    return Span(inside[0], inside[-1] + 1, span.type)
+    return replace(span, start=inside[0], end=inside[-1] + 1)
 
 
 def _tags(fields: Mapping[str, Any], length: int) -> tuple[str, ...]:

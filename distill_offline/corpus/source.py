@@ -14,6 +14,7 @@ from typing import Literal, Protocol, TypeVar
 
 from distill_offline.bio import Scheme, detect_scheme
 from distill_offline.corpus.columns import looks_like_columns, read_columns, read_tags
+from distill_offline.corpus.context import with_context
 from distill_offline.corpus.jsonl import jsonl_rows
 from distill_offline.corpus.lines import fault
 from distill_offline.corpus.parquet import parquet_rows
@@ -80,10 +81,11 @@ def scheme_of(source: Source) -> Scheme:
 
 
 def read_records(
-    source: Source, *, labelled: bool, head: Head, on_bad_file: OnBadFile, counts: Counter[str]
+    source: Source, *, labelled: bool, head: Head, on_bad_file: OnBadFile, counts: Counter[str], context: int = 0
 ) -> Iterator[Record]:
     """The part of the file or folder that the source names, streamed unless it is shuffled.
 
+    Each sentence has `context` neighbours on either side: those of its document, whether or not they are in the part.
     Raises CorpusError where the file is empty, or the part is. With `source.labels`, those of its sentences that have
     labels there.
     """
@@ -92,14 +94,15 @@ def read_records(
     path = existing(source.path)
     if source.labels is not None and labelled:
         text = _read(source, labelled=False, head=head, on_bad_file=on_bad_file, counts=counts)
-        yield from _labelled_by(source.labels, text, source, head)
+        yield from _labelled_by(source.labels, with_context(text, context) if context else text, source, head)
         return
     if path.is_dir() and head == "sequence-classification":
         # A file is one text here: only those that are chosen are tokenised, which is what takes the time.
         for text_file in _part(text_files(path, source.path, on_bad_file=on_bad_file, counts=counts), source):
             yield from text_file.read(head)
         return
-    yield from _part(_read(source, labelled=labelled, head=head, on_bad_file=on_bad_file, counts=counts), source)
+    records = _read(source, labelled=labelled, head=head, on_bad_file=on_bad_file, counts=counts)
+    yield from _part(with_context(records, context) if context else records, source)
 
 
 def _labelled_by(labels: str, text: Iterator[Record], source: Source, head: Head) -> Iterator[Record]:

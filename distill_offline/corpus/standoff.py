@@ -22,7 +22,7 @@ __all__ = [
 
 _FORMAT, _VERSION = "distill_offline stand-off labels", 1
 _DIGITS = 12  # of the content digest: enough that another sentence agrees once in 10^14
-_HIGHEST = {"confidence": 1.0, "missed": 1.0, "weight": sys.float_info.max}
+_HIGHEST = {"confidence": 1.0, "agreement": 1.0, "missed": 1.0, "weight": sys.float_info.max}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,8 @@ def content_prefix(sentence: Sentence) -> str:
 def carried_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """What a line of annotations says beside labels and spans, where it does: numbers, never text.
 
-    `confidence` (of a class), `missed` (an entity, probably), `weight`, and `masked`, positions of tokens. Raises
-    ValueError where one of them is something else.
+    `confidence` and `agreement` (of a class), `missed` (an entity, probably), `weight`, and `masked`, positions of
+    tokens. Raises ValueError where one of them is something else.
     """
     carried = {key: row[key] for key in _HIGHEST if row.get(key) is not None}
     for key, value in carried.items():

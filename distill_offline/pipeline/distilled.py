@@ -18,8 +18,8 @@ __all__ = ["distilled_rows"]
 def distilled_rows(folder: RunFolder, counts: Counter[str]) -> Iterator[Mapping[str, Any]]:
     """Annotate's rows, then one for each sentence of corpus.distilled; streams. `counts` gains `stray_tags`.
 
-    Spans out of stand-off labels keep the confidence that they were exported with. Raises InputError where there is a
-    teacher and it has not annotated to the end.
+    Spans and classes keep the confidence that they come with, out of stand-off labels or rows. Raises InputError where
+    there is a teacher and it has not annotated to the end.
     """
     settings, corpus = folder.settings, folder.settings.corpus
     if settings.asks_a_teacher:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline.artifacts import read_rows
-from distill_offline.bio import decode_bio, encode_bio
+from distill_offline.bio import decode_bio, unmasked
 from distill_offline.calibration import cross_fitted
 from distill_offline.inputs import Gold
 from distill_offline.pipeline.calibrate import Calibrated
@@ -109,20 +109,12 @@ def _measured(metric: str, rows: Iterable[Row], truth: _Labels) -> _Measured:
     for row in rows:
         labels = truth.get(tokens_digest(row["tokens"]))
         if labels is not None and len(labels) == len(row["labels"]):
-            gold.append(_unmasked(labels, row.get("masked", ())))
-            given.append(tuple(row["labels"]))
+            masked = row.get("masked", ())
+            gold.append(unmasked(labels, masked))
+            given.append(unmasked(tuple(row["labels"]), masked))
     if not gold:
         return _Measured(0, Scores(0.0, 0.0, 0.0, 0))
     return _Measured(len(gold), score(metric, gold, given, on="").overall)
-
-
-def _unmasked(labels: tuple[str, ...], masked: Iterable[int]) -> tuple[str, ...]:
-    """Without the entities that no loss is taken on: they are neither learnt nor missed."""
-    hidden = set(masked)
-    if not hidden:
-        return labels
-    spans = (span for span in decode_bio(labels) if hidden.isdisjoint(range(span.start, span.end)))
-    return encode_bio(spans, len(labels))
 
 
 def _cross_fitted(rows: Iterable[Row], truth: _Labels, settings: SelectSettings) -> Iterator[Row]:

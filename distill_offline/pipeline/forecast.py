@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distill_offline import manifest
 from distill_offline.artifacts import STORE
 from distill_offline.backends.base import PromptCounter
 from distill_offline.completions import CompletionStore
@@ -63,15 +62,17 @@ def forecast(folder: RunFolder, *, refreeze: bool = False) -> Iterator[dict[str,
     """
     work = Work.of(folder, refreeze=refreeze, write=False)
     counter = work.teacher.counter()
-    changes = folder.changes()
+    changes, is_fresh = folder.changes(), work.stage().stands()
     with CompletionStore(folder.folder("annotate") / STORE, read_only=True) as store:
         for part in work.parts:
-            step = _step(work, part, store, counter)
+            step = _step(work, part, store, counter, is_fresh=is_fresh)
             yield step | {"changes": changes}
             changes = []
 
 
-def _step(work: Work, part: str, store: CompletionStore, counter: PromptCounter | None) -> dict[str, Any]:
+def _step(
+    work: Work, part: str, store: CompletionStore, counter: PromptCounter | None, *, is_fresh: bool
+) -> dict[str, Any]:
     answered = Counter(hash(id_) for id_ in store.answered_ids(part))
     tally = _Tally()
     for batch in batches(prompts(work.sentences(part), work.asking(store, work.teacher.start)), 500):
@@ -92,7 +93,7 @@ def _step(work: Work, part: str, store: CompletionStore, counter: PromptCounter 
         detail += f", for {tally.again} rows AGAIN: their prompt has changed"
     return {
         "stage": f"annotate {part}",
-        "fresh": not asked and manifest.is_whole(work.folder.folder("annotate")),
+        "fresh": is_fresh,
         "rows": tally.rows,
         "cached": tally.cached,
         "asked": asked,

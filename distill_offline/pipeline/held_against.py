@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline.artifacts import ANNOTATIONS, read_rows
-from distill_offline.bio import decode_bio
+from distill_offline.bio import decode_bio, unmasked
 from distill_offline.corpus import (
     AnyScheme,
     OnBadFile,
@@ -19,7 +19,7 @@ from distill_offline.corpus import (
     read_examples,
     resolve_path,
 )
-from distill_offline.corpus.standoff import checked
+from distill_offline.corpus.standoff import carried_of, checked
 from distill_offline.errors import InputError
 from distill_offline.quality import Quality, quality, spans_of
 from distill_offline.schema import Example, Head, Report, Span
@@ -29,7 +29,6 @@ from distill_offline.student import Student
 
 __all__ = ["Held", "held_against"]
 
-_Given = tuple[tuple[str, ...], tuple[str, ...], tuple[Span, ...]]
 _WHAT = {"token-classification": "entities", "sequence-classification": "classes of whole texts"}
 
 
@@ -59,6 +58,7 @@ def held_against(
     A student labels the gold sentences itself. An annotate or select folder is matched by sentence id; a sentence
     that it does not hold counts as one without entities, or without the right class (`unanswered`). A labelled file
     must have the gold file's very tokens, else CorpusError names both places; its stray tags are dropped and counted.
+    Entities that touch a token that select masked count neither as found nor as missed; gold's are counted (`masked`).
     `gold` may be a folder of texts in a folder a class; its bad files are an error or skipped and counted.
     """
     source = Source(path=str(gold), tag_column=gold_column, scheme=scheme, on_bad_file=on_bad_file)
@@ -78,9 +78,20 @@ def held_against(
     predicted = read_examples(
         folder, origin="distilled", tag_column=tag_column, scheme=scheme, head=head, counts=counts
     )
-    given = [example.labels for example in predicted]
+    examples = list(predicted)
+    given, masked = [example.labels for example in examples], [example.masked for example in examples]
     stray = {"stray_tags": counts["stray_tags"]} if head == "token-classification" else {}
-    return Held(_Gold.read(source, head).report(given, **stray))
+    return Held(_Gold.read(source, head).report(given, masked, **stray))
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What a line of annotations says of its sentence."""
+
+    tokens: tuple[str, ...]
+    labels: tuple[str, ...]
+    spans: tuple[Span, ...] = ()
+    masked: tuple[int, ...] = ()
 
 
 def _annotations(file: Path, gold: Source) -> Held:
@@ -89,25 +100,30 @@ def _annotations(file: Path, gold: Source) -> Held:
     ids = {example.sentence.id for example in truth.examples}
     if not ids & set(given):
         raise InputError(f"{file}: none of its sentence ids stands in {gold.path}; these are labels of another corpus.")
-    predicted: list[tuple[str, ...]] = []
-    spans: list[tuple[Span, ...]] = []
+    found: list[_Given] = []
     for example in truth.examples:
-        nothing = (example.sentence.tokens, unanswered(truth.head, len(example.labels)), ())
-        tokens, labels, found = given.get(example.sentence.id, nothing)
-        if tokens != example.sentence.tokens:
+        nothing = _Given(example.sentence.tokens, unanswered(truth.head, len(example.labels)))
+        found.append(given.get(example.sentence.id, nothing))
+        if found[-1].tokens != example.sentence.tokens:
             raise InputError(f"{file}: sentence {example.sentence.id} has other tokens than in {gold.path}.")
-        predicted.append(labels)
-        spans.append(found)
-    report = truth.report(predicted, unanswered=len(ids - set(given)), not_in_gold=len(set(given) - ids))
+    labels, masked = [each.labels for each in found], [each.masked for each in found]
+    report = truth.report(labels, masked, unanswered=len(ids - set(given)), not_in_gold=len(set(given) - ids))
     if truth.head != "token-classification":
         return Held(report)
-    return Held(report, quality([decode_bio(example.labels) for example in truth.examples], spans))
+    wanted = [decode_bio(unmasked(e.labels, each.masked)) for e, each in zip(truth.examples, found, strict=True)]
+    return Held(report, quality(wanted, [_unmasked(each) for each in found]))
+
+
+def _unmasked(given: _Given) -> tuple[Span, ...]:
+    hidden = frozenset(given.masked)
+    return tuple(span for span in given.spans if hidden.isdisjoint(range(span.start, span.end)))
 
 
 def _line(row: Mapping[str, Any], file: Path, number: int) -> tuple[str, _Given]:
     """A sentence's id, and what a line of annotations says of it."""
     try:
-        return row["id"], (tuple(row["tokens"]), tuple(row["labels"]), tuple(map(checked, spans_of(row))))
+        masked = tuple(carried_of(row).get("masked", ()))
+        return row["id"], _Given(tuple(row["tokens"]), tuple(row["labels"]), tuple(map(checked, spans_of(row))), masked)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{file}:{number}: this is no line of annotations ({type(error).__name__}: {error})."
@@ -136,8 +152,16 @@ class _Gold:
         examples = tuple(read_examples(source, origin="original", head=head, counts=counts))
         return cls(head, examples, counts["bad_file"])
 
-    def report(self, predicted: Sequence[Sequence[str]], **counts: int) -> Report:
+    def report(
+        self, predicted: Sequence[tuple[str, ...]], masked: Sequence[tuple[int, ...]] = (), **counts: int
+    ) -> Report:
+        """The scores of one sequence of labels an example; `masked` are the tokens of each that do not count."""
         labels = [example.labels for example in self.examples]
-        report = score(METRIC_OF[self.head], labels, predicted, on=digest(self.examples))
         bad = {"bad_file": self.bad_files} if self.bad_files else {}
+        if self.head == "token-classification" and any(masked):
+            whole = labels
+            labels = [unmasked(*each) for each in zip(whole, masked, strict=True)]
+            predicted = [unmasked(*each) for each in zip(predicted, masked, strict=True)]
+            bad["masked"] = sum(len(decode_bio(each)) for each in whole) - sum(len(decode_bio(each)) for each in labels)
+        report = score(METRIC_OF[self.head], labels, predicted, on=digest(self.examples))
         return replace(report, counts={**report.counts, **counts, **bad})

@@ -9,8 +9,10 @@ from typing import Any
 from distill_offline import manifest
 from distill_offline.artifacts import ANNOTATIONS, STORE, read_rows
 from distill_offline.completions import CompletionStore
+from distill_offline.pipeline.cross_fit import is_cross_fitted
 from distill_offline.pipeline.forecast import forecast
 from distill_offline.pipeline.select import is_selected
+from distill_offline.pipeline.train import is_trained
 from distill_offline.run_folder import RunFolder
 
 __all__ = ["plan", "status"]
@@ -19,16 +21,19 @@ __all__ = ["plan", "status"]
 def plan(folder: RunFolder, stages: Iterable[str], *, refreeze: bool = False) -> list[dict[str, Any]]:
     """For each stage (and arm): `stage`, `fresh` (whether it is up to date) and `detail`, a line with counts.
 
-    What annotate adds is said in forecast.py. Nothing is written.
+    A step is fresh where its folder was made from what configuration and files are now, and where all steps that it
+    builds on are. What annotate adds is said in forecast.py. Nothing is written.
     """
     steps: list[dict[str, Any]] = []
     for stage in stages:
+        before = all(step["fresh"] for step in steps)
         if stage == "annotate":
             steps += forecast(folder, refreeze=refreeze) if folder.settings.asks_a_teacher else []
         elif stage == "select":
-            steps.append(_select(folder))
+            found = [*_cross_fit(folder), _select(folder)]
+            steps += [{**step, "fresh": before and step["fresh"]} for step in found]
         else:
-            steps += _train(folder)
+            steps += _train(folder, before=before)
     return steps
 
 
@@ -53,14 +58,28 @@ def _select(folder: RunFolder) -> dict[str, Any]:
     return {"stage": "select", "fresh": is_selected(folder), "rows": rows, "detail": from_teacher + extra}
 
 
-def _train(folder: RunFolder) -> Iterator[dict[str, Any]]:
+def _cross_fit(folder: RunFolder) -> Iterator[dict[str, Any]]:
+    settings, train = folder.settings.select.cross_fit, folder.settings.train
+    if settings is not None:
+        size = settings.batch_size or train.batch_size
+        yield {
+            "stage": "cross_fit",
+            "fresh": is_cross_fitted(folder),
+            "updates": settings.folds * settings.updates,
+            "detail": f"{settings.folds} folds, {settings.updates} updates of {size} sentences each",
+        }
+
+
+def _train(folder: RunFolder, *, before: bool) -> Iterator[dict[str, Any]]:
+    """The arms in their order; `before`: whether all that they build on is fresh."""
     settings = folder.settings.train
+    fresh = {arm.name: before and is_trained(folder, arm) for arm in settings.arms}
     for arm in settings.arms:
         own = settings.of(arm)
         drawn = f"{own.updates} updates of {own.batch_size} sentences, schedule {arm.schedule or arm.name}"
         yield {
             "stage": f"train {arm.name}",
-            "fresh": manifest.is_whole(folder.folder(f"train/{arm.name}")),
+            "fresh": fresh[arm.name] and all(fresh.get(name, False) for name in arm.average),
             "updates": 0 if arm.average else own.updates,
             "detail": f"the mean of {' and '.join(arm.average)}" if arm.average else drawn,
         }

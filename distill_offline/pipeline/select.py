@@ -10,14 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from distill_offline import manifest
 from distill_offline.artifacts import ANNOTATIONS, read_rows, write_rows, write_text
 from distill_offline.config import as_plain
 from distill_offline.digests import file_digests
 from distill_offline.errors import InputError
 from distill_offline.inputs import Gold, make_task, read_gold, read_labelled
 from distill_offline.pipeline.calibrate import CALIBRATION, Calibrated, calibrate
-from distill_offline.pipeline.cross_fit import cross_fit
+from distill_offline.pipeline.cross_fit import cross_fit, is_cross_fitted
 from distill_offline.pipeline.distilled import distilled_rows
 from distill_offline.pipeline.effect import Effect, effect_on_gold, effect_on_truth
 from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_digest, source_paths
@@ -64,11 +63,12 @@ def select(folder: RunFolder) -> dict[str, int]:
 
 def is_selected(folder: RunFolder) -> bool:
     """Whether select/ stands for the configuration and the annotations as they are now; changes nothing."""
+    if folder.settings.select.cross_fit is not None and not is_cross_fitted(folder):
+        return False
     try:
-        stage = _Labels.of(folder).stage()
+        return _Labels.of(folder).stage().stands()
     except InputError:  # what comes before has not been run to its end
         return False
-    return manifest.fingerprint_of(stage.folder) == stage.fingerprint
 
 
 def selection_report(folder: RunFolder) -> dict[str, Any]:

@@ -12,14 +12,13 @@ from typing import Any, Self
 
 from distill_offline.backends.base import Backend
 from distill_offline.completions import CompletionStore, prompt_digest
-from distill_offline.corpus import with_context
 from distill_offline.demonstrations import Demonstrations
-from distill_offline.errors import ConfigError, InputError
-from distill_offline.inputs import Gold, Teacher, demonstrations, make_task, read_gold, unlabelled
+from distill_offline.errors import InputError
+from distill_offline.inputs import Gold, Teacher, demonstrations, make_task, read_gold, read_labelled, unlabelled
 from distill_offline.pipeline.frozen import frozen
 from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_digest, source_paths
 from distill_offline.schema import Sentence
-from distill_offline.settings import Settings, Source
+from distill_offline.settings import Settings
 from distill_offline.stages.annotate import Ask
 from distill_offline.tasks.base import Task
 
@@ -62,7 +61,6 @@ class Work:
     @classmethod
     def of(cls, folder: RunFolder, *, refreeze: bool = False, write: bool = True, shard: Shard | None = None) -> Self:
         """Read everything but the corpus; `write` and `refreeze` are those of frozen()."""
-        _check_neighbours(folder.settings)
         gold = read_gold(folder.settings)
         settings = frozen(folder, gold, refreeze=refreeze, write=write)
         task = make_task(settings)
@@ -132,28 +130,23 @@ class Work:
             )
 
 
-def _check_neighbours(settings: Settings) -> None:
-    """Raises ConfigError where the teacher is to see neighbours, and a corpus is shuffled: others would stand there."""
-    corpus, parts = settings.corpus, settings.annotate.gold
-    named = {"corpus.unlabelled": corpus.unlabelled}
-    named |= {f"corpus.original.{part}": getattr(corpus.original, part) for part in parts}
-    for key, source in named.items():
-        if settings.task.context and isinstance(source, Source) and source.shuffle is not None:
-            raise ConfigError(
-                f"task.context: {key} is shuffled, so that a sentence's neighbours are not those of its document. "
-                "Choose the part by documents, max_documents, skip and limit instead, or set task.context: 0."
-            )
-
-
 def corpus_of(settings: Settings, gold: Gold, part: str, counts: Counter[str] | None = None) -> Iterator[Sentence]:
-    """The sentences of `unlabelled` or of a gold split, streamed; `counts` holds what was passed over."""
+    """The sentences of `unlabelled` or of a gold split, streamed, with the neighbours that task.context asks for.
+
+    `counts` holds what was passed over.
+    """
     if counts is not None:
         counts.clear()
     if part == "unlabelled":
-        sentences = unlabelled(settings, counts)
-    else:
-        sentences = (example.sentence for example in gold.split(part))
-    return with_context(sentences, settings.task.context) if settings.task.context else sentences
+        return unlabelled(settings, counts)
+    examples, width = gold.split(part), settings.task.context
+    if not width or not examples:
+        return (example.sentence for example in examples)
+    # Read again: what is in `gold` has no neighbours, since demonstrations are to show none.
+    kept = {(example.sentence.id, example.sentence.tokens) for example in examples}
+    source = getattr(settings.corpus.original, part)
+    found = (each.sentence for each in read_labelled(settings, source, origin="original", context=width))
+    return (sentence for sentence in found if (sentence.id, sentence.tokens) in kept)
 
 
 def stage_of(

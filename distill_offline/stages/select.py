@@ -129,14 +129,20 @@ def _fault(row: Row, settings: SelectSettings) -> str:
         return "probably_missed_an_entity"
     if settings.doubtful == "sentence" and any(_is_doubtful(span, settings) for span in row["spans"]):
         return "doubtful"
+    if _is_disputed(row, settings):  # a class, which nothing of a text is left without
+        return "doubtful"
     return ""
 
 
+def _is_disputed(label: Mapping[str, Any], settings: SelectSettings) -> bool:
+    """Whether too few samples agree on a span or a class."""
+    agreement = label.get("agreement")
+    return agreement is not None and agreement < settings.min_agreement
+
+
 def _is_doubtful(span: Mapping[str, Any], settings: SelectSettings) -> bool:
-    confidence, agreement = span.get("confidence"), span.get("agreement")
-    if confidence is not None and confidence < settings.min_confidence:
-        return True
-    if agreement is not None and agreement < settings.min_agreement:
+    confidence = span.get("confidence")
+    if (confidence is not None and confidence < settings.min_confidence) or _is_disputed(span, settings):
         return True
     return span.get("alignment", "tags") not in settings.alignments
 
