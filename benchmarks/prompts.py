@@ -49,6 +49,7 @@ CELLS: dict[str, dict[str, Any]] = {
     "zero": {"strategy": "none"},
     "samples5": {"samples": 5, "temperature": 0.7},
     "free": {"structured": False},
+    "context": {"context": 1},
     "guidelines": {"guidelines": "configs/guidelines/conll2003.md"},
     "cot": {"prompt": "cot", "max_tokens": 512},
     "wikigold-knn250": {"data": "wikigold"},
@@ -59,7 +60,7 @@ CELLS: dict[str, dict[str, Any]] = {
 def settings_of(cell: str, model: str, rows: int) -> Any:
     chosen = {"strategy": "knn", "k": 4, "pool": 250, "prompt": "standard", "guidelines": "", "structured": True}
     chosen |= {"data": "conll", "max_tokens": 256, "order": "nearest_last", "samples": 1}
-    chosen |= {"temperature": 0.0, **CELLS[cell]}
+    chosen |= {"temperature": 0.0, "context": 0, **CELLS[cell]}
     if chosen["data"] == "conll":
         pool = {"path": "data/conll2003/train.txt", "shuffle": 0, "limit": chosen["pool"]}
         dev = {"path": "data/conll2003/valid.txt", "documents": "even", "shuffle": 7, "limit": rows}
