@@ -19,7 +19,7 @@ from distill_offline.demonstrations import Demonstrations, check_pool
 from distill_offline.digests import digest_of, file_digests
 from distill_offline.errors import ConfigError, OverlapError
 from distill_offline.schema import Example, Origin, Sentence, content_digest
-from distill_offline.settings import Settings, Source
+from distill_offline.settings import AnnotateSettings, Settings, Source
 from distill_offline.tasks import TASKS
 from distill_offline.tasks.base import Task
 
@@ -135,7 +135,21 @@ def demonstration_pool(settings: Settings, gold: Gold) -> tuple[Example, ...]:
 
 def demonstrations(settings: Settings, gold: Gold) -> Demonstrations:
     """What picks from the pool as annotate.demonstrations says."""
-    return Demonstrations(settings.annotate.demonstrations, demonstration_pool(settings, gold), seed=settings.seed)
+    pool = demonstration_pool(settings, gold)
+    _check_samples(settings.annotate, len({content_digest(example.sentence) for example in pool}))
+    return Demonstrations(settings.annotate.demonstrations, pool, seed=settings.seed)
+
+
+def _check_samples(settings: AnnotateSettings, pool: int) -> None:
+    """Raises ConfigError where all samples of a sentence would show the same, since the pool holds no other."""
+    chosen = settings.demonstrations
+    fewest = {"no": 0, "order": 2, "set": chosen.k + 1}[chosen.vary]
+    if settings.samples > 1 and not settings.sampling.temperature and pool < fewest:
+        raise ConfigError(
+            f"annotate.samples: {settings.samples} samples of one prompt at temperature 0 would be the same: with "
+            f"{pool} labelled sentences to choose from, demonstrations.vary: {chosen.vary} (k: {chosen.k}) changes "
+            f"nothing. Give {fewest} or more, or set sampling.temperature."
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,9 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le
 
 __all__ = [
     "Annotation",
@@ -91,10 +93,10 @@ class Sampling:
     log-probability of every answer token.
     """
 
-    temperature: float = 0.0
-    top_p: float = 1.0
-    max_tokens: int = 256
-    retry_tokens: int | None = None
+    temperature: Annotated[float, Ge(0), Le(100)] = 0.0
+    top_p: Annotated[float, Gt(0), Le(1)] = 1.0
+    max_tokens: Annotated[int, Ge(1)] = 256
+    retry_tokens: Annotated[int, Ge(0)] | None = None
     seed: int = 0
     structured: bool = True
     logprobs: bool = False

@@ -25,7 +25,7 @@ class Reference:
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-    path: str
+    path: Annotated[str, MinLen(1)]
     tag_column: int | None = None
     scheme: Literal["auto", "iob1", "iob2", "iobes"] | None = None
 
@@ -43,7 +43,7 @@ class ExamineSettings:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     distilled: Annotated[int, Ge(1)] = 200
     held_out: Annotated[int, Ge(1)] = 200
-    reference: str | Reference | None = None
+    reference: Annotated[str, MinLen(1)] | Reference | None = None
     variants: tuple[str, ...] | None = None
     sizes: tuple[int, ...] | None = None
     seeds: tuple[int, ...] | None = None

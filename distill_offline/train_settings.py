@@ -104,8 +104,8 @@ class TrainSettings:
     processes: int | str = 1
 
     def __post_init__(self) -> None:
-        if self.processes != "auto" and (isinstance(self.processes, str) or self.processes < 1):
-            raise ValueError("processes: a number from 1 on, or auto")
+        if self.processes != "auto" and (isinstance(self.processes, str) or not 1 <= self.processes <= 1024):
+            raise ValueError("processes: a number from 1 to 1024, or auto")
 
     def of(self, arm: ArmSettings) -> TrainSettings:
         """These settings with what the arm sets itself."""

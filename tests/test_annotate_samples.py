@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from annotated_runs import labels, run_of
@@ -13,6 +13,7 @@ from annotated_runs import labels, run_of
 from distill_offline import pipeline
 from distill_offline.artifacts import read_rows
 from distill_offline.errors import ConfigError
+from distill_offline.inputs import demonstrations, read_gold
 from distill_offline.run_folder import RunFolder
 from distill_offline.settings import AnnotateSettings, DemonstrationSettings, Sampling, Settings
 
@@ -101,6 +102,20 @@ def test_demonstrations_that_cannot_vary_make_no_samples(demonstrations: dict[st
     AnnotateSettings(samples=1, demonstrations=chosen)
     with nullcontext() if can_differ else pytest.raises(ValueError, match=r"temperature.*k of 2 or more"):
         AnnotateSettings(samples=3, demonstrations=chosen)
+
+
+@pytest.mark.parametrize(("vary", "k", "few", "enough"), [("set", 2, 2, 3), ("order", 4, 1, 2)])
+def test_a_pool_too_small_to_vary_makes_no_samples(
+    settings: Settings, vary: Literal["order", "set"], k: int, few: int, enough: int
+) -> None:
+    varied = replace(settings.annotate.demonstrations, vary=vary, k=k)
+    given = replace(settings, annotate=replace(settings.annotate, samples=3, demonstrations=varied))
+    gold = read_gold(given)
+    with pytest.raises(ConfigError, match=rf"with {few} labelled sentences .*vary: {vary}.* Give {enough} or more"):
+        demonstrations(given, replace(gold, train=gold.train[:few]))
+    demonstrations(given, replace(gold, train=gold.train[:enough]))
+    hot = replace(given, annotate=replace(given.annotate, sampling=Sampling(temperature=0.7)))
+    demonstrations(hot, replace(gold, train=gold.train[:few]))
 
 
 def test_the_refusal_names_the_key(settings: Settings, tmp_path: Path) -> None:

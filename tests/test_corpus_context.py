@@ -28,7 +28,7 @@ from distill_offline.tasks.text_classification import TextClassification
 
 
 def document(name: str, *texts: str) -> list[Sentence]:
-    return [replace(sentence(text, f"{name}:{n}"), document=name) for n, text in enumerate(texts)]
+    return [replace(sentence(text, f"{name}:{n}"), document=name, index=n) for n, text in enumerate(texts)]
 
 
 CORPUS = [*document("a", "one", "two", "three", "four"), *document("b", "five"), *document("c", "six", "seven")]
@@ -100,6 +100,12 @@ def test_any_part_of_any_format_has_its_true_neighbours(tmp_path: Path, suffix: 
         assert [replace(each, before="", after="") for each in found] == plain
         assert around(found) == {each.text: NEIGHBOURS[each.text] for each in plain}
     assert {each.before + each.after for each in read_sentences(path)} == {""}
+
+
+def test_sentences_that_stood_apart_are_no_neighbours_in_a_file_of_chosen_ones(tmp_path: Path) -> None:
+    write_sentences(tmp_path / "chosen.jsonl", [CORPUS[3], CORPUS[0], CORPUS[1]])
+    found = around(read_sentences(tmp_path / "chosen.jsonl", context=1))
+    assert found == {"four": "|", "one": "|two", "two": "one|"}
 
 
 def test_a_text_file_is_one_document(tmp_path: Path) -> None:

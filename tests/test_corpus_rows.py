@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,12 @@ def test_spans_of_rows_keep_what_is_known_of_them(tmp_path: Path, suffix: str) -
         path = tmp_path / "in.parquet"
         columns = {key: [row.get(key) for row in rows] for key in rows[0] | rows[1]}
         parquet.write_table(pyarrow.table(columns), path)
-    (_, first, carried), (_, second, nothing) = corpus.read_annotations(path)
+    counts = Counter[str]()
+    (_, first, carried), (_, second, nothing) = corpus.read_annotations(path, counts=counts)
     assert first.spans == (Span(1, 2, "LOC", 0.5, "fuzzy", 0.25), Span(3, 4, "LOC", None, "tags"))
     assert second.spans == (Span(1, 2, "LOC", 0.5, "fuzzy", 0.25), Span(2, 3, "LOC", None, "tags"))  # tags decide
     assert (carried, nothing) == ({"missed": 0.75}, {})
+    assert counts == {"spans_unlike_labels": 1}
 
 
 def test_a_class_keeps_its_confidence(tmp_path: Path) -> None:
@@ -99,7 +102,8 @@ def test_a_class_keeps_its_confidence(tmp_path: Path) -> None:
     [
         ({"text": "in Rome", "spans": [{**SURE, "confidence": 50}]}, "confidence and agreement must be numbers, 0 to"),
         ({"text": "in Rome", "spans": [{**SURE, "agreement": "all"}]}, "confidence and agreement must be numbers"),
-        ({"text": "in Rome", "spans": [{**SURE, "alignment": 3}]}, "alignment must be strings"),
+        ({"text": "in Rome", "spans": [{**SURE, "alignment": 3}]}, "alignment must be one of"),
+        ({"text": "in Rome", "spans": [{**SURE, "alignment": "as Rome"}]}, "alignment must be one of"),
         ({"text": "in Rome", "spans": [SURE], "missed": "yes"}, "`missed` is not a number, 0 to 1"),
     ],
 )

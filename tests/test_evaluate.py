@@ -172,7 +172,19 @@ def test_spans_without_confidence_have_kinds_and_no_bins(folder: RunFolder, tmp_
     assert "AUROC" not in evaluated(str(tmp_path / "bare"), "--gold", gold)
 
 
-@pytest.mark.parametrize("wrong", [{"spans": None}, {"labels": 3}, {"confidence": float("nan")}, {"confidence": "no"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"spans": None},
+        {"labels": 3},
+        {"labels": ["O"] * 999},
+        {"labels": [1, 2, 3]},
+        {"tokens": ["a", "b"], "labels": ["O", "I-PERSON"]},
+        {"tokens": ["a", "b"], "labels": ["O", "?"], "masked": [0]},
+        {"confidence": float("nan")},
+        {"confidence": "no"},
+    ],
+)
 def test_a_line_that_is_no_annotation_is_named(folder: RunFolder, tmp_path: Path, wrong: dict[str, Any]) -> None:
     gold = gold_of(folder, "test", tmp_path / "gold.jsonl")
     rows = list(read_rows(folder.folder("annotate") / "gold/test" / ANNOTATIONS))

@@ -108,6 +108,11 @@ def test_a_way_of_finding_mentions_can_be_distrusted() -> None:
     assert kept(rows, alignments=("exact", "normalised")) == (["t"], {"kept": 1})
 
 
+def test_a_span_that_came_as_gold_was_not_found_and_is_not_distrusted_for_it() -> None:
+    assert kept([tagged((0, 1, None, "gold"))]) == (["t"], {"kept": 1})
+    assert kept([tagged((0, 1, None, "gold"))], alignments=("exact",)) == (["t"], {"kept": 1})
+
+
 def test_a_span_that_samples_disagree_on_is_doubtful() -> None:
     given = tagged((0, 1, 0.9, "exact"))
     given["spans"][0]["agreement"] = 0.4

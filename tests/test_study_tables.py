@@ -142,8 +142,20 @@ def test_all_variants_are_held_against_one_that_is_named(tmp_path: Path) -> None
     found = summarise(study, rows_of(study)).tested
     assert [(each.group.variant, each.group.arm) for each in found] == [("weighed", "union")]
     assert {(each.against.variant, each.against.arm) for each in found} == {("base", "union")}
-    with pytest.raises(ConfigError, match="no variant trains the arm 'other/union'"):
+    with pytest.raises(ConfigError, match=r"no variant trains the arm 'other/union'\. Known: .*weighed/union"):
         Study.load(write_config(tmp_path / "other.yaml", "none", variants=variants, against=["other/union"]))
+
+
+def test_an_arm_that_is_named_twice_is_one_comparison_and_two_variants_of_it_are_two_plots(tmp_path: Path) -> None:
+    variants = {"base": {}, "weighed": {"select.weigh": True}, "other": {"train.arms": [{"name": "linear"}]}}
+    path = write_config(tmp_path / "c.yaml", "none", variants=variants, against=["union", "base/union"])
+    study = Study.load(path)
+    tested = [(each.group.arm, each.against.variant) for each in summarise(study, rows_of(study)).tested]
+    assert tested == [("linear", "base"), ("union", "base")]
+    study = Study.load(path, ["study.against=[base/union,weighed/union]"])
+    publish(summarise(study, rows_of(study)), tmp_path / "out")
+    assert "F1 over base/union" in (tmp_path / "out" / "against_base_union.svg").read_text("utf-8")
+    assert (tmp_path / "out" / "against_weighed_union.svg").read_text("utf-8").count("linear") == 1
 
 
 def test_caveats_say_which_gold_was_used_and_what_a_p_is_of(study: Study) -> None:

@@ -84,9 +84,11 @@ def read_annotations(
     """The sentences of a source of distilled labels, their annotation, and what else came with it.
 
     Spans out of a stand-off file, and those that a row lists, have the confidence, alignment and agreement that stand
-    there; those that tags alone make have none, and the alignment `tags`. Else as read_examples.
+    there; those that tags alone make have none, and the alignment `tags`. Where a row has tags, spans that these do not
+    make are left out; `counts` gains `spans_unlike_labels`. Else as read_examples.
     """
-    for record, labels in _labelled(source, "distilled", tag_column, scheme, head, types, counts, None):
+    counted = Counter[str]() if counts is None else counts
+    for record, labels in _labelled(source, "distilled", tag_column, scheme, head, types, counted, None):
         sentence, standoff = record.sentence, record.standoff
         if standoff is not None:
             yield sentence, Annotation(sentence.id, labels, standoff.spans), standoff.carried
@@ -97,15 +99,20 @@ def read_annotations(
             carried = carried_of({**record.carried, **weight, "masked": list(record.masked)})
         except ValueError as error:
             raise record.fault(f"{error}. Correct it, or leave it out.") from error
+        if unlike := {_place(span) for span in record.spans} - {_place(span) for span in spans}:
+            counted["spans_unlike_labels"] += len(unlike)
         yield sentence, Annotation(sentence.id, labels, spans), carried
 
 
 def _spans(record: Record, labels: tuple[str, ...]) -> tuple[Span, ...]:
     """The spans of the labels, with what the row says of those among them that it lists."""
-    listed = {(span.start, span.end, span.type): span for span in record.spans}
-    found = decode_bio(labels)
-    given = [listed.get((span.start, span.end, span.type), replace(span, alignment="tags")) for span in found]
+    listed = {_place(span): span for span in record.spans}
+    given = [listed.get(_place(span), replace(span, alignment="tags")) for span in decode_bio(labels)]
     return tuple(checked(span) for span in given)
+
+
+def _place(span: Span) -> tuple[int, int, str]:
+    return span.start, span.end, span.type
 
 
 def _labelled(

@@ -22,6 +22,7 @@ __all__ = [
 
 _FORMAT, _VERSION = "distill_offline stand-off labels", 1
 _DIGITS = 12  # of the content digest: enough that another sentence agrees once in 10^14
+_ALIGNMENTS = ("exact", "normalised", "fuzzy", "tags", "gold")
 _HIGHEST = {"confidence": 1.0, "agreement": 1.0, "missed": 1.0, "weight": sys.float_info.max}
 
 
@@ -79,8 +80,10 @@ def checked(span: Span) -> Span:
     """The span itself. Raises ValueError where what came as one out of a file has fields of other kinds or sizes."""
     if not _is_count(span.start) or not _is_count(span.end):
         raise ValueError("a span's start and end must be positions of tokens")
-    if not span.type or not isinstance(span.type, str) or not isinstance(span.alignment, str):
-        raise ValueError("a span's type and alignment must be strings")
+    if not span.type or not isinstance(span.type, str):
+        raise ValueError("a span's type must be a string")
+    if span.alignment not in _ALIGNMENTS:  # anything else might be text, and be exported
+        raise ValueError(f"a span's alignment must be one of {', '.join(_ALIGNMENTS)}")
     if not all(value is None or _is_number(value, 1.0) for value in (span.confidence, span.agreement)):
         raise ValueError("a span's confidence and agreement must be numbers, 0 to 1")
     return span

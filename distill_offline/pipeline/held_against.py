@@ -96,7 +96,7 @@ class _Given:
 
 def _annotations(file: Path, gold: Source) -> Held:
     truth = _Gold.read(gold, _common_head(file, gold))
-    given = dict(_line(row, file, number) for number, row in enumerate(read_rows(file), 1))
+    given = dict(_line(row, file, number, truth.head) for number, row in enumerate(read_rows(file), 1))
     ids = {example.sentence.id for example in truth.examples}
     if not ids & set(given):
         raise InputError(f"{file}: none of its sentence ids stands in {gold.path}; these are labels of another corpus.")
@@ -119,11 +119,16 @@ def _unmasked(given: _Given) -> tuple[Span, ...]:
     return tuple(span for span in given.spans if hidden.isdisjoint(range(span.start, span.end)))
 
 
-def _line(row: Mapping[str, Any], file: Path, number: int) -> tuple[str, _Given]:
+def _line(row: Mapping[str, Any], file: Path, number: int, head: Head) -> tuple[str, _Given]:
     """A sentence's id, and what a line of annotations says of it."""
     try:
-        masked = tuple(carried_of(row).get("masked", ()))
-        return row["id"], _Given(tuple(row["tokens"]), tuple(row["labels"]), tuple(map(checked, spans_of(row))), masked)
+        tokens, labels, masked = tuple(row["tokens"]), tuple(row["labels"]), tuple(carried_of(row).get("masked", ()))
+        wanted = len(tokens) if head == "token-classification" else 1
+        if len(labels) != wanted or not all(isinstance(label, str) for label in labels):
+            raise ValueError(f"`labels` are not {wanted} strings")
+        if head == "token-classification":
+            decode_bio(labels)
+        return row["id"], _Given(tokens, labels, tuple(map(checked, spans_of(row))), masked)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{file}:{number}: this is no line of annotations ({type(error).__name__}: {error})."

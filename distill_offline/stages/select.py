@@ -144,7 +144,8 @@ def _is_doubtful(span: Mapping[str, Any], settings: SelectSettings) -> bool:
     confidence = span.get("confidence")
     if (confidence is not None and confidence < settings.min_confidence) or _is_disputed(span, settings):
         return True
-    return span.get("alignment", "tags") not in settings.alignments
+    alignment = span.get("alignment", "tags")
+    return alignment not in (*settings.alignments, "gold")  # gold was not found by us
 
 
 def _preferred(candidates: Sequence[_Candidate], budget: int, prefer: str, seed: int) -> set[int]:

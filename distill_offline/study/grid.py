@@ -16,6 +16,7 @@ from distill_offline.pipeline.train import check_arms
 from distill_offline.run_folder import source_digest
 from distill_offline.settings import ArmSettings, Settings, Source
 from distill_offline.study_settings import StudySettings
+from distill_offline.training.processes import count
 
 __all__ = ["Cell", "Study"]
 
@@ -73,7 +74,7 @@ class Study:
         placed = {f"{cell.variant}/{cell.arm.name}" for cell in cells}
         for key, name in (("baseline", plan.baseline), *(("against", name) for name in plan.against)):
             if name not in arms and (key == "baseline" or name not in placed):
-                known = ", ".join(sorted(arms))
+                known = ", ".join(sorted(placed if key == "against" and "/" in name else arms))
                 raise ConfigError(f"{path.name}: study.{key}: no variant trains the arm {name!r}. Known: {known}.")
         return cls(settings, plan, cells)
 
@@ -152,7 +153,8 @@ class Study:
         }
 
     def _training(self, settings: Settings, arm: ArmSettings) -> dict[str, Any]:
-        resolved = _said(settings.train.of(arm))
+        processes = count(settings.train.processes)  # what `auto` means here; one is the default, and not said
+        resolved = _said(replace(settings.train.of(arm), processes=processes))
         return {
             **{key: value for key, value in resolved.items() if key not in _NOT_PART_OF_A_RESULT},
             "schedule": _schedule(arm),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -71,16 +72,21 @@ def _curves(summary: Summary) -> Markup:
 
 
 def _forest(summary: Summary) -> dict[str, Markup]:
-    """A plot for each arm that others are held against."""
+    """A plot for each arm that others are held against; one for each variant's where a group is held against two."""
     several = len({arm.group.variant for arm in summary.arms}) > 1
-    found: dict[str, list[Difference]] = {}
+    times = Counter((each.group, each.against.arm) for each in summary.tested)
+    apart = {arm for (_, arm), count in times.items() if count > 1}
+    found: dict[tuple[str, ...], list[Difference]] = {}
     for each in summary.tested:
         name = f"{name_of(each.group, several=several)}, {each.group.size}"
-        result = each.result
-        found.setdefault(each.against.arm, []).append(
+        result, arm = each.result, each.against.arm
+        found.setdefault((each.against.variant, arm) if arm in apart else (arm,), []).append(
             Difference(name, result.difference, result.low, result.high, each.p_holm < _CLEAR)
         )
-    return {f"against_{arm}": differences(f"Points of F1 over {arm}", rows) for arm, rows in found.items()}
+    return {
+        f"against_{'_'.join(names)}": differences(f"Points of F1 over {'/'.join(names)}", rows)
+        for names, rows in found.items()
+    }
 
 
 def _explained(explanation: Explanation) -> dict[str, Markup]:

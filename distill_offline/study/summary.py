@@ -214,10 +214,12 @@ def _tested(
 ) -> tuple[Tested, ...]:
     found = []
     for group in ordered:
+        done = {group}
         for name in study.plan.against:
             other = _counterpart(study, group, name, groups, baselines)
-            if other is None or other == group or name == group.arm or group.arm == study.plan.baseline:
+            if other is None or other in done or name == group.arm or group.arm == study.plan.baseline:
                 continue
+            done.add(other)  # ARM and VARIANT/ARM may name the same one
             result = _compare(groups[group], groups[other], drawn[group], drawn[other])
             if result is not None:
                 found.append((group, other, result))
