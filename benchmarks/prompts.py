@@ -21,8 +21,9 @@ import click
 import numpy as np
 
 from distill_offline import offline, pipeline
-from distill_offline.artifacts import ANNOTATIONS, QUARANTINE, read_rows
+from distill_offline.artifacts import ANNOTATIONS, QUARANTINE, STORE, read_rows
 from distill_offline.bio import decode_bio
+from distill_offline.completions import CompletionStore
 from distill_offline.config import parse_settings
 from distill_offline.corpus import read_examples
 from distill_offline.errors import Interrupted
@@ -121,14 +122,20 @@ def measure(cell: str, model: str, rows: int, stop: Any) -> dict[str, Any]:
         "cell": cell,
         "model": Path(model).name,
         "seconds": round(json.loads(clock.read_text()) if clock.exists() else 0.0, 1),
-        "prompt_tokens": counts["prompt_tokens"],
-        "completion_tokens": counts["completion_tokens"],
-        "cached_tokens": counts["cached_tokens"],
+        **tokens(folder.folder("annotate") / STORE),
         "quarantined": refused,
         "rejected": counts["rejected"],
         "aligned": counts["aligned"],
         "sentences": triples,
     }
+
+
+def tokens(store: Path) -> dict[str, int]:
+    """Of all answers of a cell, in however many runs they were asked; one that was asked again counts once."""
+    with CompletionStore(store, read_only=True) as opened:
+        answers = [completion for _, _, completion in opened.answers()]
+    names = ("prompt_tokens", "completion_tokens", "cached_tokens")
+    return {name: sum(getattr(each, name) or 0 for each in answers) for name in names}
 
 
 def f1(triples: np.ndarray) -> np.ndarray:
