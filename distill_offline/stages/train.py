@@ -133,7 +133,7 @@ def dev_f1(student: Student, dev: Sequence[Example], metric: str, group: Group =
     """The F1 by which the best weights are picked; the processes of a group share the sentences."""
     mine = student.predict([example.sentence for example in dev[group.rank :: group.size]])
     shares = group.gather(mine)
-    predicted = [tuple(shares[i % group.size][i // group.size]) for i in range(len(dev))]
+    predicted = [shares[i % group.size][i // group.size] for i in range(len(dev))]
     return quick_f1(metric, [example.labels for example in dev], predicted)
 
 

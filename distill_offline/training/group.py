@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -57,22 +56,14 @@ class Group:
         self.any(False)
 
     def gather(self, value: Any) -> list[Any]:
-        """What each of them gave, by rank; values are JSON."""
+        """What each of them gave, by rank."""
         if self.size == 1:
             return [value]
         import torch
 
-        own = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8).to(self._device)
-        length = torch.tensor([len(own)], device=self._device)
-        lengths = [torch.zeros_like(length) for _ in range(self.size)]
-        _asked(lambda: torch.distributed.all_gather(lengths, length))
-        longest = max(int(each) for each in lengths)
-        padded = torch.nn.functional.pad(own, (0, longest - len(own)))
-        found = [torch.zeros_like(padded) for _ in range(self.size)]
-        _asked(lambda: torch.distributed.all_gather(found, padded))
-        return [
-            json.loads(bytes(each[: int(n)].cpu().numpy()).decode()) for each, n in zip(found, lengths, strict=True)
-        ]
+        found: list[Any] = [None] * self.size
+        _asked(lambda: torch.distributed.all_gather_object(found, value))
+        return found
 
     def have_the_same(self, tensors: Mapping[str, torch.Tensor]) -> bool:
         """Whether all of them have these tensors, bit for bit."""
