@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -84,10 +84,6 @@ class Examinations(Lines[Examined]):
         if len(found.calibration.bins) != BINS or _SENTENCES - found.sentences.keys():
             raise ValueError("of another form")
         return found
-
-    @staticmethod
-    def plain(value: Examined) -> dict[str, Any]:
-        return asdict(value)
 
 
 _SHAPE = TypeAdapter(Examined)

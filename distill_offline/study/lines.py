@@ -5,23 +5,25 @@ from __future__ import annotations
 import fcntl
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from distill_offline.artifacts import json_line
 from distill_offline.errors import InputError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 __all__ = ["Lines"]
 
-T = TypeVar("T")
+T = TypeVar("T", bound="DataclassInstance")
 
 
 @dataclass(frozen=True, slots=True)
 class Lines(ABC, Generic[T]):
-    """The values of the file at `path`; `WHAT` names one of them in messages."""
+    """The values, dataclasses, of the file at `path`; `WHAT` names one of them in messages."""
 
     WHAT: ClassVar[str] = "line of ours"
     path: Path
@@ -30,11 +32,6 @@ class Lines(ABC, Generic[T]):
     @abstractmethod
     def parse(line: bytes) -> T:
         """The value that a line holds; raises ValueError, TypeError, KeyError or InputError where it holds none."""
-
-    @staticmethod
-    @abstractmethod
-    def plain(value: T) -> Mapping[str, Any]:
-        """The value as JSON."""
 
     def read(self) -> list[T]:
         """All values in the order in which they were written, without a last one that was cut off by a kill.
@@ -72,7 +69,7 @@ class Lines(ABC, Generic[T]):
             else:
                 file.truncate(end)  # what a kill left behind
             file.seek(0, os.SEEK_END)
-            file.write(json_line(self.plain(value)).encode())
+            file.write(json_line(asdict(value)).encode())
             file.flush()
             os.fsync(file.fileno())
 

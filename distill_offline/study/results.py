@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pydantic import TypeAdapter
@@ -70,10 +70,6 @@ class Results(Lines[Row]):
             raise KeyError(min(missing))
         row.sentence_counts()
         return row
-
-    @staticmethod
-    def plain(value: Row) -> dict[str, Any]:
-        return asdict(value)
 
 
 _SHAPE = TypeAdapter(Row)
