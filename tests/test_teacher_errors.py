@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from sentences import example
 
-from distill_offline.bio import encode_bio
+from distill_offline.bio import encode_bio, unmasked
 from distill_offline.schema import Head, Span
 from distill_offline.scoring import score
-from distill_offline.study.teacher_errors import TeacherErrors, teacher_errors, unmasked
+from distill_offline.study.teacher_errors import TeacherErrors, teacher_errors
 
 TOKENS: Head = "token-classification"
 
@@ -58,7 +58,7 @@ def test_entities_on_masked_tokens_count_for_nobody() -> None:
     found = teacher_errors(TOKENS, [teacher], [gold], [student])
     assert (found.kept, found.lost, found.invented) == (1, 0, 0)
     assert not any(any(fates.values()) for fates in found.kinds.values())
-    assert unmasked(gold, teacher) == example("a b c/B-PER d").labels
+    assert unmasked(tuple(gold), teacher.masked) == example("a b c/B-PER d").labels
 
 
 def test_a_wrong_class_is_a_kind_of_its_own() -> None:

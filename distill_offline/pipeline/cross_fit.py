@@ -20,7 +20,7 @@ from distill_offline.errors import InputError, Interrupted, MissingModel
 from distill_offline.inputs import Gold, make_task, read_gold
 from distill_offline.out_of_fold import folds, missed, span_confidence
 from distill_offline.pipeline.distilled import distilled_rows
-from distill_offline.pipeline.train import blend_of
+from distill_offline.pipeline.train import blend_of, decides
 from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_digest, source_paths
 from distill_offline.schema import Example, Sentence, Span, content_digest, tokens_digest
 from distill_offline.settings import ArmSettings, CrossFitSettings, TrainSettings
@@ -87,20 +87,13 @@ def _stage(folder: RunFolder, settings: CrossFitSettings) -> Stage:
             "encoder": catalogue.model_digest(encoder),
             "task": folder.settings.task.name,
             "settings": as_plain(settings),
-            "train": _said(_train_settings(folder.settings.train, settings)),
+            "train": decides(_train_settings(folder.settings.train, settings)),
             "seed": folder.settings.seed,
         },
         inputs=source_paths(corpus.distilled, corpus.original.train, corpus.original.dev, corpus.original.test),
         models={"encoder": catalogue.model_digest(encoder)},
         parents=[path.parent for path in annotated],
     )
-
-
-def _said(train: TrainSettings) -> dict[str, Any]:
-    """What decides a fold's student; the encoder counts by its digest, and one process trains it."""
-    said: dict[str, Any] = as_plain(train) | {"encoder": ""}
-    del said["processes"]
-    return said
 
 
 def _train_settings(train: TrainSettings, settings: CrossFitSettings) -> TrainSettings:

@@ -18,14 +18,14 @@ from distill_offline.digests import file_digests
 from distill_offline.errors import ConfigError, InputError, MissingModel
 from distill_offline.inputs import make_task, read_gold
 from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_paths
-from distill_offline.schema import Head
+from distill_offline.schema import Example, Head
 from distill_offline.settings import ArmSettings, TrainSettings
 from distill_offline.stages import train as training
 from distill_offline.student import Student
 from distill_offline.training.checkpoint import Checkpoints
 from distill_offline.training.processes import Member, count, run_together, threads_each
 
-__all__ = ["blend_of", "check_arms", "is_trained", "train"]
+__all__ = ["blend_of", "check_arms", "decides", "distilled_pool", "is_trained", "train"]
 
 # Of train's settings. The encoder counts by its digest, several processes by their number.
 _DECIDES_NOTHING = ("arms", "encoder", "checkpoint_every", "processes")
@@ -55,6 +55,19 @@ def is_trained(folder: RunFolder, arm: ArmSettings) -> bool:
         return (_average_stage if arm.average else _stage)(folder, arm).stands()
     except (InputError, MissingModel):  # what comes before has not been run to its end, or the encoder is not there
         return False
+
+
+def distilled_pool(folder: RunFolder) -> tuple[Example, ...]:
+    """The distilled examples that the arms of a run learn from."""
+    file = folder.whole("select") / ANNOTATIONS
+    # A selection that kept nothing is an empty file, which the corpus reader would rightly refuse.
+    found = read_examples(file, origin="distilled", head=make_task(folder.settings).head) if file.stat().st_size else ()
+    return tuple(found)
+
+
+def decides(settings: TrainSettings) -> dict[str, Any]:
+    """Those settings that decide what a student becomes, as JSON."""
+    return {key: value for key, value in as_plain(settings).items() if key not in _DECIDES_NOTHING}
 
 
 def check_arms(settings: TrainSettings) -> None:
@@ -106,7 +119,7 @@ def _stage(folder: RunFolder, arm: ArmSettings) -> Stage:
             "original": labels_digest(settings, "train", "dev", "test"),
             "encoder": catalogue.model_digest(encoder),
             "task": settings.task.name,
-            "train": {key: value for key, value in as_plain(resolved).items() if key not in _DECIDES_NOTHING},
+            "train": decides(resolved),
             "arm": {"name": arm.name, "schedule": arm.schedule, "options": arm.options},
             "seed": settings.seed,
             # Several add up in another order and draw another dropout. One is not named: before, there was but one.
@@ -125,9 +138,7 @@ def _train_arm(folder: RunFolder, arm: ArmSettings, observe: Callable[[int, Stud
         folder.say(f"train {arm.name}: up to date")
         return stage.sealed_counts()
     task, gold = make_task(settings), read_gold(settings)
-    encoder, selected = catalogue.locate(settings.train.encoder), folder.folder("select") / ANNOTATIONS
-    # A selection that kept nothing is an empty file, which the corpus reader would rightly refuse.
-    distilled = tuple(read_examples(selected, origin="distilled", head=task.head)) if selected.stat().st_size else ()
+    encoder, distilled = catalogue.locate(settings.train.encoder), distilled_pool(folder)
     pools = training.Pools(distilled, gold.train, gold.dev)
     blend_of(arm, resolved, pools, settings.seed)  # before anything is taken away
     job = _Job(

@@ -5,17 +5,16 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import TypeAdapter
 
 from distill_offline import manifest
-from distill_offline.artifacts import ANNOTATIONS, read_rows
-from distill_offline.corpus import read_examples
+from distill_offline.artifacts import read_rows
+from distill_offline.bio import unmasked
 from distill_offline.inputs import make_task
-from distill_offline.run_folder import RunFolder
 from distill_offline.schema import Example, content_digest
 from distill_offline.scoring import quick_f1
 from distill_offline.student import Student
@@ -24,10 +23,10 @@ from distill_offline.study.grid import Cell
 from distill_offline.study.lines import Lines
 from distill_offline.study.reference import Matched
 from distill_offline.study.reliability import binned, confidences
-from distill_offline.study.teacher_errors import teacher_errors, unmasked
+from distill_offline.study.teacher_errors import teacher_errors
 from distill_offline.study_settings import ExamineSettings
 
-__all__ = ["CURVES", "Examination", "distilled_pool"]
+__all__ = ["CURVES", "Examination"]
 
 CURVES = "examine"  # the folder, within a cell's run folder, of what was seen of arms that are not done
 
@@ -52,10 +51,6 @@ class _Curve(Lines[_Seen]):
     @staticmethod
     def parse(line: bytes) -> _Seen:
         return _SHAPE.validate_json(line, strict=True)
-
-    @staticmethod
-    def plain(value: _Seen) -> dict[str, Any]:
-        return asdict(value)
 
 
 _SHAPE = TypeAdapter(_Seen)
@@ -110,9 +105,10 @@ class Examination:
         began = self.clock()
         count = len(self._sample)
         found = student.predict([example.sentence for example in (*self._sample, *self.held_out)])
-        own = [unmasked(labels, example) for labels, example in zip(found[:count], self._sample, strict=True)]
-        gold = [unmasked(labels, example) for labels, example in zip(self._gold, self._sample, strict=False)]
-        taught = [unmasked(example.labels, example) for example in self._sample]
+        own, gold, taught = (
+            [unmasked(tuple(each), example.masked) for each, example in zip(labels, self._sample, strict=False)]
+            for labels in (found[:count], self._gold, [example.labels for example in self._sample])
+        )
         point = Point(
             updates,
             agreement=self._f1(taught, own),
@@ -170,7 +166,7 @@ class Examination:
         )
 
     def _read(self) -> float:
-        """Read the curve as far as it has been seen; gives the seconds that this took."""
+        """Read the curve as far as it has been seen; gives the seconds that the looking took."""
         self._points = {seen.point.update: seen for seen in self._curve.read() if seen.key == self.key}
         return sum(seen.seconds for seen in self._points.values())
 
@@ -192,15 +188,6 @@ class Examination:
 
     def _f1(self, gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> float | None:
         return round(quick_f1(make_task(self.cell.settings).metric, gold, found), 6) if gold else None
-
-
-def distilled_pool(run: RunFolder) -> tuple[Example, ...]:
-    """The distilled examples that the arms of a run learn from."""
-    file = run.whole("select") / ANNOTATIONS
-    # A selection that kept nothing is an empty file, which the corpus reader would rightly refuse.
-    return (
-        tuple(read_examples(file, origin="distilled", head=make_task(run.settings).head)) if file.stat().st_size else ()
-    )
 
 
 def _schedule(p: Sequence[float]) -> tuple[tuple[int, float], ...]:

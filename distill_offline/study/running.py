@@ -15,12 +15,13 @@ from distill_offline.completions.lock import Lock
 from distill_offline.errors import ConfigError, DistillError, EnvironmentFault, InputError, Interrupted
 from distill_offline.filesystem import is_network
 from distill_offline.inputs import read_labelled
+from distill_offline.pipeline.train import distilled_pool
 from distill_offline.run_folder import RunFolder
 from distill_offline.schema import Example, Watch
 from distill_offline.settings import Settings, Source
 from distill_offline.student import Student
 from distill_offline.study.cell_row import Splits, cell_row
-from distill_offline.study.examine import CURVES, Examination, distilled_pool
+from distill_offline.study.examine import CURVES, Examination
 from distill_offline.study.examined import Examinations, Examined
 from distill_offline.study.grid import Cell, Study
 from distill_offline.study.reference import Matched, Truth

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from distill_offline.bio import decode_bio, encode_bio
+from distill_offline.bio import decode_bio, unmasked
 from distill_offline.mistakes import KINDS, Entity, mistakes
 from distill_offline.schema import Example, Head
 
-__all__ = ["FATES", "WRONG_CLASS", "TeacherErrors", "teacher_errors", "unmasked"]
+__all__ = ["FATES", "WRONG_CLASS", "TeacherErrors", "teacher_errors"]
 
 FATES = ("repeated", "replaced", "corrected")
 WRONG_CLASS = "wrong_class"
@@ -46,7 +46,9 @@ def teacher_errors(
         if head == "sequence-classification":
             _judge_class(example.labels, true, found, fates[WRONG_CLASS], counts)
             continue
-        given, right, own = (_entities(unmasked(labels, example)) for labels in (example.labels, true, found))
+        given, right, own = (
+            _entities(unmasked(tuple(labels), example.masked)) for labels in (example.labels, true, found)
+        )
         for mistake in mistakes(right, given):
             taught, wanted, said = (_touching(entities, *mistake.place) for entities in (given, right, own))
             fate = "repeated" if said == taught else "corrected" if said == wanted else "replaced"
@@ -57,15 +59,6 @@ def teacher_errors(
     return TeacherErrors(
         {kind: dict(fate) for kind, fate in fates.items()}, counts["kept"], counts["lost"], counts["invented"]
     )
-
-
-def unmasked(labels: Sequence[str], example: Example) -> Sequence[str]:
-    """The labels without the entities that touch a token on which the example takes no loss."""
-    hidden = set(example.masked)
-    if not hidden:
-        return labels
-    spans = (span for span in decode_bio(labels) if hidden.isdisjoint(range(span.start, span.end)))
-    return encode_bio(spans, len(labels))
 
 
 def _judge_class(
