@@ -159,7 +159,8 @@ def test_a_student_that_is_kept_is_trained_anew_where_its_curve_was_not_seen(pla
     assert [point.update for point in seen(tmp_path)["union"].curve] == [2, 4, 6]
 
 
-def test_points_before_a_stop_are_kept_and_not_made_again(place: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_points_before_a_stop_are_kept_and_not_made_again(is_lost: bool, place: Path, tmp_path: Path) -> None:
     shutil.copy(place / "c.yaml", tmp_path)
     calls = iter(range(100))
     with pytest.raises(Interrupted, match="stopped at update 4"):
@@ -169,6 +170,8 @@ def test_points_before_a_stop_are_kept_and_not_made_again(place: Path, tmp_path:
     assert [line["point"]["update"] for line in lines] == [2, 4]
     lines[0]["point"]["held_out"] = 0.125  # by which a point that is made again would be told
     curve.write_text("".join(artifacts.json_line(line) for line in lines) + '{"key": "cut o', "utf-8")
+    if is_lost:  # a kill leaves an older checkpoint, or none: the updates are made again, the points are not
+        shutil.rmtree(tmp_path / "study/base/20/0/train/original_only/checkpoint")
     assert runner(tmp_path / "c.yaml", changes(place)).run() == 2
     found = seen(tmp_path)["original_only"].curve
     assert found[0].held_out == 0.125

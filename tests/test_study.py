@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from studying import runner, write_config
 
 from distill_offline import pipeline
@@ -183,6 +184,16 @@ def test_a_changed_corpus_makes_the_rows_void_that_learned_from_it(tmp_path: Pat
     other.write_bytes((tmp_path / "test.conll").read_bytes())
     after = keys()
     assert [cell for cell in before if before[cell] != after[cell]] == [("union", 0), ("union", 1)]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="auto is one where there is no GPU")
+def test_a_number_of_processes_makes_another_cell_and_one_by_any_name_does_not(config: Path) -> None:
+    keys = [
+        [Study.load(config, changes).key(cell) for cell in Study.load(config, changes).cells]
+        for changes in ((), ("train.processes=auto",), ("train.processes=2",))
+    ]
+    assert keys[0] == keys[1]
+    assert not set(keys[0]) & set(keys[2])
 
 
 def test_gold_alone_is_trained_once_for_variants_that_differ_in_distilled_data(config: Path) -> None:

@@ -28,6 +28,7 @@ from distill_offline.schema import Progress
 from distill_offline.settings import Settings
 from distill_offline.study import Results, Study
 from distill_offline.training.batching import share
+from distill_offline.training.group import Group
 from distill_offline.training.processes import Member, count, run_together, threads_each
 
 TYPES = {name: name.lower() for name in ("PERSON", "ORGANISATION", "LOCATION", "EQUIPMENT", "DATE")}
@@ -111,6 +112,18 @@ def test_the_windows_of_an_update_are_shared_out_and_none_is_lost() -> None:
     assert [[len(w.ids) for w in each] for each in shares] == [[9, 4, 3], [7, 4]]
     assert {id(w) for each in shares for w in each} == {id(w) for w in windows}
     assert share(windows[:1], 1, 2) == []
+
+
+def test_each_process_draws_numbers_of_its_own_and_the_same_ones_again() -> None:
+    def drawn(rank: int, seed: int) -> list[float]:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            Group(rank, 2).seed()
+            return torch.rand(3).tolist()
+
+    seen = [tuple(drawn(rank, seed)) for rank in (0, 1) for seed in (1, 2)]
+    assert len(set(seen)) == 4
+    assert tuple(drawn(1, 2)) == seen[3]
 
 
 def test_auto_is_the_number_of_gpus_and_one_without() -> None:
