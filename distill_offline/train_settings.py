@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
 
+from distill_offline.errors import ConfigError
 from distill_offline.setting_values import (
     STRICT,
     Below1,
@@ -29,7 +31,8 @@ class ArmSettings:
     """One way to blend; what is not set here comes from `train`, where it is explained.
 
     `schedule` defaults to the arm's name. `average` names other arms: this arm is then not trained, but the mean of
-    their students' weights.
+    their students' weights. `labelled_by` names another arm: its student's labels for the distilled sentences take the
+    place of the teacher's (self-training).
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -37,6 +40,7 @@ class ArmSettings:
     schedule: str = ""
     options: dict[str, float] = field(default_factory=dict)
     average: tuple[str, ...] = ()
+    labelled_by: str = ""
     share: Fraction | None = None
     updates: Count | None = None
     batch_size: Count | None = None
@@ -59,6 +63,11 @@ class ArmSettings:
         folder_name(self.name)
         if self.average and (len(set(self.average)) < 2 or self.schedule or self.options):
             raise ValueError("average names two arms or more, and such an arm has no schedule and no options")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The arms whose students this one is made with."""
+        return (*self.average, self.labelled_by) if self.labelled_by else self.average
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,3 +120,34 @@ class TrainSettings:
         """These settings with what the arm sets itself."""
         shared = {each.name for each in fields(self)} & {each.name for each in fields(arm)}
         return replace(self, **{name: getattr(arm, name) for name in shared if getattr(arm, name) is not None})
+
+    def before(self, arm: ArmSettings) -> tuple[ArmSettings, ...]:
+        """The arms that `arm` needs, and those that they need, in an order in which they can be trained.
+
+        Raises ConfigError where an arm needs one that is not there, or, by whatever way, itself.
+        """
+        return self._ordered([arm])[:-1]
+
+    @property
+    def ordered(self) -> tuple[ArmSettings, ...]:
+        """All arms, each behind those that it needs; raises ConfigError as `before` does."""
+        return self._ordered(self.arms)
+
+    def _ordered(self, arms: Iterable[ArmSettings]) -> tuple[ArmSettings, ...]:
+        known, placed = {arm.name: arm for arm in self.arms}, dict[str, ArmSettings]()
+
+        def place(arm: ArmSettings, path: tuple[str, ...]) -> None:
+            if arm.name in path:
+                raise ConfigError(f"train.arms: {arm.name} needs itself: {' needs '.join((*path, arm.name))}.")
+            for name in arm.needs:
+                if name not in known:
+                    verb = "be labelled by" if name == arm.labelled_by else "average"
+                    raise ConfigError(f"train.arms: {arm.name} is to {verb} {name!r}, which is no arm that is trained.")
+                if name not in placed:
+                    place(known[name], (*path, arm.name))
+            placed[arm.name] = arm
+
+        for each in arms:
+            if each.name not in placed:
+                place(each, ())
+        return tuple(placed.values())

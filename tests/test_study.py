@@ -267,6 +267,23 @@ def test_averaged_students_are_there_when_they_are_needed(config: Path) -> None:
     assert not list((made.folder / "base/20/0").rglob("*.safetensors"))
 
 
+def test_an_arm_with_the_labels_of_another_arms_student(config: Path) -> None:
+    again = {"name": "again", "schedule": "union", "labelled_by": "both"}
+    arms = [*ARMS, {"name": "both", "average": ["original_only", "union"]}, again]
+    made = runner(config, (f"train.arms={json.dumps(arms)}", "study.seeds=[0]", "study.keep_students=false"))
+    assert made.run() == 2
+    row = made.results.read()[-1]
+    assert (row.arm, row.training["updates"]) == ("again", 9)  # three for each of the labeller's two, and for its own
+    assert not list((made.folder / "base/20/0").rglob("*.safetensors"))
+    keys = {made.study.key(cell) for cell in made.study.cells if cell.arm.name in ("union", "again")}
+    assert len(keys) == 2
+    arms[0] = {**arms[0], "learning_rate": 1e-4}  # decides what the labels are
+    other = Study.load(config, (f"train.arms={json.dumps(arms)}", "study.seeds=[0]"))
+    assert {other.key(cell) for cell in other.cells if cell.arm.name in ("union", "again")} & keys == {
+        made.study.key(made.study.cells[1])
+    }
+
+
 def test_a_stopped_study_goes_on_where_it_was(config: Path) -> None:
     made = runner(config)
     kept = made.results.path.read_bytes().split(b"\n")[:1]

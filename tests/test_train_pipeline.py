@@ -17,12 +17,15 @@ import pytest
 from annotated_runs import TYPES
 from safetensors.torch import load_file
 
-from distill_offline import pipeline
+from distill_offline import manifest, pipeline
 from distill_offline.config import dump, parse_settings
+from distill_offline.corpus import write_examples
 from distill_offline.digests import file_digests
 from distill_offline.errors import ConfigError, InputError, Interrupted
+from distill_offline.pipeline.train import distilled_pool, labelled_again
 from distill_offline.run_folder import RunFolder
 from distill_offline.settings import ArmSettings, Settings, TrainSettings
+from distill_offline.student import Student
 
 ARMS: list[dict[str, Any]] = [{"name": "simple_mix"}, {"name": "reverse"}]
 
@@ -75,7 +78,7 @@ def test_an_arm_overrides_whatever_it_names_and_nothing_else() -> None:
 
 def test_what_an_arm_can_override_means_the_same_in_train() -> None:
     known = {each.name for each in fields(TrainSettings)}
-    own = {each.name for each in fields(ArmSettings)} - {"name", "schedule", "options", "average"}
+    own = {each.name for each in fields(ArmSettings)} - {"name", "schedule", "options", "average", "labelled_by"}
     assert own <= known
     of_all_arms = {"micro_batch_tokens", "max_length", "mixed_precision", "checkpoint_every", "processes"}
     assert known - own == {"encoder", "arms", *of_all_arms}
@@ -114,6 +117,63 @@ def test_an_average_asks_for_its_arms_to_be_trained_first(encoder: Path, tmp_pat
         train(tmp_path, settings(encoder, [{"name": "mean", "average": ["simple_mix", "cosine"]}, *ARMS]))
 
 
+def test_arms_that_need_each_other_are_refused(encoder: Path, tmp_path: Path) -> None:
+    union: dict[str, Any] = {"name": "union", "labelled_by": "mean"}
+    arms = [union, {"name": "mean", "average": ["union", "reverse"]}, *ARMS]
+    with pytest.raises(ConfigError, match="union needs itself: union needs mean needs union"):
+        train(tmp_path, settings(encoder, arms))
+
+
+def test_an_arm_learns_the_labels_of_another_arms_student(encoder: Path, tmp_path: Path) -> None:
+    again: dict[str, Any] = {"name": "again", "schedule": "distilled_only", "labelled_by": "mean"}
+    labellers: list[dict[str, Any]] = [{**arm, "updates": 40, "learning_rate": 3e-3} for arm in ARMS]
+    arms = [again, {"name": "mean", "average": ["simple_mix", "reverse"]}, *labellers]
+    counts = train(tmp_path / "both", settings(encoder, arms))
+    assert list(counts) == ["again", "mean", "simple_mix", "reverse"]
+    assert 0 < counts["again"]["distilled_relabelled"] <= counts["again"]["distilled_pool"] == 40
+    sealed = json.dumps(manifest.read(tmp_path / "both/train/again"))
+    assert '"mean/manifest.json"' in sealed
+    assert '"select/manifest.json"' in sealed
+    # By the way that is there without it: predict, and a corpus of what was predicted.
+    student = Student.load(tmp_path / "both/train/mean/student")
+    pool = distilled_pool(RunFolder(tmp_path / "both", settings(encoder, arms)))
+    labels = student.predict([example.sentence for example in pool])
+    assert len({label for each in labels for label in each}) > 2
+    spoken = [replace(example, labels=tuple(said)) for example, said in zip(pool, labels, strict=True)]
+    write_examples(tmp_path / "said.jsonl", spoken)
+    alone = settings(encoder, [{"name": "again", "schedule": "distilled_only"}])
+    alone = replace(alone, corpus=replace(alone.corpus, distilled=str(tmp_path / "said.jsonl")))
+    train(tmp_path / "alone", alone)
+    assert weights(tmp_path / "both", "again") == weights(tmp_path / "alone", "again")
+
+
+def test_an_arm_is_trained_again_when_the_one_that_labels_for_it_is(encoder: Path, tmp_path: Path) -> None:
+    again = {"name": "again", "schedule": "union", "labelled_by": "simple_mix"}
+    train(tmp_path, settings(encoder, [*ARMS, again]))
+    said = list[str]()
+    train(tmp_path, settings(encoder, [*ARMS, again]), say=said.append)
+    assert [line for line in said if line.startswith("train")] == [
+        f"train {arm}: up to date" for arm in ("simple_mix", "reverse", "again")
+    ]
+    said.clear()
+    train(tmp_path, settings(encoder, [{"name": "simple_mix", "updates": 6}, ARMS[1], again]), say=said.append)
+    assert [line for line in said if line.startswith("train")] == [
+        "train reverse: up to date",
+        "train: simple_mix labels 40 distilled sentences",
+    ]
+
+
+def test_what_was_doubtful_of_the_teachers_labels_is_not_of_the_students(encoder: Path, tmp_path: Path) -> None:
+    again = {"name": "again", "schedule": "distilled_only", "labelled_by": "simple_mix"}
+    given = settings(encoder, [*ARMS, again])
+    train(tmp_path, given)
+    pool = distilled_pool(RunFolder(tmp_path, given))
+    doubted = [replace(example, weight=0.25, masked=(0,)) for example in pool]
+    found, counts = labelled_again(RunFolder(tmp_path, given), "simple_mix", doubted)
+    assert {(example.weight, example.masked, example.origin) for example in found} == {(1.0, (), "distilled")}
+    assert counts == {"distilled_relabelled": sum(a.labels != b.labels for a, b in zip(found, pool, strict=True))}
+
+
 @pytest.mark.parametrize(
     "arm", [{"average": ["simple_mix"]}, {"average": ["simple_mix", "reverse"], "schedule": "linear"}]
 )
@@ -129,6 +189,10 @@ def test_an_average_of_one_or_with_a_schedule_is_refused(encoder: Path, arm: Map
         ({"name": "linear", "options": {"s": 3}}, "does not take 's'"),
         ({"name": "power", "options": {"a": -1}}, "which is no probability"),
         ({"name": "simple_mix"}, "stands there twice"),
+        ({"name": "union", "labelled_by": "linear"}, "union is to be labelled by 'linear', which is no arm"),
+        ({"name": "union", "labelled_by": "union"}, "union needs itself: union needs union"),
+        ({"name": "original_only", "labelled_by": "simple_mix"}, "learns no label of simple_mix's"),
+        ({"name": "mean", "average": ["simple_mix", "reverse"], "labelled_by": "reverse"}, "take its labelled_by away"),
     ],
 )
 def test_an_arm_that_cannot_be_is_refused_before_any_is_trained(
@@ -165,6 +229,7 @@ from pathlib import Path
 from distill_offline.offline import ENVIRONMENT
 os.environ.update(ENVIRONMENT)
 from distill_offline import config, pipeline
+from distill_offline.pipeline.train import distilled_pool, labelled_again
 from distill_offline.run_folder import RunFolder
 folder = RunFolder(
     Path(sys.argv[2]), config.load(Path(sys.argv[1])), watch=lambda progress: print(progress.done, flush=True)

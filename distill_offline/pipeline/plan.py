@@ -76,10 +76,11 @@ def _train(folder: RunFolder, *, before: bool) -> Iterator[dict[str, Any]]:
     fresh = {arm.name: before and is_trained(folder, arm) for arm in settings.arms}
     for arm in settings.arms:
         own = settings.of(arm)
-        drawn = f"{own.updates} updates of {own.batch_size} sentences, schedule {arm.schedule or arm.name}"
+        labels = f", labels of {arm.labelled_by}" if arm.labelled_by else ""
+        drawn = f"{own.updates} updates of {own.batch_size} sentences, schedule {arm.schedule or arm.name}{labels}"
         yield {
             "stage": f"train {arm.name}",
-            "fresh": fresh[arm.name] and all(fresh.get(name, False) for name in arm.average),
+            "fresh": fresh[arm.name] and all(fresh[each.name] for each in settings.before(arm)),
             "updates": 0 if arm.average else own.updates,
             "detail": f"the mean of {' and '.join(arm.average)}" if arm.average else drawn,
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from distill_offline.student import Student
 from distill_offline.training.checkpoint import Checkpoints
 from distill_offline.training.processes import Member, count, run_together, threads_each
 
-__all__ = ["blend_of", "check_arms", "decides", "distilled_pool", "is_trained", "train"]
+__all__ = ["blend_of", "check_arms", "decides", "distilled_pool", "is_trained", "labelled_again", "train"]
 
 # Of train's settings. The encoder counts by its digest, several processes by their number.
 _DECIDES_NOTHING = ("arms", "encoder", "checkpoint_every", "processes")
@@ -40,13 +40,16 @@ def train(
     a copy of it looks on in the first of them: only what it writes to the disk stays.
     """
     settings = folder.settings
-    chosen = [arm for arm in settings.train.arms if not arms or arm.name in arms]
-    if unknown := set(arms) - {arm.name for arm in chosen}:
+    chosen = [arm.name for arm in settings.train.arms if not arms or arm.name in arms]
+    if unknown := set(arms) - set(chosen):
         raise ConfigError(f"train.arms: there is no arm {sorted(unknown)[0]!r}.")
     check_arms(settings.train)
-    counts = {arm.name: _train_arm(folder, arm, observe or _look_away) for arm in chosen if not arm.average}
-    counts |= {arm.name: _average_arm(folder, arm) for arm in chosen if arm.average}
-    return {arm.name: counts[arm.name] for arm in chosen}
+    counts = {
+        arm.name: _average_arm(folder, arm) if arm.average else _train_arm(folder, arm, observe or _look_away)
+        for arm in settings.train.ordered
+        if arm.name in chosen
+    }
+    return {name: counts[name] for name in chosen}
 
 
 def is_trained(folder: RunFolder, arm: ArmSettings) -> bool:
@@ -75,11 +78,15 @@ def check_arms(settings: TrainSettings) -> None:
     if repeated := [n for n, count in Counter(arm.name for arm in settings.arms).items() if count > 1]:
         raise ConfigError(f"train.arms: the name {repeated[0]!r} stands there twice.")
     trained = {arm.name for arm in settings.arms if not arm.average}
-    for arm in settings.arms:
+    for arm in settings.ordered:
         if arm.average:
             _check_average(arm, trained)
         else:
             resolved = settings.of(arm)
+            if arm.labelled_by and (arm.schedule or arm.name) == "original_only":
+                raise ConfigError(
+                    f"train.arms: {arm.name} is original_only and learns no label of {arm.labelled_by}'s."
+                )
             options = tuple(sorted(arm.options.items()))
             _check_schedule(arm.schedule or arm.name, options, resolved.tau, resolved.share, resolved.updates)
 
@@ -110,6 +117,7 @@ def _stage(folder: RunFolder, arm: ArmSettings) -> Stage:
     processes = count(resolved.processes)
     encoder = catalogue.locate(folder.require("train.encoder", settings.train.encoder))
     selected = folder.whole("select") / ANNOTATIONS
+    labellers = [folder.whole(f"train/{arm.labelled_by}")] if arm.labelled_by else []
     return Stage(
         folder,
         f"train/{arm.name}",
@@ -124,10 +132,11 @@ def _stage(folder: RunFolder, arm: ArmSettings) -> Stage:
             "seed": settings.seed,
             # Several add up in another order and draw another dropout. One is not named: before, there was but one.
             **({"processes": processes} if processes > 1 else {}),
+            **({"labelled_by": _weights(labellers)} if labellers else {}),
         },
         inputs=source_paths(settings.corpus.original.train, settings.corpus.original.dev),
         models={"encoder": catalogue.model_digest(encoder)},
-        parents=[selected.parent],
+        parents=[selected.parent, *labellers],
     )
 
 
@@ -139,6 +148,9 @@ def _train_arm(folder: RunFolder, arm: ArmSettings, observe: Callable[[int, Stud
         return stage.sealed_counts()
     task, gold = make_task(settings), read_gold(settings)
     encoder, distilled = catalogue.locate(settings.train.encoder), distilled_pool(folder)
+    relabelled: dict[str, int] = {}
+    if arm.labelled_by:
+        distilled, relabelled = labelled_again(folder, arm.labelled_by, distilled)
     pools = training.Pools(distilled, gold.train, gold.dev)
     blend_of(arm, resolved, pools, settings.seed)  # before anything is taken away
     job = _Job(
@@ -168,6 +180,7 @@ def _train_arm(folder: RunFolder, arm: ArmSettings, observe: Callable[[int, Stud
         "best_dev_f1": trained.best_f1,
         "processes": processes,
         "threads": threads,
+        **relabelled,
     }
     job.checkpoints(folder.say).clear()
     stage.seal(counts)
@@ -223,12 +236,11 @@ def _average_stage(folder: RunFolder, arm: ArmSettings) -> Stage:
     """The stage that averages other arms."""
     settings = folder.settings
     parents = [folder.whole(f"train/{name}") for name in arm.average]
-    students = [parent / "student" for parent in parents]
     return Stage(
         folder,
         f"train/{arm.name}",
         decides={
-            "average": [*file_digests([student / "model.safetensors" for student in students]).values()],
+            "average": _weights(parents),
             "original": labels_digest(settings, "train", "dev", "test"),
             "task": settings.task.name,
         },
@@ -258,6 +270,29 @@ def _average_arm(folder: RunFolder, arm: ArmSettings) -> dict[str, Any]:
     }
     stage.seal(counts)
     return counts
+
+
+def _weights(trained: Iterable[Path]) -> list[str]:
+    """The digests of the weights of students, of their train/<arm>/ folders."""
+    return [*file_digests([folder / "student" / "model.safetensors" for folder in trained]).values()]
+
+
+def labelled_again(
+    folder: RunFolder, arm: str, distilled: Sequence[Example]
+) -> tuple[tuple[Example, ...], dict[str, int]]:
+    """The same sentences with the labels of an arm's student, and how many it gave another label.
+
+    Weights and masks were about the teacher's labels: they go.
+    """
+    folder.say(f"train: {arm} labels {len(distilled)} distilled sentences")
+    student = Student.load(folder.folder(f"train/{arm}") / "student")
+    found = student.predict([example.sentence for example in distilled])
+    again = tuple(
+        replace(example, labels=tuple(labels), weight=1.0, masked=())
+        for example, labels in zip(distilled, found, strict=True)
+    )
+    changed = sum(old.labels != new.labels for old, new in zip(distilled, again, strict=True))
+    return again, {"distilled_relabelled": changed}
 
 
 def blend_of(arm: ArmSettings, settings: TrainSettings, pools: training.Pools, seed: int) -> blending.Blend:

@@ -50,7 +50,7 @@ def cell_row(
     settings, own = cell.settings, trained[cell.arm.name]
     pools = {**trained[cell.arm.average[0]], **own} if cell.arm.average else own
     resolved = settings.train.of(cell.arm)
-    averaged = [settings.train.of(arm).updates for arm in settings.train.arms if arm.name in cell.arm.average]
+    learnt = [arm for arm in (*settings.train.before(cell.arm), cell.arm) if not arm.average]
     return Row(
         key=key,
         study=settings.name,
@@ -66,7 +66,7 @@ def cell_row(
             "dropped": pools["original_dropped_as_overlap"],
         },
         training={
-            "updates": sum(averaged) if cell.arm.average else resolved.updates,  # of all that an average took
+            "updates": sum(settings.train.of(arm).updates for arm in learnt),  # of all that it took
             "batch_size": resolved.batch_size,
             "learning_rate": resolved.learning_rate,
             **{name: own[name] for name in _TAKEN},

@@ -85,8 +85,9 @@ class Study:
         distilled data where an arm learns from gold alone: variants share its result.
         """
         settings, corpus = cell.settings, cell.settings.corpus
-        averaged = [arm for arm in settings.train.arms if arm.name in cell.arm.average]
-        gold_alone = all(_schedule(arm) == "original_only" for arm in averaged or [cell.arm])
+        averaged = _averaged(settings, cell.arm)
+        learnt = [arm for arm in (*settings.train.before(cell.arm), cell.arm) if not arm.average]
+        gold_alone = all(_schedule(arm) == "original_only" for arm in learnt)
         labels = dict.fromkeys(_LABELS) if gold_alone else self._labels(settings)
         return digest_of(
             {
@@ -160,7 +161,15 @@ class Study:
             "schedule": _schedule(arm),
             "options": arm.options,
             "encoder": self._once(f"encoder {settings.train.encoder}", lambda: _encoder(settings)),
+            **self._labeller(settings, arm),
         }
+
+    def _labeller(self, settings: Settings, arm: ArmSettings) -> dict[str, Any]:
+        if not arm.labelled_by:
+            return {}
+        other = next(each for each in settings.train.arms if each.name == arm.labelled_by)
+        averaged = [self._training(settings, each) for each in _averaged(settings, other)]
+        return {"labelled_by": {"train": self._training(settings, other), "averaged": averaged}}
 
     def _source(self, source: str | Source | None) -> Any:
         if source is None:
@@ -217,6 +226,10 @@ def _settings(
             shuffled: Any = {name: replace(_as_source(source), shuffle=seed)}
             corpus = replace(corpus, **shuffled)
     return replace(settings, seed=seed, study=None, corpus=replace(corpus, original=changed))
+
+
+def _averaged(settings: Settings, arm: ArmSettings) -> list[ArmSettings]:
+    return [each for each in settings.train.arms if each.name in arm.average]
 
 
 def _schedule(arm: ArmSettings) -> str:

@@ -149,8 +149,10 @@ class Runner:
             looking.prepare()
         place = run.folder(f"train/{cell.arm.name}")
         was_there = manifest.is_whole(place)
-        # What an arm averages may have been trained for a row that is long done, and dropped.
-        trained = pipeline.train(run, (*cell.arm.average, cell.arm.name), looking.observe if looking else None)
+        # What an arm needs may have been trained for a row that is long done, and dropped.
+        needed = [arm.name for arm in cell.settings.train.before(cell.arm)]
+        trained = pipeline.train(run, needed) if needed else {}
+        trained |= pipeline.train(run, [cell.arm.name], looking.observe if looking else None)
         student = Student.load(place / "student")
         predicted = student.predict([example.sentence for example in split])
         run.seal()
@@ -182,12 +184,12 @@ class Runner:
         return self._truth.match(pool)
 
     def _tidy(self, place: Path, missing: Sequence[Left]) -> None:
-        """Drop the students of a run folder, but for those that an arm still to be run averages."""
+        """Drop the students of a run folder, but for those that an arm still to be run needs."""
         here = [each.cell for each in missing if each.cell.place == place]
         for curve in (self.folder / place / CURVES).glob("*.jsonl"):
             if curve.stem not in {cell.arm.name for cell in here}:
                 curve.unlink()
-        kept = {name for cell in here for name in cell.arm.average} | {cell.arm.name for cell in here}
+        kept = {arm.name for cell in here for arm in (*cell.settings.train.before(cell.arm), cell.arm)}
         if self.study.plan.keep_students:
             return
         students = self.folder / place / "train"
