@@ -109,11 +109,11 @@ class StudySettings:
     def _check_examined(self, examine: ExamineSettings) -> None:
         """Raises ValueError where what is to be examined is no part of the study.
 
-        A seed or size may be one that the study has not, as long as there is another: a study is often cut short.
+        A seed or size may be one that the study has not: several processes often share a study by its seeds.
         """
         for key in ("variants", "sizes", "seeds"):
             named, known = getattr(examine, key), getattr(self, key)
-            unknown = [value for value in named or () if value not in known]
-            if named is not None and (len(unknown) == len(named) or (unknown and key == "variants")):
+            unknown = [value for value in named or () if value not in known] if key == "variants" else []
+            if named is not None and (unknown or not named):
                 listed, first = ", ".join(map(str, known)), str(unknown[0])[:60] if unknown else "none"
                 raise ValueError(f"examine.{key} names {first}, and the study has: {listed}")

@@ -195,12 +195,14 @@ def test_only_the_cells_that_are_named_are_looked_at(place: Path) -> None:
     study = Study.load(place / "c.yaml", (*changes(place, seeds=[1, 9], sizes=[10], variants=["b"]), *more))
     named = [cell.name[:3] for cell in study.cells if study.is_examined(cell)]
     assert named == [("b", 10, 1)] * 2
+    # One process's share of the seeds: none of it is looked at.
+    share = Study.load(place / "c.yaml", (*changes(place, seeds=[7]), "study.seeds=[3]"))
+    assert not any(share.is_examined(cell) for cell in share.cells)
 
 
 @pytest.mark.parametrize(
     ("examine", "message"),
     [
-        ({"seeds": [7]}, "examine.seeds names 7, and the study has: 0"),
         ({"variants": ["single"]}, "examine.variants names single, and the study has: base"),
         ({"variants": ["base", "sinlge"]}, "examine.variants names sinlge"),
         ({"sizes": []}, "examine.sizes names none"),
