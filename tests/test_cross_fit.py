@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 import pytest
+from annotated_runs import TYPES
 
 from distill_offline import manifest, pipeline
 from distill_offline.artifacts import read_rows, write_rows
@@ -19,8 +20,6 @@ from distill_offline.pipeline.export_labels import export_labels
 from distill_offline.run_folder import RunFolder
 from distill_offline.schema import Example, content_digest
 from distill_offline.settings import CrossFitSettings, Settings, Source
-
-TYPES = {name: name.lower() for name in ("PERSON", "ORGANISATION", "LOCATION", "EQUIPMENT", "DATE")}
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from annotated_runs import TYPES
 
 from distill_offline import manifest, pipeline
 from distill_offline.config import parse_settings
@@ -20,8 +21,6 @@ from distill_offline.errors import ConfigError, GateMissed, InputError, Interrup
 from distill_offline.run_folder import RunFolder
 from distill_offline.schema import Example
 from distill_offline.settings import BackendSettings, Settings
-
-TYPES = {name: name.lower() for name in ("PERSON", "ORGANISATION", "LOCATION", "EQUIPMENT", "DATE")}
 
 
 class Finished(NamedTuple):

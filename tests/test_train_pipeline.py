@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from annotated_runs import TYPES
 from safetensors.torch import load_file
+from tiny_training import training_settings
 
 from distill_offline import manifest, pipeline
-from distill_offline.config import dump, parse_settings
+from distill_offline.config import dump
 from distill_offline.corpus import write_examples
 from distill_offline.digests import file_digests
 from distill_offline.errors import ConfigError, InputError, Interrupted
@@ -31,29 +31,8 @@ ARMS: list[dict[str, Any]] = [{"name": "simple_mix"}, {"name": "reverse"}]
 
 
 def settings(encoder: Path, arms: list[dict[str, Any]] | None = None, **train: Any) -> Settings:
-    return parse_settings(
-        {
-            "name": "tiny",
-            "seed": 1,
-            "task": {"types": TYPES},
-            "corpus": {
-                "original": {
-                    "train": {"path": "package:demo/train.jsonl", "limit": 30},
-                    "dev": {"path": "package:demo/dev.jsonl", "limit": 10},
-                },
-                "distilled": {"path": "package:demo/train.jsonl", "skip": 30, "limit": 40},
-            },
-            "train": {
-                "encoder": str(encoder),
-                "updates": 4,
-                "batch_size": 4,
-                "eval_every": 2,
-                "learning_rate": 1e-2,
-                "arms": arms or ARMS,
-                **train,
-            },
-        },
-        "test",
+    return training_settings(
+        encoder, **{"updates": 4, "batch_size": 4, "learning_rate": 1e-2, "arms": arms or ARMS, **train}
     )
 
 

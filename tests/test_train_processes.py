@@ -17,9 +17,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from studying import runner, write_config
+from tiny_training import training_settings
 
 from distill_offline import pipeline
-from distill_offline.config import dump, parse_settings
+from distill_offline.config import dump
 from distill_offline.digests import file_digests
 from distill_offline.errors import ConfigError, DistillError, EnvironmentFault, Interrupted
 from distill_offline.network import isolation
@@ -31,7 +32,6 @@ from distill_offline.training.batching import share
 from distill_offline.training.group import Group
 from distill_offline.training.processes import Member, count, run_together, threads_each
 
-TYPES = {name: name.lower() for name in ("PERSON", "ORGANISATION", "LOCATION", "EQUIPMENT", "DATE")}
 needs_namespaces = pytest.mark.skipif(bool(isolation.obstacles()), reason="no network namespaces here")
 
 
@@ -48,31 +48,9 @@ def calm(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(encoder: Path, **train: Any) -> Settings:
-    return parse_settings(
-        {
-            "name": "tiny",
-            "seed": 1,
-            "task": {"types": TYPES},
-            "corpus": {
-                "original": {
-                    "train": {"path": "package:demo/train.jsonl", "limit": 30},
-                    "dev": {"path": "package:demo/dev.jsonl", "limit": 11},
-                },
-                "distilled": {"path": "package:demo/train.jsonl", "skip": 30, "limit": 40},
-            },
-            "train": {
-                "encoder": str(encoder),
-                "updates": 6,
-                "batch_size": 5,
-                "eval_every": 2,
-                "learning_rate": 3e-3,
-                "micro_batch_tokens": 60,
-                "arms": [{"name": "simple_mix"}],
-                **train,
-            },
-        },
-        "test",
-    )
+    arms = [{"name": "simple_mix"}]
+    tiny = {"updates": 6, "batch_size": 5, "learning_rate": 3e-3, "micro_batch_tokens": 60, "arms": arms}
+    return training_settings(encoder, **{**tiny, **train})
 
 
 def train(path: Path, given: Settings, **more: Any) -> dict[str, Any]:

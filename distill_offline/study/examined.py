@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pydantic import TypeAdapter
 
 from distill_offline.study.lines import Lines
-from distill_offline.study.reliability import BINS, Reliability
+from distill_offline.study.reliability import BINS, ConfidenceBins
 from distill_offline.study.teacher_errors import TeacherErrors
 
 __all__ = ["Examinations", "Examined", "Point"]
@@ -58,7 +58,7 @@ class Examined:
     schedule: tuple[tuple[int, float], ...]
     curve: tuple[Point, ...]
     errors: TeacherErrors | None
-    calibration: Reliability
+    calibration: ConfidenceBins
     is_the_rows: bool | None
     seconds: float
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from distill_offline.study.examined import Examined, Point
 from distill_offline.study.grid import Study
-from distill_offline.study.reliability import Reliability, added
+from distill_offline.study.reliability import ConfidenceBins, added
 from distill_offline.study.summary import Group
 from distill_offline.study.teacher_errors import FATES, TeacherErrors
 
@@ -35,7 +35,7 @@ class Calibrated:
     confidence: float
     ece: float
     brier: float
-    pooled: Reliability
+    pooled: ConfidenceBins
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def _added(errors: TeacherErrors) -> dict[str, int]:
     return {fate: sum(kind[fate] for kind in errors.kinds.values()) for fate in FATES}
 
 
-def _calibrated(parts: Sequence[Reliability]) -> Calibrated:
+def _calibrated(parts: Sequence[ConfidenceBins]) -> Calibrated:
     return Calibrated(
         answers=_mean([part.answers for part in parts]),
         right=_mean([part.right for part in parts]),

@@ -10,13 +10,13 @@ from distill_offline.out_of_fold import span_confidence
 from distill_offline.schema import Example
 from distill_offline.student import Student
 
-__all__ = ["BINS", "Reliability", "added", "binned", "confidences"]
+__all__ = ["BINS", "ConfidenceBins", "added", "binned", "confidences"]
 
 BINS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Reliability:
+class ConfidenceBins:
     """`bins`: BINS of equal width over 0 to 1, of each (answers, how many of them are right, the sum of their
     confidences). `squared`: the sum of squared differences between confidence and right (1) or wrong (0)."""
 
@@ -48,7 +48,7 @@ class Reliability:
         return self.squared / (self.answers or 1)
 
 
-def binned(scores: Iterable[tuple[float, bool]]) -> Reliability:
+def binned(scores: Iterable[tuple[float, bool]]) -> ConfidenceBins:
     """Counts of (confidence, is right)."""
     bins, squared = [(0, 0, 0.0) for _ in range(BINS)], 0.0
     for score, is_right in scores:
@@ -56,14 +56,14 @@ def binned(scores: Iterable[tuple[float, bool]]) -> Reliability:
         count, right, total = bins[number]
         bins[number] = count + 1, right + is_right, total + score
         squared += (score - is_right) ** 2
-    return Reliability(tuple((count, right, round(total, 6)) for count, right, total in bins), round(squared, 6))
+    return ConfidenceBins(tuple((count, right, round(total, 6)) for count, right, total in bins), round(squared, 6))
 
 
-def added(parts: Sequence[Reliability]) -> Reliability:
+def added(parts: Sequence[ConfidenceBins]) -> ConfidenceBins:
     """All of them as one."""
     columns = zip(*(part.bins for part in parts), strict=True)
     bins = tuple((sum(c for c, _, _ in col), sum(r for _, r, _ in col), sum(t for _, _, t in col)) for col in columns)
-    return Reliability(bins, sum(part.squared for part in parts))
+    return ConfidenceBins(bins, sum(part.squared for part in parts))
 
 
 def confidences(
