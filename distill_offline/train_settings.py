@@ -53,6 +53,7 @@ class ArmSettings:
     clip: Positive | None = None
     label_smoothing: Below1 | None = None
     gce_q: Fraction | None = None
+    gce_after: Number | None = None
     confidence_weights: bool | None = None
     mask_errors: Below1 | None = None
     mask_after: Number | None = None
@@ -77,8 +78,9 @@ class TrainSettings:
     t = update / updates; `tau` is where step schedules change over. `share`: every schedule is stretched along t until
     this share of the drawn sentences is distilled, so that arms differ by its shape alone. `restart`: the learning
     rate starts again at tau. `layer_decay`: what the rate is multiplied by from layer to layer, downwards. Of distilled
-    examples only: `gce_q` (generalised cross-entropy), `confidence_weights` (whether the weights that select gave
-    count), `mask_errors` with `mask_after` updates (masking of likely errors); 0 is off. `checkpoint_every`: seconds.
+    examples only: `gce_q` (generalised cross-entropy) after `gce_after` updates, `confidence_weights` (whether the
+    weights that select gave count), `mask_errors` after `mask_after` updates (masking of likely errors); 0 is off.
+    `checkpoint_every`: seconds.
     `processes`: so many share each update's sentences; `auto` is one for each GPU.
     """
 
@@ -101,6 +103,7 @@ class TrainSettings:
     clip: Positive = 1.0
     label_smoothing: Below1 = 0.0
     gce_q: Fraction = 0.0
+    gce_after: Number = 150
     confidence_weights: bool = True
     mask_errors: Below1 = 0.0
     mask_after: Number = 150

@@ -33,6 +33,7 @@ SETTINGS = TrainSettings(
     restart=True,
     layer_decay=0.9,
     gce_q=0.5,
+    gce_after=3,
     mask_errors=0.5,
     mask_after=4,
     checkpoint_every=0.0,

@@ -437,6 +437,7 @@ def test_a_changed_default_asks_for_a_new_method() -> None:
         0.1, 0.01, 1.0, 1.0, 0.0,
     )  # fmt: skip
     assert (train.gce_q, train.mask_errors, train.mask_after, train.eval_every, train.tau) == (0.0, 0.0, 150, 50, 0.5)
+    assert train.gce_after == 150
     assert (train.restart, train.confidence_weights, train.micro_batch_tokens, train.max_length) == (
         False, True, 2048, 512,
     )  # fmt: skip

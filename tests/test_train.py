@@ -109,7 +109,9 @@ def test_a_restart_comes_with_the_step_that_a_share_has_moved(encoder: Path, poo
 
 def test_without_labelled_positions_the_loss_is_zero_and_nothing_is_learnt(encoder: Path, pools: Pools) -> None:
     masked = [replace(each, masked=tuple(range(len(each.labels)))) for each in (*pools.distilled, *pools.original)]
-    settings = replace(SETTINGS, updates=2, weight_decay=0.0, label_smoothing=0.1, gce_q=0.7, mask_errors=0.5)
+    settings = replace(
+        SETTINGS, updates=2, weight_decay=0.0, label_smoothing=0.1, gce_q=0.7, gce_after=0, mask_errors=0.5
+    )
     student, trained = run(encoder, Pools(masked[:60], masked[60:], ()), settings)
     assert [row["loss"] for row in trained.history] == [0.0, 0.0]
     prepare(3)
@@ -142,10 +144,11 @@ def test_stop_ends_training_between_updates(encoder: Path, pools: Pools) -> None
 
 def test_noise_aware_options_concern_distilled_examples_only(encoder: Path, pools: Pools) -> None:
     plain = run(encoder, pools)[1].history
-    kind = run(encoder, pools, replace(SETTINGS, gce_q=0.7))[1].history
-    assert kind[0]["loss"] < plain[0]["loss"]  # simple_mix: the first updates are all distilled
+    kind = run(encoder, pools, replace(SETTINGS, gce_q=0.7, gce_after=1))[1].history
+    assert kind[0]["loss"] == plain[0]["loss"]  # cross-entropy, until gce_after updates are done
+    assert kind[1]["loss"] < plain[1]["loss"]  # simple_mix: the first updates are all distilled
     gold = replace(pools, distilled=[replace(example, origin="original") for example in pools.distilled])
-    assert run(encoder, gold, replace(SETTINGS, gce_q=0.7))[1] == run(encoder, gold)[1]
+    assert run(encoder, gold, replace(SETTINGS, gce_q=0.7, gce_after=0))[1] == run(encoder, gold)[1]
 
 
 def test_likely_errors_are_masked_and_counted_after_the_first_updates(encoder: Path, pools: Pools) -> None:

@@ -255,7 +255,7 @@ def test_what_the_parent_raises_leaves_no_process_behind() -> None:
 def test_several_processes_train_the_student_that_one_trains(
     calm: Path, tmp_path: Path, processes: int, batch_size: int
 ) -> None:
-    given = settings(calm, batch_size=batch_size, gce_q=0.5, mask_errors=0.5, mask_after=1)
+    given = settings(calm, batch_size=batch_size, gce_q=0.5, gce_after=1, mask_errors=0.5, mask_after=1)
     train(tmp_path / "one", given)
     counts = train(tmp_path / "several", replace(given, train=replace(given.train, processes=processes)))
     assert counts["processes"] == processes

@@ -311,7 +311,7 @@ class _Training:
         tokens = self._student.head == "token-classification"
         return LossRule(
             settings.label_smoothing,
-            settings.gce_q,
+            settings.gce_q if update >= settings.gce_after else 0.0,
             settings.mask_errors if update >= settings.mask_after else 0.0,
             labels.index("O") if tokens and "O" in labels else None,
         )

@@ -155,7 +155,10 @@ class Study:
 
     def _training(self, settings: Settings, arm: ArmSettings) -> dict[str, Any]:
         processes = count(settings.train.processes)  # what `auto` means here; one is the default, and not said
-        resolved = _said(replace(settings.train.of(arm), processes=processes))
+        trained_by = settings.train.of(arm)
+        resolved = _said(replace(trained_by, processes=processes))
+        if trained_by.gce_q:  # was there before its warm-up was, of which the default is therefore said, too
+            resolved["gce_after"] = trained_by.gce_after
         return {
             **{key: value for key, value in resolved.items() if key not in _NOT_PART_OF_A_RESULT},
             "schedule": _schedule(arm),
