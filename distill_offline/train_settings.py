@@ -80,8 +80,7 @@ class TrainSettings:
     rate starts again at tau. `layer_decay`: what the rate is multiplied by from layer to layer, downwards. Of distilled
     examples only: `gce_q` (generalised cross-entropy) after `gce_after` updates, `confidence_weights` (whether the
     weights that select gave count), `mask_errors` after `mask_after` updates (masking of likely errors); 0 is off.
-    `checkpoint_every`: seconds.
-    `processes`: so many share each update's sentences; `auto` is one for each GPU.
+    `checkpoint_every`: seconds. `processes`: so many share each update's sentences; `auto` is one for each GPU.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
