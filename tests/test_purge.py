@@ -18,7 +18,7 @@ from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import InputError, StoreError
 from distill_offline.pipeline import Shard
 from distill_offline.schema import Completion
-from distill_offline.settings import Settings
+from distill_offline.settings import ArmSettings, Settings
 
 
 def purged_words(folder: Path) -> Mapping[str, bytes]:
@@ -171,6 +171,29 @@ def test_students_that_learnt_from_a_document_are_named(tmp_path: Path, settings
         (found,) = pipeline.purge(both[0], [folder.path])
         assert found["students"] == ["original_only", "simple_mix"]
     assert pipeline.purge("nobody", [folder.path])[0]["students"] == []
+
+
+def test_students_made_with_students_that_learnt_from_a_document_are_named(
+    tmp_path: Path, settings: Settings, encoder: Path, pool: Path
+) -> None:
+    arms = (
+        ArmSettings(name="again", schedule="distilled_only", labelled_by="mean"),
+        ArmSettings(name="mean", average=("original_only", "tuned")),
+        ArmSettings(name="original_only"),
+        ArmSettings(name="tuned", schedule="original_only", updates=3),
+        ArmSettings(name="distilled_only"),
+    )
+    train = replace(settings.train, encoder=str(encoder), updates=2, batch_size=2, eval_every=2, arms=arms)
+    folder = run_of(tmp_path, replace(perfect(settings), train=train))
+    pipeline.annotate(folder)
+    pipeline.select(folder)
+    pipeline.train(folder)
+    distilled = {row["document"] for row in read_rows(folder.folder("select") / "annotations.jsonl")}
+    gold = next(
+        e.sentence.document for e in read_examples(str(pool), origin="original") if e.sentence.document not in distilled
+    )
+    (found,) = pipeline.purge(gold, [folder.path])
+    assert found["students"] == ["again", "mean", "original_only", "tuned"]
 
 
 def test_purge_refuses_a_folder_that_is_no_run(tmp_path: Path) -> None:

@@ -125,7 +125,10 @@ def purge(document: str, runs: tuple[Path, ...], as_json: bool) -> None:
     console.table("purge", ["run", *keys], [[row["run"], *(row[key] for key in keys)] for row in found])
     students = [f"{row['run']}: {name}" for row in found for name in row["students"]]
     if students:
-        console.result("These students were trained on it, and only training them again makes them forget it:")
+        console.result(
+            "These students were trained on it, or made with ones that were, and only training them again makes them "
+            "forget it:"
+        )
         for student in students:
             console.result(f"  {student}")
     for row in found:

@@ -148,7 +148,8 @@ def _purge_lines(document: str, ids: set[str], file: Path) -> int:
 
 
 def _find_students(document: str, folder: Path, found: _Purged) -> None:
-    """Arms whose training data held the document: distilled rows they drew from, or human-labelled ones."""
+    """Arms whose training data held the document (distilled rows they drew from, or human-labelled ones), and those
+    that were made with their students: averages, and arms that learnt their labels."""
     selected = folder / "select" / ANNOTATIONS
     distilled = selected.exists() and any(row["document"] == document for row in read_rows(selected))
     original = any(each.sentence.document == document for pool in frozen_pools(folder).values() for each in pool)
@@ -160,7 +161,11 @@ def _find_students(document: str, folder: Path, found: _Purged) -> None:
         except (DistillError, OSError, ValueError) as error:
             first_line = str(error).partition("\n")[0]
             found.unchecked.append(f"whether the human-labelled training data held it ({first_line})")
-    found.students = [name for name, counts in arms if _drew(counts, distilled=distilled, original=original)]
+    students = {name for name, made in arms if _drew(made["counts"], distilled=distilled, original=original)}
+    for _ in arms:  # as long as a chain of them can be
+        parents = {f"{name}/{manifest.NAME}" for name in students}
+        students |= {name for name, made in arms if parents & {each["name"] for each in made["inputs"]}}
+    found.students = sorted(students)
 
 
 def _drew(counts: dict[str, Any], *, distilled: bool, original: bool) -> bool:
@@ -170,7 +175,7 @@ def _drew(counts: dict[str, Any], *, distilled: bool, original: bool) -> bool:
 def _arms(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for arm in sorted((folder / "train").glob("*")):
         if manifest.is_whole(arm):
-            yield arm.name, manifest.show(arm)["counts"]
+            yield arm.name, manifest.show(arm)
 
 
 def _seal_again(folder: Path, places: list[Path], document: str) -> None:
