@@ -262,6 +262,18 @@ def test_broken_chain_to_the_teacher_is_refused_and_a_student_without_one_says_s
     assert "SmolLM2" not in card
 
 
+def test_teacher_behind_the_arms_that_a_student_was_made_with_is_named(run: Path, tmp_path: Path) -> None:
+    make_run(run)
+    mean = run / "train/mean"
+    shutil.copytree(run / "train/simple_mix/student", mean / "student")
+    seal(mean, "train/mean", parents=[run / "train/simple_mix/manifest.json"])
+    seal_scores(run / "evaluate", mean)
+    assert TEACHER in (release(mean / "student", tmp_path / "out").folder / "MODEL_CARD.md").read_text()
+    seal(run / "select", "select", parents=[run / "annotate/manifest.json"], counts={"kept": 2})
+    with pytest.raises(IntegrityError, match="select: its manifest is not the one that the student was made from"):
+        release(mean / "student", tmp_path / "out2")
+
+
 def test_arm_in_place_of_its_student_is_told_apart_and_nothing_is_to_be_moved(run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"name its student's folder, [a-z_]+/student\."):
         release(make_run(run).parent, tmp_path / "out")

@@ -96,10 +96,10 @@ def _digest(path: Path) -> str:
     return file_digests([path])[path]
 
 
-def _parents(definition: Mapping[str, Any]) -> set[str]:
-    """The digests of the manifests that a stage was made from."""
+def _parents(definition: Mapping[str, Any]) -> dict[str, str]:
+    """The digests of the manifests that a stage was made from, with their names: `select/manifest.json`."""
     listed = definition["resolvedDependencies"]
-    return {each["digest"]["sha256"] for each in listed if each["annotations"]["kind"] == "manifest"}
+    return {each["digest"]["sha256"]: each["name"] for each in listed if each["annotations"]["kind"] == "manifest"}
 
 
 def _scores(run: Path, arm: Path) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def _numbers(details: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _models(run: Path, definition: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[UsedModel, ...]:
-    """Encoder, and teacher where the chain of manifests leads to one: arm → select → annotate."""
+    """Encoder, and teacher where the chain of manifests leads to one: arm → (arm →) select → annotate."""
     digests = _model_digests(definition)
     known = {entry.id: entry for entry in Catalogue.load().entries}
     named = {"encoder": config["train"].get("encoder", "")}
@@ -164,13 +164,15 @@ def _replaced(path: Path) -> list[str]:
 
 def _teacher_digest(run: Path, definition: Mapping[str, Any]) -> str | None:
     """None where no teacher of this run had a part in the student. Raises IntegrityError where the chain is broken."""
-    for stage in ("select", "annotate"):
-        path = run / stage / manifest.NAME
-        if not path.is_file():
-            return None
-        if not {_digest(path), *_replaced(path)} & set(_parents(definition)):
-            if stage == "select":
-                return None  # an arm of original labels alone
+    waiting = list(_parents(definition).items())
+    for digest, name in waiting:
+        places = run / name, run / "train" / name
+        path = next((p for p in places if p.is_file() and digest in {_digest(p), *_replaced(p)}), None)
+        if path is None:
+            stage = name.removesuffix("/" + manifest.NAME)
             raise IntegrityError(f"{stage}: its manifest is not the one that the student was made from. Run it again.")
-        definition = manifest.read(run / stage)["predicate"]["buildDefinition"]
-    return _model_digests(definition).get("teacher", "")
+        found = manifest.read(path.parent)["predicate"]["buildDefinition"]
+        if path.parent == run / "annotate":
+            return _model_digests(found).get("teacher", "")
+        waiting += [each for each in _parents(found).items() if each not in waiting]
+    return None
