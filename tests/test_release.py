@@ -274,6 +274,29 @@ def test_teacher_behind_the_arms_that_a_student_was_made_with_is_named(run: Path
         release(mean / "student", tmp_path / "out2")
 
 
+@pytest.mark.parametrize(
+    ("own", "said", "updates"),
+    [
+        ({}, "", 5),
+        ({"updates": 7, "batch_size": None}, "", 7),
+        ({"average": ["a", "b"]}, "its weights are the mean of 2 students' of its run", None),
+        ({"labelled_by": "a"}, "labels that it learnt are another student's of its run", 5),
+    ],
+)
+def test_card_has_the_arms_own_settings_and_says_what_of_other_students_is_in_it(
+    run: Path, tmp_path: Path, own: dict[str, Any], said: str, updates: int | None
+) -> None:
+    student = make_run(run)
+    arms = [{"name": "a", "updates": 3}, {"name": "simple_mix", **own}]
+    config = {**CONFIG, "train": {"updates": 5, "batch_size": 4, "arms": arms}}
+    seal(student.parent, "train/simple_mix", config=config, parents=[run / "select/manifest.json"])
+    seal_scores(run / "evaluate", student.parent)
+    card = (release(student, tmp_path / "out").folder / "MODEL_CARD.md").read_text()
+    assert said in card
+    assert (" students' of its run" in card or "another student's" in card) == bool(said)
+    assert re.findall(r"\| updates \| (\d+) \|", card) == ([] if updates is None else [str(updates)])
+
+
 def test_arm_in_place_of_its_student_is_told_apart_and_nothing_is_to_be_moved(run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"name its student's folder, [a-z_]+/student\."):
         release(make_run(run).parent, tmp_path / "out")

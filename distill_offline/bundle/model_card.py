@@ -30,6 +30,7 @@ def model_card(facts: Facts, files: Mapping[str, tuple[int, str]]) -> str:
             [(each.role, each.name, each.digest or "none", each.licence, each.outputs) for each in facts.models],
         ),
         _without_teacher(facts),
+        _other_students(facts),
         _table(("in training", ""), [(key.replace("_", " "), value) for key, value in sorted(facts.numbers.items())]),
         _table(
             ("setting", ""),
@@ -54,6 +55,14 @@ def _without_teacher(facts: Facts) -> str:
     if any(each.role == "teacher" for each in facts.models):
         return ""
     return "No teacher of its run had a part in it."
+
+
+def _other_students(facts: Facts) -> str:
+    if facts.averaged:
+        return f"It was not trained itself: its weights are the mean of {facts.averaged} students' of its run."
+    if facts.has_labeller:
+        return "The distilled labels that it learnt are another student's of its run."
+    return ""
 
 
 def _score_rows(overall: Mapping[str, Any], per_type: Mapping[str, Mapping[str, Any]]) -> list[tuple[Any, ...]]:

@@ -32,7 +32,10 @@ class UsedModel:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """A student, without text of its corpus, paths or hosts. `scores` is its row of evaluate's report."""
+    """A student, without text of its corpus, paths or hosts. `scores` is its row of evaluate's report.
+
+    `averaged` counts the students whose mean it is; `has_labeller`: another student gave the distilled labels.
+    """
 
     arm: str
     labels: tuple[str, ...]
@@ -43,6 +46,8 @@ class Facts:
     models: tuple[UsedModel, ...]
     numbers: Mapping[str, Any]
     settings: Mapping[str, Any]
+    averaged: int
+    has_labeller: bool
     seeds: Mapping[str, int]
     versions: Mapping[str, str]
     sealed: str
@@ -64,6 +69,9 @@ def gather(student: Path, model_config: Mapping[str, Any]) -> Facts:
     statement = manifest.read(arm)
     definition = statement["predicate"]["buildDefinition"]
     config, details = definition["externalParameters"]["config"], statement["predicate"]["runDetails"]
+    own: Mapping[str, Any] = next((each for each in config["train"].get("arms", ()) if each["name"] == arm.name), {})
+    trained = {**config["train"], **{key: value for key, value in own.items() if value is not None}}
+    averaged = len(own.get("average", ()))
     labels = model_config.get("id2label", {})
     return Facts(
         arm=arm.name,
@@ -71,9 +79,9 @@ def gather(student: Path, model_config: Mapping[str, Any]) -> Facts:
         architecture=(model_config.get("architectures") or ["unknown"])[0],
         models=_models(run, definition, config),
         numbers=_numbers(details),
-        settings={
-            key: config["train"][key] for key in ("updates", "batch_size", "learning_rate") if key in config["train"]
-        },
+        settings={key: trained[key] for key in _SETTINGS if key in trained and not averaged},
+        averaged=averaged,
+        has_labeller=bool(own.get("labelled_by")),
         seeds=definition["externalParameters"]["seeds"],
         versions=details["builder"]["version"],
         sealed=details["metadata"]["finishedOn"],
