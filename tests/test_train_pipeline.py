@@ -177,8 +177,14 @@ def test_an_average_of_one_or_with_a_schedule_is_refused(encoder: Path, arm: Map
 def test_an_arm_that_cannot_be_is_refused_before_any_is_trained(
     encoder: Path, tmp_path: Path, arm: Mapping[str, Any], problem: str
 ) -> None:
+    given = settings(encoder, [*ARMS, dict(arm)])
     with pytest.raises(ConfigError, match=problem):
-        train(tmp_path, settings(encoder, [*ARMS, dict(arm)]))
+        pipeline.plan(RunFolder(tmp_path / "run", given), ("select", "train"))
+    with pytest.raises(ConfigError, match=problem):
+        pipeline.run(RunFolder(tmp_path / "run", given))
+    assert not (tmp_path / "run").exists()  # no teacher was asked, either
+    with pytest.raises(ConfigError, match=problem):
+        train(tmp_path, given)
     assert not (tmp_path / "train").exists()
 
 

@@ -12,7 +12,7 @@ from distill_offline.completions import CompletionStore
 from distill_offline.pipeline.cross_fit import is_cross_fitted
 from distill_offline.pipeline.forecast import forecast
 from distill_offline.pipeline.select import is_selected
-from distill_offline.pipeline.train import is_trained
+from distill_offline.pipeline.train import check_arms, is_trained
 from distill_offline.run_folder import RunFolder
 
 __all__ = ["plan", "status"]
@@ -22,7 +22,7 @@ def plan(folder: RunFolder, stages: Iterable[str], *, refreeze: bool = False) ->
     """For each stage (and arm): `stage`, `fresh` (whether it is up to date) and `detail`, a line with counts.
 
     A step is fresh where its folder was made from what configuration and files are now, and where all steps that it
-    builds on are. What annotate adds is said in forecast.py. Nothing is written.
+    builds on are. What annotate adds is said in forecast.py. Nothing is written. Raises ConfigError for wrong arms.
     """
     steps: list[dict[str, Any]] = []
     for stage in stages:
@@ -73,6 +73,7 @@ def _cross_fit(folder: RunFolder) -> Iterator[dict[str, Any]]:
 def _train(folder: RunFolder, *, before: bool) -> Iterator[dict[str, Any]]:
     """The arms in their order; `before`: whether all that they build on is fresh."""
     settings = folder.settings.train
+    check_arms(settings)
     fresh = {arm.name: before and is_trained(folder, arm) for arm in settings.arms}
     for arm in settings.arms:
         own = settings.of(arm)

@@ -12,7 +12,7 @@ from distill_offline.errors import GateMissed
 from distill_offline.pipeline.annotate import annotate
 from distill_offline.pipeline.evaluate import evaluate
 from distill_offline.pipeline.select import select
-from distill_offline.pipeline.train import train
+from distill_offline.pipeline.train import check_arms, train
 from distill_offline.run_folder import RunFolder, Stage
 
 __all__ = ["run"]
@@ -20,6 +20,7 @@ __all__ = ["run"]
 
 def run(folder: RunFolder) -> dict[str, Any]:
     """All stages in order; gives the evaluation's report. Raises GateMissed below evaluate.min_f1."""
+    check_arms(folder.settings.train)  # not only once the teacher has annotated
     folder.open()
     if folder.settings.asks_a_teacher:
         annotate(folder)
