@@ -167,6 +167,13 @@ def test_caveats_say_which_gold_was_used_and_what_a_p_is_of(study: Study) -> Non
     assert "stand on one seed" in notes
 
 
+def test_arms_that_learn_another_students_labels_are_named(config: Path) -> None:
+    arms = json.dumps([{"name": "original_only"}, {"name": "union", "labelled_by": "original_only"}])
+    labelled = Study.load(config, (f"train.arms={arms}",))
+    notes = " ".join(summarise(labelled, rows_of(labelled)).notes)
+    assert "another arm's student, not the teacher's: union (original_only's)." in notes
+
+
 def test_dev_beyond_the_budget_is_said_in_notes_and_table(study: Study) -> None:
     rows = [replace(row, pools={**row.pools, "dev_in_size": 0, "dev": 250}) for row in rows_of(study)]
     summary = summarise(study, rows)

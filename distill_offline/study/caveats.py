@@ -31,6 +31,11 @@ def caveats(study: Study, rows: Sequence[Row], comparisons: int) -> tuple[str, .
         f"p t is a paired t-test over seeds alone: its unit is a seed. A sign flip over {seeds} seeds cannot go below "
         f"{smallest_sign_flip(seeds):.3g}, whatever the difference.",
     ]
+    if learnt := sorted({f"{c.arm.name} ({c.arm.labelled_by}'s)" for c in study.cells if c.arm.labelled_by}):
+        notes.append(
+            f"Arms that learn the labels of another arm's student, not the teacher's: {', '.join(learnt)}. Their "
+            "updates are those of all students that they took."
+        )
     if len(rows) < len(study.cells):
         notes.append(f"Unfinished: {len(rows)} of {len(study.cells)} cells; arms may stand on different seeds.")
     if any(row.pools["dropped"] for row in rows):
