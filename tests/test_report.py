@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -134,6 +135,13 @@ def test_reliability_is_drawn_beside_the_diagonal() -> None:
     assert '<circle cx="267.0" cy="181.0" r="3"' in svg
     assert ">none<" not in svg
     assert str(reliability_plot("R", [Line("a", [])])) == ""
+
+
+def test_page_says_whose_labels_an_arm_learnt() -> None:
+    arms = [{"name": "first", "labelled_by": ""}, {"name": "again", "labelled_by": "first"}]
+    text = Page(render(replace(view(), settings={"train": {"arms": arms}}))).text
+    assert text.count("not the teacher's") == 1
+    assert "again learnt the labels that\nthe student of first gave" in text
 
 
 def test_page_of_classification_has_no_table_of_errors() -> None:
