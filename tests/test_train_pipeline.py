@@ -142,6 +142,20 @@ def test_an_arm_is_trained_again_when_the_one_that_labels_for_it_is(encoder: Pat
     ]
 
 
+def test_a_dry_run_tells_of_the_chosen_arms_alone(encoder: Path, tmp_path: Path) -> None:
+    again = {"name": "again", "schedule": "union", "labelled_by": "simple_mix"}
+    train(tmp_path, settings(encoder, [*ARMS, again]))
+    folder = RunFolder(tmp_path, settings(encoder, [{"name": "simple_mix", "updates": 6}, ARMS[1], again]))
+
+    def planned(*arms: str) -> dict[str, bool]:
+        return {step["stage"]: step["fresh"] for step in pipeline.plan(folder, ["train"], arms=arms)}
+
+    assert planned() == {"train simple_mix": False, "train reverse": True, "train again": False}
+    assert planned("again") == {"train again": True}  # the student that labelled for it stays
+    with pytest.raises(ConfigError, match="there is no arm 'agian'"):
+        planned("agian")
+
+
 def test_what_was_doubtful_of_the_teachers_labels_is_not_of_the_students(encoder: Path, tmp_path: Path) -> None:
     again = {"name": "again", "schedule": "distilled_only", "labelled_by": "simple_mix"}
     given = settings(encoder, [*ARMS, again])

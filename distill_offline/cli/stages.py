@@ -91,7 +91,7 @@ def train(
         from distill_offline import pipeline
 
         if dry_run:
-            show_plan(console, pipeline.plan(folder, ("select", "train")))
+            show_plan(console, pipeline.plan(folder, ("select", "train"), arms=arms))
             return
         folder.open()
         pipeline.select(folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,20 @@ from distill_offline.completions import CompletionStore
 from distill_offline.pipeline.cross_fit import is_cross_fitted
 from distill_offline.pipeline.forecast import forecast
 from distill_offline.pipeline.select import is_selected
-from distill_offline.pipeline.train import check_arms, is_trained
+from distill_offline.pipeline.train import check_arms, chosen_arms, is_trained
 from distill_offline.run_folder import RunFolder
 
 __all__ = ["plan", "status"]
 
 
-def plan(folder: RunFolder, stages: Iterable[str], *, refreeze: bool = False) -> list[dict[str, Any]]:
+def plan(
+    folder: RunFolder, stages: Iterable[str], *, refreeze: bool = False, arms: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """For each stage (and arm): `stage`, `fresh` (whether it is up to date) and `detail`, a line with counts.
 
     A step is fresh where its folder was made from what configuration and files are now, and where all steps that it
-    builds on are. What annotate adds is said in forecast.py. Nothing is written. Raises ConfigError for wrong arms.
+    builds on are; of other arms than the named ones (all where none is), what is there counts. What annotate adds is
+    said in forecast.py. Nothing is written. Raises ConfigError for wrong arms.
     """
     steps: list[dict[str, Any]] = []
     for stage in stages:
@@ -33,7 +36,7 @@ def plan(folder: RunFolder, stages: Iterable[str], *, refreeze: bool = False) ->
             found = [*_cross_fit(folder), _select(folder)]
             steps += [{**step, "fresh": before and step["fresh"]} for step in found]
         else:
-            steps += _train(folder, before=before)
+            steps += _train(folder, arms, before=before)
     return steps
 
 
@@ -70,18 +73,19 @@ def _cross_fit(folder: RunFolder) -> Iterator[dict[str, Any]]:
         }
 
 
-def _train(folder: RunFolder, *, before: bool) -> Iterator[dict[str, Any]]:
+def _train(folder: RunFolder, arms: Sequence[str], *, before: bool) -> Iterator[dict[str, Any]]:
     """The arms in their order; `before`: whether all that they build on is fresh."""
     settings = folder.settings.train
     check_arms(settings)
-    fresh = {arm.name: before and is_trained(folder, arm) for arm in settings.arms}
-    for arm in settings.arms:
+    chosen = [arm for arm in settings.arms if arm.name in chosen_arms(settings, arms)]
+    fresh = {arm.name: before and is_trained(folder, arm) for arm in chosen}
+    for arm in chosen:
         own = settings.of(arm)
         labels = f", labels of {arm.labelled_by}" if arm.labelled_by else ""
         drawn = f"{own.updates} updates of {own.batch_size} sentences, schedule {arm.schedule or arm.name}{labels}"
         yield {
             "stage": f"train {arm.name}",
-            "fresh": fresh[arm.name] and all(fresh[each.name] for each in settings.before(arm)),
+            "fresh": fresh[arm.name] and all(fresh.get(each.name, True) for each in settings.before(arm)),
             "updates": 0 if arm.average else own.updates,
             "detail": f"the mean of {' and '.join(arm.average)}" if arm.average else drawn,
         }

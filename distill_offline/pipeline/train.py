@@ -25,7 +25,16 @@ from distill_offline.student import Student
 from distill_offline.training.checkpoint import Checkpoints
 from distill_offline.training.processes import Member, count, run_together, threads_each
 
-__all__ = ["blend_of", "check_arms", "decides", "distilled_pool", "is_trained", "labelled_again", "train"]
+__all__ = [
+    "blend_of",
+    "check_arms",
+    "chosen_arms",
+    "decides",
+    "distilled_pool",
+    "is_trained",
+    "labelled_again",
+    "train",
+]
 
 # Of train's settings. The encoder counts by its digest, several processes by their number.
 _DECIDES_NOTHING = ("arms", "encoder", "checkpoint_every", "processes")
@@ -40,10 +49,8 @@ def train(
     a copy of it looks on in the first of them: only what it writes to the disk stays.
     """
     settings = folder.settings
-    chosen = [arm.name for arm in settings.train.arms if not arms or arm.name in arms]
-    if unknown := set(arms) - set(chosen):
-        raise ConfigError(f"train.arms: there is no arm {sorted(unknown)[0]!r}.")
     check_arms(settings.train)
+    chosen = chosen_arms(settings.train, arms)
     counts = {
         arm.name: _average_arm(folder, arm) if arm.average else _train_arm(folder, arm, observe or _look_away)
         for arm in settings.train.ordered
@@ -66,6 +73,13 @@ def distilled_pool(folder: RunFolder) -> tuple[Example, ...]:
     # A selection that kept nothing is an empty file, which the corpus reader would rightly refuse.
     found = read_examples(file, origin="distilled", head=make_task(folder.settings).head) if file.stat().st_size else ()
     return tuple(found)
+
+
+def chosen_arms(settings: TrainSettings, arms: Sequence[str]) -> list[str]:
+    """The arms of these names, all where none is named; raises ConfigError for a name that is no arm's."""
+    if unknown := set(arms) - {arm.name for arm in settings.arms}:
+        raise ConfigError(f"train.arms: there is no arm {sorted(unknown)[0]!r}.")
+    return [arm.name for arm in settings.arms if not arms or arm.name in arms]
 
 
 def decides(settings: TrainSettings) -> dict[str, Any]:
