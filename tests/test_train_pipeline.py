@@ -167,6 +167,17 @@ def test_what_was_doubtful_of_the_teachers_labels_is_not_of_the_students(encoder
     assert counts == {"distilled_relabelled": sum(a.labels != b.labels for a, b in zip(found, pool, strict=True))}
 
 
+def test_labelling_again_is_stopped_between_two_parts_of_the_pool(encoder: Path, tmp_path: Path) -> None:
+    given = settings(encoder)
+    train(tmp_path, given)
+    pool = distilled_pool(RunFolder(tmp_path, given)) * 30
+    done = list[int]()
+    folder = RunFolder(tmp_path, given, watch=lambda each: done.append(each.done), stop=lambda: len(done) == 1)
+    with pytest.raises(Interrupted, match="stopped while simple_mix labels"):
+        labelled_again(folder, "simple_mix", pool)
+    assert done == [1024]
+
+
 @pytest.mark.parametrize(
     "arm", [{"average": ["simple_mix"]}, {"average": ["simple_mix", "reverse"], "schedule": "linear"}]
 )

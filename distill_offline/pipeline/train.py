@@ -15,10 +15,10 @@ from distill_offline.artifacts import ANNOTATIONS, write_rows
 from distill_offline.config import as_plain
 from distill_offline.corpus import read_examples
 from distill_offline.digests import file_digests
-from distill_offline.errors import ConfigError, InputError, MissingModel
+from distill_offline.errors import ConfigError, InputError, Interrupted, MissingModel
 from distill_offline.inputs import make_task, read_gold
 from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_paths
-from distill_offline.schema import Example, Head
+from distill_offline.schema import Example, Head, Progress
 from distill_offline.settings import ArmSettings, TrainSettings
 from distill_offline.stages import train as training
 from distill_offline.student import Student
@@ -38,6 +38,8 @@ __all__ = [
 
 # Of train's settings. The encoder counts by its digest, several processes by their number.
 _DECIDES_NOTHING = ("arms", "encoder", "checkpoint_every", "processes")
+
+_LABELLED_AT_ONCE = 1024  # sentences: seconds until a stop is heeded
 
 
 def train(
@@ -296,14 +298,18 @@ def labelled_again(
 ) -> tuple[tuple[Example, ...], dict[str, int]]:
     """The same sentences with the labels of an arm's student, and how many it gave another label.
 
-    Weights and masks were about the teacher's labels: they go.
+    Weights and masks were about the teacher's labels: they go. Raises Interrupted when the run is to stop.
     """
     folder.say(f"train: {arm} labels {len(distilled)} distilled sentences")
     student = Student.load(folder.folder(f"train/{arm}") / "student")
-    found = student.predict([example.sentence for example in distilled])
+    found: list[tuple[str, ...]] = []
+    while len(found) < len(distilled):
+        if folder.stop():
+            raise Interrupted(f"train: stopped while {arm} labels. Run the same command again to go on.")
+        found += student.predict([each.sentence for each in distilled[len(found) : len(found) + _LABELLED_AT_ONCE]])
+        folder.watch(Progress(f"{arm} labels", len(found), len(distilled)))
     again = tuple(
-        replace(example, labels=tuple(labels), weight=1.0, masked=())
-        for example, labels in zip(distilled, found, strict=True)
+        replace(example, labels=labels, weight=1.0, masked=()) for example, labels in zip(distilled, found, strict=True)
     )
     changed = sum(old.labels != new.labels for old, new in zip(distilled, again, strict=True))
     return again, {"distilled_relabelled": changed}
