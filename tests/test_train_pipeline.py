@@ -239,7 +239,6 @@ from pathlib import Path
 from distill_offline.offline import ENVIRONMENT
 os.environ.update(ENVIRONMENT)
 from distill_offline import config, pipeline
-from distill_offline.pipeline.train import distilled_pool, labelled_again
 from distill_offline.run_folder import RunFolder
 folder = RunFolder(
     Path(sys.argv[2]), config.load(Path(sys.argv[1])), watch=lambda progress: print(progress.done, flush=True)
