@@ -6,7 +6,7 @@
 All train on the same sentences, from the same encoder, with the same batch size, number of updates, peak rate,
 warm-up, decay and clipping, and tokenise once. The Trainer pads each batch to its longest sentence, as in
 transformers' own token-classification example. Every pass has a process of its own, contestants take turns, and a
-ratio is of two passes of the same round, since a machine's speed drifts.
+ratio is of two passes of the same round, since a machine's speed drifts. A round of training has a seed of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,6 @@ from distill_offline.settings import TrainSettings
 from distill_offline.stages import train as training
 from distill_offline.student import Student
 
-_SEED = 1
-
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -43,6 +41,7 @@ class Job:
     dev: tuple[Example, ...]
     settings: TrainSettings
     student: Path
+    seed: int = 0
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -69,7 +68,7 @@ def our_training(job: Job) -> Passed:
     student = _begin(job)
     schedule = make_schedule("original_only", {}, tau=0.5, n_distilled=0, n_original=len(job.train))
     settings = job.settings
-    blend = Blend(schedule, 0, len(job.train), settings.updates, settings.batch_size, _SEED)
+    blend = Blend(schedule, 0, len(job.train), settings.updates, settings.batch_size, job.seed)
     began = time.perf_counter()
     pools = training.Pools((), job.train, ())
     training.train(student, pools, blend, settings, name="ours", metric="entity_f1", watch=lambda progress: None)
@@ -100,7 +99,7 @@ def trainers_training(job: Job) -> Passed:
                 eval_strategy="no",
                 disable_tqdm=True,
                 report_to=[],
-                seed=_SEED,
+                seed=job.seed,
             ),
             data_collator=DataCollatorForTokenClassification(student.tokenizer),
             train_dataset=_tokenised(student.tokenizer, job),
@@ -167,7 +166,7 @@ def _tags(sentence: Sentence, entities: Sequence[Mapping[str, Any]]) -> list[str
 
 
 def _begin(job: Job) -> Student:
-    training.prepare(_SEED)
+    training.prepare(job.seed)
     return Student.create(job.encoder, job.labels, "token-classification")
 
 
@@ -218,9 +217,10 @@ def main(
     predict: dict[str, list[Passed]] = {"`predict`": [], "pipeline, one by one": [], "pipeline, batches of 16": []}
     with tempfile.TemporaryDirectory(prefix="benchmark-") as place:
         job = Job(model.resolve(), _spread(train_file, rows), _spread(dev_file, dev_rows), settings, Path(place))
-        for _ in range(repeats):
-            _note("training", "ours", train["ours"], in_own_process(our_training, job))
-            _note("training", "Trainer", train["Trainer"], in_own_process(trainers_training, job))
+        for seed in range(repeats):
+            seeded = replace(job, seed=seed)
+            _note("training", "ours", train["ours"], in_own_process(our_training, seeded))
+            _note("training", "Trainer", train["Trainer"], in_own_process(trainers_training, seeded))
         for _ in range(repeats):
             for name, runs in predict.items():
                 if name == "`predict`":
@@ -229,7 +229,8 @@ def main(
                     _note("predicting", name, runs, in_own_process(pipelines_predict, job, 16 if "16" in name else 1))
     note = (
         f"{updates} updates of {batch_size} sentences out of {len(job.train)}; {len(job.dev)} sentences to predict. "
-        f"Median of {repeats} rounds, with the lowest and highest. Encoder: {model.name}."
+        f"Median of {repeats} rounds (training: "
+        f"seeds 0 to {repeats - 1}), with the lowest and highest. Encoder: {model.name}."
     )
     parts = [heading("Training and predicting", [note]), _table(train), _table(predict)]
     write_report("\n\n".join(parts), output)

@@ -66,6 +66,11 @@ class Student:
         if not tokenizer.is_fast:
             raise InputError("train.encoder: this encoder has no fast tokenizer; word positions need one.")
 
+    @property
+    def padding(self) -> int:
+        """The subword that fills up a batch's shorter windows."""
+        return self.tokenizer.pad_token_id or 0
+
     @classmethod
     def create(cls, encoder: Path, labels: Sequence[str], head: Head, *, max_length: int = 512) -> Self:
         """A new student: a pretrained encoder, and a head whose weights come from torch's current seed."""
@@ -167,7 +172,7 @@ class Student:
         import torch
 
         longest = max(len(window.ids) for window in windows)
-        pad = self.tokenizer.pad_token_id or 0
+        pad = self.padding
         tensors = {
             "input_ids": torch.tensor([[*w.ids, *[pad] * (longest - len(w.ids))] for w in windows]),
             "attention_mask": torch.tensor([[1] * len(w.ids) + [0] * (longest - len(w.ids)) for w in windows]),

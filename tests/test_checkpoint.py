@@ -152,6 +152,18 @@ def test_checkpoint_of_another_configuration_is_not_used(arm: Arm, uninterrupted
     assert all("another configuration" in line for line in arm.said)
 
 
+def test_checkpoint_of_another_version_is_not_used(
+    arm: Arm, uninterrupted: tuple[str, Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distill_offline.training.checkpoint._FORMAT", 1)
+    with pytest.raises(Killed):
+        arm.run(kill_after=5)
+    monkeypatch.undo()
+    assert arm.run() == uninterrupted
+    assert len(arm.said) == 2
+    assert all("of another version of distill_offline" in line for line in arm.said)
+
+
 def test_stopping_before_the_first_update_leaves_no_checkpoint(arm: Arm) -> None:
     with pytest.raises(Interrupted):
         arm.run(stop_after=0)

@@ -1,62 +1,149 @@
-"""Gradients by rows against plain ones."""
+"""Gradients by rows against plain ones, and training by rows against training the whole table."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from distill_offline.blending import Blend
+from distill_offline.corpus import read_examples
+from distill_offline.settings import TrainSettings
+from distill_offline.stages.train import Pools, prepare, train
 from distill_offline.student import Student
-from distill_offline.training.embedding_rows import only_rows
+from distill_offline.training.embedding_rows import LearnedRows
 
 LABELS = ("O", "B-PERSON", "I-PERSON")
 IDS = [torch.tensor([[2, 40, 41, 3, 0]]), torch.tensor([[2, 41, 90, 91, 3], [2, 7, 3, 0, 0]])]
+TABLE = "bert.embeddings.word_embeddings.weight"
 
 
-def gradients(student: Student, *, by_rows: bool) -> dict[str, torch.Tensor]:
+def learned(student: Student) -> LearnedRows:
+    # 5 is looked up in another update
+    rows = LearnedRows.of(student.model, iter([[2, 40, 41, 3, 0], [90, 91, 7], [5]]))
+    assert rows is not None
+    return rows
+
+
+def gradients(student: Student, rows: LearnedRows | None, *, at_once: bool = False) -> dict[str, torch.Tensor]:
+    """Of every parameter; the table's with all its rows."""
     student.model.eval()
     student.model.zero_grad()
-    embedding = student.model.get_input_embeddings()
 
     def learn() -> None:
         for ids in IDS:
             logits = student.model(input_ids=ids, attention_mask=(ids != 0).long()).logits
             torch.autograd.backward((logits[..., 1] * torch.arange(1.0, ids.shape[1] + 1)).sum())
 
-    if by_rows:
-        with only_rows(embedding, IDS):
-            learn()
-    else:
+    if rows is None:
         learn()
-    return {name: p.grad.clone() for name, p in student.model.named_parameters() if p.grad is not None}
+        return {name: p.grad.clone() for name, p in student.model.named_parameters() if p.grad is not None}
+    with rows.looked_up([] if at_once else IDS) as places:
+        learn()
+    assert (None if places is None else places.tolist()) == (None if at_once else [0, 1, 2, 4, 5, 6, 7, 8])
+    rows.put_back()
+    found = {name: p.grad.clone() for name, p in student.model.named_parameters() if p.grad is not None}
+    assert rows.weight.grad is not None
+    found[TABLE] = torch.zeros_like(student.model.get_input_embeddings().weight)
+    found[TABLE][[0, 2, 3, 5, 7, 40, 41, 90, 91]] = rows.weight.grad
+    return found
 
 
-def test_every_gradient_is_what_plain_lookups_give(encoder: Path) -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+def test_every_gradient_is_what_plain_lookups_give(encoder: Path, at_once: bool) -> None:
     student = Student.create(encoder, LABELS, "token-classification")
-    plain, by_rows = gradients(student, by_rows=False), gradients(student, by_rows=True)
+    plain = gradients(student, None)
+    by_rows = gradients(student, learned(student), at_once=at_once)
     assert plain.keys() == by_rows.keys()
     for name, gradient in plain.items():
         assert torch.allclose(gradient, by_rows[name], rtol=1e-5, atol=1e-7), name
-    table = by_rows["bert.embeddings.word_embeddings.weight"]
-    assert table.abs().sum(1).nonzero().flatten().tolist() == [2, 3, 7, 40, 41, 90, 91]
+    assert by_rows[TABLE].abs().sum(1).nonzero().flatten().tolist() == [2, 3, 7, 40, 41, 90, 91]
 
 
-def test_the_embedding_is_as_before_even_after_an_error(encoder: Path) -> None:
-    embedding = Student.create(encoder, LABELS, "token-classification").model.get_input_embeddings()
-    with pytest.raises(RuntimeError, match="broken"), only_rows(embedding, IDS):
+def test_the_table_is_the_models_own_between_updates_and_afterwards(encoder: Path) -> None:
+    student = Student.create(encoder, LABELS, "token-classification")
+    embedding = student.model.get_input_embeddings()
+    before = embedding.weight.detach().clone()
+    rows = learned(student)
+    assert rows.instead([embedding.weight, student.model.classifier.bias]) == [
+        rows.weight,
+        student.model.classifier.bias,
+    ]
+    with pytest.raises(RuntimeError, match="broken"), rows.looked_up(IDS):
         raise RuntimeError("broken")
     assert "forward" not in vars(embedding)
+    assert not embedding.weight.requires_grad
+    rows.weight.data += 1.0
+    assert torch.equal(embedding(torch.tensor([40])), before[[40]])
+    rows.write()
+    assert torch.equal(embedding(torch.tensor([40, 50])), before[[40, 50]] + torch.tensor([[1.0], [0.0]]))
+    embedding.weight.data.copy_(before)
+    rows.read()
+    assert torch.equal(rows.weight, before[[0, 2, 3, 5, 7, 40, 41, 90, 91]])
+    rows.put_back()
     assert embedding.weight.requires_grad
-    assert embedding.weight.grad is None
 
 
-def test_a_frozen_or_special_embedding_is_left_alone() -> None:
+def test_a_frozen_shared_or_special_table_is_left_alone(encoder: Path) -> None:
     class Scaled(torch.nn.Embedding):
         """As some encoders have it: more than a lookup."""
 
-    frozen = torch.nn.Embedding(10, 2)
-    frozen.weight.requires_grad_(False)
-    for embedding in (frozen, Scaled(10, 2), torch.nn.Embedding(10, 2, max_norm=1.0)):
-        with only_rows(embedding, [torch.tensor([1])]):
-            assert "forward" not in vars(embedding)
+    model = Student.create(encoder, LABELS, "token-classification").model
+    place, (rows, width) = model.bert.embeddings, model.get_input_embeddings().weight.shape
+    plain = torch.nn.Embedding
+    for special in (Scaled(rows, width), plain(rows, width, max_norm=1.0), plain(rows, width, sparse=True)):
+        place.word_embeddings = special
+        assert LearnedRows.of(model, iter([[1]])) is None
+    place.word_embeddings = plain(rows, width)
+    place.word_embeddings.weight.requires_grad_(False)
+    assert LearnedRows.of(model, iter([[1]])) is None
+    place.word_embeddings.weight.requires_grad_(True)
+    model.decoder = torch.nn.Linear(width, rows)
+    model.decoder.weight = place.word_embeddings.weight
+    assert LearnedRows.of(model, iter([[1]])) is None
+    del model.decoder
+    assert LearnedRows.of(model, iter([[1]])) is not None
+
+
+@pytest.fixture(scope="module")
+def pools() -> Pools:
+    examples = list(read_examples("package:demo/train.jsonl", origin="original"))[:24]
+    return Pools([replace(example, origin="distilled") for example in examples[:12]], examples[12:], ())
+
+
+def weights(encoder: Path, pools: Pools, *, weight_decay: float, layer_decay: float = 1.0) -> dict[str, torch.Tensor]:
+    prepare(3)
+    types = ("PERSON", "ORGANISATION", "LOCATION", "EQUIPMENT", "DATE")
+    student = Student.create(encoder, ("O", *(f"{p}-{t}" for t in types for p in "BI")), "token-classification")
+    blend = Blend(lambda t: 0.5, 12, 12, 8, 6, 0)
+    settings = TrainSettings(
+        updates=8, batch_size=6, learning_rate=3e-3, weight_decay=weight_decay, layer_decay=layer_decay
+    )
+    train(student, pools, blend, settings, name="arm", metric="entity_f1", watch=lambda progress: None)
+    assert all(parameter.requires_grad for parameter in student.model.parameters())
+    return dict(student.model.state_dict())
+
+
+def test_training_is_as_with_the_whole_table(encoder: Path, pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_rows = weights(encoder, pools, weight_decay=0.0, layer_decay=0.8)
+    monkeypatch.setattr(LearnedRows, "of", lambda model, ids: None)
+    whole = weights(encoder, pools, weight_decay=0.0, layer_decay=0.8)
+    for name, tensor in whole.items():
+        assert torch.allclose(tensor, by_rows[name], rtol=1e-3, atol=2e-5), name
+
+
+def test_rows_that_nothing_looks_up_stay_as_the_encoder_has_them(encoder: Path, pools: Pools) -> None:
+    before = Student.create(encoder, LABELS, "token-classification")
+    whole = (*pools.distilled, *pools.original)
+    looked_up = {
+        number
+        for windows in before.encode([replace(each, labels=("O",) * len(each.labels)) for each in whole])
+        for window in windows
+        for number in window.ids
+    }
+    table = weights(encoder, pools, weight_decay=0.5)[TABLE]
+    same = (table == before.model.get_input_embeddings().weight).all(1)
+    assert not same[sorted(looked_up)].any()
+    assert same.sum() == len(table) - len(looked_up)  # the padding's row is zero and stays so

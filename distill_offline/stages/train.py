@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from distill_offline.training.checkpoint import (
     random_states_of_others,
     restore_random_states,
 )
-from distill_offline.training.embedding_rows import only_rows
+from distill_offline.training.embedding_rows import LearnedRows
 from distill_offline.training.group import ALONE, Group
 from distill_offline.training.losses import LossRule
 from distill_offline.training.optimisation import learning_rate_factor, parameter_groups
@@ -176,6 +176,13 @@ class _Training:
         groups = parameter_groups(student.model, settings.weight_decay, settings.layer_decay)
         # The GPU first, if there is one: an optimizer made over parameters that move afterwards would lose them.
         student.model.to(self._accelerator.device)
+        learning = [parameter for parameter in student.model.parameters() if parameter.requires_grad]
+        self._rows = LearnedRows.of(student.model, self._looked_up())
+        if self._rows is not None:
+            for each in groups:
+                each["params"] = self._rows.instead(each["params"])
+            learning = self._rows.instead(learning)
+        self._learning = learning
         optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
         self._model, self._optimizer = self._accelerator.prepare(student.model, optimizer)
         self._model.train()
@@ -214,6 +221,8 @@ class _Training:
 
     def finish(self, updates: int) -> Trained:
         """Leave the student as it came, with the best weights."""
+        if self._rows is not None:
+            self._rows.put_back()
         if not self._group.have_the_same(self._student.model.state_dict()):
             raise DistillError("train.processes: the processes' students differ at the end. Set it to 1.")
         self._accelerator.unwrap_model(self._model, keep_fp32_wrapper=False)  # its forward was wrapped for autocast
@@ -254,6 +263,8 @@ class _Training:
             return 0
         values = checkpoint.values
         self._student.model.load_state_dict(checkpoint.part("model"))
+        if self._rows is not None:
+            self._rows.read()
         optimizer = self._optimizer.optimizer
         state: dict[int, dict[str, torch.Tensor]] = {}
         for key, tensor in checkpoint.part("optimizer").items():
@@ -281,10 +292,9 @@ class _Training:
         mine = share(windows, self._group.rank, self._group.size)
         cuts = least_work(mine, self._settings.micro_batch_tokens, _OVERHEAD[device.type == "cpu"])
         parts = [{k: v.to(device) for k, v in self._student.batch(part).items()} for part in cuts]
-        # A GPU's memory is fast enough for whole tables, and it would have to wait.
+        # A GPU's memory is fast enough for all the rows, and it would have to wait.
         ids = self._ids(windows, parts) if device.type == "cpu" else []
-        embedding = self._student.model.get_input_embeddings()
-        with only_rows(embedding, ids) if ids else nullcontext() as rows:
+        with self._rows.looked_up(ids) if self._rows is not None else nullcontext() as rows:
             for tensors in parts:
                 with self._accelerator.autocast():
                     loss = self._student.loss(tensors, self._model, rule)
@@ -293,12 +303,20 @@ class _Training:
                 masked += loss.masked
         if not parts and self.skips_overflow:
             self._accelerator.scaler.scale(total)  # it sets itself up at its first use
-        of_rows = {} if rows is None else {embedding.weight: rows}
-        total, masked = self._group.add_up(self._student.model.parameters(), (total, masked), of_rows)
-        self._accelerator.clip_grad_norm_(self._model.parameters(), self._settings.clip)
+        of_rows = {} if rows is None or self._rows is None else {self._rows.weight: rows}
+        total, masked = self._group.add_up(self._learning, (total, masked), of_rows)
+        self._accelerator.clip_grad_norm_(self._learning, self._settings.clip)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+        if self._rows is not None:
+            self._rows.write()
         return {"loss": float(total) / positions, **({"masked": int(masked)} if rule.mask_errors else {})}
+
+    def _looked_up(self) -> Iterator[Sequence[int]]:
+        """All subwords that training will look up."""
+        yield [self._student.padding]
+        for windows in (*self._distilled, *self._original):
+            yield from (window.ids for window in windows)
 
     def _ids(self, windows: Sequence[Encoded], parts: Sequence[dict[str, torch.Tensor]]) -> list[torch.Tensor]:
         """All subwords that are looked up in the update, by whichever process."""

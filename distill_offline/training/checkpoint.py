@@ -28,6 +28,7 @@ __all__ = [
 
 _TENSORS, _STATE, _PARTIAL = "tensors.safetensors", "state.json", ".partial"
 _KEPT = 2
+_FORMAT = 2  # which tensors there are; 1 had the optimizer's moments of whole embedding tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,7 @@ class Checkpoints:
         file.chmod(0o600)
         _sync(file)
         body = {
+            "format": _FORMAT,
             "fingerprint": self._fingerprint,
             "updates": checkpoint.updates,
             "tensors": file_digests([file])[file],
@@ -134,6 +136,8 @@ class Checkpoints:
             body, file = state["body"], folder / _TENSORS
             if digest_of(body) != state["digest"] or file_digests([file])[file] != body["tensors"]:
                 return "is damaged"
+            if body.get("format") != _FORMAT:
+                return "is of another version of distill_offline"
             if body["fingerprint"] != self._fingerprint:
                 return "is of another configuration"
             return Checkpoint(body["updates"], load_file(file), body["values"])

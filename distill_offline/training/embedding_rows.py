@@ -1,53 +1,103 @@
-"""One update's part of an embedding table, so that its gradient costs what the update looks up and not the table."""
+"""The part of an embedding table that training can move, so that it costs what the data looks up and not the table."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["only_rows"]
+__all__ = ["LearnedRows"]
 
 
-@contextmanager
-def only_rows(embedding: Any, ids: Sequence[torch.Tensor]) -> Iterator[torch.Tensor | None]:
-    """Within the block the embedding looks up, and gathers the gradient of, the rows of `ids` alone; at its end the
-    whole weight gets that gradient, equal to what plain lookups of the same micro-batches would have added up.
+class LearnedRows:
+    """The rows of `embedding` that the training data looks up, as a small table that is trained in place of the whole.
 
-    A vocabulary's table is half of a small encoder: without this, every micro-batch fills, reads and adds a gradient of
-    that size to learn about some hundred rows. Anything but a plain torch Embedding that learns is left as it is.
-
-    The block is given those rows, in ascending order: nowhere else has the gradient anything. None where all is left
-    as it is.
+    A vocabulary's table is half of a small encoder and two thirds of a multilingual one, and most of its rows never
+    get a gradient. From `of` to `put_back` the whole table is frozen and `weight` (rows × width) is what an optimizer
+    takes instead: gradients, their norm, and the optimizer's moments have that size. Rows that nothing looks up stay
+    as the encoder has them, to the bit: weight decay does not reach them, either.
     """
-    import torch
 
-    if type(embedding) is not torch.nn.Embedding or embedding.max_norm is not None or embedding.sparse:
-        yield None
-        return
-    weight = embedding.weight
-    if not weight.requires_grad or embedding.scale_grad_by_freq:
-        yield None
-        return
-    known = torch.unique(torch.cat([each.reshape(-1) for each in ids]))  # sorted
-    rows = weight.detach()[known].requires_grad_()
+    def __init__(self, embedding: torch.nn.Embedding, known: torch.Tensor) -> None:
+        """`known` are the rows' numbers, each once, in ascending order."""
+        import torch
 
-    def look_up(wanted: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.embedding(torch.searchsorted(known, wanted), rows)
+        self._embedding, self._known = embedding, known
+        self._table = embedding.weight
+        self.weight = torch.nn.Parameter(self._table.detach()[known])
+        self._places = torch.full((len(self._table),), -1, device=known.device)
+        self._places[known] = torch.arange(len(known), device=known.device)
+        self._table.requires_grad_(False)
 
-    weight.requires_grad_(False)
-    embedding.forward = look_up  # type: ignore[method-assign,assignment]
-    try:
-        yield known
-    finally:
-        del embedding.forward
-        weight.requires_grad_(True)
-    if rows.grad is not None:
-        gradient = torch.zeros_like(weight)
-        gradient[known] = rows.grad
-        if embedding.padding_idx is not None:
-            gradient[embedding.padding_idx] = 0.0
-        weight.grad = gradient if weight.grad is None else weight.grad + gradient
+    @classmethod
+    def of(cls, model: Any, ids: Iterator[Sequence[int]]) -> Self | None:
+        """The rows of the model's input embeddings that `ids` name: all that training will look up.
+
+        None where the table has to be trained as it stands: anything but a plain torch Embedding that learns, or one
+        that another part of the model shares.
+        """
+        import torch
+
+        embedding = model.get_input_embeddings()
+        if type(embedding) is not torch.nn.Embedding or embedding.max_norm is not None or embedding.sparse:
+            return None
+        if not embedding.weight.requires_grad or embedding.scale_grad_by_freq:
+            return None
+        if sum(p is embedding.weight for _, p in model.named_parameters(remove_duplicate=False)) > 1:
+            return None
+        known = torch.tensor(sorted({number for each in ids for number in each}), device=embedding.weight.device)
+        return cls(embedding, known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def instead(self, parameters: Sequence[torch.nn.Parameter]) -> list[torch.nn.Parameter]:
+        """The parameters, with the rows in the whole table's place."""
+        return [self.weight if parameter is self._table else parameter for parameter in parameters]
+
+    @contextmanager
+    def looked_up(self, ids: Sequence[torch.Tensor] = ()) -> Iterator[torch.Tensor | None]:
+        """Within the block the embedding looks up in `weight`, and gradients go there.
+
+        With `ids`, what the block looks up, a gradient is gathered for those rows alone and put into the whole one at
+        the end, so that the micro-batches of an update do not each fill, read and add one of the full size. The block
+        is then given the places of these rows in `weight`: nowhere else has the gradient anything.
+        """
+        import torch
+        from torch.nn.functional import embedding
+
+        learned = torch.unique(self._places[torch.cat([each.reshape(-1) for each in ids])]) if ids else None
+        rows = self.weight if learned is None else self.weight.detach()[learned].requires_grad_()
+        padding = self._embedding.padding_idx
+
+        def look_up(wanted: torch.Tensor) -> torch.Tensor:
+            places = self._places[wanted]
+            return embedding(places if learned is None else torch.searchsorted(learned, places), rows)
+
+        self._embedding.forward = look_up  # type: ignore[method-assign,assignment]
+        try:
+            yield learned
+        finally:
+            del self._embedding.forward
+        if learned is not None and rows.grad is not None:
+            gradient = torch.zeros_like(self.weight)
+            gradient[learned] = rows.grad
+            self.weight.grad = gradient if self.weight.grad is None else self.weight.grad + gradient
+        if padding is not None and self._places[padding] >= 0 and self.weight.grad is not None:
+            self.weight.grad[self._places[padding]] = 0.0
+
+    def write(self) -> None:
+        """Put the rows, as they stand, into the whole table."""
+        self._table.data[self._known] = self.weight.data
+
+    def read(self) -> None:
+        """Take the rows from the whole table, which has been given other weights."""
+        self.weight.data.copy_(self._table.data[self._known])
+
+    def put_back(self) -> None:
+        """Training is over: the whole table, with the rows as they stand, is the model's again."""
+        self.write()
+        self._table.requires_grad_(True)
