@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from tiny_models import tiny_encoder
 
 from distill_offline.blending import Blend
 from distill_offline.corpus import read_examples
+from distill_offline.errors import Interrupted
 from distill_offline.settings import TrainSettings
 from distill_offline.stages.train import Pools, prepare, train
 from distill_offline.student import Student
@@ -43,7 +46,6 @@ def gradients(student: Student, rows: LearnedRows | None, *, at_once: bool = Fal
     with rows.looked_up([] if at_once else IDS) as places:
         learn()
     assert (None if places is None else places.tolist()) == (None if at_once else [0, 1, 2, 4, 5, 6, 7, 8])
-    rows.put_back()
     found = {name: p.grad.clone() for name, p in student.model.named_parameters() if p.grad is not None}
     assert rows.weight.grad is not None
     found[TABLE] = torch.zeros_like(student.model.get_input_embeddings().weight)
@@ -74,7 +76,7 @@ def test_the_table_is_the_models_own_between_updates_and_afterwards(encoder: Pat
     with pytest.raises(RuntimeError, match="broken"), rows.looked_up(IDS):
         raise RuntimeError("broken")
     assert "forward" not in vars(embedding)
-    assert not embedding.weight.requires_grad
+    assert embedding.weight.requires_grad
     rows.weight.data += 1.0
     assert torch.equal(embedding(torch.tensor([40])), before[[40]])
     rows.write()
@@ -82,8 +84,6 @@ def test_the_table_is_the_models_own_between_updates_and_afterwards(encoder: Pat
     embedding.weight.data.copy_(before)
     rows.read()
     assert torch.equal(rows.weight, before[[0, 2, 3, 5, 7, 40, 41, 90, 91]])
-    rows.put_back()
-    assert embedding.weight.requires_grad
 
 
 def test_a_frozen_shared_or_special_table_is_left_alone(encoder: Path) -> None:
@@ -113,25 +113,55 @@ def pools() -> Pools:
     return Pools([replace(example, origin="distilled") for example in examples[:12]], examples[12:], ())
 
 
-def weights(encoder: Path, pools: Pools, *, weight_decay: float, layer_decay: float = 1.0) -> dict[str, torch.Tensor]:
+def fresh(encoder: Path) -> Student:
     prepare(3)
     types = ("PERSON", "ORGANISATION", "LOCATION", "EQUIPMENT", "DATE")
-    student = Student.create(encoder, ("O", *(f"{p}-{t}" for t in types for p in "BI")), "token-classification")
-    blend = Blend(lambda t: 0.5, 12, 12, 8, 6, 0)
-    settings = TrainSettings(
-        updates=8, batch_size=6, learning_rate=3e-3, weight_decay=weight_decay, layer_decay=layer_decay
+    return Student.create(encoder, ("O", *(f"{p}-{t}" for t in types for p in "BI")), "token-classification")
+
+
+def trained(student: Student, pools: Pools, stop_after: int | None = None, **given: Any) -> dict[str, torch.Tensor]:
+    settings = TrainSettings(**{"updates": 8, "batch_size": 6, "learning_rate": 3e-3, "weight_decay": 0.0} | given)
+    blend = Blend(lambda t: 0.5, 12, 12, settings.updates, settings.batch_size, 0)
+    seen: list[int] = []
+    prepare(4)
+    train(
+        student,
+        pools,
+        blend,
+        settings,
+        name="arm",
+        metric="entity_f1",
+        watch=lambda progress: seen.append(progress.done),
+        stop=lambda: stop_after is not None and len(seen) == stop_after,
     )
-    train(student, pools, blend, settings, name="arm", metric="entity_f1", watch=lambda progress: None)
     assert all(parameter.requires_grad for parameter in student.model.parameters())
     return dict(student.model.state_dict())
 
 
 def test_training_is_as_with_the_whole_table(encoder: Path, pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
-    by_rows = weights(encoder, pools, weight_decay=0.0, layer_decay=0.8)
+    by_rows = trained(fresh(encoder), pools, layer_decay=0.8)
     monkeypatch.setattr(LearnedRows, "of", lambda model, ids: None)
-    whole = weights(encoder, pools, weight_decay=0.0, layer_decay=0.8)
+    whole = trained(fresh(encoder), pools, layer_decay=0.8)
     for name, tensor in whole.items():
         assert torch.allclose(tensor, by_rows[name], rtol=1e-3, atol=2e-5), name
+
+
+def test_a_student_whose_training_was_stopped_can_be_trained_again(encoder: Path, pools: Pools) -> None:
+    student = fresh(encoder)
+    with pytest.raises(Interrupted):
+        trained(student, pools, stop_after=0)
+    again, whole = trained(student, pools), trained(fresh(encoder), pools)
+    assert all(torch.equal(tensor, again[name]) for name, tensor in whole.items())
+
+
+def test_an_encoder_may_fill_up_windows_itself(tmp_path: Path, pools: Pools) -> None:
+    student = fresh(tiny_encoder(tmp_path, kind="longformer", positions=600))
+    student.tokenizer.pad_token = student.tokenizer.convert_ids_to_tokens(len(student.tokenizer) - 1)
+    student.model.config.pad_token_id = student.padding  # no window has so high a number
+    before = student.model.get_input_embeddings().weight.detach().clone()
+    table = trained(student, pools, batch_size=1, updates=2)["longformer.embeddings.word_embeddings.weight"]
+    assert not torch.equal(table, before)
+    assert torch.equal(table[-1], before[-1])
 
 
 def test_rows_that_nothing_looks_up_stay_as_the_encoder_has_them(encoder: Path, pools: Pools) -> None:
@@ -143,7 +173,7 @@ def test_rows_that_nothing_looks_up_stay_as_the_encoder_has_them(encoder: Path, 
         for window in windows
         for number in window.ids
     }
-    table = weights(encoder, pools, weight_decay=0.5)[TABLE]
+    table = trained(fresh(encoder), pools, weight_decay=0.5)[TABLE]
     same = (table == before.model.get_input_embeddings().weight).all(1)
     assert not same[sorted(looked_up)].any()
     assert same.sum() == len(table) - len(looked_up)  # the padding's row is zero and stays so

@@ -221,8 +221,6 @@ class _Training:
 
     def finish(self, updates: int) -> Trained:
         """Leave the student as it came, with the best weights."""
-        if self._rows is not None:
-            self._rows.put_back()
         if not self._group.have_the_same(self._student.model.state_dict()):
             raise DistillError("train.processes: the processes' students differ at the end. Set it to 1.")
         self._accelerator.unwrap_model(self._model, keep_fp32_wrapper=False)  # its forward was wrapped for autocast
@@ -319,10 +317,15 @@ class _Training:
             yield from (window.ids for window in windows)
 
     def _ids(self, windows: Sequence[Encoded], parts: Sequence[dict[str, torch.Tensor]]) -> list[torch.Tensor]:
-        """All subwords that are looked up in the update, by whichever process."""
+        """All subwords that are looked up in the update, by whichever process.
+
+        The padding is always among them: Longformer and its like fill up windows themselves.
+        """
+        import torch
+
         if self._group.size > 1:
-            return [self._student.batch(windows)["input_ids"]]
-        return [tensors["input_ids"] for tensors in parts]
+            parts = [self._student.batch(windows)]
+        return [torch.tensor([self._student.padding]), *(tensors["input_ids"] for tensors in parts)]
 
     def _rule(self, update: int) -> LossRule:
         settings, labels = self._settings, self._student.labels

@@ -16,9 +16,9 @@ class LearnedRows:
     """The rows of `embedding` that the training data looks up, as a small table that is trained in place of the whole.
 
     A vocabulary's table is half of a small encoder and two thirds of a multilingual one, and most of its rows never
-    get a gradient. From `of` to `put_back` the whole table is frozen and `weight` (rows × width) is what an optimizer
-    takes instead: gradients, their norm, and the optimizer's moments have that size. Rows that nothing looks up stay
-    as the encoder has them, to the bit: weight decay does not reach them, either.
+    get a gradient. `weight` (rows × width) is what an optimizer takes instead: gradients, their norm, and the
+    optimizer's moments have that size. Rows that nothing looks up stay as the encoder has them, to the bit: weight
+    decay does not reach them, either. The table itself stays the model's, as it was: `write` brings it up to date.
     """
 
     def __init__(self, embedding: torch.nn.Embedding, known: torch.Tensor) -> None:
@@ -30,7 +30,6 @@ class LearnedRows:
         self.weight = torch.nn.Parameter(self._table.detach()[known])
         self._places = torch.full((len(self._table),), -1, device=known.device)
         self._places[known] = torch.arange(len(known), device=known.device)
-        self._table.requires_grad_(False)
 
     @classmethod
     def of(cls, model: Any, ids: Iterator[Sequence[int]]) -> Self | None:
@@ -96,8 +95,3 @@ class LearnedRows:
     def read(self) -> None:
         """Take the rows from the whole table, which has been given other weights."""
         self.weight.data.copy_(self._table.data[self._known])
-
-    def put_back(self) -> None:
-        """Training is over: the whole table, with the rows as they stand, is the model's again."""
-        self.write()
-        self._table.requires_grad_(True)
