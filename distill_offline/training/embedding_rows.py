@@ -50,9 +50,6 @@ class LearnedRows:
         known = torch.tensor(sorted({number for each in ids for number in each}), device=embedding.weight.device)
         return cls(embedding, known)
 
-    def __len__(self) -> int:
-        return len(self._known)
-
     def instead(self, parameters: Sequence[torch.nn.Parameter]) -> list[torch.nn.Parameter]:
         """The parameters, with the rows in the whole table's place."""
         return [self.weight if parameter is self._table else parameter for parameter in parameters]
