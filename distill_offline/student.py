@@ -28,6 +28,8 @@ _ARCHITECTURES: dict[Head, str] = {
     "token-classification": "ForTokenClassification",
     "sequence-classification": "ForSequenceClassification",
 }
+# On a CPU what goes from layer to layer stays in its cache: with MiniLM nearly twice as fast as batches of 8,192.
+_BATCH_TOKENS = {True: 1024, False: 8192}
 
 
 class _ForwardPass(Protocol):
@@ -200,11 +202,11 @@ class Student:
         )
         return Loss((losses.view_as(labels) * batch["weights"][:, None]).sum(), masked.sum())
 
-    def predict(self, sentences: Sequence[Sentence], *, batch_tokens: int = 8192) -> list[tuple[str, ...]]:
+    def predict(self, sentences: Sequence[Sentence], *, batch_tokens: int | None = None) -> list[tuple[str, ...]]:
         """The labels of each sentence: valid IOB2, one a token; or one class.
 
         A token in which the tokenizer sees nothing (control characters) is labelled O. Batches are sorted by length and
-        bounded by `batch_tokens` subwords, padding included.
+        bounded by `batch_tokens` subwords, padding included; by itself 1,024 on a CPU, 8,192 on a GPU.
         """
         chosen = [["O"] * len(sentence.tokens) for sentence in sentences]
         classes: list[tuple[str, ...]] = [()] * len(sentences)
@@ -220,7 +222,9 @@ class Student:
             return classes
         return [labels_of_words(tags) for tags in chosen]
 
-    def probabilities(self, sentences: Sequence[Sentence], *, batch_tokens: int = 8192) -> list[NDArray[np.float32]]:
+    def probabilities(
+        self, sentences: Sequence[Sentence], *, batch_tokens: int | None = None
+    ) -> list[NDArray[np.float32]]:
         """How sure the student is: for each sentence an array tokens × labels (1 × labels for classes), float32.
 
         Rows sum to 1; columns stand for `self.labels`. What `predict` says is the row's largest, but for an I- tag that
@@ -245,11 +249,12 @@ class Student:
         return found
 
     def _forward(
-        self, sentences: Sequence[Sentence], batch_tokens: int
+        self, sentences: Sequence[Sentence], batch_tokens: int | None
     ) -> Iterator[tuple[list[Encoded], torch.Tensor]]:
         """Micro-batches of windows and their logits on the model's device: windows × subwords × labels, or × labels."""
         import torch
 
+        batch_tokens = batch_tokens or _BATCH_TOKENS[self.model.device.type == "cpu"]
         windows = [window for parts in self._encode(sentences) for window in parts]
         was_training = self.model.training
         self.model.eval()
