@@ -229,8 +229,8 @@ def main(
                     _note("predicting", name, runs, in_own_process(pipelines_predict, job, 16 if "16" in name else 1))
     note = (
         f"{updates} updates of {batch_size} sentences out of {len(job.train)}; {len(job.dev)} sentences to predict. "
-        f"Median of {repeats} rounds (training: "
-        f"seeds 0 to {repeats - 1}), with the lowest and highest. Encoder: {model.name}."
+        f"Median of {repeats} rounds (training: seeds 0 to {repeats - 1}), with the lowest and highest. "
+        f"Encoder: {model.name}."
     )
     parts = [heading("Training and predicting", [note]), _table(train), _table(predict)]
     write_report("\n\n".join(parts), output)

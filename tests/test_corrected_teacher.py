@@ -14,8 +14,8 @@ ROWS = (
     # token, teacher, gold
     ("Leeds", "B-LOC", "B-ORG"),  # a wrong type
     ("beat", "O", "O"),
-    ("York", "O", "B-ORG"),  # missed
-    ("City", "B-ORG", "I-ORG"),  # with the row above: a wrong boundary
+    ("York", "O", "B-ORG"),  # with the next row: a wrong boundary
+    ("City", "B-ORG", "I-ORG"),
     ("on", "O", "O"),
     ("Monday", "B-MISC", "O"),  # spurious
     ("in", "O", "O"),

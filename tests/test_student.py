@@ -84,6 +84,18 @@ def test_padding_and_batch_composition_do_not_change_predictions(student: Studen
     assert student.predict(sentences, batch_tokens=64) == alone
 
 
+def test_batches_are_as_large_as_a_cpus_cache_holds(student: Student) -> None:
+    sizes: list[int] = []
+    examples = list(read_examples("package:demo/train.jsonl", origin="original"))
+    hook = student.model.get_input_embeddings().register_forward_hook(
+        lambda module, given, out: sizes.append(given[0].numel())
+    )
+    student.predict([example.sentence for example in examples])
+    hook.remove()
+    assert len(sizes) > 1
+    assert 512 < max(sizes) <= 1024
+
+
 def test_predictions_are_valid_iob2(student: Student) -> None:
     from distill_offline.bio import to_iob2
 
