@@ -5,12 +5,20 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
 from distill_offline import offline
-from distill_offline.errors import ConfigError
+from distill_offline.errors import ConfigError, DistillError
 from distill_offline.schema import Completion, Prompt, Sampling
+
+
+class OddError(DistillError):
+    """One that cannot be unpickled: its constructor wants more than its message."""
+
+    def __init__(self, number: int, what: str) -> None:
+        super().__init__(f"{number} {what}")
 
 
 class Echo:
@@ -47,6 +55,34 @@ class Echo:
             text = prompt.messages[-1].content
             if text == "poison":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if text == "odd":
+                raise OddError(3, "apples")
             if text == "raise":
                 raise RuntimeError("the engine gave up")
             yield position, Completion(text.upper(), "stop")
+
+
+class Batch:
+    """Takes `size` prompts, then answers them all in one step, with `answer` characters each."""
+
+    needs_model: ClassVar[bool] = True
+    speed_only: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, model: Path, sampling: Sampling, options: Mapping[str, Any]) -> None:
+        self._size, self._text = int(options["size"]), "a" * int(options["answer"])
+
+    def identity(self) -> Mapping[str, Any]:
+        return {"pid": os.getpid()}
+
+    def complete(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Completion]]:
+        numbered = enumerate(prompt.messages[-1].content[:6] for prompt in prompts)
+        while batch := list(islice(numbered, self._size)):
+            if batch[0][1] == "hang":
+                signal.pause()
+            for position, text in batch:
+                if text == "poison":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                yield position, Completion(self._text, "stop")
+
+    def close(self) -> None:
+        pass

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import time
@@ -7,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engines import Echo
+from engines import Batch, Echo
 
+from distill_offline.backends import worker as worker_module
 from distill_offline.backends.worker import Worker
 from distill_offline.errors import BackendError, ConfigError
 from distill_offline.schema import Message, Prompt, Sampling
@@ -145,3 +147,78 @@ def state(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except OSError:
         return "Z"
+
+
+LARGE = 1 << 20  # more than any pipe holds
+
+
+def batches(size: int = 512) -> Worker:
+    return Worker(Batch, Path("model"), Sampling(), {"size": size, "answer": LARGE})
+
+
+@pytest.fixture
+def no_hang() -> Iterator[None]:
+    """What hangs ends the process that runs the tests, and says where it hung."""
+    faulthandler.dump_traceback_later(90, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.mark.usefixtures("no_hang")
+def test_large_prompts_and_a_whole_batch_of_large_answers_never_wait_for_each_other() -> None:
+    engine, large = batches(), prompt("p" * LARGE)
+    found = {position: len(completion.text) for position, completion in engine.complete([large] * 600)}
+    engine.close()
+    assert found == dict.fromkeys(range(600), LARGE)
+
+
+@pytest.mark.usefixtures("no_hang")
+def test_a_process_that_dies_among_large_answers_loses_none() -> None:
+    engine, texts = batches(8), ["p" * LARGE] * 24
+    texts[13] = "poison"
+    found = {position: completion.finish_reason for position, completion in engine.complete(map(prompt, texts))}
+    engine.close()
+    assert found == dict.fromkeys(range(24), "stop") | {13: "engine_died"}
+
+
+@pytest.mark.usefixtures("no_hang")
+def test_close_ends_a_process_whose_answers_nobody_reads_any_more() -> None:
+    engine = batches()
+    for _ in engine.complete([prompt("p" * LARGE)] * 512):
+        break  # as an error or Ctrl-C does; 511 MB are still to come
+    child = engine.identity()["pid"]
+    began = time.monotonic()
+    engine.close()
+    assert time.monotonic() - began < 10
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+@pytest.mark.usefixtures("no_hang")
+def test_close_kills_a_process_that_hangs_with_a_full_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "_LEAVE_S", 0.2)
+    engine, taken = batches(4), []
+
+    def source() -> Iterator[Prompt]:
+        for number in range(8):
+            taken.append(number)
+            yield prompt("hang" if number == 0 else "p" * LARGE)
+        os.kill(engine.identity()["pid"], signal.SIGSTOP)  # it reads nothing any more, and hears of nothing
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(engine.complete(source()))
+    engine.close()
+    assert taken == list(range(8))
+
+
+def test_a_stream_that_was_left_does_not_answer_the_next(engine: Worker) -> None:
+    for position, completion in engine.complete(prompt(f"old {number}") for number in range(20)):
+        assert (position, completion.text) == (1, "OLD 1")
+        break
+    assert answers(engine, ["new", "newer"]) == {0: ("NEW", "stop"), 1: ("NEWER", "stop")}
+
+
+def test_an_error_class_of_somebody_else_reaches_the_caller_as_ours(engine: Worker) -> None:
+    with pytest.raises(BackendError, match="OddError: 3 apples"):
+        answers(engine, ["odd"])

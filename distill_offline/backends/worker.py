@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import multiprocessing
 import os
+import queue
 import signal
 import threading
 import time
@@ -15,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, ClassVar
 
-from distill_offline import offline
+from distill_offline import errors, offline
 from distill_offline.backends.base import Backend
 from distill_offline.errors import BackendError, DistillError
 from distill_offline.schema import Completion, Prompt, Sampling
@@ -24,10 +25,15 @@ __all__ = ["Worker"]
 
 _AHEAD = 8  # prompts handed over before the engine has asked for them, so that it never waits for a round trip
 _RESTARTS = 20  # in one `complete`; an engine that dies more often has another illness than a poison prompt
+_LEAVE_S = 20.0  # for an engine to free what it holds, before it is killed
 
 
 class _Died(Exception):
     """The worker process ended without being told to."""
+
+
+class _Orphaned(BaseException):
+    """In the worker process: the parent closed the pipe, or is gone. No engine's `except Exception` is to take it."""
 
 
 class Worker:
@@ -37,6 +43,10 @@ class Worker:
     first `complete` or `identity`. If it dies while prompts are under way, it is started again and the prompts without
     an answer are tried in halves until the one that kills it stands alone; that one's completion has the finish_reason
     `engine_died` and costs its neighbours nothing. An engine that cannot start at all raises BackendError.
+
+    Prompts and answers may be of any size, and any number of answers may come at once: a thread of the process takes
+    in what is sent to it, at most a few prompts ahead of the engine, whatever the engine does. So a send from here
+    always ends, and so does one from there, since we read whenever we do not send.
 
     The process enforces the same offline promise, ignores the signals by which its parent is told to drain, and ends
     itself when its parent is gone.
@@ -51,6 +61,7 @@ class Worker:
         self._pipe: Connection | None = None
         self._identity: Mapping[str, Any] = {}
         self._done: set[int] = set()  # positions answered since the stream began
+        self._is_streaming = False  # also where whoever read the stream has left it
 
     def identity(self) -> Mapping[str, Any]:
         """The engine's own identity."""
@@ -74,15 +85,14 @@ class Worker:
     def close(self) -> None:
         """End the process and free all that it held."""
         if self._pipe is not None:
-            with contextlib.suppress(OSError):
-                self._pipe.send(None)
-            self._pipe.close()
-        if self._process is not None:
-            self._process.join(20)
+            self._pipe.close()  # the process notices, whatever it reads or writes; a last word could find the pipe full
+        if self._process is not None and self._process.pid is not None:  # without a pid it never began
+            self._process.join(_LEAVE_S)
             if self._process.is_alive():
                 self._process.kill()
                 self._process.join()
         self._process = self._pipe = None
+        self._is_streaming = False
 
     def _try_in_halves(self, suspects: dict[int, Prompt], restarts: int) -> Iterator[tuple[int, Completion]]:
         """Answers for prompts one or more of which kill the engine."""
@@ -110,8 +120,10 @@ class Worker:
         self, numbered: Iterator[tuple[int, Prompt]], unanswered: dict[int, Prompt]
     ) -> Iterator[tuple[int, Completion]]:
         """Feed the process and yield its answers; `unanswered` holds what it has been given and not yet answered."""
+        if self._is_streaming:  # the rest of a stream that was left cannot be told from this one
+            self.close()
         self._start()
-        assert self._pipe is not None
+        self._is_streaming = True
         self._done = set()
         sent, taken, exhausted = 0, 0, False
         positions: list[int] = []
@@ -136,6 +148,7 @@ class Worker:
                 self._done.add(position)
                 yield position, content[1]
             elif kind == "ended":
+                self._is_streaming = False
                 return
             else:
                 self.close()
@@ -148,11 +161,12 @@ class Worker:
         self._pipe, theirs = context.Pipe()
         # Not a daemon: engines such as vLLM start processes of their own, which daemons may not.
         self._process = context.Process(target=_serve, args=(theirs, *self._arguments), name="distill-offline teacher")
-        self._process.start()
-        theirs.close()
         try:
+            with theirs:
+                self._process.start()
             kind, content = self._receive()
-        except _Died as error:
+        except (OSError, _Died) as error:  # OSError: it ended before it had read its arguments
+            self.close()
             raise BackendError(f"the engine could not start: {error}. See what it said above.") from error
         if kind == "failed":
             self.close()
@@ -179,7 +193,9 @@ class Worker:
         self._process.join(10)
         code = self._process.exitcode
         self.close()
-        reason = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+        if code is None:
+            return _Died("its process closed its pipe, and did not end")
+        reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return _Died(f"its process ended with {reason}")
 
 
@@ -189,41 +205,83 @@ def _serve(pipe: Connection, target: str, model: Path, sampling: Sampling, optio
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)  # the parent drains us; the terminal signals the whole group
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    line = _Line(pipe)
     module, _, name = target.partition(":")
-    try:
-        engine: Backend = getattr(importlib.import_module(module), name)(model, sampling, options)
-        pipe.send(("ready", dict(engine.identity())))
-    except Exception as error:
-        pipe.send(("failed", _portable(error)))
-        return
-    try:
-        while (message := pipe.recv()) is not None:
-            assert message == ("begin",), message
-            try:
-                for position, completion in engine.complete(_prompts(pipe)):
-                    pipe.send(("answer", position, completion))
-                pipe.send(("ended",))
-            except Exception as error:
-                pipe.send(("failed", _portable(error)))
-                return
-    except (EOFError, OSError):
-        return  # the parent is gone
-    finally:
-        engine.close()
-
-
-def _prompts(pipe: Connection) -> Iterator[Prompt]:
-    while True:
-        kind, *content = pipe.recv()
-        if kind == "end":
+    with contextlib.suppress(_Orphaned):
+        try:
+            engine: Backend = getattr(importlib.import_module(module), name)(model, sampling, options)
+            line.say("ready", dict(engine.identity()))
+        except Exception as error:
+            line.say("failed", _portable(error))
             return
-        pipe.send(("took",))
-        yield content[0]
+        try:
+            while _answer_one_stream(engine, line):
+                pass
+        finally:
+            engine.close()
+
+
+def _answer_one_stream(engine: Backend, line: _Line) -> bool:
+    """Answer the prompts of one `complete`; False where the engine is of no more use."""
+    (kind,) = line.hear()
+    assert kind == "begin", kind
+    try:
+        for position, completion in engine.complete(line.prompts()):
+            line.say("answer", position, completion)
+        line.say("ended")
+    except Exception as error:
+        line.say("failed", _portable(error))
+        return False
+    return True
+
+
+class _Line:
+    """The worker's end of the pipe. A thread reads it, so that the parent's sends end while the engine is at work.
+
+    What waits in the queue is bounded by the parent, which sends no more than _AHEAD prompts that were not taken.
+    """
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._sending = threading.Lock()  # an engine may take its prompts on a thread of its own
+        self._heard: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def say(self, *message: Any) -> None:
+        try:
+            with self._sending:
+                self._pipe.send(message)
+        except OSError as error:
+            raise _Orphaned from error
+
+    def hear(self) -> tuple[Any, ...]:
+        message = self._heard.get()
+        if message is None:
+            self._heard.put(None)  # for whoever asks again
+            raise _Orphaned
+        return message
+
+    def prompts(self) -> Iterator[Prompt]:
+        while True:
+            kind, *content = self.hear()
+            if kind == "end":
+                return
+            self.say("took")
+            yield content[0]
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                self._heard.put(self._pipe.recv())
+        except (EOFError, OSError):
+            self._heard.put(None)
 
 
 def _portable(error: Exception) -> DistillError:
     """Ours as it is; a foreign error, which may not survive the way between processes, as a BackendError."""
-    return error if isinstance(error, DistillError) else BackendError(f"{type(error).__name__}: {error}")
+    if isinstance(error, DistillError) and type(error).__module__ == errors.__name__:
+        return error
+    return BackendError(f"{type(error).__name__}: {error}")
 
 
 def _end_with_parent(parent: int) -> None:
