@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline import __version__, config, manifest
-from distill_offline.artifacts import STORE
+from distill_offline.artifacts import STORE, check_own, make_folder, replacing
 from distill_offline.completions import check_free
 from distill_offline.corpus import resolve_path
 from distill_offline.digests import file_digests
@@ -57,8 +57,10 @@ class RunFolder:
     def open(self) -> None:
         """Make the folder, say what changed since its last use, and write config.yaml.
 
-        Raises StoreError, and changes nothing, where another process is annotating into it.
+        Raises StoreError, and changes nothing, where another process is annotating into it; InputError where anything
+        in it is a link or no plain file.
         """
+        self.check()
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         check_free(self.folder("annotate") / STORE)
         file, text = self.path / "config.yaml", config.dump(self.settings)
@@ -70,10 +72,13 @@ class RunFolder:
             for line in changes:
                 self.say(f"  {line}")
         manifest.unseal(self.path)
-        partial = file.with_name(f"config.yaml.{os.getpid()}")  # shards of one run may come here at the same moment
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
+        own = file.with_name(f"config.yaml.{os.getpid()}")  # shards of one run may come here at the same moment
+        with replacing(file, own) as out:
             out.write(text)
-        partial.replace(file)
+
+    def check(self) -> None:
+        """Raises InputError where anything in the folder is a link or no plain file; before something is written."""
+        check_own(self.path)
 
     def changes(self) -> list[str]:
         """How the configuration differs from the one of the run's last use, as the lines of a diff."""
@@ -136,10 +141,11 @@ class Stage:
         return True
 
     def begin(self) -> Path:
-        """Take the seal off and make the folder."""
+        """Take the seal off and make the folder. Raises InputError where anything in the run leads out of it."""
+        self.run.check()
         manifest.unseal(self.run.path)
         manifest.unseal(self.folder)
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(self.folder)
         return self.folder
 
     def sealed_counts(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distill_offline.artifacts import make_folder, open_in_place
 from distill_offline.bundle import contents, models, target
 from distill_offline.bundle import manifest as manifests
 from distill_offline.bundle.environments import Environments
@@ -136,8 +138,8 @@ def _host_notes(host: target.Profile | None, manifest: Mapping[str, Any], keys: 
 def _working(output: Path) -> Iterator[Path]:
     """The side folder, for one build at a time, without what an interrupted one left half done."""
     work = output.with_name(output.name + ".work")
-    work.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (work / ".lock").open("w") as lock:
+    make_folder(work)
+    with os.fdopen(open_in_place(work / ".lock"), "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

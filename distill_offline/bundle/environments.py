@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from distill_offline.artifacts import replacing
 from distill_offline.bundle import pip, wheel_metadata, wheels
 from distill_offline.bundle.requirements import Direct, check_floors, direct_requirements, edges
 from distill_offline.bundle.resolve import Package, Question, read_lock, refuse_misfits, resolve
@@ -99,12 +99,8 @@ class Environments:
         if answer.is_file():
             return [Package(**each) for each in json.loads(answer.read_bytes())]
         packages = resolve(question, self.target, name)
-        answer.parent.mkdir(parents=True, exist_ok=True)
-        partial = answer.with_suffix(".partial")
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # a URL may hold a password
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with replacing(answer) as file:  # for its owner alone: a URL may hold a password
             json.dump([asdict(each) for each in packages], file)
-        partial.replace(answer)
         return packages
 
     def fetch(self) -> None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from distill_offline.artifacts import remove_folder
 from distill_offline.bundle.model_card import model_card
 from distill_offline.bundle.release_facts import Facts, gather
 from distill_offline.bundle.signing import Keys, sign
@@ -58,7 +59,7 @@ def release(student: Path, output: Path, keys: Keys | None = None) -> Released:
     names = _allowed(student)
     facts = gather(student, _configuration(student / "config.json"))
     partial = output.with_name(output.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    remove_folder(partial)
     partial.mkdir(parents=True)
     try:
         signers = _fill(partial, student, names, facts, keys)

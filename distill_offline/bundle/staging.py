@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from distill_offline.artifacts import check_own
 from distill_offline.bundle.verifier.verify import fold, kind_of, name_problem
 from distill_offline.errors import ConfigError, IntegrityError
 
@@ -21,6 +22,7 @@ class Staging:
     """`entries` is the manifest's list of files so far. A file that is here already with the same bytes is kept."""
 
     def __init__(self, folder: Path, volume_limit: int) -> None:
+        check_own(folder)
         self.folder, self.volume_limit = folder, volume_limit
         self.entries: dict[str, dict[str, Any]] = {}
         self._folded: dict[str, str] = {}
@@ -127,7 +129,8 @@ def _written(target: Path) -> Iterator[BinaryIO]:
     """A file that appears under its name only once it is whole, with mode 0644."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
-    with partial.open("wb") as file:
+    partial.unlink(missing_ok=True)  # never written through: it may be a link
+    with partial.open("xb") as file:
         yield file
         file.flush()
         os.fsync(file.fileno())

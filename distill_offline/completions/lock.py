@@ -7,11 +7,14 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from distill_offline.artifacts import check_plain
+
 __all__ = ["Lock"]
 
 
 class Lock:
-    """An exclusive lock for the file at `path`. Raises BlockingIOError where another process holds it.
+    """An exclusive lock for the file at `path`. Raises BlockingIOError where another process holds it,
+    InputError where the lock file's name is taken by a link or no plain file.
 
     The file's folder is what is locked, so that no lock file is left behind and readers are not shut out. Filesystems
     that other machines share (`is_shared`) lock no folders: there it is a file beside it, removed at the end.
@@ -21,7 +24,9 @@ class Lock:
         self._name = path.with_name(path.name + ".lock") if is_shared else path.parent
         self._is_file = is_shared
         self._descriptor: int | None = None
-        flags = os.O_RDWR | os.O_CREAT if is_shared else os.O_RDONLY
+        if is_shared:
+            check_plain(self._name)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW if is_shared else os.O_RDONLY | os.O_DIRECTORY
         while self._descriptor is None:
             descriptor = os.open(self._name, flags, 0o600)
             try:

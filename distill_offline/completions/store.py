@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from distill_offline.artifacts import check_plain, make_folder, open_in_place
 from distill_offline.completions.lock import Lock
 from distill_offline.completions.tables import (
     FORMAT,
@@ -83,7 +84,8 @@ class CompletionStore:
 
     On a filesystem that other machines share (`is_shared`; default: as the mount's type says), SQLite's write-ahead log
     is unsafe: a rollback journal is used there, and a lock file. Raises StoreError where the file is locked by another
-    process, is no store of ours, is damaged, or cannot be written; nothing that is stored is touched by that.
+    process, is no store of ours, is damaged, or cannot be written, InputError where a link or no plain file has one of
+    its names; nothing that is stored is touched by that.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False, is_shared: bool | None = None) -> None:
@@ -268,10 +270,12 @@ class CompletionStore:
                 raise
 
     def _begin(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(self.path.parent)
+        for beside in ("", "-wal", "-shm", "-journal"):  # SQLite opens them by name, and may follow a link
+            check_plain(self.path.with_name(self.path.name + beside))
         self._lock = _locked(self.path, is_shared=self._is_shared)
         if not self.path.exists():
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            os.close(open_in_place(self.path))
         self._connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         has_tables = check_format(self._connection, self.path)
         # A write-ahead log needs memory that all readers share, which other machines' readers do not.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_offline import catalogue
-from distill_offline.artifacts import ANNOTATIONS, read_rows, write_rows
+from distill_offline.artifacts import ANNOTATIONS, read_rows, remove_folder, write_rows
 from distill_offline.config import as_plain
 from distill_offline.digests import file_digests
 from distill_offline.errors import InputError, Interrupted, MissingModel
@@ -56,7 +55,7 @@ def cross_fit(folder: RunFolder) -> dict[str, int]:
     fitting = _Fitting(folder, settings, make_task(folder.settings), read_gold(folder.settings), rows, stage)
     judged = fitting.judge(target / _FOLDS)
     write_rows(target / ANNOTATIONS, (_with(*pair, settings, counts) for pair in zip(rows, judged, strict=True)))
-    shutil.rmtree(target / _FOLDS, ignore_errors=True)
+    remove_folder(target / _FOLDS)
     found = {"rows": len(rows), **{key: counts[key] for key in sorted(counts)}}
     folder.say("cross_fit: " + ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in found.items()))
     stage.seal(found)

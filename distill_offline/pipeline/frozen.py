@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline import corpus, manifest
-from distill_offline.artifacts import write_text
+from distill_offline.artifacts import fresh_folder, write_text
 from distill_offline.config import as_plain
 from distill_offline.corpus import head_of, read_examples, write_examples
 from distill_offline.errors import DistillError, InputError
@@ -72,6 +72,7 @@ def frozen(folder: RunFolder, gold: Gold, *, refreeze: bool = False, write: bool
         return _pointed_at(settings, place / str(current["version"]))
     if not write:
         return settings
+    folder.check()
     for sealed in (folder.path, folder.folder("annotate")):
         manifest.unseal(sealed)
     version = current["version"] if current and current["digests"] == digests else _write(place, live)
@@ -129,8 +130,7 @@ def _write(place: Path, live: _Live) -> int:
     """The number under which this is frozen: the next free one, or one that holds the very same already."""
     # Shards of one run may begin at the same moment: each writes a folder of its own, and the first one's counts.
     own = place / f"new.{os.getpid()}"
-    shutil.rmtree(own, ignore_errors=True)
-    own.mkdir(parents=True, mode=0o700)
+    fresh_folder(own)
     write_examples(own / _POOL, live.pool)
     write_text(own / _PROMPT, live.prompt)
     write_text(own / _GUIDELINES, live.guidelines)

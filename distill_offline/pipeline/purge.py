@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline import manifest
-from distill_offline.artifacts import ANNOTATIONS, QUARANTINE, STORE, read_rows, write_rows
+from distill_offline.artifacts import ANNOTATIONS, QUARANTINE, STORE, check_own, read_rows, write_rows
 from distill_offline.bio import decode_bio
 from distill_offline.completions import CompletionStore
 from distill_offline.config import load
@@ -53,6 +53,7 @@ def purge(document: str, runs: Iterable[Path]) -> list[dict[str, Any]]:
     for folder in folders:
         if not (folder / "config.yaml").exists():
             raise InputError(f"{folder}: no run is here (config.yaml is missing).")
+        check_own(folder)
     return [asdict(_purge_run(document, folder)) for folder in folders]
 
 

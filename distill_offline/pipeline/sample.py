@@ -39,6 +39,7 @@ def sample(folder: RunFolder, rows: int) -> dict[str, Any]:
     path = folder.folder("annotate") / STORE
     if not path.exists() or not (folder.path / "config.yaml").exists():
         raise InputError(f"{folder.path}: nothing is annotated here yet, so there is nothing to compare. Run annotate.")
+    folder.check()
     before = RunFolder(folder.path, load(folder.path / "config.yaml", ()))
     old_task = make_task(frozen(before, read_gold(before.settings), write=False))
     with CompletionStore(path, read_only=True) as old:

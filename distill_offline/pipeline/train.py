@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline import blending, catalogue
-from distill_offline.artifacts import ANNOTATIONS, write_rows
+from distill_offline.artifacts import ANNOTATIONS, fresh_folder, write_rows
 from distill_offline.config import as_plain
 from distill_offline.corpus import read_examples
 from distill_offline.digests import file_digests
@@ -328,6 +327,6 @@ def blend_of(arm: ArmSettings, settings: TrainSettings, pools: training.Pools, s
 
 
 def _write(target: Path, student: Student, history: Iterable[Mapping[str, Any]]) -> None:
-    shutil.rmtree(target / "student", ignore_errors=True)
+    fresh_folder(target / "student")
     student.save(target / "student")
     write_rows(target / "history.jsonl", history)

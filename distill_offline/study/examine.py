@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,7 @@ from typing import ClassVar
 from pydantic import TypeAdapter
 
 from distill_offline import manifest
-from distill_offline.artifacts import read_rows
+from distill_offline.artifacts import read_rows, remove_folder
 from distill_offline.bio import unmasked
 from distill_offline.inputs import make_task
 from distill_offline.schema import Example, content_digest
@@ -93,7 +92,7 @@ class Examination:
         manifest.unseal(self._arm)
         checkpoints = self._arm / "checkpoint"
         if missing[0] <= max((int(path.name) for path in checkpoints.glob("*") if path.name.isdecimal()), default=0):
-            shutil.rmtree(checkpoints)
+            remove_folder(checkpoints)
 
     def observe(self, updates: int, student: Student) -> None:
         """Add a point to the curve where one is due and none is there yet; the student stays as it is.

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
-from distill_offline.artifacts import json_line
+from distill_offline.artifacts import json_line, open_in_place
 from distill_offline.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ class Lines(ABC, Generic[T]):
     def add(self, value: T) -> None:
         """Append a value and see it onto the disk; other processes may do so at the same time."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "r+b") as file:
+        with os.fdopen(open_in_place(self.path), "r+b") as file:
             with suppress(OSError):  # a filesystem without locks
                 fcntl.flock(file, fcntl.LOCK_EX)
             before = file.read()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from distill_offline import manifest, pipeline
+from distill_offline.artifacts import check_own
 from distill_offline.completions.lock import Lock
 from distill_offline.errors import ConfigError, DistillError, EnvironmentFault, InputError, Interrupted
 from distill_offline.filesystem import is_network
@@ -206,6 +207,7 @@ class Runner:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
+        check_own(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             lock = Lock(self.folder / "study", is_shared=is_network(self.folder))

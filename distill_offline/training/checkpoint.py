@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distill_offline.artifacts import write_text
+from distill_offline.artifacts import check_plain, fresh_folder, make_folder, remove_folder, write_text
 from distill_offline.digests import digest_of, file_digests
 from distill_offline.errors import EnvironmentFault
 from distill_offline.training.group import ALONE, Group
@@ -65,14 +64,15 @@ class Checkpoints:
         return self._latest() if group.rank else found
 
     def _latest(self) -> Checkpoint | None:
+        check_plain(self._folder, is_folder=True)
         for partial in self._folder.glob(f"*{_PARTIAL}"):
-            shutil.rmtree(partial)
+            remove_folder(partial)
         for place in self._generations():
             found = self._read(place)
             if isinstance(found, Checkpoint):
                 return found
             self._say(f"{self._folder.parent.name}: the checkpoint of update {place.name} {found}; it is not used.")
-            shutil.rmtree(place)
+            remove_folder(place)
         return None
 
     def save(self, checkpoint: Checkpoint) -> None:
@@ -80,11 +80,10 @@ class Checkpoints:
         final = self._folder / str(checkpoint.updates)
         partial = final.with_name(final.name + _PARTIAL)
         try:
-            shutil.rmtree(partial, ignore_errors=True)
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            partial.mkdir(mode=0o700)
+            make_folder(self._folder)
+            fresh_folder(partial)
             self._write(partial, checkpoint)
-            shutil.rmtree(final, ignore_errors=True)
+            remove_folder(final)
             partial.rename(final)
             _sync(self._folder)
         except OSError as error:
@@ -93,11 +92,11 @@ class Checkpoints:
                 "Make room on the run folder's disk and run the same command again."
             ) from error
         for old in list(self._generations())[_KEPT:]:
-            shutil.rmtree(old)
+            remove_folder(old)
 
     def clear(self) -> None:
         """Take all of them away."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        remove_folder(self._folder)
 
     def _generations(self) -> Iterator[Path]:
         """The newest first."""
