@@ -476,7 +476,7 @@ class Children:
         try:
             with open(step.output, "wb") as out, open(step.errors, "wb") as err:
                 # The lock is inherited: a child that outlives a killed installer keeps the next one out.
-                child = subprocess.Popen(
+                child = verifier.Process(
                     [*self.wrap, *launch, *command], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                     cwd=environment["HOME"], env=environment, pass_fds=(writer, self.lock_descriptor),
                     start_new_session=True,
@@ -636,20 +636,16 @@ def pip_of(manifest: Dict[str, Any], folder: str, python: str) -> str:
     )
     with verifier.private_folder() as home:
         done = verifier.run([python, "-I", "-S", "-c", ask], home)
-    if done.code != 0 or not done.said:
+    found = done.out.decode("utf-8", "surrogateescape").split("\n")
+    if done.code != 0 or not found[0]:
         raise Fault(
             f"{python} has no pip for new environments (ensurepip; on Debian: python3-venv), and the bundle carries "
             "none. Install that package, or name another Python with --python", MACHINE,
         )  # fmt: skip
-    return str(done.said.split("; ")[0])
+    return str(found[0])
 
 
 # ----------------------------------------------------------------------------------------------------- environments
-
-_REQUIREMENT = re.compile(
-    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(\[[A-Za-z0-9._, -]*\])?\s*==\s*(?P<version>[A-Za-z0-9.!+_-]+)\s*"
-    r"(;[^\\]*?)?(?P<hashes>(\s+--hash=sha256:[0-9a-f]{64})+)\s*\Z"
-)
 
 LIST = """
 import importlib.metadata as metadata, json
@@ -691,29 +687,35 @@ def components_of(manifest: Dict[str, Any], environment: str) -> List[Dict[str, 
     return [each for each in manifest["components"] if environment in each["environments"]]
 
 
-def check_lock(manifest: Dict[str, Any], environment: Dict[str, Any], folder: str) -> None:
-    """Whether the lock holds requirements with hashes and nothing else, and those are the environment's wheels.
+def lock_for_pip(manifest: Dict[str, Any], environment: Dict[str, Any], folder: str) -> bytes:
+    """What pip is told: a lock of our own writing, each package of the environment with its one wheel's digest.
 
-    Options in it (an index, a link to look at) would connect despite --no-index. Raises Fault.
+    The bundle's lock must say the same and nothing else. Raises Fault.
     """
-    with open(os.path.join(folder, environment["lock"]), "rb") as file:
-        text = re.sub(r"\\\r?\n", " ", file.read().decode("utf-8", "replace"))
-    locked: Dict[str, Tuple[str, str]] = {}
-    for number, line in enumerate(re.split(r"\r?\n", text), 1):
-        line = re.sub(r"(\A|\s+)#.*", "", line).strip()
-        match = _REQUIREMENT.match(line)
-        if line and not match:
-            raise Fault("{}:{}: is not a requirement with hashes".format(environment["lock"], number))
-        if match:
-            locked[verifier.plain_name(match.group("name"))] = (match.group("version"), match.group("hashes"))
-    digests = {each["path"]: each["sha256"] for each in manifest["files"]}
-    for component in components_of(manifest, environment["name"]):
-        version, hashes = locked.get(component["name"], ("", ""))
-        same = verifier.plain_version(version) == verifier.plain_version(component["version"])
-        if not same or digests[component["file"]] not in hashes:
-            raise Fault(
-                "{}: does not lock {} to the wheel of this bundle".format(environment["lock"], component["name"])
-            )
+    lock, digests = environment["lock"], {each["path"]: each["sha256"] for each in manifest["files"]}
+    with open(os.path.join(folder, lock), "rb") as file:
+        content = file.read(verifier.LIMIT_INNER_TEXT + 1)
+    if hashlib.sha256(content).hexdigest() != digests[lock]:
+        raise Fault(f"{lock}: changed after it was copied")
+    try:
+        locked = {each.name: each for each in verifier.parse_lock(content)}
+    except verifier.Unusable as unusable:
+        raise Fault(f"{lock}: {unusable}") from unusable
+    components = components_of(manifest, environment["name"])
+    for each in locked.values():
+        if not each.hashes:
+            raise Fault(f"{lock}: {each.name} is not a requirement with hashes")
+    for name in sorted(locked.keys() - {each["name"] for each in components}):
+        raise Fault(f"{lock}: locks {name}, of which this bundle has no wheel for {environment['name']}")
+    own = []
+    for component in components:
+        name, digest = component["name"], digests[component["file"]]
+        found = locked.get(name)
+        same = found and verifier.plain_version(found.version) == verifier.plain_version(component["version"])
+        if not found or not same or digest not in found.hashes:
+            raise Fault(f"{lock}: does not lock {name} to the wheel of this bundle")
+        own.append(verifier.Locked(name, found.version, (digest,)))
+    return bytes(verifier.write_lock(own))
 
 
 def build_environment(
@@ -736,12 +738,12 @@ def build_environment(
     inner = os.path.join("environments", f"{name}.{number}")
     place, logs = os.path.join(folder, inner), os.path.join(home, name + "-logs")
     say(f"building the environment {name}")
-    check_lock(manifest, environment, folder)
+    locked = lock_for_pip(manifest, environment, folder)
     with working_folder(folder) as scratch:
         steps = [make_venv(name, python, place, logs, scratch, children)]
         own = os.path.join(place, "bin", "python")
         if components_of(manifest, name):
-            steps.append(run_pip(manifest, environment, folder, own, logs, scratch, children))
+            steps.append(run_pip(manifest, name, locked, folder, own, logs, scratch, children))
         listing = children.run(name + "-listing", [own, "-I", "-c", LIST], logs, scratch)
     check_installed(components_of(manifest, name), listing, name)
     known = {
@@ -767,20 +769,23 @@ def make_venv(name: str, python: str, place: str, logs: str, scratch: str, child
 
 
 def run_pip(
-    manifest: Dict[str, Any], environment: Dict[str, Any], folder: str, python: str, logs: str, scratch: str,
+    manifest: Dict[str, Any], name: str, locked: bytes, folder: str, python: str, logs: str, scratch: str,
     children: Children,
 ) -> Step:  # fmt: skip
-    name, wheels = environment["name"], os.path.join(folder, "python", "wheels")
+    wheels = os.path.join(folder, "python", "wheels")
     pip = os.path.join(pip_of(manifest, folder, os.path.realpath(python)), "pip")  # a wheel is a zip that runs
-    step = children.run(
-        name + "-pip",
-        [
-            python, "-I", pip, "--isolated", "--disable-pip-version-check", "--no-cache-dir", "--no-input", "install",
-            "--no-index", "--find-links", wheels, "--require-hashes", "--no-deps", "--only-binary=:all:",
-            "--no-warn-script-location", "--progress-bar", "off", "-r", os.path.join(folder, environment["lock"]),
-        ],
-        logs, scratch,
-    )  # fmt: skip
+    with verifier.private_folder() as place:
+        lock = os.path.join(place, "lock")
+        write_file(lock, locked, 0o600)
+        step = children.run(
+            name + "-pip",
+            [
+                python, "-I", pip, "--isolated", "--disable-pip-version-check", "--no-cache-dir", "--no-input",
+                "install", "--no-index", "--find-links", wheels, "--require-hashes", "--no-deps",
+                "--only-binary=:all:", "--no-warn-script-location", "--progress-bar", "off", "-r", lock,
+            ],
+            logs, scratch,
+        )  # fmt: skip
     if step.code != 0:
         free = verifier.free_bytes(folder)
         raise Fault(
@@ -1013,7 +1018,8 @@ def verified(root: Root, given: argparse.Namespace, asked: argparse.Namespace) -
     if report.exit_code == verifier.INTEGRITY_ONLY and not given.unsigned_ok:
         raise Fault("nobody whom you trust signed this bundle: name a key, or say --unsigned-ok", UNSIGNED)
     if report.exit_code not in (verifier.VALID, verifier.RESUMED, verifier.INTEGRITY_ONLY):
-        raise Fault("the bundle was refused; nothing was installed", report.exit_code)
+        first = "{}: {}".format(*report.findings.listed[0][1:])
+        raise Fault(f"the bundle was refused ({first}); nothing was installed", report.exit_code)
     if given.allow_older:
         check_all_but_age(root, report)
     used = tree_bytes(root.folder(report.manifest["bundle_id"]))
@@ -1208,7 +1214,6 @@ def main() -> int:
     if not (sys.flags.isolated and sys.flags.no_site):
         sys.stderr.write("install.py: run me as python3 -I -S -B install.py ..., so that nothing is imported here\n")
         return USAGE
-    signal.signal(signal.SIGTERM, verifier.interrupt)
     given, rest = arguments()
     again = "Run the same command again: it goes on"
     try:
@@ -1231,4 +1236,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(verifier.command_line("install.py", main))

@@ -7,11 +7,12 @@ each verdict means stand in docs/bundle-format.md. This file travels alone; read
 
     findings and words      what is collected, and how a name from a medium is shown
     the medium              opening, reading and walking without following a link
+    programs of the host    children whose end is known, what they read by descriptor, a folder of our own
     signatures              over the raw manifest, by the host's ssh-keygen or openssl
     the manifest            strict JSON, then its schema, then what its parts say of each other
     this machine            sequence, expiry, target
     bytes                   the exact set of files, sizes, digests, resume
-    contents                wheels and models, read from the files that were hashed
+    contents                wheels, locks and models, read from the files that were hashed
     the verdict             verify(), the report, the command line
 
 As a library: `verify(bundle, Options(...)) -> Report`; `Report.manifest` is the parsed manifest once it may be trusted.
@@ -22,6 +23,7 @@ earlier run, 130 interrupted.
 
 # The oldest Python that this runs on is 3.6: typing's own names, os.path, and no unions written with a bar.
 # ruff: noqa: UP006, UP035, UP045, B905, PTH100, PTH105, PTH112, PTH113, PTH117, PTH118, PTH120, PTH122, PTH123
+# ruff: noqa: PTH108, PTH110, PTH116, SIM115
 
 import argparse
 import base64
@@ -29,10 +31,12 @@ import binascii
 import calendar
 import collections
 import contextlib
+import datetime
 import errno
 import hashlib
 import io
 import json
+import lzma
 import os
 import re
 import shutil
@@ -48,7 +52,7 @@ import unicodedata
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 SCHEMA = "distill-offline-bundle/1"
 REPORT_SCHEMA = "distill-offline-verify/1"
@@ -68,6 +72,8 @@ CHILD_SECONDS = 120
 
 # PATH is the host's, and a hostile host configuration is part of the threat: programs come from these places only.
 PROGRAM_FOLDERS = ("/usr/bin", "/bin", "/usr/local/bin")
+SYSTEM_FOLDERS = ("/", "/tmp", "/var", "/var/tmp", "/dev", "/dev/shm")
+NOBODY = 65_534  # whom the kernel names for an owner without a number in this user namespace
 
 SCRIPTS = {"VERIFY.sh", "INSTALL.sh", "verify.py", "install.py", "README.txt"}
 KIND_OF_FOLDER = {
@@ -330,6 +336,186 @@ def name_problem(path: str) -> str:
     return ""
 
 
+# --------------------------------------------------------------------------------------------- programs of the host
+
+
+class Process(subprocess.Popen):  # type: ignore[type-arg]
+    """A child of whose end we are told, or there is an error.
+
+    Where SIGCHLD is ignored, or something else waits for our children, the kernel has no exit code for us. Popen then
+    says 0, which is what a program says for a good signature.
+    """
+
+    def poll(self) -> Optional[int]:
+        return self._collect(os.WNOHANG)
+
+    def wait(self, timeout: Optional[float] = None, endtime: Any = None) -> int:
+        end, pause = None if timeout is None else time.monotonic() + timeout, 0.0005
+        while self._collect(0 if end is None else os.WNOHANG) is None:
+            left = 1.0 if end is None else end - time.monotonic()
+            if left <= 0:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, 0.05)
+        return int(self.returncode)
+
+    def _collect(self, flags: int) -> Optional[int]:
+        """The exit code, negative for a signal, or None for a child that still runs. Raises MachineFault."""
+        if self.returncode is None:
+            try:
+                pid, status = os.waitpid(self.pid, flags)
+            except ChildProcessError:
+                self.returncode = -1
+                name = shown(str(next(iter(self.args))))  # type: ignore[arg-type]
+                raise MachineFault(
+                    f"how {name} ended is not known: SIGCHLD is ignored, or something else waits for our children. "
+                    "Nothing is decided"
+                ) from None
+            if pid:
+                by_signal = os.WIFSIGNALED(status)
+                self.returncode = -os.WTERMSIG(status) if by_signal else os.WEXITSTATUS(status)
+        return self.returncode
+
+
+class Child(NamedTuple):
+    """How a program ended, its standard output, and all that it said, in one line for a message."""
+
+    code: int
+    out: bytes
+    said: str
+
+
+def run(command: Sequence[Any], folder: str = "/", given: bytes = b"", hands: Sequence[int] = ()) -> Child:
+    """A program of the host, in a folder, without the caller's environment. Raises MachineFault.
+
+    `hands` are descriptors that it may use. It never sees the caller's time zone, in which ssh-keygen would read a
+    validity that names none.
+    """
+    environment = {"PATH": ":".join(PROGRAM_FOLDERS), "LC_ALL": "C", "HOME": folder, "TZ": "UTC0"}
+    try:
+        with Process(
+            list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            cwd=folder, env=environment, pass_fds=tuple(hands),
+        ) as child:  # fmt: skip
+            try:
+                out, err = child.communicate(given, timeout=CHILD_SECONDS)
+            except BaseException:
+                child.kill()
+                raise
+            code = child.wait()
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise MachineFault(f"{shown(str(command[0]))} does not run: {error}") from error
+    lines = (out + err).decode("utf-8", "replace").split("\n")
+    return Child(code, out, "; ".join(lines).strip("; "))
+
+
+def program(name: str, given: Optional[str]) -> str:
+    """Where a program of the host lies. Raises MachineFault."""
+    places = [os.path.join(folder, name) for folder in PROGRAM_FOLDERS] if given is None else [given]
+    for place in places:
+        if os.path.isfile(place) and os.access(place, os.X_OK):
+            return os.path.abspath(place)
+    raise MachineFault(
+        "{} is not in {}. Install it, or name it with --{}".format(name, ", ".join(PROGRAM_FOLDERS), name)
+        if given is None
+        else f"{given} is not a program that can be run"
+    )
+
+
+def unsafe_place(folder: str) -> str:
+    """Why others could put something else in place of what we make in this folder, or an empty string."""
+    place = os.path.realpath(folder)
+    while True:
+        try:
+            status = os.stat(place)
+        except OSError as error:
+            return f"{place} {reason_of(error)}"
+        if not stat.S_ISDIR(status.st_mode):
+            return f"{place} is not a folder"
+        # In a user namespace without root's number the system's own folders belong to nobody.
+        owners = {0, os.geteuid(), NOBODY} if place in SYSTEM_FOLDERS else {0, os.geteuid()}
+        if status.st_uid not in owners:
+            return f"{place} belongs to another user"
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX:
+            return f"others may write in {place}, which has no sticky bit"
+        if place == "/":
+            return ""
+        place = os.path.dirname(place)
+
+
+def temporary_places() -> List[str]:
+    """Where a folder of our own may be made, best first: what the caller says counts only if nobody can meddle."""
+    asked = [os.environ.get(name, "") for name in ("TMPDIR", "TEMP", "TMP")]
+    found = [place for place in asked if os.path.isabs(place)] + ["/tmp", "/var/tmp", "/dev/shm"]
+    return [place for place in found if not unsafe_place(place)]
+
+
+@contextlib.contextmanager
+def private_folder() -> Iterator[str]:
+    """A new folder that is ours alone, below folders where nobody else can rename it; gone afterwards.
+
+    Raises MachineFault.
+    """
+    folder, why = "", "in none of TMPDIR, /tmp and /var/tmp can others be kept from meddling"
+    for place in temporary_places():
+        try:
+            folder = tempfile.mkdtemp(prefix="verify-", dir=place)
+            break
+        except OSError as error:
+            why = f"{place}: {error.strerror}"
+    if not folder:
+        raise MachineFault(f"no temporary folder can be made: {why}")
+    try:
+        status = os.lstat(folder)
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
+            raise MachineFault(f"the temporary folder {folder} is not ours alone")
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Hands:
+    """Contents that a child reads by descriptor. No name leads to them, so that nobody can change what is read."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder, self.descriptors = folder, []  # type: Tuple[str, List[int]]
+
+    def give(self, content: bytes) -> str:
+        """The path under which a child finds these bytes. Raises MachineFault."""
+        name = os.path.join(self.folder, f"handed-{len(self.descriptors)}")
+        try:
+            descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            self.descriptors.append(descriptor)
+            os.unlink(name)
+            status = os.fstat(descriptor)
+            if status.st_nlink or status.st_uid != os.geteuid():
+                raise MachineFault(f"someone meddles with the temporary folder {self.folder}")
+            for start in range(0, len(content), CHUNK):
+                written, chunk = 0, content[start : start + CHUNK]
+                while written < len(chunk):
+                    written += os.write(descriptor, chunk[written:])
+        except OSError as error:
+            raise MachineFault(f"the temporary folder cannot be written: {error.strerror}") from error
+        for parent in ("/proc/self/fd", "/dev/fd"):
+            if os.path.exists(f"{parent}/{descriptor}"):
+                return f"{parent}/{descriptor}"
+        raise MachineFault("/proc is not mounted: a program cannot be handed what only it may read")
+
+    def close(self) -> None:
+        while self.descriptors:
+            os.close(self.descriptors.pop())
+
+
+@contextlib.contextmanager
+def handing() -> Iterator[Hands]:
+    with private_folder() as folder:
+        hands = Hands(folder)
+        try:
+            yield hands
+        finally:
+            hands.close()
+
+
 # ------------------------------------------------------------------------------------------------------- signatures
 
 
@@ -354,26 +540,40 @@ class Options(NamedTuple):
     namespace: str = NAMESPACE  # of the ssh signature; a caller that verifies the manifest of a run says another
 
     @property
+    def wants_ssh(self) -> bool:
+        return self.allowed_signers is not None or self.fingerprint is not None
+
+    @property
     def has_key(self) -> bool:
-        return bool(self.allowed_signers or self.fingerprint or self.openssl_key)
+        return self.wants_ssh or self.openssl_key is not None
 
 
 class SshSignature(NamedTuple):
     """What an SSHSIG blob says of itself (OpenSSH, PROTOCOL.sshsig); none of it is verified by reading it."""
 
     key_type: str
-    key: bytes
+    key: bytes  # for a certificate: the key that it is for
     namespace: str
+    blob: bytes = b""
+    is_certificate: bool = False
 
     @property
     def fingerprint(self) -> str:
         return "SHA256:" + base64.b64encode(hashlib.sha256(self.key).digest()).decode("ascii").rstrip("=")
 
+    @property
+    def kind(self) -> str:
+        """The key's kind as ssh-keygen names it."""
+        return SSH_KINDS[self.key_type][0] + ("-CERT" if self.is_certificate else "")
+
+    def allowed_line(self, start: bytes) -> bytes:
+        return b"%b%b %b\n" % (start, self.key_type.encode("ascii"), base64.b64encode(self.key))
+
     @classmethod
-    def parse(cls, armoured: bytes) -> "SshSignature":
+    def parse(cls, armour: bytes) -> "SshSignature":
         """Raises Unusable."""
         match = re.match(
-            rb"-----BEGIN SSH SIGNATURE-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END SSH SIGNATURE-----\s*\Z", armoured
+            rb"-----BEGIN SSH SIGNATURE-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END SSH SIGNATURE-----\s*\Z", armour
         )
         try:
             blob = base64.b64decode(match.group(1) if match else b"")
@@ -381,9 +581,23 @@ class SshSignature(NamedTuple):
                 raise Unusable("is not a signature by ssh-keygen")
             key, rest = _ssh_string(blob[10:])
             namespace, _ = _ssh_string(rest)
-            return cls(_ssh_string(key)[0].decode("ascii"), key, namespace.decode("utf-8"))
+            name = _ssh_string(key)[0].decode("ascii")
+            key_type = name.replace("-cert-v01@openssh.com", "@openssh.com" if name.startswith("sk-") else "")
+            if key_type not in SSH_KINDS:
+                raise Unusable(f"is by a key of the kind {name}, which is not known here")
+            if name != key_type:
+                key = _certified(key, key_type)
+            return cls(key_type, key, namespace.decode("utf-8"), blob, name != key_type)
         except (binascii.Error, struct.error, UnicodeDecodeError) as error:
             raise Unusable("is not a signature by ssh-keygen") from error
+
+
+# Each kind of key: ssh-keygen's word for it, and of how many fields it consists (OpenSSH, PROTOCOL.certkeys).
+SSH_KINDS = {
+    "ssh-ed25519": ("ED25519", 1), "sk-ssh-ed25519@openssh.com": ("ED25519-SK", 2),
+    "ecdsa-sha2-nistp256": ("ECDSA", 2), "ecdsa-sha2-nistp384": ("ECDSA", 2), "ecdsa-sha2-nistp521": ("ECDSA", 2),
+    "sk-ecdsa-sha2-nistp256@openssh.com": ("ECDSA-SK", 3), "ssh-rsa": ("RSA", 2),
+}  # fmt: skip
 
 
 def _ssh_string(blob: bytes) -> Tuple[bytes, bytes]:
@@ -393,44 +607,44 @@ def _ssh_string(blob: bytes) -> Tuple[bytes, bytes]:
     return blob[4 : 4 + length], blob[4 + length :]
 
 
+def _string(content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + content
+
+
+def _certified(certificate: bytes, key_type: str) -> bytes:
+    """The blob of the key that a certificate is for."""
+    _, rest = _ssh_string(certificate)
+    _, rest = _ssh_string(rest)  # the nonce
+    key = _string(key_type.encode("ascii"))
+    for _ in range(SSH_KINDS[key_type][1]):
+        field, rest = _ssh_string(rest)
+        key += _string(field)
+    return key
+
+
+def armoured(blob: bytes) -> bytes:
+    text = base64.b64encode(blob)
+    lines = [text[at : at + 70] for at in range(0, len(text), 70)]
+    return b"-----BEGIN SSH SIGNATURE-----\n%b\n-----END SSH SIGNATURE-----\n" % b"\n".join(lines)
+
+
 def check_signatures(medium: Medium, raw: bytes, options: Options, findings: Findings) -> List[Dict[str, str]]:
     """What holds of each signature; a problem for each one that was asked for and does not hold."""
     checks = (
-        (SSH_SIGNATURE, options.allowed_signers or options.fingerprint, check_ssh_signature),
-        (P256_SIGNATURE, options.openssl_key, check_p256_signature),
+        (SSH_SIGNATURE, options.wants_ssh, check_ssh_signature),
+        (P256_SIGNATURE, options.openssl_key is not None, check_p256_signature),
     )
     results = []
     for name, wanted, check in checks:
         result = {"file": name, "result": "not checked", "signer": ""}
         if wanted:
             try:
-                with private_folder() as folder:
-                    result.update(result="good", signer=shown(check(medium, raw, options, folder)))
+                result.update(signer=shown(check(medium, raw, options)), result="good")
             except Unusable as unusable:
                 result["result"] = "bad"
                 findings.add("signature", name, str(unusable))
         results.append(result)
     return results
-
-
-@contextlib.contextmanager
-def private_folder() -> Iterator[str]:
-    try:
-        folder = tempfile.mkdtemp(prefix="verify-")
-    except OSError as error:
-        raise MachineFault(f"no temporary folder can be made: {error.strerror}") from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def put(folder: str, name: str, content: bytes) -> None:
-    try:
-        with open(os.path.join(folder, name), "wb") as file:
-            file.write(content)
-    except OSError as error:
-        raise MachineFault(f"the temporary folder cannot be written: {error.strerror}") from error
 
 
 def read_signature(medium: Medium, name: str) -> bytes:
@@ -440,77 +654,84 @@ def read_signature(medium: Medium, name: str) -> bytes:
         raise Unusable(f"{unusable}, and a key to check it with was given") from unusable
 
 
-def program(name: str, given: Optional[str]) -> str:
-    """Where a program of the host lies. Raises MachineFault."""
-    places = [given] if given else [os.path.join(folder, name) for folder in PROGRAM_FOLDERS]
-    for place in places:
-        if os.path.isfile(place) and os.access(place, os.X_OK):
-            return os.path.abspath(place)
-    raise MachineFault(
-        "{} is not in {}. Install it, or name it with --{}".format(name, ", ".join(PROGRAM_FOLDERS), name)
-        if given is None
-        else f"{given} is not a program that can be run"
-    )
+class SshKeygen:
+    """The host's ssh-keygen for one signature: it counts as good by its own words alone, never by an exit code."""
+
+    def __init__(self, place: str, options: Options, content: bytes, signature: SshSignature) -> None:
+        self.place, self.namespace, self.content, self.signature = place, options.namespace, content, signature
+        self.at: List[str] = []
+        if options.now is not None:
+            self.at = ["-O", "verify-time=" + time.strftime("%Y%m%d%H%M%S", time.gmtime(options.now))]
+
+    def verify(
+        self, allowed: bytes, principal: bytes, raw: bytes, revoked: Optional[bytes], content: Optional[bytes] = None
+    ) -> Tuple[bool, str]:
+        """Whether it says that this principal's key made the signature over these bytes, and all that it said."""
+        signature = self.signature
+        with handing() as hands:
+            command: List[Any] = [self.place, "-Y", "verify", "-n", self.namespace, "-I", principal, *self.at]
+            command += ["-f", hands.give(allowed), "-s", hands.give(self.content if content is None else content)]
+            command += [] if revoked is None else ["-r", hands.give(revoked)]
+            done = run(command, given=raw, hands=hands.descriptors)
+        words = (f'Good "{self.namespace}" signature for ', f" with {signature.kind} key {signature.fingerprint}\n")
+        expected = words[0].encode("ascii") + principal + words[1].encode("ascii")
+        return done.code == 0 and done.out == expected, done.said
+
+    def principals(self, allowed: bytes) -> List[bytes]:
+        """The names under which the allowed signers list the key. Raises Unusable when there is none."""
+        with handing() as hands:
+            files = ["-f", hands.give(allowed), "-s", hands.give(self.content)]
+            done = run([self.place, "-Y", "find-principals", *files, *self.at], hands=hands.descriptors)
+        found = [each for each in done.out.split(b"\n") if each]
+        if done.code != 0 or not found or any(re.search(rb"[\x00-\x1f\x7f]", each) for each in found):
+            raise Unusable(refusal(done.said, "is not by a key of the allowed signers"))
+        return found
+
+    def prove(self, allowed: bytes, principal: bytes, raw: bytes, revoked: Optional[bytes]) -> None:
+        """Raises MachineFault for a program that calls good what cannot be: each wrong signature is made here."""
+        own = self.signature.allowed_line(b"")
+        someone = SshSignature("ssh-ed25519", _string(b"ssh-ed25519") + _string(os.urandom(32)), "")
+        wrong = [
+            (allowed, principal, spoiled(raw), revoked, self.content),
+            (allowed, principal, raw, revoked, armoured(spoiled(self.signature.blob))),
+            (someone.allowed_line(b"canary "), b"canary", raw, None, self.content),
+        ]
+        wrong += [] if revoked is None else [(allowed, principal, raw, own, self.content)]
+        for each in wrong:
+            if self.verify(*each)[0]:
+                raise MachineFault(CREDULOUS.format(self.place))
 
 
-class Child(NamedTuple):
-    code: int
-    said: str
+CREDULOUS = "{} called a wrong signature good, which was made to try it: no program of this host can be trusted"
 
 
-def run(command: List[str], folder: str, given: bytes = b"") -> Child:
-    """A program of the host, in a folder of its own, without the caller's environment. Raises MachineFault."""
-    environment = {"PATH": ":".join(PROGRAM_FOLDERS), "LC_ALL": "C", "HOME": folder}
-    if "TZ" in os.environ:  # a validity without a time zone means the host's own
-        environment["TZ"] = os.environ["TZ"]
-    try:
-        done = subprocess.run(
-            command, input=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            cwd=folder, env=environment, timeout=CHILD_SECONDS,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise MachineFault(f"{command[0]} does not run: {error}") from error
-    return Child(done.returncode, "; ".join(done.stdout.decode("utf-8", "replace").split("\n")).strip("; "))
+def spoiled(content: bytes) -> bytes:
+    """The same bytes but for one bit of the last byte, or for one byte where there are none."""
+    return content[:-1] + bytes([content[-1] ^ 1 << os.urandom(1)[0] % 6]) if content else b"x"
 
 
-def check_ssh_signature(medium: Medium, raw: bytes, options: Options, folder: str) -> str:
+def check_ssh_signature(medium: Medium, raw: bytes, options: Options) -> str:
     """Who signed. Raises Unusable when it is nobody whom the isolated side trusts."""
     content = read_signature(medium, SSH_SIGNATURE)
     signature = SshSignature.parse(content)
     if signature.namespace != options.namespace:
         raise Unusable(f"was made for the namespace {signature.namespace}, not {options.namespace}")
-    keygen = program("ssh-keygen", options.ssh_keygen)
-    put(folder, SSH_SIGNATURE, content)
-    at = ["-O", "verify-time=" + time.strftime("%Y%m%d%H%M%S", time.localtime(options.now))] if options.now else []
-    common = ["-f", "allowed_signers", "-s", SSH_SIGNATURE, *at]
-    if options.fingerprint:
-        put(folder, "allowed_signers", allowed_by_fingerprint(signature, options.fingerprint))
-        principals = ["signer"]
+    keygen = SshKeygen(program("ssh-keygen", options.ssh_keygen), options, content, signature)
+    revoked = None if options.revoked is None else read_own(options.revoked, "-r")
+    if options.fingerprint is not None:
+        allowed, principals = allowed_by_fingerprint(signature, options.fingerprint), [b"signer"]
     else:
-        put(folder, "allowed_signers", read_own(options.allowed_signers or "", "--allowed-signers"))
-        principals = [options.signer] if options.signer else find_principals(keygen, common, folder)
-    command = [keygen, "-Y", "verify", "-n", options.namespace, *common]
-    revoked: List[str] = []
-    if options.revoked:
-        put(folder, "revoked", read_own(options.revoked, "-r"))
-        revoked = ["-r", "revoked"]
+        allowed = read_own(options.allowed_signers or "", "--allowed-signers")
+        principals = keygen.principals(allowed) if options.signer is None else [os.fsencode(options.signer)]
+    keygen.prove(allowed, principals[0], raw, revoked)
     said = ""
     for principal in principals:
-        result = run([*command, *revoked, "-I", principal], folder, raw)
-        if result.code == 0:
-            return f"{principal} {signature.fingerprint}"
-        said = result.said
-        if revoked and run([*command, "-I", principal], folder, raw).code == 0:
+        good, said = keygen.verify(allowed, principal, raw, revoked)
+        if good:
+            return "{} {}".format(principal.decode("utf-8", "surrogateescape"), signature.fingerprint)
+        if revoked is not None and keygen.verify(allowed, principal, raw, None)[0]:
             raise Unusable(f"is by a key that is revoked: {signature.fingerprint}")
     raise Unusable(refusal(said, "does not belong to this manifest.json, or is not by a key that you trust"))
-
-
-def find_principals(keygen: str, common: List[str], folder: str) -> List[str]:
-    """The names under which the allowed signers list the key. Raises Unusable when there is none."""
-    result = run([keygen, "-Y", "find-principals", *common], folder)
-    if result.code != 0 or not result.said:
-        raise Unusable(refusal(result.said, "is not by a key of the allowed signers"))
-    return result.said.split("; ")
 
 
 def refusal(said: str, otherwise: str) -> str:
@@ -522,22 +743,47 @@ def allowed_by_fingerprint(signature: SshSignature, fingerprint: str) -> bytes:
     """An allowed-signers line for the signature's own key, once that has the fingerprint which was typed in."""
     if signature.fingerprint != fingerprint.rstrip("="):
         raise Unusable(f"is by the key {signature.fingerprint}, not by {fingerprint}")
-    if signature.key_type not in ("ssh-ed25519", "sk-ssh-ed25519@openssh.com", "ecdsa-sha2-nistp256"):
+    plain = ("ssh-ed25519", "sk-ssh-ed25519@openssh.com", "ecdsa-sha2-nistp256")
+    if signature.key_type not in plain or signature.is_certificate:
         raise Unusable(f"is by a key of the kind {signature.key_type}, which a fingerprint may not name")
-    return "signer {} {}\n".format(signature.key_type, base64.b64encode(signature.key).decode("ascii")).encode("ascii")
+    return signature.allowed_line(b"signer ")
 
 
-def check_p256_signature(medium: Medium, raw: bytes, options: Options, folder: str) -> str:
+def check_p256_signature(medium: Medium, raw: bytes, options: Options) -> str:
     """Which key signed. Raises Unusable when it is not the one that the isolated side gave."""
     key, digest = p256_key(options.openssl_key or "")
     content = read_signature(medium, P256_SIGNATURE)
-    openssl = program("openssl", options.openssl)
-    put(folder, "key.pem", key)
-    put(folder, P256_SIGNATURE, content)
-    result = run([openssl, "dgst", "-sha256", "-verify", "key.pem", "-signature", P256_SIGNATURE], folder, raw)
-    if result.code != 0:
-        raise Unusable(f"does not belong to this manifest.json, or is not by your P-256 key ({result.said})")
+    good, said = p256_verifies(program("openssl", options.openssl), key, content, raw)
+    if not good:
+        raise Unusable(f"does not belong to this manifest.json, or is not by your P-256 key ({said})")
     return "P-256 key sha256:" + digest
+
+
+def p256_verifies(openssl: str, key: bytes, signature: bytes, raw: bytes) -> Tuple[bool, str]:
+    """Whether openssl says that this key (PEM) made the signature over these bytes, and all that it said.
+
+    Raises MachineFault for an openssl that calls good what cannot be.
+    """
+    wrong = ((key, signature, spoiled(raw)), (key, spoiled(signature), raw), (CANARY_KEY, signature, raw))
+    for each in wrong:
+        if _p256_verifies(openssl, *each)[0]:
+            raise MachineFault(CREDULOUS.format(openssl))
+    return _p256_verifies(openssl, key, signature, raw)
+
+
+def _p256_verifies(openssl: str, key: bytes, signature: bytes, raw: bytes) -> Tuple[bool, str]:
+    with handing() as hands:
+        files = ["-verify", hands.give(key), "-signature", hands.give(signature)]
+        done = run([openssl, "dgst", "-sha256", *files], given=raw, hands=hands.descriptors)
+    return done.code == 0 and done.out == b"Verified OK\n", done.said
+
+
+# A key that signs nothing here: the curve's own base point (SEC 2, 2.4.2).
+CANARY_KEY = (
+    b"-----BEGIN PUBLIC KEY-----\n"
+    b"MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt\n"
+    b"6zOg9KE5RdiYwpZP40Li/hp/m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q==\n-----END PUBLIC KEY-----\n"
+)
 
 
 def p256_key(path: str) -> Tuple[bytes, str]:
@@ -560,9 +806,13 @@ def p256_key(path: str) -> Tuple[bytes, str]:
 def parse_manifest(raw: bytes) -> Dict[str, Any]:
     """The manifest's object, from canonical bytes alone. Raises Unusable."""
     depth = deepest = 0
-    for token in re.finditer(rb'"(?:[^"\\]|\\.)*(?:"|\Z)|[\[\]{}]', raw, re.DOTALL):
-        depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(token.group(), 0)
-        deepest = max(deepest, depth)
+    quoted = False
+    for token in re.finditer(rb'\\.|["\[\]{}]', raw, re.DOTALL):
+        if token.group() == b'"':
+            quoted = not quoted
+        elif not quoted:
+            depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(token.group(), 0)
+            deepest = max(deepest, depth)
     if deepest > LIMIT_DEPTH:
         raise Unusable(f"is nested deeper than {LIMIT_DEPTH} levels")
     try:
@@ -603,7 +853,14 @@ def _integer(text: str) -> int:
 Tell = Callable[[str, str], None]  # (the manifest's key, what is wrong)
 Shape = Callable[[Any, str, Tell], None]
 
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+# What no reader can see, or what turns, breaks or fills a line: Unicode's control, format and private characters, its
+# blanks but for the common one, fillers, variation selectors, joiners. A list, since Pythons differ in age.
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\xa0\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u1680\u17b4\u17b5"
+    "\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ud800-\uf8ff\ufdd0-\ufdef\ufe00-\ufe0f\ufeff"
+    "\uffa0\ufff0-\uffff\U000110bd\U000110cd\U00013430-\U0001345f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U0001fffe\U0001ffff\U0002fffe\U0002ffff\U0003fffe-\U0010ffff]"
+)
 
 
 def string(pattern: str = "", hint: str = "") -> Shape:
@@ -613,7 +870,7 @@ def string(pattern: str = "", hint: str = "") -> Shape:
         if not isinstance(value, str):
             tell(where, "must be a string")
         elif len(value) > LIMIT_TEXT or _UNSEEN.search(value):
-            tell(where, f"has control or direction-changing characters, or is longer than {LIMIT_TEXT}")
+            tell(where, f"has control or direction-changing or unseen characters, or is longer than {LIMIT_TEXT}")
         elif compiled and not compiled.match(value):
             tell(where, f"must be {hint}, not {value[:80]!r}")
 
@@ -703,6 +960,7 @@ _HEX64 = string("[0-9a-f]{64}", "64 lower-case hex digits")
 _NAME = string("[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "a name of letters, digits and . _ -")
 _NORMALISED = string("[a-z0-9]+(-[a-z0-9]+)*", "a package name in lower case with single dashes")
 _VERSION = string(r"[A-Za-z0-9][A-Za-z0-9.!+_-]{0,63}", "a version")
+_PLAIN = string("[ -~]*", "printable ASCII")  # names and versions: nothing that looks like another letter
 _NUMBERS = string(r"[0-9]{1,6}(\.[0-9]{1,6}){0,3}", "numbers joined by dots")
 _ENVIRONMENT = string("[a-z0-9][a-z0-9-]{0,31}", "an environment's name")
 _COMPONENT_OF_PATH = string("[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", "a name of letters, digits and . _ + -")
@@ -718,7 +976,7 @@ MANIFEST_SHAPE = record({
     "created": timestamp,
     "expires": nullable(timestamp),
     "builder": record({
-        "name": string(), "version": string(), "python": string(),
+        "name": _PLAIN, "version": _PLAIN, "python": _PLAIN,
         "commit": nullable(string("[0-9a-f]{40}", "a commit")),
     }),
     "target": record({
@@ -743,7 +1001,7 @@ MANIFEST_SHAPE = record({
     "components": listing(
         record(
             {
-                "name": _NORMALISED, "version": _VERSION, "file": inner_path, "licence": string(), "purl": string(),
+                "name": _NORMALISED, "version": _VERSION, "file": inner_path, "licence": string(), "purl": _PLAIN,
                 "environments": listing(_ENVIRONMENT, by=(), low=1),
             },
             {"retagged": choice(True)},
@@ -762,26 +1020,26 @@ MANIFEST_SHAPE = record({
         by=("id",),
     ),
     "resolution": record({
-        "tool": string(), "tool_version": string(), "platform_tags": listing(string()),
+        "tool": _PLAIN, "tool_version": _PLAIN, "platform_tags": listing(_PLAIN),
         "environments": listing(record({"name": _ENVIRONMENT, "lock": inner_path}), by=("name",)),
     }),
     "policy": record({
         "model_kinds": listing(choice(*sorted(MODEL_KINDS)), by=()),
         "volume_limit": integer(1),
         "runtime_fetches": listing(
-            record({"name": string(), "answer": choice("shipped", "switched off"), "how": string()}), by=("name",)
+            record({"name": _PLAIN, "answer": choice("shipped", "switched off"), "how": string()}), by=("name",)
         ),
     }),
 })  # fmt: skip
 
 
 def seconds(moment: str) -> Optional[int]:
-    """Seconds since 1970 of a UTC time as the manifest writes it, else None."""
-    if not re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z", moment, re.ASCII):
-        return None
+    """Seconds since 1970 of a UTC time as the manifest writes it, else None, as for a leap second or 30 February."""
+    match = re.match(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)Z\Z", moment, re.ASCII)
     try:
-        return calendar.timegm(time.strptime(moment, "%Y-%m-%dT%H:%M:%SZ"))
-    except (ValueError, OverflowError):
+        fields = [int(each) for each in match.groups()] if match else [0, 0, 0]
+        return calendar.timegm(datetime.datetime(*fields).timetuple())  # type: ignore[arg-type]
+    except ValueError:
         return None
 
 
@@ -1148,7 +1406,8 @@ def has_python(version: str, given: Optional[str]) -> bool:
     code = "import sys; sys.stdout.write('{}.{}'.format(*sys.version_info[:2]))"
     with private_folder() as folder:  # asked, since a launcher may have the name without the interpreter
         try:
-            return run([os.path.abspath(found), "-I", "-S", "-c", code], folder) == Child(0, version)
+            done = run([os.path.abspath(found), "-I", "-S", "-c", code], folder)
+            return (done.code, done.out) == (0, version.encode("ascii"))
         except MachineFault:
             return False
 
@@ -1259,15 +1518,18 @@ class Hashing:
         pool = ThreadPoolExecutor(max_workers=jobs or min(4, os.cpu_count() or 1))
         try:
             pending = {}
-            for entry in self.manifest["files"]:
-                if any(piece["path"] in self.findings.paths for piece in pieces(entry)):
-                    continue
-                if state.knows(entry, self.tree):
-                    self.reused_files += 1
-                    self.reused_bytes += entry["size"]
-                    self._advance(entry["path"], entry["size"])
-                else:
-                    pending[pool.submit(self._entry, entry)] = entry
+            try:
+                for entry in self.manifest["files"]:
+                    if any(piece["path"] in self.findings.paths for piece in pieces(entry)):
+                        continue
+                    if state.knows(entry, self.tree):
+                        self.reused_files += 1
+                        self.reused_bytes += entry["size"]
+                        self._advance(entry["path"], entry["size"])
+                    else:
+                        pending[pool.submit(self._entry, entry)] = entry
+            except RuntimeError as error:
+                raise MachineFault(f"no thread can be started here: {error}") from error
             for future in as_completed(pending):
                 entry = pending.pop(future)
                 if future.result():
@@ -1396,15 +1658,74 @@ def content_problems(joined: Joined, entry: Dict[str, Any], component: Optional[
         try:
             if component is not None:
                 return inner_wheel_problems(file, component)
+            if entry["kind"] == "lock":
+                parse_lock(file.read(LIMIT_INNER_TEXT + 1))
             if entry["kind"] == "model":
                 bad = model_content_problem(file, entry["path"], entry["size"])
                 return [bad] if bad else []
+        except Unusable as unusable:
+            return [str(unusable)]
         except OSError as error:
             return [reason_of(error)]
     return []
 
 
-_NO_WHEEL = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError, struct.error)
+class Locked(NamedTuple):
+    """One line of a lock: a package, its version, and the SHA-256 of each wheel that it may be."""
+
+    name: str
+    version: str
+    hashes: Tuple[str, ...]
+
+
+_LOCKED = re.compile(
+    r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?)==(?P<version>[A-Za-z0-9][A-Za-z0-9.!+_-]{0,63})"
+    r"(?P<hashes>(?: --hash=sha256:[0-9a-f]{64}){0,400})\Z"
+)
+
+
+def parse_lock(content: bytes) -> List[Locked]:
+    """What a lock says: `name==version --hash=sha256:...` a line, and comments that are whole lines.
+
+    Printable ASCII alone, since pip takes CR, FF, NEL and more for the end of a line, and what follows for an option.
+    A line may go on after ` \\` only with four blanks and further hashes, as the builder writes it.
+    Raises Unusable.
+    """
+    if len(content) > LIMIT_INNER_TEXT:
+        raise Unusable(f"is a lock of more than {LIMIT_INNER_TEXT} bytes")
+    bad = re.search(rb"[^\n -~]", content)
+    if bad:
+        place = content.count(b"\n", 0, bad.start()) + 1
+        raise Unusable(f"line {place}: has the byte 0x{bad.group()[0]:02x}; a lock is printable ASCII")
+    found: Dict[str, Locked] = {}
+    number = 0
+    for logical in content.decode("ascii").replace(" \\\n    --hash=", "\0--hash=").split("\n"):
+        number += 1 + logical.count("\0")
+        line = logical.replace("\0", " ")
+        if not line or (line.startswith("#") and line == logical and not line.endswith("\\")):
+            continue
+        match = _LOCKED.match(line)
+        if not match:
+            raise Unusable(f"line {number}: is not a requirement with hashes, as NAME==VERSION --hash=sha256:DIGEST")
+        name, hashes = plain_name(match.group("name")), re.findall("[0-9a-f]{64}", match.group("hashes"))
+        if name in found:
+            raise Unusable(f"line {number}: locks {name} a second time")
+        found[name] = Locked(name, match.group("version"), tuple(hashes))
+    return list(found.values())
+
+
+def write_lock(locked: Iterable[Locked]) -> bytes:
+    """A lock in the one form that parse_lock reads and pip cannot misunderstand."""
+    return "".join(
+        "{}=={}{}\n".format(each.name, each.version, "".join(" --hash=sha256:" + one for one in each.hashes))
+        for each in locked
+    ).encode("ascii")
+
+
+_NO_WHEEL = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError, ValueError, struct.error, OverflowError,
+    NotImplementedError, AttributeError, TypeError, IndexError,
+)  # fmt: skip
 
 
 def inner_wheel_problems(file: Any, component: Dict[str, Any]) -> List[str]:
@@ -1441,6 +1762,9 @@ def metadata_problems(archive: zipfile.ZipFile, component: Dict[str, Any]) -> Li
     metadata, about = headers(archive, folder + "/METADATA"), headers(archive, folder + "/WHEEL")
     name, version = (" ".join(metadata.get(key, [])) for key in ("name", "version"))
     problems = []
+    for word in (name, version):
+        if not re.match(r"[A-Za-z0-9][A-Za-z0-9.!+_-]{0,99}\Z", word):
+            problems.append(f"has a METADATA whose name or version is not plain ASCII: {word!r}")
     outer = (plain_name(wheel.name), plain_version(wheel.version))
     for place, said in (("its METADATA", (name, version)), (folder, folder[: -len(".dist-info")].rpartition("-")[::2])):
         if (plain_name(said[0]), plain_version(said[1])) != outer:
@@ -1675,11 +1999,22 @@ def hash_all(
     report.checked = {key: getattr(hashing, key) for key in report.checked}
 
 
+OWN_FILES = (
+    "allowed_signers", "openssl_key", "revoked", "last_sequence_file", "state", "ssh_keygen", "openssl", "python",
+    "target_dir",
+)  # fmt: skip
+
+
 def refuse_own_files_inside(bundle: str, options: Options) -> None:
     """What is trusted, and what is written, must not be on the medium. Raises UsageFault."""
     root = os.path.realpath(bundle)
-    for name in ("allowed_signers", "openssl_key", "revoked", "last_sequence_file", "state", "ssh_keygen", "openssl"):
+    for place in temporary_places()[:1]:
+        if os.path.commonpath([root, os.path.realpath(place)]) == root:
+            raise UsageFault(f"TMPDIR {place} lies inside the bundle")
+    for name in OWN_FILES:
         given = getattr(options, name)
+        if given is not None and not given:
+            raise UsageFault("--{} is given without a value".format(name.replace("_", "-")))
         if given is not None and os.path.commonpath([root, os.path.realpath(given)]) == root:
             raise UsageFault("--{} {} lies inside the bundle".format(name.replace("_", "-"), given))
 
@@ -1721,10 +2056,12 @@ def options_of(given: argparse.Namespace) -> Options:
     """Raises UsageFault for options that would have no effect or cannot be meant."""
     if given.fingerprint is not None and not re.match(r"SHA256:[A-Za-z0-9+/]{43}=?\Z", given.fingerprint):
         raise UsageFault("--fingerprint must be SHA256: and 43 characters, as ssh-keygen -l shows it")
-    if given.revoked and not (given.allowed_signers or given.fingerprint):
+    if given.revoked is not None and given.allowed_signers is None and given.fingerprint is None:
         raise UsageFault("-r names revoked ssh keys: it needs --allowed-signers or --fingerprint")
-    if given.signer and not given.allowed_signers:
+    if given.signer is not None and given.allowed_signers is None:
         raise UsageFault("--signer chooses among --allowed-signers")
+    if given.signer is not None and not (given.signer and re.match(r"[^\x00-\x1f\x7f]+\Z", given.signer)):
+        raise UsageFault("--signer must be a name without control characters")
     if given.jobs < 0 or given.max_problems < 1:
         raise UsageFault("--jobs and --max-problems must be positive")
     now = None if given.now is None else seconds(given.now)
@@ -1742,8 +2079,7 @@ def progress_line() -> Progress:
         if time.monotonic() - last[0] >= 1:
             last[0] = time.monotonic()
             line = f"{100.0 * done / max(total, 1):5.1f}% of {total // 1_000_000} MB  {shown(path, 60)}"
-            sys.stderr.write("\r\x1b[K" + line if sys.stderr.isatty() else line + "\n")
-            sys.stderr.flush()
+            tell("\r\x1b[K" + line if sys.stderr.isatty() else line + "\n")
 
     return show
 
@@ -1752,33 +2088,94 @@ def interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
+def tell(text: str) -> None:
+    """To standard error, for whoever listens: that nobody does is no reason to stop."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        silence(2)
+
+
+def silence(descriptor: int) -> None:
+    """From now on what is written there is lost: what is left in a buffer shall not fail once more at the end."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def own_process() -> None:
+    """Make our own what a process inherits and what would change its answer.
+
+    An ignored SIGCHLD takes every child's exit code away; a blocked signal, the end by Ctrl-C; a closed standard stream
+    would give its number to the next file that is opened.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere == descriptor:
+                os.set_inheritable(descriptor, True)
+            else:
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)
+            setattr(sys, name, open(descriptor, "r" if name == "stdin" else "w", closefd=False))
+
+
+def command_line(name: str, work: Callable[[], int]) -> int:
+    """The exit code of a script's work; never 0 where its report could not be written or memory ran out."""
+    own_process()
+    signal.signal(signal.SIGTERM, interrupt)
+    lost = ""
+    try:
+        code = work()
+    except SystemExit as end:  # by the reader of the command line
+        code = end.code if isinstance(end.code, int) else USAGE
+    except MemoryError:
+        code, lost = UNFIT, "there is not enough memory; nothing is decided"
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError) as error:
+        silence(1)
+        lost = f"the report cannot be written: {getattr(error, 'strerror', error)}"
+    if lost:
+        tell(f"{name}: {lost}\n")
+    return code or (UNFIT if lost else VALID)
+
+
 def main() -> int:
     """The command line's exit code."""
     if not (sys.flags.isolated and sys.flags.no_site):
-        sys.stderr.write(
-            "verify.py: run me as python3 -I -S -B verify.py ..., so that nothing of this host is imported\n"
-        )
+        tell("verify.py: run me as python3 -I -S -B verify.py ..., so that nothing of this host is imported\n")
         return USAGE
-    signal.signal(signal.SIGTERM, interrupt)
     given = arguments()
     try:
         report = verify(given.bundle, options_of(given), None if given.quiet else progress_line())
     except UsageFault as fault:
-        sys.stderr.write(f"verify.py: {shown(str(fault))}\n")
+        tell(f"verify.py: {shown(str(fault))}\n")
         return USAGE
     except MachineFault as fault:
-        sys.stderr.write(f"verify.py: {shown(str(fault))}\n")
+        tell(f"verify.py: {shown(str(fault))}\n")
         return UNFIT
     except KeyboardInterrupt:
         again = "Run the same command to go on." if given.state else "With --state FILE it could go on later."
-        sys.stderr.write(f"\nverify.py: interrupted; nothing is decided. {again}\n")
+        tell(f"\nverify.py: interrupted; nothing is decided. {again}\n")
         return INTERRUPTED
     if sys.stderr.isatty() and not given.quiet:
-        sys.stderr.write("\r\x1b[K")
+        tell("\r\x1b[K")
     text = json.dumps(report.as_json(), indent=1, sort_keys=True) if given.json else "\n".join(report.lines())
-    sys.stdout.write(text + "\n")
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        silence(1)
+        tell(f"verify.py: the report cannot be written: {error.strerror}\n")
+        return report.exit_code or UNFIT
     return report.exit_code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line("verify.py", main))
