@@ -7,7 +7,6 @@ import fcntl
 import json
 import os
 import shutil
-import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,11 +169,11 @@ def _require_files(settings: BundleSettings) -> None:
 
 def _require_interpreter(archive: Path, version: str) -> None:
     try:
-        with tarfile.open(archive) as opened:
-            has = any(name.endswith(f"bin/python{version}") for name in opened.getnames())
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise ConfigError(f"interpreter: {archive} is no tar archive ({type(error).__name__}).") from error
-    if not has:
+        with archive.open("rb") as file:
+            names = [each.name for each in verify.Archive(file, contents.LARGEST_INTERPRETER).members]
+    except verify.Unusable as unusable:
+        raise ConfigError(f"interpreter: {archive}: {unusable}. The installer would refuse it.") from unusable
+    if not any(name.endswith(f"bin/python{version}") for name in names):
         raise ConfigError(f"interpreter: {archive} holds no bin/python{version}, which target.python asks for.")
 
 

@@ -16,7 +16,9 @@ from distill_offline.bundle.staging import Staging
 from distill_offline.bundle.verifier import verify
 from distill_offline.errors import IntegrityError
 
-__all__ = ["stage", "whole_manifest"]
+__all__ = ["LARGEST_INTERPRETER", "stage", "whole_manifest"]
+
+LARGEST_INTERPRETER = 8 << 30  # bytes, unpacked
 
 _HERE = Path(__file__).parent
 _SCRIPTS = {
@@ -108,6 +110,9 @@ def whole_manifest(
     components = _components(settings, environments)
     names = {each["name"] for each in components}
     unpacked = sum(about.installed_bytes for one in resolved for about in environments.metadata(one).values())
+    if settings.interpreter:
+        with Path(settings.interpreter.path).open("rb") as file:
+            unpacked += verify.Archive(file, LARGEST_INTERPRETER).size
     suffixes = {PurePosixPath(each["path"]).suffix for each in entries if each["kind"] == "model"}
     manifest: dict[str, Any] = {
         "schema": verify.SCHEMA,

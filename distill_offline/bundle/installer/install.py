@@ -28,7 +28,7 @@ Exit codes: 0 done, 1 refused or failed, 2 usage, 3 intact but no key was given,
 
 # The oldest Python that this runs on is 3.6: typing's own names, os.path, and no unions written with a bar.
 # ruff: noqa: UP006, UP035, UP045, PTH100, PTH103, PTH104, PTH105, PTH106, PTH108, PTH112, PTH113, PTH114
-# ruff: noqa: PTH115, PTH116, PTH117, PTH118, PTH119, PTH120, PTH123, PTH202, PTH208, PTH211
+# ruff: noqa: PTH115, PTH116, PTH118, PTH119, PTH120, PTH123, PTH202, PTH208, PTH211
 
 import argparse
 import contextlib
@@ -44,7 +44,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 import types
@@ -549,51 +548,42 @@ PROBE = (
 # -------------------------------------------------------------------------------------------------- the interpreter
 
 
-def unpack(archive: str, folder: str) -> None:
+def unpack(archive: str, folder: str, limit: Optional[int] = None) -> None:
     """Unpack a carried interpreter: regular files first, links after all of them, so that none is written through.
 
-    Raises Fault for a member that leads outside, and for anything but files, folders and links.
+    Raises Fault for a member that leads outside, for anything but files, folders and links, and for more bytes than
+    `limit` in all (by default ten times the archive's own).
     """
     try:
-        with tarfile.open(archive, "r:*") as opened:
-            members = opened.getmembers()
-            for member in members:
-                check_member(member)
-            links = [each for each in members if each.issym() or each.islnk()]
-            for member in members:
-                path = os.path.join(folder, os.path.normpath(member.name))
-                if member.isdir():
-                    os.makedirs(path, exist_ok=True)
-                elif member.isreg():
-                    os.makedirs(os.path.dirname(path), exist_ok=True)
-                    source = opened.extractfile(member)
-                    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-                    mode = 0o755 if member.mode & 0o111 else 0o644
-                    with source or open(os.devnull, "rb") as read, os.fdopen(os.open(path, flags, mode), "wb") as file:
-                        shutil.copyfileobj(read, file, CHUNK)
-            for member in links:
-                path = os.path.join(folder, os.path.normpath(member.name))
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-                if member.issym():
-                    os.symlink(member.linkname, path)
-                else:
-                    shutil.copy2(os.path.join(folder, os.path.normpath(member.linkname)), path, follow_symlinks=False)
-    except (tarfile.TarError, EOFError, FileExistsError) as error:
-        raise Fault(f"the carried interpreter cannot be unpacked: {error}") from error
+        with open(archive, "rb") as file:
+            opened = verifier.Archive(file, 10 * os.path.getsize(archive) if limit is None else limit)
+            order = {"folder": 0, "file": 1, "copy": 2, "link": 3}
+            for member in sorted(opened.members, key=lambda each: order[each.kind]):  # keeps the order within a kind
+                unpack_member(opened, member, folder)
+    except verifier.Unusable as unusable:
+        raise Fault(f"the carried interpreter cannot be unpacked: it {unusable}") from unusable
+    except FileExistsError as error:
+        raise Fault("the carried interpreter cannot be unpacked: two of its names are one on this disk") from error
 
 
-def check_member(member: Any) -> None:
-    name = os.path.normpath(member.name)
-    target = "."
-    if member.issym():
-        target = os.path.normpath(os.path.join(os.path.dirname(name), member.linkname))
-    elif member.islnk():
-        target = os.path.normpath(member.linkname)
-    elif not (member.isreg() or member.isdir()):
-        raise Fault(f"the carried interpreter holds {member.name}, which is neither file, folder nor link")
-    for path in (name, target, "/" if member.issym() and os.path.isabs(member.linkname) else "."):
-        if os.path.isabs(path) or path.split("/")[0] == "..":
-            raise Fault(f"the carried interpreter holds {member.name}, which leads outside")
+def unpack_member(opened: Any, member: Any, folder: str) -> None:
+    """Raises Unusable where the archive ends early, FileExistsError for two names that are one on this disk."""
+    path = os.path.join(folder, member.name)
+    if member.kind == "folder":
+        os.makedirs(path, exist_ok=True)
+        return
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if member.kind == "link":
+        os.symlink(member.target, path)
+        return
+    mode = 0o755 if member.is_program else 0o644
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), "wb") as written:
+        if member.kind == "copy":
+            with open(os.path.join(folder, member.target), "rb") as read:
+                shutil.copyfileobj(read, written, CHUNK)
+            return
+        for chunk in opened.content(member):
+            written.write(chunk)
 
 
 def interpreter_of(manifest: Dict[str, Any], folder: str, given: Optional[str]) -> str:
@@ -605,7 +595,9 @@ def interpreter_of(manifest: Dict[str, Any], folder: str, given: Optional[str]) 
             partial = unpacked + ".partial"
             remove_tree(partial)
             os.makedirs(partial)
-            unpack(os.path.join(folder, carried), partial)
+            sizes = {each["path"]: each["size"] for each in manifest.get("files", [])}
+            declared = manifest.get("totals", {}).get("installed_bytes", 0)
+            unpack(os.path.join(folder, carried), partial, max(declared, 10 * sizes.get(carried, 1 << 20)))
             os.rename(partial, unpacked)
         places = [os.path.join(parent, "python" + version) for parent, _, names in os.walk(unpacked)
                   if os.path.basename(parent) == "bin" and "python" + version in names]  # fmt: skip

@@ -13,6 +13,7 @@ each verdict means stand in docs/bundle-format.md. This file travels alone; read
     this machine            sequence, expiry, target
     bytes                   the exact set of files, sizes, digests, resume
     contents                wheels, locks and models, read from the files that were hashed
+    a carried interpreter   what its archive would write, judged before anything is written
     the verdict             verify(), the report, the command line
 
 As a library: `verify(bundle, Options(...)) -> Report`; `Report.manifest` is the parsed manifest once it may be trusted.
@@ -34,9 +35,9 @@ import contextlib
 import datetime
 import errno
 import hashlib
+import importlib
 import io
 import json
-import lzma
 import os
 import re
 import shutil
@@ -45,6 +46,7 @@ import stat
 import struct
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
@@ -66,6 +68,8 @@ UNLISTED = {MANIFEST, SSH_SIGNATURE, P256_SIGNATURE}
 LIMIT_MANIFEST, LIMIT_OWN_FILE, LIMIT_SIGNATURE = 32 << 20, 16 << 20, 64 << 10  # bytes
 LIMIT_DEPTH, LIMIT_ENTRIES, LIMIT_TEXT, LIMIT_PATH, LIMIT_PARTS = 16, 200_000, 4_000, 200, 400
 LIMIT_INNER_TEXT, LIMIT_HEADER = 16 << 20, 100 << 20  # bytes of a file inside a wheel or of a model's JSON; safetensors
+LIMIT_MEMBERS, LIMIT_MEMBER, LIMIT_LEVELS, LIMIT_LINKS = 100_000, 1_000, 40, 40  # of a carried interpreter
+HEADROOM = 256 << 20  # bytes that the headers of an archive may take besides its files
 CHUNK = 1 << 20
 DAY = 86_400  # seconds
 CHILD_SECONDS = 120
@@ -1722,9 +1726,10 @@ def write_lock(locked: Iterable[Locked]) -> bytes:
     ).encode("ascii")
 
 
-_NO_WHEEL = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError, ValueError, struct.error, OverflowError,
-    NotImplementedError, AttributeError, TypeError, IndexError,
+_LZMA = getattr(zipfile, "lzma", None)  # some builds of Python lack it
+_NO_ARCHIVE = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError, struct.error, OverflowError,
+    AttributeError, TypeError, LookupError, *([_LZMA.LZMAError] if _LZMA else []),
 )  # fmt: skip
 
 
@@ -1735,7 +1740,7 @@ def inner_wheel_problems(file: Any, component: Dict[str, Any]) -> List[str]:
             return problems or metadata_problems(archive, component)
     except Unusable as unusable:
         return [str(unusable)]
-    except _NO_WHEEL as error:
+    except _NO_ARCHIVE as error:
         return [f"cannot be read as a wheel: {error}"]
 
 
@@ -1849,6 +1854,181 @@ def safetensors_problem(file: Any, size: int) -> str:
     except (ValueError, RecursionError, TypeError, KeyError, IndexError, AttributeError):
         return "is not a safetensors file: its header cannot be read"
     return "" if whole else "is not a whole safetensors file: its tensors end elsewhere"
+
+
+# --------------------------------------------------------------------------------------------- a carried interpreter
+
+
+class Archived(NamedTuple):
+    """One member of an archive. `kind` is "file", "folder", "link" (symbolic) or "copy" (of an earlier file)."""
+
+    name: str
+    kind: str
+    target: str
+    size: int
+    is_program: bool
+    member: Any
+
+
+class Guarded:
+    """A stream for tarfile that gives no more than `limit` bytes, nor many at once, whatever a header asks for."""
+
+    def __init__(self, file: Any, limit: int) -> None:
+        self.file, self.limit = file, limit
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= CHUNK:
+            raise Unusable(f"has a header of more than {CHUNK} bytes")
+        self._within(self.file.tell() + size)
+        return bytes(self.file.read(size))
+
+    def seek(self, position: int) -> int:
+        self._within(position)
+        return int(self.file.seek(position))
+
+    def tell(self) -> int:
+        return int(self.file.tell())
+
+    def _within(self, position: int) -> None:
+        if position > self.limit + HEADROOM:
+            raise Unusable(f"unpacks to more than {self.limit} bytes")
+
+
+class Archive:
+    """A tar whose members lead nowhere but into their own folder. Raises Unusable for any other.
+
+    `limit` is for the bytes of all its files. Its symbolic links are followed by name, each through the others, as the
+    kernel would; nothing lies below a link; a hard link is a copy of a file of this archive.
+    """
+
+    def __init__(self, file: Any, limit: int) -> None:
+        self.members: List[Archived] = []
+        self.kinds: Dict[str, str] = {}
+        self.sizes: Dict[str, int] = {}
+        self.targets: Dict[str, str] = {}
+        self.limit, self.size = limit, 0
+        try:
+            stream: Any = Guarded(decompressed(file), limit)
+            self.tar = tarfile.open(fileobj=stream, mode="r:", encoding="utf-8", errors="surrogateescape")
+            for member in self.tar:
+                self._add(member)
+                if len(self.members) > LIMIT_MEMBERS:
+                    raise Unusable(f"has more than {LIMIT_MEMBERS} members")
+        except _NO_ARCHIVE as error:
+            raise Unusable(f"is no tar archive that can be read ({type(error).__name__})") from error
+        except OSError as error:
+            raise Unusable("is no tar archive that can be read" if error.errno is None else reason_of(error)) from error
+        self._check_places()
+        for each in self.members:
+            if each.kind == "link":
+                self._follow(each)
+
+    def content(self, member: Archived) -> Iterator[bytes]:
+        """A file's bytes, in pieces. Raises Unusable where the archive does not have them."""
+        left = member.size
+        try:
+            with self.tar.extractfile(member.member) or io.BytesIO() as file:
+                while left:
+                    chunk = file.read(min(left, CHUNK // 2))
+                    if not chunk:
+                        raise Unusable(f"ends within {member.name}")
+                    left -= len(chunk)
+                    yield chunk
+        except _NO_ARCHIVE as error:
+            raise Unusable(f"cannot be read at {member.name} ({type(error).__name__})") from error
+
+    def _add(self, member: Any) -> None:
+        kinds = {tarfile.REGTYPE: "file", tarfile.AREGTYPE: "file", tarfile.DIRTYPE: "folder",
+                 tarfile.SYMTYPE: "link", tarfile.LNKTYPE: "copy"}  # fmt: skip
+        kind = kinds.get(member.type, "")
+        name = member_name(member.name)
+        if not kind:
+            raise Unusable(f"holds {name}, which is neither file, folder nor link")
+        odd = sorted(key for key in member.pax_headers if key == "size" or key.startswith("GNU.sparse"))
+        if odd or member.sparse is not None or member.size < 0:
+            raise Unusable(f"holds {name}, whose header gives it another size")
+        target = member_name(member.linkname) if kind == "copy" else member.linkname if kind == "link" else ""
+        if kind == "link" and (not 0 < len(target) <= LIMIT_MEMBER or _UNSEEN.search(target)):
+            raise Unusable(f"holds {name}, a link whose target is empty, too long, or has characters that nobody sees")
+        if kind == "copy" and self.kinds.get(target) != "file":
+            raise Unusable(f"holds {name}, a second name of {target}, which is no file before it")
+        if name in self.kinds and not self.kinds[name] == kind == "folder":
+            raise Unusable(f"holds {name} twice")
+        self.kinds[name] = kind
+        if kind == "link":
+            self.targets[name] = target
+        size = {"file": member.size, "copy": self.sizes.get(target, 0)}.get(kind, 0)
+        self.sizes[name] = size
+        self.size += size
+        if self.size > self.limit:
+            raise Unusable(f"unpacks to more than {self.limit} bytes")
+        self.members.append(Archived(name, kind, target, size, bool(member.mode & 0o111), member))
+
+    def _check_places(self) -> None:
+        """That nothing lies below a file or link, and no two names are one on a disk that ignores case."""
+        folded: Dict[str, str] = {}
+        for each in self.members:
+            parts = each.name.split("/")
+            for end in range(1, len(parts) + 1):
+                path = "/".join(parts[:end])
+                if end < len(parts) and self.kinds.get(path, "folder") != "folder":
+                    raise Unusable(f"holds {each.name}, which lies below a {self.kinds[path]}")
+                other = folded.setdefault(fold(path), path)
+                # A terminal's description may differ from another one by case alone, in every real interpreter.
+                if other != path and not ("terminfo" in parts and "link" not in (each.kind, self.kinds.get(other))):
+                    raise Unusable(f"holds {path} and {other}, which differ only by letter case or Unicode form")
+
+    def _follow(self, link: Archived) -> None:
+        """Raises Unusable for a symbolic link that leads outside at any step, or round in a circle."""
+        here, left, steps = link.name.split("/")[:-1], list(reversed(link.target.split("/"))), 0
+        if link.target.startswith("/"):
+            raise Unusable(f"holds {link.name}, which leads outside")
+        while left:
+            step = left.pop()
+            if step == ".." and not here:
+                raise Unusable(f"holds {link.name}, which leads outside")
+            if step == "..":
+                here.pop()
+            elif step not in ("", "."):
+                here.append(step)
+            target = self.targets.get("/".join(here))
+            if target is not None:
+                steps += 1
+                if steps > LIMIT_LINKS:
+                    raise Unusable(f"holds {link.name}, which leads through more than {LIMIT_LINKS} links")
+                here.pop()
+                left += reversed(target.split("/"))
+
+
+def member_name(name: str) -> str:
+    """A member's name without a leading `./`. Raises Unusable for one that leads outside or is no plain name."""
+    while name.startswith("./"):
+        name = name[2:]
+    size = len(name.encode("utf-8", "surrogateescape"))
+    parts = name.split("/")
+    if name.startswith("/") or ".." in parts:
+        raise Unusable(f"holds {name[:200]}, which leads outside")
+    longest = max(len(each.encode("utf-8", "surrogateescape")) for each in parts)
+    if size > LIMIT_MEMBER or len(parts) > LIMIT_LEVELS or longest > 255:
+        raise Unusable(f"holds {name[:200]}, a name of {size} bytes in {len(parts)} levels, which is too long")
+    if (any(each in ("", ".") for each in parts) and name != ".") or _UNSEEN.search(name):
+        raise Unusable(f"holds {name[:200]!r}, which has empty parts or characters that nobody sees in its name")
+    return name
+
+
+def decompressed(file: Any) -> Any:
+    """What a file holds, by its first bytes: gzip, bzip2, xz, or as it is. Raises Unusable."""
+    start = file.read(6)
+    file.seek(0)
+    for magic, name, opener in ((b"\x1f\x8b", "gzip", "GzipFile"), (b"BZh", "bz2", "BZ2File"),
+                                (b"\xfd7zXZ\0", "lzma", "LZMAFile")):  # fmt: skip
+        if start.startswith(magic):
+            try:
+                made = getattr(importlib.import_module(name), opener)
+            except ImportError:
+                raise Unusable(f"needs Python's {name}, which is not in this one") from None
+            return made(fileobj=file) if name == "gzip" else made(file)
+    return file
 
 
 # ------------------------------------------------------------------------------------------------------- the verdict
