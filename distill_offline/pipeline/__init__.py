@@ -5,7 +5,7 @@ from distill_offline.pipeline.annotate import annotate, annotate_shard, merge, r
 from distill_offline.pipeline.evaluate import evaluate
 from distill_offline.pipeline.plan import plan, status
 from distill_offline.pipeline.probe import probe
-from distill_offline.pipeline.purge import purge
+from distill_offline.pipeline.purge import purge, purge_below
 from distill_offline.pipeline.run import run
 from distill_offline.pipeline.sample import sample
 from distill_offline.pipeline.select import select, selection_report
@@ -22,6 +22,7 @@ __all__ = [
     "plan",
     "probe",
     "purge",
+    "purge_below",
     "reparse",
     "run",
     "sample",

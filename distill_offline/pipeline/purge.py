@@ -14,22 +14,24 @@ from typing import Any
 from distill_offline import manifest
 from distill_offline.artifacts import ANNOTATIONS, QUARANTINE, STORE, check_own, read_rows, write_rows
 from distill_offline.bio import decode_bio
-from distill_offline.completions import CompletionStore
+from distill_offline.completions import CompletionStore, check_free
 from distill_offline.config import load
 from distill_offline.errors import DistillError, InputError
 from distill_offline.inputs import read_gold
 from distill_offline.pipeline.frozen import forget, frozen_pools
+from distill_offline.pipeline.purge_places import Places, find_runs, is_run, stage_folders
 from distill_offline.run_folder import RunFolder
 from distill_offline.schema import Example, Span
 
-__all__ = ["purge"]
+__all__ = ["purge", "purge_below"]
 
 
 @dataclass(slots=True)
 class _Purged:
     """What was found of the document in one run. `lines` are those of annotations and quarantine files.
 
-    `unchecked`: what could not be looked at to say which students were trained on the document.
+    `unchecked`: what could not be looked at to say which students were trained on the document. `failed`: why the run
+    could not be purged to its end; empty where it was.
     """
 
     run: str
@@ -39,6 +41,36 @@ class _Purged:
     lines: int = 0
     students: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
+    failed: str = ""
+
+
+def purge_below(document: str, folders: Iterable[Path]) -> dict[str, Any]:
+    """`purge` for every run at or below the folders, at any depth, and what was seen on the way.
+
+    Gives `runs` (purge's), `skipped` folders and files that are `left` (purge_places.Places), with the reason each.
+    Raises InputError where a folder is not there or holds no run.
+    """
+    seen = Places()
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no run is here (there is no such folder).")
+        places = find_runs(folder, document)
+        if not places.runs and not any("NOT LOOKED AT" in each["why"] for each in places.skipped):
+            raise InputError(f"{folder}: no run is here, nor below (no config.yaml and none of a run's files).")
+        seen.runs += [each for each in places.runs if not any(each.samefile(other) for other in seen.runs)]
+        seen.skipped += [each for each in places.skipped if each not in seen.skipped]
+        seen.left += [each for each in places.left if each not in seen.left]
+    refused = dict[Path, DistillError | OSError]()
+    for run in seen.runs:
+        try:
+            _check(run)
+        except (DistillError, OSError) as error:
+            refused[run] = error
+    if len(refused) == len(seen.runs):
+        raise next(iter(refused.values()), InputError("no run could be looked at"))
+    rows = purge(document, (run for run in seen.runs if run not in refused))
+    rows += [asdict(_Purged(str(run), failed=str(error))) for run, error in refused.items()]
+    return {"runs": rows, "skipped": seen.skipped, "left": seen.left}
 
 
 def purge(document: str, runs: Iterable[Path]) -> list[dict[str, Any]]:
@@ -47,55 +79,72 @@ def purge(document: str, runs: Iterable[Path]) -> list[dict[str, Any]]:
     Gives for each run what was found, and its students that were trained on the document, which only training them
     again can make forget it. Answers that quote a purged demonstration in some other sentence are deleted, too, and
     asked again. Manifests are sealed anew and say that (not what) was purged. The corpus itself is the user's: a
-    document that stays there is annotated again. Reports hold no text. Raises InputError where a folder is no run.
+    document that stays there is annotated again. Reports hold no text, nor do the rows of studies. Raises InputError
+    where a folder is no run, and StoreError where one is being annotated, before anything is changed; a run that fails
+    later says so (`failed`), and the others are purged.
     """
     folders = list(runs)
     for folder in folders:
-        if not (folder / "config.yaml").exists():
+        if not is_run(folder):
             raise InputError(f"{folder}: no run is here (config.yaml is missing).")
-        check_own(folder)
-    return [asdict(_purge_run(document, folder)) for folder in folders]
+        _check(folder)
+    return [asdict(_purge_safely(document, folder)) for folder in folders]
 
 
-def _purge_run(document: str, folder: Path) -> _Purged:
+def _check(folder: Path) -> None:
+    """Raises InputError for a name in the run that leads out of it, StoreError where the run is being annotated."""
+    check_own(folder)
+    for store in _stores(folder):
+        check_free(store)
+
+
+def _purge_safely(document: str, folder: Path) -> _Purged:
     found = _Purged(str(folder))
+    try:
+        _purge_run(document, folder, found)
+    except (DistillError, OSError) as error:
+        found.failed = str(error).partition("\n")[0]
+    return found
+
+
+def _purge_run(document: str, folder: Path, found: _Purged) -> None:
     _find_students(document, folder, found)
-    whole = [place for place in _stages(folder) if manifest.is_whole(place)]
+    whole = [place for place in stage_folders(folder) if manifest.is_whole(place)]
     changed = set[Path]()
     pools = frozen_pools(folder)
     gone = [each for examples in pools.values() for each in examples if each.sentence.document == document]
     texts, quoting = _texts(folder), set[str]()
-    files = sorted(folder.glob(f"*/{STORE}")) + sorted(folder.glob(f"shards/*/{STORE}"))
-    with ExitStack() as opened:
-        # All of them are locked before anything is changed; pools go last, since they say what answers may quote.
-        stores = [opened.enter_context(CompletionStore(file)) for file in files]
-        for store in stores:
-            quotes = dict(_quotes(store, gone, texts))
-            completions = store.forget_answers(quotes)
-            rows, own = store.forget(document)
-            quoting |= set(quotes.values())
-            if rows or own or completions:
-                changed.add(store.path.parent)
-            found.rows, found.completions = found.rows + rows, found.completions + own + completions
-        found.lines = _purge_files(document, quoting, folder, changed)
-        for pool, examples in pools.items():
-            kept = [example for example in examples if example.sentence.document != document]
-            if len(kept) < len(examples):
-                forget(pool, kept)
-                changed.add(folder / "annotate")
-        found.demonstrations = len(gone)
-    _seal_again(folder, [place for place in whole if place in changed], document)
-    return found
+    try:
+        with ExitStack() as opened:
+            # All of them are locked before anything is changed; pools go last, since they say what answers may quote.
+            stores = [(file, opened.enter_context(CompletionStore(file))) for file in _stores(folder)]
+            for file, store in stores:
+                quotes = dict(_quotes(store, gone, texts))
+                completions = store.forget_answers(quotes)
+                rows, own = store.forget(document)
+                quoting |= set(quotes.values())
+                if rows or own or completions:
+                    changed.add(file.parent)
+                found.rows, found.completions = found.rows + rows, found.completions + own + completions
+            found.lines = _purge_files(document, quoting, folder, changed)
+            for pool, examples in pools.items():
+                kept = [example for example in examples if example.sentence.document != document]
+                if len(kept) < len(examples):
+                    forget(pool, kept)
+                    changed.add(folder / "annotate")
+            found.demonstrations = len(gone)
+    finally:  # what was changed before something failed is whole all the same
+        _seal_again(folder, [place for place in whole if place in changed], document)
 
 
-def _stages(folder: Path) -> list[Path]:
-    return [folder / "annotate", folder / "cross_fit", folder / "select", *sorted(folder.glob("shards/*"))]
+def _stores(folder: Path) -> list[Path]:
+    return [*sorted(folder.glob(f"*/{STORE}")), *sorted(folder.glob(f"shards/*/{STORE}"))]
 
 
 def _texts(folder: Path) -> dict[str, str]:
     """The texts of the sentences that have an annotation, by id."""
     files = sorted((folder / "annotate").rglob(ANNOTATIONS))
-    return {row["id"]: row["text"] for file in files for row in read_rows(file)}
+    return {row["id"]: row["text"] for file in files for row in read_rows(file) if {"id", "text"} <= row.keys()}
 
 
 def _quotes(store: CompletionStore, gone: Sequence[Example], texts: Mapping[str, str]) -> Iterator[tuple[bytes, str]]:
@@ -130,21 +179,24 @@ def _surface(example: Example, span: Span) -> str:
 def _purge_files(document: str, ids: set[str], folder: Path, changed: set[Path]) -> int:
     """Lines deleted from annotations and quarantine files; what a killed process left half written is removed."""
     total = 0
-    for stage in ("annotate", "cross_fit", "select"):
-        for partial in (folder / stage).rglob("*.partial"):
-            partial.unlink()
+    for stage in stage_folders(folder):
+        for half in (*stage.rglob("*.partial"), *stage.rglob(".*.jsonl.*")):
+            half.unlink()
         for name in (ANNOTATIONS, QUARANTINE):
-            for file in sorted((folder / stage).rglob(name)):
+            for file in sorted(stage.rglob(name)):
                 if lines := _purge_lines(document, ids, file):
                     total += lines
-                    changed.add(folder / stage)
+                    changed.add(stage)
     return total
 
 
 def _purge_lines(document: str, ids: set[str], file: Path) -> int:
-    rows = sum(1 for row in read_rows(file) if row["document"] == document or row["id"] in ids)
+    def is_gone(row: Mapping[str, Any]) -> bool:
+        return row.get("document") == document or row.get("id") in ids
+
+    rows = sum(map(is_gone, read_rows(file)))
     if rows:
-        write_rows(file, (r for r in read_rows(file) if r["document"] != document and r["id"] not in ids))
+        write_rows(file, (row for row in read_rows(file) if not is_gone(row)))
     return rows
 
 
@@ -152,7 +204,7 @@ def _find_students(document: str, folder: Path, found: _Purged) -> None:
     """Arms whose training data held the document (distilled rows they drew from, or human-labelled ones), and those
     that were made with their students: averages, and arms that learnt their labels."""
     selected = folder / "select" / ANNOTATIONS
-    distilled = selected.exists() and any(row["document"] == document for row in read_rows(selected))
+    distilled = selected.exists() and any(row.get("document") == document for row in read_rows(selected))
     original = any(each.sentence.document == document for pool in frozen_pools(folder).values() for each in pool)
     arms = list(_arms(folder))
     if arms and not original:
@@ -162,6 +214,9 @@ def _find_students(document: str, folder: Path, found: _Purged) -> None:
         except (DistillError, OSError, ValueError) as error:
             first_line = str(error).partition("\n")[0]
             found.unchecked.append(f"whether the human-labelled training data held it ({first_line})")
+    for checkpoint in sorted((folder / "train").glob("*/checkpoint*")):
+        if not manifest.is_whole(checkpoint.parent):
+            found.unchecked.append(f"train/{checkpoint.parent.name}, which was stopped: its checkpoint may know it")
     students = {name for name, made in arms if _drew(made["counts"], distilled=distilled, original=original)}
     for _ in arms:  # as long as a chain of them can be
         parents = {f"{name}/{manifest.NAME}" for name in students}
@@ -187,5 +242,5 @@ def _seal_again(folder: Path, places: list[Path], document: str) -> None:
     for place in places:
         manifest.seal_again(place, note)
     if places and (folder / manifest.NAME).exists():
-        manifest.unseal(folder)
+        manifest.unseal(folder)  # first: where the configuration cannot be read, it must not look whole
         RunFolder(folder, load(folder / "config.yaml", ())).seal()
