@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -173,6 +174,22 @@ def test_lock_of_an_earlier_bundle_is_taken_as_it_is(site: Site, built_site: Sit
     site.config["environments"]["main"]["lock"] = str(built_site.folder / "out" / "bundle" / "python" / "main.lock")
     site.build()
     assert site.manifest()["components"] == built_site.manifest()["components"]
+
+
+def test_a_lock_with_several_digests_for_a_package_gives_a_bundle_whose_lock_has_them_all(
+    site: Site, built_site: Site
+) -> None:
+    earlier = (built_site.folder / "out" / "bundle" / "python" / "main.lock").read_text()
+    others = [f"--hash=sha256:{digit * 64}" for digit in "0f"]
+    lock = site.folder / "main.lock"
+    lock.write_text(re.sub(r"(--hash=\S+)", rf"{others[1]} \\\n    \1 \\\n    {others[0]}", earlier))
+    site.config["environments"]["main"]["lock"] = str(lock)
+    built = site.build()
+    assert site.manifest()["components"] == built_site.manifest()["components"]
+    own = (built.folder / "python" / "main.lock").read_text()
+    fetched = earlier.count("--hash") - 1  # our own wheel is built, whatever an earlier lock says
+    assert [own.count(each) for each in others] == [fetched, fetched]
+    assert verified(built.folder).returncode == 3
 
 
 def test_wheels_with_other_tags_inside_need_someone_to_vouch(site: Site) -> None:

@@ -95,6 +95,30 @@ def test_lock_survives_writing_and_reading(tmp_path: Path) -> None:
         read_lock(path, ())
 
 
+def test_a_lock_keeps_every_digest_of_a_package(tmp_path: Path) -> None:
+    path = tmp_path / "main.lock"
+    digests = [letter * 64 for letter in "cab"]
+    hashes = " \\\n    ".join(f"--hash=sha256:{each}" for each in digests)
+    path.write_text(f"alpha[extra]==1.0 \\\n    {hashes}\n    # via ours\nbeta==2 --hash=sha256:{'d' * 64}  # why\n")
+    alpha, beta = read_lock(path, ())
+    assert alpha.digests == tuple(digests)
+    assert beta.digests == ("d" * 64,)
+    again = tmp_path / "again.lock"
+    again.write_text(lock_text([alpha, beta]), "ascii")
+    assert [sorted(each.digests) for each in read_lock(again, ())] == [sorted(digests), ["d" * 64]]
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_lock(path, ()) == [alpha, beta]
+
+
+def test_a_lock_with_two_versions_of_a_package_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "main.lock"
+    path.write_text(f"alpha==1 --hash=sha256:{'a' * 64}\nAlpha==2 --hash=sha256:{'b' * 64}\n")
+    with pytest.raises(ConfigError, match="entry 2: alpha 2 is locked, and 1 before"):
+        read_lock(path, ())
+    path.write_text(f"alpha==1 --hash=sha256:{'a' * 64}\nalpha==1 --hash=sha256:{'b' * 64}\n")
+    assert [each.digests for each in read_lock(path, ())] == [("a" * 64, "b" * 64)]
+
+
 def test_every_direct_requirement_needs_a_floor(tmp_path: Path) -> None:
     own = wheel_metadata.read(tiny_wheel(tmp_path, "ours", "1", "alpha", "beta<3"))
     with pytest.raises(ConfigError, match="alpha: has no lower bound"):

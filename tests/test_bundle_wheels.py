@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from bundle_building import ARCH, PYTHON, Site, site, source_archive, tiny_wheel
+from bundle_building import ARCH, NATIVE, PYTHON, Site, site, source_archive, tiny_wheel
 from bundles import sha256
 
 from distill_offline.bundle import licences, wheel_metadata
@@ -65,6 +65,21 @@ def test_other_source_than_the_pinned_one_is_never_built(site: Site) -> None:
 def test_wheel_with_another_digest_than_locked_is_not_taken(site: Site) -> None:
     with pytest.raises(EnvironmentFault, match=r"(?i)hash"):
         fetch([Package("gamma", "3.0", "0" * 64)], TARGET, Store(site.folder / "wheels"), site.folder, site.said.append)
+
+
+def test_of_several_locked_digests_the_wheel_for_the_target_is_taken_and_all_are_kept(site: Site) -> None:
+    foreign = NATIVE.replace(ARCH, "s390x")
+    wheels = [tiny_wheel(site.index, "delta", "1.0", tag=tag, licence=tag) for tag in (foreign, NATIVE)]
+    wrong, right = (sha256(wheel.read_bytes()) for wheel in wheels)
+    store = Store(site.folder / "wheels")
+    store.put(tiny_wheel(site.folder / "elsewhere", "delta", "1.0", tag=foreign, licence=foreign))  # for another host
+    for digests in ((wrong, right), (right, wrong)):
+        package = Package("delta", "1.0", digests[0], others=("0" * 64, *digests[1:]))
+        fetch([package], TARGET, store, site.folder, site.said.append)
+        found = store.settled(package, TARGET)
+        assert found is not None
+        assert (found.sha256, found.file) == (right, wheels[1].name)
+        assert sorted(found.digests) == sorted(("0" * 64, wrong, right))
 
 
 def test_store_forgets_what_has_changed(tmp_path: Path) -> None:

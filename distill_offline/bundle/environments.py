@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -97,7 +97,8 @@ class Environments:
         )
         answer = self.work / "resolved" / f"{name}-{key[:16]}.json"
         if answer.is_file():
-            return [Package(**each) for each in json.loads(answer.read_bytes())]
+            remembered = json.loads(answer.read_bytes())
+            return [Package(**{**each, "others": tuple(each.get("others", ()))}) for each in remembered]
         packages = resolve(question, self.target, name)
         with replacing(answer) as file:  # for its owner alone: a URL may hold a password
             json.dump([asdict(each) for each in packages], file)
@@ -105,14 +106,19 @@ class Environments:
 
     def fetch(self) -> None:
         """Download what is lacking, then look into every wheel: names, floors, and that nothing is missing."""
-        everything = {each.sha256: each for environment in self.resolved for each in environment.packages}
+        everything = {each.digests: each for environment in self.resolved for each in environment.packages}
         wheels.fetch(everything.values(), self.target, self.store, self.work, self.say)
+        self.resolved = [replace(each, packages=tuple(map(self._here, each.packages))) for each in self.resolved]
         for environment in self.resolved:
             self.needs(environment)
-            named = [
-                Package(each.name, each.version, each.sha256, self.path(each).name) for each in environment.packages
-            ]
-            refuse_misfits(named, self.target, self.settings.target.accelerator)
+            refuse_misfits(environment.packages, self.target, self.settings.target.accelerator)
+
+    def _here(self, package: Package) -> Package:
+        """The package as the wheel that was fetched."""
+        found = self.store.settled(package, self.target)
+        if found is None:
+            raise IntegrityError(f"{package.name}: its wheel has changed since it was fetched. Build again.")
+        return found
 
     def path(self, package: Package) -> Path:
         """Where a fetched wheel lies."""

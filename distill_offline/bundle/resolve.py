@@ -19,18 +19,36 @@ from distill_offline.errors import ConfigError, DistillError, EnvironmentFault
 __all__ = ["Package", "Question", "lock_text", "read_lock", "refuse_misfits", "resolve"]
 
 _GPU_ONLY = re.compile(r"(nvidia|cuda)-.*|triton")
-_LOCK_LINE = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>\S+)(?P<hashes>( --hash=sha256:[0-9a-f]{64})+)")
+_LOCK_LINE = re.compile(
+    r"(?P<name>[A-Za-z0-9._-]+)(\[[A-Za-z0-9._, -]*\])? *== *(?P<version>[^\s;]+)"
+    r"(?P<hashes>( --hash=sha256:[0-9a-f]{64})+)"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One resolved wheel. `file` is empty where only a lock is known; `url` serves to ask for its size only."""
+    """One resolved wheel. `file` is empty where only a lock is known; `url` serves to ask for its size only.
+
+    `others` are the digests of further files that a lock allows for it: builds for other hosts, or its source. Until
+    the wheel is here any of them may be the right one; from then on `sha256` is the wheel's own.
+    """
 
     name: str
     version: str
     sha256: str
     file: str = ""
     url: str = ""
+    others: tuple[str, ...] = ()
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """All that the lock allows."""
+        return (self.sha256, *self.others)
+
+    @property
+    def requirement(self) -> str:
+        """The package as pip takes it, pinned to every digest."""
+        return " ".join((f"{self.name}=={self.version}", *(f"--hash=sha256:{each}" for each in sorted(self.digests))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,28 +144,33 @@ def refuse_misfits(packages: Iterable[Package], target: Target, accelerator: str
 
 
 def lock_text(packages: Iterable[Package]) -> str:
-    """The lock file of an environment: what `pip install --require-hashes` takes."""
-    lines = [f"{each.name}=={each.version} \\\n    --hash=sha256:{each.sha256}\n" for each in packages]
+    """The lock file of an environment: what `pip install --require-hashes` takes; every digest, in order."""
+    lines = [each.requirement.replace(" --hash", " \\\n    --hash") + "\n" for each in packages]
     return "# Made by air_gap_bundle.sh build. Install with --require-hashes --no-deps --no-index.\n" + "".join(lines)
 
 
 def read_lock(path: Path, without: Iterable[str]) -> list[Package]:
-    """The packages of an earlier lock but for some names. Raises ConfigError that names the line."""
-    left_out, packages = set(without), []
+    """The packages of an earlier lock but for some names, with all of their digests; comments may stand anywhere.
+
+    Raises ConfigError that names the entry.
+    """
+    left_out, packages = set(without), dict[str, Package]()
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: the lock cannot be read ({type(error).__name__}).") from error
-    number = 0
-    for line in re.sub(r" *\\\n *", " ", text).splitlines():
-        number += 1
-        if not line.strip() or line.startswith("#"):
+    for number, line in enumerate(re.sub(r"[ \t]*\\\n\s*", " ", text).splitlines(), 1):
+        entry = re.sub(r"(\A|\s)#.*", "", line).strip()
+        if not entry:
             continue
-        match = _LOCK_LINE.fullmatch(line.strip())
+        match = _LOCK_LINE.fullmatch(entry)
         if match is None:
             raise ConfigError(f"{path}: entry {number}: is not NAME==VERSION --hash=sha256:DIGEST.")
-        name = plain_name(match["name"])
-        if name not in left_out:
-            digest = match["hashes"].split("sha256:")[1].split()[0]
-            packages.append(Package(name, match["version"], digest))
-    return sorted(packages, key=lambda package: package.name)
+        name, version = plain_name(match["name"]), match["version"]
+        before = packages.get(name)
+        if before is not None and before.version != version:
+            raise ConfigError(f"{path}: entry {number}: {name} {version} is locked, and {before.version} before.")
+        found = re.findall(r"[0-9a-f]{64}", match["hashes"])
+        first, *others = dict.fromkeys([*(before.digests if before else ()), *found])
+        packages[name] = Package(name, version, first, others=tuple(others))
+    return sorted((each for name, each in packages.items() if name not in left_out), key=lambda each: each.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import shutil
@@ -16,6 +17,7 @@ from distill_offline.bundle import pip
 from distill_offline.bundle.resolve import Package
 from distill_offline.bundle.settings import SourceBuild
 from distill_offline.bundle.target import Target
+from distill_offline.bundle.verifier.verify import Wheel, wheel_problems
 from distill_offline.digests import file_digests
 from distill_offline.errors import EnvironmentFault, IntegrityError
 
@@ -41,6 +43,19 @@ class Store:
             return None
         return here[0]
 
+    def settled(self, package: Package, target: Target) -> Package | None:
+        """The package as the wheel of it that is here and runs on the target, the best such; None if there is none.
+
+        Where a lock allows one digest only, whether it runs there is for others to say.
+        """
+        here = {digest: wheel for digest in package.digests if (wheel := self.find(digest))}
+        fitting = [digest for digest, wheel in here.items() if not package.others or _fits(package, wheel, target)]
+        if not fitting:
+            return None
+        best = min(fitting, key=lambda digest: (_rank(here[digest], target), here[digest].name))
+        others = tuple(digest for digest in package.digests if digest != best)
+        return dataclasses.replace(package, sha256=best, others=others, file=here[best].name)
+
     def put(self, wheel: Path) -> Path:
         """Take a finished wheel in; where it lies now."""
         digest = file_digests([wheel])[wheel]
@@ -49,6 +64,18 @@ class Store:
         with wheel.open("rb") as file:
             os.fsync(file.fileno())
         return wheel.replace(target)
+
+
+def _fits(package: Package, wheel: Path, target: Target) -> bool:
+    about = {"arch": target.arch, "python": target.python, "min_glibc": target.glibc}
+    component = {"file": wheel.name, "name": package.name, "version": package.version}
+    return not wheel_problems(component, {wheel.name}, about)
+
+
+def _rank(wheel: Path, target: Target) -> int:
+    """How far down the target's tags, best first, the wheel's come; behind them all where it is for any platform."""
+    named, tags = Wheel.parse(wheel.name), target.platform_tags
+    return min((tags.index(each) for each in (named.platforms if named else ()) if each in tags), default=len(tags))
 
 
 def build_from_source(name: str, build: SourceBuild, store: Store, work: Path) -> Path:
@@ -87,21 +114,20 @@ def build_project(path: Path, build_requirements: Sequence[str], store: Store, w
 def fetch(
     packages: Iterable[Package], target: Target, store: Store, work: Path, progress: Callable[[str], None]
 ) -> None:
-    """Download what the store lacks, by name, version and digest; a batch that has arrived is kept."""
-    lacking = [each for each in packages if store.find(each.sha256) is None]
+    """Download what the store lacks, by name, version and digests; a batch that has arrived is kept."""
+    lacking = [each for each in packages if store.settled(each, target) is None]
     done = 0
     for batch in _batches(lacking):
         progress(f"wheels {done + 1} to {done + len(batch)} of {len(lacking)}: {', '.join(p.name for p in batch)}")
         done += len(batch)
         with tempfile.TemporaryDirectory(prefix="incoming-", dir=work) as folder:
             listed = Path(folder) / "lock.txt"
-            lines = [f"{each.name}=={each.version} --hash=sha256:{each.sha256}\n" for each in batch]
-            listed.write_text("".join(lines), "utf-8")
+            listed.write_text("".join(f"{each.requirement}\n" for each in batch), "utf-8")
             flags = ["download", "--quiet", "--no-deps", "--require-hashes", "-d", folder, "-r", str(listed)]
             pip.run([*flags, *pip.for_target(target)], "wheels")
             for wheel in sorted(Path(folder).glob("*.whl")):
                 store.put(wheel)
-    missing = [each.name for each in lacking if store.find(each.sha256) is None]
+    missing = [each.name for each in lacking if store.settled(each, target) is None]
     if missing:
         raise EnvironmentFault(f"{missing[0]}: pip downloaded a file with another digest than the lock's.")
 
