@@ -5,12 +5,29 @@
 #   ./air_gap_bundle.sh build CONFIG -o DIR     connected side: make a bundle (--target PROFILE, --ssh-key KEY,
 #                                               --openssl-key PEM, --resolve-only)
 #   ./air_gap_bundle.sh sign FOLDER             sign the manifest.json of a bundle, a run or a stage (the same keys)
-#   ./air_gap_bundle.sh verify BUNDLE ...       isolated side, by the bundle's verify.py: every byte
-#   ./air_gap_bundle.sh install BUNDLE --root DIR ...       by the bundle's install.py: verify, copy, install, prove
+#   ./air_gap_bundle.sh verify BUNDLE ...       isolated side: every byte, by the verifier beside this
+#                                               script; without one, by the bundle's own, which vouches for nothing
+#   ./air_gap_bundle.sh install BUNDLE --root DIR ...       verify, copy, install, prove; by the same choice
 #   ./air_gap_bundle.sh rollback|uninstall|list --root DIR ...      by the install.py of the release in DIR
 #
-# PYTHON names the interpreter; otherwise the checkout's .venv, python3.11 or python3 builds, and python3 verifies and
-# installs, as an isolated interpreter (-I -S -B) that imports nothing of the host's.
+# PYTHON names the interpreter that builds; otherwise the checkout's .venv, python3.11 or python3. The other commands take
+# nothing from the caller that could choose a program: not PYTHON, PATH, BASH_ENV, exported functions. They run the
+# system's python3 (/usr/bin, /bin, /usr/local/bin) as an isolated interpreter (-I -S -B). To use another one, name it
+# yourself: /path/to/python3 -I -S -B BUNDLE/verify.py BUNDLE ...
+
+# In POSIX mode bash, too, looks for `exec` before it looks for a function of that name, which a caller may export.
+POSIXLY_CORRECT=1
+case "${1-}" in
+    verify | install | rollback | uninstall | list)
+        exec /usr/bin/env -i PATH=/usr/bin:/bin:/usr/local/bin LC_ALL=C TMPDIR="${TMPDIR-}" CALLERS_PATH="${PATH-}" \
+            IGNORED_PYTHON="${PYTHON-}" /bin/sh "$0" --clean "$@"
+        ;;
+esac
+clean=no
+if [ "${1-}" = --clean ]; then
+    clean=yes
+    shift
+fi
 set -eu
 LC_ALL=C
 export LC_ALL
@@ -23,7 +40,7 @@ fail() {
 }
 
 usage() {
-    sed -n '2,14s/^# \{0,1\}//p' "$0"
+    sed -n '2,17s/^# \{0,1\}//p' "$0"
 }
 
 # ------------------------------------------------------------------------------------------------------------- probe
@@ -169,6 +186,38 @@ bundle_folder() {
     CDPATH='' cd -P -- "$1" && pwd
 }
 
+# The system's own interpreter, with an environment that holds what was asked for and nothing else.
+isolated() {
+    [ "$clean" = yes ] || fail "--clean is not for people"
+    [ -z "${IGNORED_PYTHON-}" ] ||
+        printf 'air_gap_bundle.sh: PYTHON counts for build alone; name that interpreter yourself (see --help)\n' >&2
+    for python in /usr/bin/python3 /bin/python3 /usr/local/bin/python3; do
+        [ -x "$python" ] || continue
+        # The caller's PATH is where the bundle's tools are looked for; none of them is run from there.
+        exec /usr/bin/env -i PATH="${CALLERS_PATH-}" LC_ALL=C TMPDIR="${TMPDIR-}" "$python" -I -S -B "$@"
+    done
+    fail "there is no python3 in /usr/bin, /bin and /usr/local/bin; name yours: /path/to/python3 -I -S -B $1 ..."
+}
+
+# Before code of a release is run to judge it: that it is the file which the release's manifest lists. Who can change the
+# manifest, too, is not stopped by this; an installer of your own, beside this script, is.
+untouched() {
+    digest=$(sed -n "/^   \"path\": \"$2\",\$/{n;s/^   \"sha256\": \"\([0-9a-f]*\)\".*/\1/p;}" "$1/manifest.json")
+    [ -f "$1/$2" ] && [ -n "$digest" ] && [ "$(sha256sum <"$1/$2" | cut -c 1-64)" = "$digest" ] ||
+        fail "$1/$2 is not what the release's manifest lists: it was changed. Use an installer of your own"
+}
+
+# The checkout's script where there is one: what is to be judged cannot judge itself.
+own_or() {
+    if [ -f "$here/distill_offline/bundle/$1" ]; then
+        printf '%s' "$here/distill_offline/bundle/$1"
+        return
+    fi
+    printf 'air_gap_bundle.sh: %s is run, which cannot vouch for itself: compare its digest first (docs/air-gap.md)\n' \
+        "$2" >&2
+    printf '%s' "$2"
+}
+
 root_of() {
     found=''
     for word in "$@"; do
@@ -190,17 +239,22 @@ case "$verb" in
     verify)
         bundle=$(bundle_folder "$@")
         shift
-        exec "${PYTHON:-python3}" -I -S -B "$bundle/verify.py" "$bundle" "$@"
+        isolated "$(own_or verifier/verify.py "$bundle/verify.py")" "$bundle" "$@"
         ;;
     install)
         bundle=$(bundle_folder "$@")
         shift
-        exec "${PYTHON:-python3}" -I -S -B "$bundle/install.py" install "$bundle" "$@"
+        isolated "$(own_or installer/install.py "$bundle/install.py")" install "$bundle" "$@"
         ;;
     rollback | uninstall | list)
-        installer=$(root_of "$@")/current/install.py
-        [ -f "$installer" ] || installer=$here/distill_offline/bundle/installer/install.py
-        exec "${PYTHON:-python3}" -I -S -B "$installer" "$verb" "$@"
+        release=$(root_of "$@")/current
+        installer=$here/distill_offline/bundle/installer/install.py
+        if [ ! -f "$installer" ]; then
+            installer=$release/install.py
+            untouched "$release" install.py
+            untouched "$release" verify.py
+        fi
+        isolated "$installer" "$verb" "$@"
         ;;
     help | -h | --help) usage ;;
     *) usage >&2; fail "there is no command $verb" ;;

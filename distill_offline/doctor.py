@@ -13,7 +13,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Literal
 
-from distill_offline import catalogue, offline
+from distill_offline import catalogue, children, offline
 from distill_offline.errors import DistillError
 from distill_offline.filesystem import NETWORK, filesystem_of
 from distill_offline.network import isolation
@@ -149,7 +149,7 @@ def _nvidia_driver() -> str | None:
         return None
     query = [program, "--query-gpu=driver_version,memory.total", "--format=csv,noheader"]
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=15, check=True)
+        answer = children.run(query, text=True, timeout=15, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return (answer.stdout.strip().splitlines() or [""])[0] or None

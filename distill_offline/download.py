@@ -18,7 +18,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from distill_offline import offline
+from distill_offline import children, offline
 from distill_offline.errors import EnvironmentFault, MissingModel
 
 __all__ = ["Progress", "from_hub", "from_index"]
@@ -73,7 +73,7 @@ def _run(command: Sequence[str], what: str, watched: Path, size: int, progress: 
     # The child's temporary files lie where we watch, and on the file system that must have the room anyway.
     with offline.permit_all(), errors.open("wb") as sink:
         environment = {**os.environ, "TMPDIR": str(watched), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=environment)
+        child = children.Child(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=environment)
         try:
             while _is_running(child):
                 if progress is not None:
@@ -91,7 +91,7 @@ def _run(command: Sequence[str], what: str, watched: Path, size: int, progress: 
         )
 
 
-def _is_running(child: subprocess.Popen[bytes]) -> bool:
+def _is_running(child: children.Child) -> bool:
     try:
         child.wait(timeout=0.3)
     except subprocess.TimeoutExpired:

@@ -122,7 +122,7 @@ def signed(**settings: str) -> Spoil:
 
 def part(number: int) -> str:
     """The path of a part of the long file in the template."""
-    content = b"".join(b"%09d\n" % each for each in range(25_000))
+    content = b"".join(b"%09d\n" % each for each in range(50_000))
     return f"volumes/{sha256(content)}.{number:05d}.part"
 
 

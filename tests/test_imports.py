@@ -21,6 +21,7 @@ ROWS = (
         "registry",
         "digests",
         "offline",
+        "children",
         "filesystem",
         "installation",
         "network",

@@ -64,7 +64,7 @@ def test_release_holds_the_bundles_files_with_parts_joined_and_is_current(bundle
     assert release.name == bundle.manifest["bundle_id"]
     found = contents(release)
     assert set(found) == {each["path"] for each in bundle.manifest["files"]} | {"manifest.json", "manifest.json.p256"}
-    assert found[LONG] == b"".join(b"%09d\n" % number for number in range(25_000))
+    assert found[LONG] == b"".join(b"%09d\n" % number for number in range(50_000))
     assert found["manifest.json"] == bundle.file("manifest.json").read_bytes()
     assert (release / "models-by-id/tiny").resolve() == release / MODEL
     last = json.loads((root / "last-installed.json").read_bytes())
@@ -97,7 +97,7 @@ def test_installing_again_changes_nothing_but_puts_damaged_files_back(bundle: Bu
     assert after == before
     (current(root) / LONG).write_bytes(b"damaged")
     assert "1 files of it were damaged" in install(bundle, root).stderr
-    assert (current(root) / LONG).stat().st_size == 250_000
+    assert (current(root) / LONG).stat().st_size == 500_000
 
 
 def test_umask_is_not_taken_over_so_that_every_user_can_read_a_release(bundle: Bundle, root: Path) -> None:

@@ -280,7 +280,7 @@ def sleepers() -> list[Path]:
 
 
 FULL = """
-mount -t tmpfs -o size=1400k,mode=755 tmpfs "$0" && cd / || exit 99
+mount -t tmpfs -o size=1700k,mode=755 tmpfs "$0" && cd / || exit 99
 "$@"; echo "first: $?"
 ls "$0/releases"/*/release.json "$0/current" 2>/dev/null
 mount -o remount,size=40m "$0" && "$@"; echo "second: $?"

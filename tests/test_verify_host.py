@@ -126,6 +126,16 @@ def test_program_that_calls_everything_good_is_not_believed(bundle: Bundle, tmp_
         assert found == 1 or "called a wrong signature good" in str(found)
 
 
+def test_wrong_signature_that_tries_a_program_never_happens_to_be_right(bundle: Bundle) -> None:
+    """Whatever single bit of the manifest's or a signature's end was flipped, it is the bundle that is called wrong."""
+    for name in ("manifest.json", "manifest.json.p256"):
+        good = bundle.file(name).read_bytes()
+        for bit in range(8):
+            bundle.file(name).write_bytes(good[:-1] + bytes([good[-1] ^ 1 << bit]))
+            assert check(bundle, allowed_signers=None).exit_code == 1
+        bundle.file(name).write_bytes(good)
+
+
 # ------------------------------------------------------------------------------------------- who is a principal
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from distill_offline.bundle.build import build, resolve_only
 from distill_offline.bundle.settings import load
 from distill_offline.bundle.signing import Keys, sign
+from distill_offline.children import own_sigchld
 from distill_offline.errors import DistillError, Interrupted
 
 __all__ = ["main"]
@@ -81,6 +82,7 @@ def _stop(*_: object) -> None:
 
 def main(given: Sequence[str] | None = None) -> int:
     """Results on stdout, progress on stderr; the exit code is that of the error (see errors.py)."""
+    own_sigchld()
     signal.signal(signal.SIGTERM, _stop)
     try:
         sys.stdout.write(_run(_arguments(given)) + "\n")

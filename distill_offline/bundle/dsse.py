@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import tempfile
 from pathlib import Path
 
 from distill_offline.bundle.signing import RUN_NAMESPACE, namespace_of, p256_public, run, write_signature
@@ -26,10 +25,7 @@ def wrap(manifest: Path, key: Path) -> str:
     if namespace_of(manifest) != RUN_NAMESPACE:
         raise ConfigError(f"{manifest}: is no in-toto statement; only the manifest of a run or stage goes into DSSE.")
     raw, (_, keyid) = manifest.read_bytes(), p256_public(key)
-    with tempfile.TemporaryDirectory(prefix="sign-") as folder:
-        given = Path(folder) / "encoded"
-        given.write_bytes(_encoded(raw))
-        signature = run(["openssl", "dgst", "-sha256", "-sign", str(key), str(given)])
+    signature = run(["openssl", "dgst", "-sha256", "-sign", str(key)], _encoded(raw))
     envelope = {
         "payloadType": _TYPE,
         "payload": base64.b64encode(raw).decode("ascii"),

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from distill_offline import __version__
+from distill_offline import __version__, children
 from distill_offline.bundle.settings import BundleSettings
 from distill_offline.bundle.verifier import verify
 from distill_offline.errors import ConfigError, IntegrityError
@@ -36,8 +35,8 @@ def commit_of(project: Path) -> str | None:
     try:
         folder = project if project.is_dir() else project.parent
         state = ["git", "-C", str(folder), "status", "--porcelain", "--untracked-files=normal", "--", "."]
-        dirty = subprocess.run(state, capture_output=True, text=True)
-        head = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True)
+        dirty = children.run(state, text=True)
+        head = children.run(["git", "-C", str(folder), "rev-parse", "HEAD"], text=True)
     except OSError:
         return None
     clean = project.is_dir() and dirty.returncode == 0 and not dirty.stdout.strip() and head.returncode == 0

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from distill_offline import children
 from distill_offline.bundle.target import Target
 from distill_offline.errors import EnvironmentFault
 
@@ -29,11 +30,11 @@ def run(arguments: Sequence[str], what: str, python: Path | None = None) -> str:
     quiet = ["--no-input", "--disable-pip-version-check"]
     environment = {**os.environ, "SOURCE_DATE_EPOCH": EPOCH, "PIP_PROGRESS_BAR": "off", "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, "-P", "-m", "pip", *inside, *quiet, *arguments]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=environment)
+    done = children.run(command, stdin=subprocess.DEVNULL, env=environment)
     if done.returncode != 0:
         said = (done.stderr or done.stdout).decode("utf-8", "replace")
         raise PipFailed(f"{what}: pip could not do it: {_reason(said)}")
-    return done.stdout.decode("utf-8", "replace")
+    return str(done.stdout.decode("utf-8", "replace"))
 
 
 def for_target(target: Target, tags: Sequence[str] = ()) -> list[str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from distill_offline import children
 from distill_offline.bundle.verifier import verify
 from distill_offline.errors import ConfigError, EnvironmentFault
 from distill_offline.statement import STATEMENT
@@ -74,39 +74,37 @@ def _sign_ssh(manifest: Path, key: Path, namespace: str) -> str:
 
 def _sign_p256(manifest: Path, key: Path) -> str:
     public, digest = p256_public(key)
-    with tempfile.TemporaryDirectory(prefix="sign-") as folder:
-        pem, written = Path(folder) / "public.pem", Path(folder) / "signature"
-        pem.write_bytes(public)
-        run(["openssl", "dgst", "-sha256", "-sign", str(key), "-out", str(written), str(manifest)])
-        run(["openssl", "dgst", "-sha256", "-verify", str(pem), "-signature", str(written), str(manifest)])
-        write_signature(manifest.with_name(manifest.name + ".p256"), written.read_bytes())
+    raw = manifest.read_bytes()
+    signature = run(["openssl", "dgst", "-sha256", "-sign", str(key)], raw)
+    try:
+        good, said = verify.p256_verifies(verify.program("openssl", None), public, signature, raw)
+    except verify.MachineFault as fault:
+        raise EnvironmentFault(f"{fault}.") from fault
+    if not good:
+        raise EnvironmentFault(f"openssl made a signature that it does not call good: {said[:300]}")
+    write_signature(manifest.with_name(manifest.name + ".p256"), signature)
     return f"P-256 key sha256:{digest}"
 
 
 def p256_public(key: Path) -> tuple[bytes, str]:
     """The PEM and digest of a private key's public half. Raises ConfigError where it is not on P-256."""
     public = run(["openssl", "pkey", "-in", str(key), "-pubout"])
-    with tempfile.TemporaryDirectory(prefix="sign-") as folder:
-        pem = Path(folder) / "public.pem"
-        pem.write_bytes(public)
-        try:
-            return verify.p256_key(str(pem))
-        except verify.UsageFault as fault:
-            raise ConfigError(
-                f"{key.name}: is not a key on P-256 (openssl ecparam -name prime256v1 -genkey)."
-            ) from fault
+    try:
+        return public, verify.p256_digest(public, key.name)
+    except verify.UsageFault as fault:
+        raise ConfigError(f"{key.name}: is not a key on P-256 (openssl ecparam -name prime256v1 -genkey).") from fault
 
 
 def run(command: Sequence[str], given: bytes | None = None) -> bytes:
     """A tool's output. It may ask for a passphrase on the terminal. Raises EnvironmentFault."""
     try:
-        done = subprocess.run(command, input=given, capture_output=True)
+        done = children.run(command, given=given)
     except FileNotFoundError as error:
         raise EnvironmentFault(f"{command[0]} is not installed; signing needs it.") from error
     if done.returncode != 0:
         reason = " ".join(done.stderr.decode("utf-8", "replace").split())[:300]
         raise EnvironmentFault(f"{command[0]} could not sign: {reason}")
-    return done.stdout
+    return bytes(done.stdout)
 
 
 def write_signature(path: Path, content: bytes) -> None:

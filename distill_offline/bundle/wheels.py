@@ -6,13 +6,13 @@ import dataclasses
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from distill_offline import children
 from distill_offline.bundle import pip
 from distill_offline.bundle.resolve import Package
 from distill_offline.bundle.settings import SourceBuild
@@ -178,7 +178,7 @@ def _tool_environment(requirements: Sequence[str], work: Path) -> Path:
     if (home / "ready").is_file():
         return python
     shutil.rmtree(home, ignore_errors=True)
-    made = subprocess.run([sys.executable, "-P", "-m", "venv", "--without-pip", str(home)], capture_output=True)
+    made = children.run([sys.executable, "-P", "-m", "venv", "--without-pip", str(home)])
     if made.returncode != 0:
         raise EnvironmentFault("python -m venv does not work here; on Debian and Ubuntu install python3-venv.")
     if requirements:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from distill_offline import __version__, offline
+from distill_offline import __version__, children, offline
 from distill_offline.cli.acquire import acquire
 from distill_offline.cli.annotation import annotate, merge, purge
 from distill_offline.cli.artifacts import models, release
@@ -60,6 +60,7 @@ for command in (
 
 def main() -> None:
     """The entry point: offline from the first moment; a user's mistake becomes one clean line and an exit code."""
+    children.own_sigchld()
     try:
         if not offline.enforce_from_environment():
             offline.enforce()

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from importlib import util
 from types import MappingProxyType
 
+from distill_offline import children
 from distill_offline.errors import EnvironmentFault
 from distill_offline.network import isolation
 
@@ -118,7 +119,7 @@ def _by_native_code(address: str) -> None:
 
 
 def _by_child(address: str) -> None:
-    subprocess.run([sys.executable, "-I", "-S", "-c", _CHILD, address, str(_PORT)], check=True, timeout=60)
+    children.run([sys.executable, "-I", "-S", "-c", _CHILD, address, str(_PORT)], check=True, timeout=60)
 
 
 def _by_datagram(address: str) -> None:
@@ -146,7 +147,7 @@ def _by_rust(address: str) -> None:
         raise _Untried("hf_xet, the client that huggingface_hub brings, is not installed")
     command = [sys.executable, "-I", "-W", "ignore", "-c", _RUST, address, str(_PORT)]
     try:
-        done = subprocess.run(command, timeout=30, capture_output=True, text=True, check=False)
+        done = children.run(command, timeout=30, text=True)
     except subprocess.TimeoutExpired:
         return  # it tries again and again; what it tried is in the trace
     if done.returncode:

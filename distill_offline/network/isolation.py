@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from distill_offline import children
 from distill_offline.errors import EnvironmentFault
 
 __all__ = [
@@ -188,7 +189,7 @@ def probe() -> Probe:
     """
     child = [sys.executable, "-P", "-m", "distill_offline.network.isolation"]  # -P: not what lies in this folder
     try:
-        done = subprocess.run(child, capture_output=True, text=True, timeout=60, check=False)
+        done = children.run(child, text=True, timeout=60)
         answer = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         return Probe(f"a child that makes one does not end well ({type(error).__name__})", None, {})

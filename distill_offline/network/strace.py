@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from distill_offline import children
 from distill_offline.errors import EnvironmentFault, InputError
 from distill_offline.network.trace import Trace, read_trace
 
@@ -39,9 +40,7 @@ def strace_fault() -> str | None:
     if program is None:
         return "strace is not installed"
     try:
-        tried = subprocess.run(
-            [program, "-o", os.devnull, "true"], capture_output=True, text=True, timeout=30, check=False
-        )
+        tried = children.run([program, "-o", os.devnull, "true"], text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"strace does not run ({type(error).__name__})"
     if tried.returncode == 0:
@@ -88,7 +87,7 @@ def io_uring_is_disabled() -> bool:
 
 
 def _newer_options() -> list[str]:
-    said = subprocess.run(["strace", "-V"], capture_output=True, text=True, timeout=30, check=False).stdout
+    said = children.run(["strace", "-V"], text=True, timeout=30).stdout
     found = re.search(r"version (\d+)\.(\d+)", said)
     version = (int(found[1]), int(found[2])) if found else (0, 0)
     return [*(["-Y"] if version >= _NAMES else []), *(["--seccomp-bpf"] if version >= _FAST else [])]
@@ -96,7 +95,7 @@ def _newer_options() -> list[str]:
 
 def _attended(command: Sequence[str]) -> tuple[int, str]:
     """Ctrl-C reaches the command, too, and SIGTERM is passed on; it ends as it likes, and strace then ends with it."""
-    with subprocess.Popen(command, stdout=2) as child:
+    with children.Child(command, stdout=2) as child:
 
         def pass_on(number: int, frame: FrameType | None) -> None:
             with contextlib.suppress(OSError):  # strace itself heeds no signal while its command runs
@@ -114,7 +113,7 @@ def _attended(command: Sequence[str]) -> tuple[int, str]:
 
 def _timed(command: Sequence[str], timeout_s: float) -> tuple[int, str]:
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with subprocess.Popen(command, text=True, start_new_session=True, **pipes) as child:  # type: ignore[call-overload]
+    with children.Child(command, text=True, start_new_session=True, **pipes) as child:  # type: ignore[call-overload]
         try:
             output, _ = child.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:

@@ -696,7 +696,7 @@ class SshKeygen:
         own = self.signature.allowed_line(b"")
         someone = SshSignature("ssh-ed25519", _string(b"ssh-ed25519") + _string(os.urandom(32)), "")
         wrong = [
-            (allowed, principal, spoiled(raw), revoked, self.content),
+            (allowed, principal, raw + os.urandom(16), revoked, self.content),
             (allowed, principal, raw, revoked, armoured(spoiled(self.signature.blob))),
             (someone.allowed_line(b"canary "), b"canary", raw, None, self.content),
         ]
@@ -709,9 +709,9 @@ class SshKeygen:
 CREDULOUS = "{} called a wrong signature good, which was made to try it: no program of this host can be trusted"
 
 
-def spoiled(content: bytes) -> bytes:
-    """The same bytes but for one bit of the last byte, or for one byte where there are none."""
-    return content[:-1] + bytes([content[-1] ^ 1 << os.urandom(1)[0] % 6]) if content else b"x"
+def spoiled(signature: bytes) -> bytes:
+    """A signature with another end. It is drawn, not flipped: a flip could mend what someone had flipped."""
+    return signature[:-16] + os.urandom(16)
 
 
 def check_ssh_signature(medium: Medium, raw: bytes, options: Options) -> str:
@@ -768,7 +768,7 @@ def p256_verifies(openssl: str, key: bytes, signature: bytes, raw: bytes) -> Tup
 
     Raises MachineFault for an openssl that calls good what cannot be.
     """
-    wrong = ((key, signature, spoiled(raw)), (key, spoiled(signature), raw), (CANARY_KEY, signature, raw))
+    wrong = ((key, signature, raw + os.urandom(16)), (key, spoiled(signature), raw), (CANARY_KEY, signature, raw))
     for each in wrong:
         if _p256_verifies(openssl, *each)[0]:
             raise MachineFault(CREDULOUS.format(openssl))
@@ -793,6 +793,11 @@ CANARY_KEY = (
 def p256_key(path: str) -> Tuple[bytes, str]:
     """The PEM and the digest of a P-256 public key. Raises UsageFault for anything else, a private key included."""
     pem = read_own(path, "--openssl-key")
+    return pem, p256_digest(pem, path)
+
+
+def p256_digest(pem: bytes, path: str) -> str:
+    """The digest of a P-256 public key in PEM form; `path` is for the message. Raises UsageFault for anything else."""
     match = re.match(rb"\s*-----BEGIN PUBLIC KEY-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END PUBLIC KEY-----\s*\Z", pem)
     start = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")  # RFC 5480, uncompressed point
     try:
@@ -801,7 +806,7 @@ def p256_key(path: str) -> Tuple[bytes, str]:
         der = b""
     if len(der) != 91 or not der.startswith(start):
         raise UsageFault(f"--openssl-key {path}: is not a public key on P-256 in PEM form")
-    return pem, sha256(der)
+    return sha256(der)
 
 
 # ------------------------------------------------------------------------------------------------------ the manifest
