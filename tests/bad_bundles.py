@@ -268,10 +268,10 @@ CONTENTS = [
     Case("auto_map, escaped", add(f"{MODEL}/config.json", b'{"auto\\u005fmap": 1}'), "has auto_map"),
     Case("auto_map, shadowed", add(f"{MODEL}/config.json", b'{"auto_map": {}, "auto_map": null}'), "has auto_map"),
     Case("config that is no JSON", add(f"{MODEL}/config.json", b"\x80\x04."), "config.json: is not JSON"),
-    Case("pickle as safetensors", add(f"{MODEL}/model.safetensors", b"\x80\x04\x95" + bytes(40)), "is not a safeten"),
+    Case("pickle as safetensors", add(f"{MODEL}/model.safetensors", b"\x80\x04\x95" + bytes(40)), "is a pickle, an"),
     Case("safetensors cut", add(f"{MODEL}/model.safetensors", safetensors(tensors=b"")), "is not a whole safetensors"),
     Case("safetensors of a list", add(f"{MODEL}/model.safetensors", safetensors(header=b"[]")), "cannot be read"),
-    Case("pickle as gguf", add(f"{MODEL}/model.gguf", b"\x80\x04\x95"), "does not start as a GGUF file does"),
+    Case("pickle as gguf", add(f"{MODEL}/model.gguf", b"\x80\x04\x95"), "is a pickle, an archive or HDF5"),
 ]  # fmt: skip
 
 GROUPS = {"signature": SIGNATURES, "form": FORMS, "machine": MACHINES, "files": FILES, "contents": CONTENTS}

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import crafted_models
 import pytest
 from model_fixtures import plain_prompt
 
@@ -17,7 +18,7 @@ from distill_offline.backends.gguf_file import find_gguf, read_chat_template
 from distill_offline.backends.options import read_options, require
 from distill_offline.backends.scripted import Scripted
 from distill_offline.backends.vllm import VllmOptions
-from distill_offline.errors import BackendError, ConfigError, MissingModel, MissingPackage
+from distill_offline.errors import ConfigError, MissingModel, MissingPackage
 from distill_offline.registry import load
 from distill_offline.schema import Completion, Message, Sampling
 
@@ -208,22 +209,10 @@ def test_system_text_is_folded_into_the_first_user_turn_only() -> None:
 
 
 def gguf(path: Path, template: str | None, version: int = 3) -> Path:
-    def text(value: str) -> bytes:
-        return len(value.encode()).to_bytes(8, "little") + value.encode()
-
-    def number(value: int, size: int = 4) -> bytes:
-        return value.to_bytes(size, "little")
-
-    pairs = [
-        text("general.architecture") + number(8) + text("llama"),
-        text("llama.context_length") + number(4) + number(2048),
-        text("tokenizer.ggml.tokens") + number(9) + number(8) + number(2, 8) + text("a") + text("ü"),
-        text("tokenizer.ggml.scores") + number(9) + number(6) + number(3, 8) + bytes(12),
-        text("tokenizer.ggml.add_bos") + number(7) + b"\x01",
-    ]
+    keys = [*crafted_models.KEYS]
     if template is not None:
-        pairs.append(text("tokenizer.chat_template") + number(8) + text(template))
-    path.write_bytes(b"GGUF" + number(version) + number(0, 8) + number(len(pairs), 8) + b"".join(pairs))
+        keys.append(crafted_models.key("tokenizer.chat_template", 8, crafted_models.text(template)))
+    path.write_bytes(crafted_models.gguf(keys, version=version))
     return path
 
 
@@ -232,13 +221,28 @@ def test_chat_template_is_read_from_a_gguf_file(tmp_path: Path) -> None:
     assert read_chat_template(gguf(tmp_path / "b.gguf", None)) is None
 
 
-def test_damaged_gguf_file_is_a_backend_error(tmp_path: Path) -> None:
+def test_damaged_gguf_file_is_named_with_what_is_wrong(tmp_path: Path) -> None:
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(gguf(tmp_path / "a.gguf", "{{ messages }}").read_bytes()[:-5])
-    (tmp_path / "zip.gguf").write_bytes(b"PK" * 100)
-    for damaged in (cut, tmp_path / "zip.gguf", gguf(tmp_path / "old.gguf", "x", version=1)):
-        with pytest.raises(BackendError, match=rf"{damaged.name}: unreadable GGUF header"):
+    (tmp_path / "zip.gguf").write_bytes(b"PK\3\4" * 100)
+    (tmp_path / "pointer.gguf").write_bytes(b"version https://git-lfs.github.com/spec/v1\nsize 9\n")
+    old = gguf(tmp_path / "old.gguf", "x", version=1)
+    for file, reason in ((cut, "cut short"), ("zip", "archive"), ("pointer", "Git LFS pointer"), (old, "version")):
+        damaged = file if isinstance(file, Path) else tmp_path / f"{file}.gguf"
+        with pytest.raises(MissingModel, match=rf"{damaged.name} .*{reason}"):
             read_chat_template(damaged)
+
+
+def test_damaged_part_of_a_split_model_is_named(tmp_path: Path) -> None:
+    first = gguf(tmp_path / "big-00001-of-00002.gguf", "{{ messages }}")
+    second = gguf(tmp_path / "big-00002-of-00002.gguf", None)
+    assert read_chat_template(first) == "{{ messages }}"
+    second.write_bytes(second.read_bytes()[:-1])
+    with pytest.raises(MissingModel, match=r"big-00002-of-00002\.gguf is not a whole GGUF file"):
+        read_chat_template(first)
+    second.unlink()
+    with pytest.raises(MissingModel, match=r"big-00002-of-00002\.gguf is missing"):
+        find_gguf(tmp_path)
 
 
 def test_the_one_gguf_file_of_a_folder_is_found(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ ROWS = (
         "train_settings",
         "registry",
         "digests",
+        "model_headers",
         "offline",
         "children",
         "filesystem",
