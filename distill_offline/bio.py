@@ -25,12 +25,13 @@ class InvalidTags(ValueError):
         self.position = position
 
 
-def detect_scheme(tags_by_sentence: Iterable[Sequence[str]]) -> Scheme:
+def detect_scheme(tags_by_sentence: Iterable[Sequence[str]], *, least: int = 1) -> Scheme:
     """The scheme of a whole file's tags.
 
     S- or E- seen: iobes. Every B- right after a tag of the same type, or I- without any B-: iob1. Else iob2.
     A file stays iob1 where fewer than 1 in 100 of the entities that stand free begin with B- all the same: CoNLL-2003's
-    train.txt has two such among its 23,000. Stops reading at the first S- or E-.
+    train.txt has two such among its 23,000. `least`: so many entities must begin with I- before that tells of iob1;
+    with 2 one stray I- tells nothing. Stops reading at the first S- or E-.
     """
     # Entities that follow nothing of their type, by how they begin: IOB1 wants I- there, IOB2 wants B-.
     by_inside = by_beginning = 0
@@ -44,7 +45,7 @@ def detect_scheme(tags_by_sentence: Iterable[Sequence[str]]) -> Scheme:
                 by_inside += prefix == "I-"
                 by_beginning += prefix == "B-"
             previous = tag
-    return "iob1" if by_inside and by_beginning * 100 < by_inside + by_beginning else "iob2"
+    return "iob1" if by_inside >= least and by_beginning * 100 < by_inside + by_beginning else "iob2"
 
 
 def to_iob2(tags: Sequence[str], scheme: Scheme) -> tuple[str, ...]:
@@ -58,21 +59,29 @@ def to_iob2(tags: Sequence[str], scheme: Scheme) -> tuple[str, ...]:
             raise InvalidTags(position, problem)
         converted.append(tag)
     if scheme == "iobes":
-        _require_closed(tags)
+        for span in decode_bio(converted):
+            if _is_open(tags, span):
+                raise InvalidTags(span.end - 1, "the entity is not closed by E-")
     return tuple(converted)
 
 
-def repair(tags: Sequence[str], scheme: Scheme) -> tuple[tuple[str, ...], int]:
-    """The entities in IOB2 without the tags that continue nothing of their type, and how many such tags there were.
+def repair(tags: Sequence[str], scheme: Scheme) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The entities in IOB2 as strict scoring finds them, and the positions of the stray tags, which are none.
 
-    Such a tag becomes O together with those that continue it in turn: the run counts once. Raises InvalidTags only
-    for what is no tag.
+    A tag that continues nothing of its type becomes O together with those that continue it in turn: the run counts
+    once, at its first tag. So does, in iobes, an entity that is not closed. Raises InvalidTags only for what is no tag.
     """
     converted = tuple(_convert(tags, scheme))
-    return tuple(tag for tag, _ in converted), sum(1 for _, problem in converted if problem)
+    repaired, stray = [tag for tag, _ in converted], [at for at, (_, problem) in enumerate(converted) if problem]
+    if scheme == "iobes":
+        for span in decode_bio(repaired):
+            if _is_open(tags, span):
+                repaired[span.start : span.end] = ["O"] * (span.end - span.start)
+                stray.append(span.start)
+    return tuple(repaired), tuple(sorted(stray))
 
 
-def repair_iob2(tags: Sequence[str]) -> tuple[tuple[str, ...], int]:
+def repair_iob2(tags: Sequence[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """`repair` for tags that are meant to be IOB2, as an LLM gives them."""
     return repair(tags, "iob2")
 
@@ -130,6 +139,8 @@ def _convert(tags: Sequence[str], scheme: Scheme) -> Iterator[tuple[str, str]]:
         prefix, type_ = tag[:1], tag[2:]
         if tag[1:2] != "-" or not type_ or prefix not in "BIES":
             raise InvalidTags(position, "not a tag: O, or a prefix such as B- or I- and a type, is expected")
+        if type_ == "O":
+            raise InvalidTags(position, "a type cannot be called O, which stands for no entity")
         continues = prefix in "IE" and prefix in _PREFIXES[scheme]
         if continues and scheme == "iob1" and open_type != type_:
             prefix, continues = "B", False
@@ -145,9 +156,6 @@ def _convert(tags: Sequence[str], scheme: Scheme) -> Iterator[tuple[str, str]]:
         yield "O", problem
 
 
-def _require_closed(tags: Sequence[str]) -> None:
-    """In iobes what B- or I- opened goes on to an E- tag."""
-    for position, tag in enumerate(tags):
-        following = tags[position + 1] if position + 1 < len(tags) else "O"
-        if tag[:1] in "BI" and following[:1] not in ("I", "E"):
-            raise InvalidTags(position, "the entity is not closed by E-")
+def _is_open(tags: Sequence[str], span: Span) -> bool:
+    """Whether an entity in iobes lacks its end: what B- or I- opened goes on to an E- tag."""
+    return tags[span.end - 1][:1] not in ("E", "S")

@@ -72,24 +72,29 @@ def unanswered(head: Head, length: int) -> tuple[str, ...]:
 
 
 def entity_f1(gold: Labels, predicted: Labels) -> Measured:
-    """Micro-averaged exact-match precision, recall and F1: seqeval, mode="strict", scheme=IOB2."""
+    """Micro-averaged exact-match precision, recall and F1: seqeval, mode="strict", scheme=IOB2.
+
+    seqeval strips hyphens from types and calls its averages like types that somebody may have: it is given numbers.
+    """
     from seqeval.metrics import classification_report
     from seqeval.scheme import IOB2
 
     errors = _errors(gold, predicted)  # first: it refuses what is no valid IOB2
     counts = {"tokens": sum(map(len, gold))}
-    a, b = [list(labels) for labels in gold], [list(labels) for labels in predicted]
-    if all(label == "O" for labels in (*a, *b) for label in labels):
+    names = sorted({label[2:] for labels in (*gold, *predicted) for label in labels} - {""})
+    if not names:
         return Measured(Scores(0.0, 0.0, 0.0, 0), {}, errors, counts)
+    number = {name: f"{place:06}" for place, name in enumerate(names)}
+    a, b = (
+        [[label[:2] + number.get(label[2:], "") for label in labels] for labels in side] for side in (gold, predicted)
+    )
     # A type that is never predicted, or never there, has an undefined ratio: it counts as 0, without a warning.
     table = classification_report(a, b, mode="strict", scheme=IOB2, output_dict=True, zero_division=0)
     rows = {
-        name: Scores(float(row["precision"]), float(row["recall"]), float(row["f1-score"]), int(row["support"]))
-        for name, row in table.items()
+        row: Scores(float(of["precision"]), float(of["recall"]), float(of["f1-score"]), int(of["support"]))
+        for row, of in table.items()
     }
-    overall = rows.pop("micro avg")
-    per_type = {name: rows[name] for name in rows if name not in ("macro avg", "weighted avg")}
-    return Measured(overall, per_type, errors, counts)
+    return Measured(rows["micro avg"], {name: rows[number[name]] for name in names}, errors, counts)
 
 
 def macro_f1(gold: Labels, predicted: Labels) -> Measured:

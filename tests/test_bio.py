@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from seqeval.scheme import IOB2, IOBES, Token, Tokens
 
 from distill_offline.bio import InvalidTags, Scheme, decode_bio, detect_scheme, encode_bio, repair, repair_iob2, to_iob2
 from distill_offline.schema import Span
@@ -51,7 +52,7 @@ def test_every_scheme_is_translated_to_the_same_entities(pieces: Pieces, scheme:
     spans, length = _spans(pieces)
     tags = _write(spans, length, scheme)
     assert decode_bio(to_iob2(tags, scheme)) == spans
-    assert repair(tags, scheme) == (to_iob2(tags, scheme), 0)
+    assert repair(tags, scheme) == (to_iob2(tags, scheme), ())
 
 
 @given(_PIECES.filter(lambda pieces: any(type_ for _, type_ in pieces)), st.sampled_from(["iob1", "iob2", "iobes"]))
@@ -126,21 +127,62 @@ def test_invalid_tag_is_named_by_position(tags: list[str], scheme: Scheme, posit
 
 
 @pytest.mark.parametrize(
-    ("tags", "repaired", "dropped"),
+    ("tags", "repaired", "stray"),
     [
-        (["B-PER", "I-PER", "O"], ("B-PER", "I-PER", "O"), 0),
-        (["O", "I-PER", "I-PER", "O"], ("O", "O", "O", "O"), 1),
-        (["B-PER", "I-LOC", "I-LOC", "B-LOC", "I-LOC"], ("B-PER", "O", "O", "B-LOC", "I-LOC"), 1),
-        (["I-PER", "I-LOC"], ("O", "O"), 2),
-        (["B-PER", "I-LOC", "I-PER"], ("B-PER", "O", "O"), 2),
+        (["B-PER", "I-PER", "O"], ("B-PER", "I-PER", "O"), ()),
+        (["O", "I-PER", "I-PER", "O"], ("O", "O", "O", "O"), (1,)),
+        (["B-PER", "I-LOC", "I-LOC", "B-LOC", "I-LOC"], ("B-PER", "O", "O", "B-LOC", "I-LOC"), (1,)),
+        (["I-PER", "I-LOC"], ("O", "O"), (0, 1)),
+        (["B-PER", "I-LOC", "I-PER"], ("B-PER", "O", "O"), (1, 2)),
     ],
 )
-def test_stray_run_is_dropped_and_counted_once(tags: list[str], repaired: tuple[str, ...], dropped: int) -> None:
-    assert repair_iob2(tags) == (repaired, dropped)
+def test_stray_run_is_dropped_and_counted_once(
+    tags: list[str], repaired: tuple[str, ...], stray: tuple[int, ...]
+) -> None:
+    assert repair_iob2(tags) == (repaired, stray)
 
 
 def test_what_follows_a_closed_iobes_entity_is_stray() -> None:
-    assert repair(["B-X", "E-X", "I-X", "E-X", "S-X"], "iobes") == (("B-X", "I-X", "O", "O", "B-X"), 1)
+    assert repair(["B-X", "E-X", "I-X", "E-X", "S-X"], "iobes") == (("B-X", "I-X", "O", "O", "B-X"), (2,))
+
+
+@pytest.mark.parametrize(
+    ("tags", "repaired", "stray"),
+    [
+        (["B-X", "I-X", "O"], ("O", "O", "O"), (0,)),
+        (["O", "B-X", "S-X"], ("O", "O", "B-X"), (1,)),
+        (["B-X", "I-X", "E-Y", "B-Y", "E-Y"], ("O", "O", "O", "B-Y", "I-Y"), (0, 2)),
+    ],
+)
+def test_an_iobes_entity_without_its_end_is_stray(
+    tags: list[str], repaired: tuple[str, ...], stray: tuple[int, ...]
+) -> None:
+    assert repair(tags, "iobes") == (repaired, stray)
+
+
+_ANY_TAG = st.sampled_from(["O", *(f"{prefix}-{type_}" for prefix in "BIES" for type_ in ("X", "Y"))])
+
+
+@pytest.mark.parametrize(("scheme", "reference"), [("iob2", IOB2), ("iobes", IOBES)])
+@given(st.lists(_ANY_TAG, max_size=9))
+def test_what_is_left_of_any_tags_are_the_entities_of_seqevals_strict_mode(
+    scheme: Scheme, reference: type[Token], tags: list[str]
+) -> None:
+    known = [tag for tag in tags if scheme == "iobes" or tag[0] in "OBI"]
+    strict = {entity.to_tuple()[1:] for entity in Tokens(known, reference).entities}
+    assert {(span.type, span.start, span.end) for span in decode_bio(repair(known, scheme)[0])} == strict
+
+
+def test_one_stray_tag_is_no_evidence_of_iob1_where_two_are_asked_for() -> None:
+    assert detect_scheme([["I-PER", "I-PER", "O"]]) == "iob1"
+    assert detect_scheme([["I-PER", "I-PER", "O"]], least=2) == "iob2"
+    assert detect_scheme([["I-PER", "O", "I-LOC"]], least=2) == "iob1"
+
+
+@pytest.mark.parametrize("tags", [["B-O"], ["O", "I-O"]])
+def test_a_type_called_o_is_refused(tags: list[str]) -> None:
+    with pytest.raises(InvalidTags, match="cannot be called O"):
+        repair_iob2(tags)
 
 
 def test_what_is_no_tag_is_not_repaired() -> None:

@@ -140,6 +140,40 @@ def test_a_type_may_be_called_like_an_average() -> None:
     assert report.overall.support == 2
 
 
+@pytest.mark.parametrize(
+    "name", ["-x", "x-", "--", "B-PER", "a b", "a_b", "métier", "種類", "micro avg", "0", "O-", "o"]
+)
+def test_a_type_keeps_its_name_whatever_it_is(name: str) -> None:
+    gold, predicted = [(f"B-{name}", f"I-{name}", "B-x", "O")], [(f"B-{name}", "O", f"B-{name}", "O")]
+    report = score("entity_f1", gold, predicted, on="x")
+    assert list(report.per_type) == sorted({name, "x"})
+    assert_scores(report.per_type[name], 0.0, 0.0, 0.0, 1)
+    assert report.errors == {"wrong_type": 1, "wrong_boundary": 1, "missed": 0, "spurious": 0}
+    assert_scores(score("entity_f1", gold, gold, on="x").overall, 1.0, 1.0, 1.0, 2)
+
+
+_NAMES = ["x", "-x", "x-", "-", "B-x", "micro avg"]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.tuples(*[st.lists(st.tuples(st.integers(1, 2), st.sampled_from(["", *_NAMES])), max_size=5)] * 2),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_types_with_hyphens_agree_with_the_reference(pairs: list[tuple[list[tuple[int, str]], ...]]) -> None:
+    length = 10
+    gold, predicted = ([_tagged(pair[side], length) for pair in pairs] for side in (0, 1))
+    report = score("entity_f1", gold, predicted, on="x")
+    true, found = _entities(gold), _entities(predicted)
+    assert_scores(report.overall, **_expected(true, found).as_dict())
+    for name, scores in report.per_type.items():
+        only = ({entity for entity in side if entity[3] == name} for side in (true, found))
+        assert_scores(scores, **_expected(*only).as_dict())
+
+
 @pytest.mark.parametrize(("gold", "predicted"), [("O O", "O"), ("O|O", "O"), ("O", "O|O")])
 def test_sentences_and_labels_must_match_one_to_one(gold: str, predicted: str) -> None:
     with pytest.raises(ValueError):

@@ -187,14 +187,14 @@ def _iob2(record: Record, scheme: Scheme, origin: Origin, counts: Counter[str]) 
     try:
         if origin == "original":
             return to_iob2(tags, scheme)
-        repaired, dropped = repair(tags, scheme)
+        repaired, stray = repair(tags, scheme)
     except InvalidTags as error:
         remedy = "Correct it, or set tag_column or scheme."
         raise record.fault(
             f"tag {error.position} of the sentence: {error} (scheme {scheme}). {remedy}", error.position
         ) from error
-    if dropped:
-        counts["stray_tags"] += dropped
+    if stray:
+        counts["stray_tags"] += len(stray)
     return repaired
 
 
