@@ -22,7 +22,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from distill_offline.errors import ConfigError, NetworkBlocked
-from distill_offline.network import isolation
 
 __all__ = [
     "ALLOW_VARIABLE",
@@ -120,7 +119,7 @@ def allow(*hosts: str) -> None:
     Raises ConfigError for one that is not this machine where the kernel leaves us nothing but loopback.
     """
     beyond = [name for name in map(_host_in, hosts) if not _is_this_machine(name)]
-    if beyond and isolation.is_loopback_only():
+    if beyond and _is_loopback_only():
         raise ConfigError(
             f"{', '.join(beyond)} cannot be reached: this process has no network but loopback (--isolate, or a network "
             "namespace around it). Run this command without it, or use a backend that loads its model here: llama_cpp, "
@@ -129,6 +128,12 @@ def allow(*hosts: str) -> None:
     _admit(hosts)
     if _state.installed:
         os.environ[ALLOW_VARIABLE] = ",".join(_state.entries)
+
+
+def _is_loopback_only() -> bool:
+    from distill_offline.network import isolation  # imported here, since every command imports us
+
+    return isolation.is_loopback_only()
 
 
 def is_enforced() -> bool:

@@ -23,6 +23,7 @@ from click.testing import CliRunner, Result
 
 from distill_offline import cli, offline
 from distill_offline.cli import commands
+from distill_offline.cli.verbs import VERBS
 
 ROOT = Path(__file__).parent.parent
 
@@ -368,3 +369,21 @@ def test_the_process_is_offline_before_anything_is_parsed(tmp_path: Path) -> Non
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env={**os.environ}, check=True
     )
     assert result.stdout.rstrip().endswith("NetworkBlocked")
+
+
+def test_every_verb_has_a_whole_sentence_in_the_list_and_a_command_of_its_name() -> None:
+    shown = CliRunner().invoke(commands, ["--help"], terminal_width=80).stdout
+    context = click.Context(commands)
+    for name, verb in VERBS.items():
+        assert f"  {name} " in shown
+        assert f" {verb.help}\n" in shown
+        command = commands.get_command(context, name)
+        assert command is not None
+        assert command.name == name
+    assert "..." not in shown.partition("Commands:")[2]
+
+
+def test_an_unknown_verb_is_one_line_of_usage() -> None:
+    result = CliRunner().invoke(commands, ["anotate"])
+    assert result.exit_code == 2
+    assert "No such command 'anotate'" in result.output

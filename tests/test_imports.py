@@ -128,6 +128,16 @@ def test_help_loads_nothing_heavy() -> None:
     assert result.stdout.strip() == "[]"
 
 
+def test_the_list_of_verbs_imports_none_of_them() -> None:
+    code = (
+        "import sys; from click.testing import CliRunner; from distill_offline.cli import commands; "
+        "CliRunner().invoke(commands, ['--help']); "
+        "print([name for name in sys.modules if name.startswith(('rich', 'distill_offline.cli.', 'pydantic'))])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "['distill_offline.cli.verbs']"
+
+
 def test_only_the_console_prints_and_knows_rich() -> None:
     for file in FILES:
         if part_of(file) != "console":

@@ -113,7 +113,8 @@ def test_the_examples_about_models_and_the_machine_run_as_printed(
     monkeypatch.delenv("DISTILL_MODELS", raising=False)
     ran = 0
     for group in ("models", "doctor"):
-        command = commands.commands[group]
+        command = commands.get_command(click.Context(commands), group)
+        assert command is not None
         for leaf in command.commands.values() if isinstance(command, click.Group) else [command]:
             example = re.search(r"Example: distill-offline (.+)$", " ".join((leaf.help or "").split()))
             assert example

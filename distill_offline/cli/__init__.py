@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from importlib import import_module
+from typing import Any, NoReturn
 
 import click
 
 from distill_offline import __version__, children, offline
-from distill_offline.cli.acquire import acquire
-from distill_offline.cli.annotation import annotate, merge, purge
-from distill_offline.cli.artifacts import models, release
-from distill_offline.cli.doctor import doctor
-from distill_offline.cli.export_labels import export_labels
-from distill_offline.cli.labels import evaluate, predict
-from distill_offline.cli.manifest import manifest
-from distill_offline.cli.stages import run, select, train
-from distill_offline.cli.study import study
-from distill_offline.console import Console
+from distill_offline.cli.verbs import VERBS
 from distill_offline.errors import DistillError, EnvironmentFault, Interrupted
-from distill_offline.network import isolation
 
 __all__ = ["main"]
 
 
 class _Verbs(click.Group):
+    """Verbs that are imported when they are asked for: the list of them costs little more than click itself."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*VERBS, *super().list_commands(ctx)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        verb = VERBS.get(cmd_name)
+        if verb is None:
+            return super().get_command(ctx, cmd_name)
+        command = getattr(import_module(f"distill_offline.cli.{verb.module}"), cmd_name.replace("-", "_"))
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, verb.help) for name, verb in sorted(VERBS.items())])
+
     def invoke(self, ctx: click.Context) -> Any:
         """As click does, but Ctrl-C ends every verb with the same exit code."""
         try:
@@ -48,14 +56,9 @@ def commands(isolate: bool) -> None:
     gate was missed, 130 interrupted (run the same command again).
     """
     if isolate:
+        from distill_offline.network import isolation
+
         isolation.restart_isolated()
-
-
-for command in (
-    run, annotate, merge, select, train, evaluate, study, predict, acquire, export_labels, release, purge, models,
-    manifest, doctor,
-):  # fmt: skip
-    commands.add_command(command)
 
 
 def main() -> None:
@@ -66,15 +69,20 @@ def main() -> None:
             offline.enforce()
         commands(prog_name="distill-offline")
     except DistillError as error:
-        Console().error(error)
-        sys.exit(error.exit_code)
+        _fail(error)
     except OSError as error:
         # Not ours to mend: a disk that is full or read-only, a file that is gone or may not be read.
         place = f"{error.filename}: " if isinstance(error.filename, str) else ""
-        Console().error(
+        _fail(
             EnvironmentFault(
                 f"{place}{error.strerror or error}. Check disk space and permissions; what was stored is kept, and the "
                 "same command goes on."
             )
         )
-        sys.exit(EnvironmentFault.exit_code)
+
+
+def _fail(error: DistillError) -> NoReturn:
+    from distill_offline.console import Console
+
+    Console().error(error)
+    sys.exit(error.exit_code)

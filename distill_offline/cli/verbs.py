@@ -1,0 +1,33 @@
+"""The verbs of the command line: the module that each lives in, and what it does in one line."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["VERBS", "Verb"]
+
+
+class Verb(NamedTuple):
+    """`module` below `distill_offline.cli` holds a command named as the verb; `help` fits 80 columns."""
+
+    module: str
+    help: str
+
+
+VERBS = {
+    "acquire": Verb("acquire", "Choose which sentences to annotate next."),
+    "annotate": Verb("annotation", "Let the teacher label the corpus."),
+    "doctor": Verb("doctor", "Check this machine: packages, GPU, models, disks, network."),
+    "evaluate": Verb("labels", "Score a student, annotations or a tagged file on gold."),
+    "export-labels": Verb("export_labels", "Write labels without their text."),
+    "manifest": Verb("manifest", "Show, verify, compare or sign what made a folder."),
+    "merge": Verb("annotation", "Join the answers of shards into one run."),
+    "models": Verb("artifacts", "List, fetch, pin and verify models."),
+    "predict": Verb("labels", "Label text with a student."),
+    "purge": Verb("annotation", "Delete a document from runs."),
+    "release": Verb("artifacts", "Carry a student out in a small signed folder."),
+    "run": Verb("stages", "Do all stages: annotate, select, train, evaluate, report."),
+    "select": Verb("stages", "Choose which annotations students may learn from."),
+    "study": Verb("study", "Train and score arms for several sizes and seeds."),
+    "train": Verb("stages", "Select, then train a student for each arm."),
+}
