@@ -32,17 +32,24 @@ class Spelled:
         return math.exp(min(0.0, self.mention + self.type))
 
 
-def spelled(completion: Completion, pairs: Sequence[tuple[str, str]], *, after: str = "") -> list[Spelled | None]:
+def spelled(
+    completion: Completion, pairs: Sequence[tuple[str, str]], *, source: str = "", after: str = ""
+) -> list[Spelled | None]:
     """What the tokens of an answer say of each of its `(mention, type)`, which stand in it as JSON strings in order.
 
-    `after`: the text behind which they begin. None where the completion has no log-probabilities, or where a pair
-    cannot be found again in the tokens.
+    `source`: the answer itself, out of all that was said: drafts before it have probabilities of their own. `after`:
+    the text within it behind which the pairs begin. None where the completion has no log-probabilities, or where the
+    answer or a pair cannot be found again in the tokens.
     """
     if not completion.token_logprobs or len(completion.token_texts) != len(completion.token_logprobs):
         return [None] * len(pairs)
     raw = "".join(completion.token_texts)
     ends = list(accumulate(map(len, completion.token_texts)))
-    literals = [(m.start(), m.end(), _value(m[0])) for m in _LITERAL.finditer(raw, max(0, raw.find(after)))]
+    start = raw.rfind(source) if source else 0
+    if start < 0:
+        return [None] * len(pairs)
+    start, end = max(start, raw.find(after, start)), start + len(source) if source else len(raw)
+    literals = [(m.start(), m.end(), _value(m[0])) for m in _LITERAL.finditer(raw, start, end)]
     found: list[Spelled | None] = []
     cursor = 0
     for mention, type_ in pairs:

@@ -13,7 +13,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from sentences import sentence
 
@@ -22,11 +21,19 @@ from distill_offline.errors import UnusableAnswer
 from distill_offline.schema import Completion, Sentence
 from distill_offline.settings import TaskSettings
 from distill_offline.tasks.ner import NER
-from distill_offline.tasks.prompting import json_answer
 
 __all__ = ["REASONS", "check", "fuzz"]
 
-REASONS = {"truncated", "prompt_too_long", "engine_error", "empty", "not_json", "wrong_shape"}
+REASONS = {
+    "truncated",
+    "prompt_too_long",
+    "engine_error",
+    "empty",
+    "not_json",
+    "wrong_shape",
+    "only_thinking",
+    "contradicting_answers",
+}
 REJECTIONS = {"empty", "not_in_text", "inside_token", "overlapping", "over_budget", "unknown_type"}
 TASKS = tuple(
     NER(TaskSettings(types={"PER": "a named human", "LOC": "a place"}, prompt=prompt)) for prompt in ("standard", "cot")
@@ -44,6 +51,11 @@ SEEDS = (
     'I found [] nothing [so far], so: [["Siemens","PER"]] {really}',
     '[["Zoë","PER"],["ZOE","PER"],["日本語","LOC"],["a a","LOC"],["שלום","PER"],["👩\\u200d🚀","PER"]]',
     "[]",
+    '<think>Perhaps [["Ada","PER"]]?</think>[["Ada Lovelace","PER"]]',
+    'analysisPerhaps [["Ada","PER"]]assistantfinal[["Siemens","PER"]]',
+    '<|channel|>analysis<|message|>[]<|end|><|start|>assistant<|channel|>final<|message|>[["Siemens","PER"]]<|return|>',
+    '[["Ada","PER"]]\n\nWait. <answer>[["Siemens","PER"]]</answer>\n\nText: so\n[["so","PER"]]',
+    '{"text":"Ada","type":"PER"}\n{"text":"Siemens","type":"LOC"}',
 )
 PIECES = (
     *'[]{}",:\\` \n\t0-aA',
@@ -68,6 +80,16 @@ PIECES = (
         "```json\n",
         "```",
         "<think>",
+        "</think>",
+        "<|channel|>",
+        "<|message|>",
+        "assistantfinal",
+        "<answer>",
+        "</answer>",
+        "\\boxed{",
+        "Final answer: ",
+        "\nText: ",
+        "[THINK]",
         "//",
         "'",
         "Ada Lovelace",
@@ -93,7 +115,7 @@ def check(text: str, finish_reason: str = "stop") -> Counter[str]:
             placed = [(span.start, span.end, span.type) for span in annotation.spans]
             assert len(annotation.labels) == len(target.tokens)
             assert [(s.start, s.end, s.type) for s in decode_bio(annotation.labels)] == placed  # none overlap
-            assert len(placed) + len(annotation.rejected) == _decisions(task, completion)
+            assert len(placed) + len(annotation.rejected) == _decisions(task, target, completion)
             counts["parsed"] += 1
             counts.update(span.alignment for span in annotation.spans)
             counts.update(rejection.reason for rejection in annotation.rejected)
@@ -114,12 +136,9 @@ def fuzz(runs: int, seed: int, watch: Callable[[int], None] = lambda _: None) ->
     return counts
 
 
-def _decisions(task: NER, completion: Completion) -> int:
-    """How many decisions an answer holds that each must become a span or a rejection, counted independently."""
-    value: Any = json_answer(completion)
-    items: Any = value.get("decisions", value.get("entities")) if isinstance(value, dict) else value
-    types = [item.get("type", item.get("label")) if isinstance(item, dict) else item[1] for item in items]
-    return sum(type_ != "NONE" or task is TASKS[0] for type_ in types)
+def _decisions(task: NER, target: Sentence, completion: Completion) -> int:
+    """How many decisions an answer holds that each must become a span or a rejection."""
+    return sum(type_ != "NONE" or task is TASKS[0] for _, type_ in task.read(target, completion).answer)
 
 
 def _mutated(chance: random.Random) -> str:

@@ -193,14 +193,12 @@ ANSWERS = {
 }
 # How many mentions the answers hold that are read all the same.
 READ = {
-    "closed brackets": 0,
     "a mention of brackets": 1,
     "a mention of escapes": 1,
     "lone surrogates": 3,
     "raw surrogates": 1,
     "NUL": 1,
     "byte-order mark": 1,
-    "thought": 1,
 }
 
 
@@ -216,7 +214,7 @@ def test_a_hostile_answer_is_read_or_refused_with_a_reason(name: str, prompt: st
     else:
         with pytest.raises(UnusableAnswer) as refused:
             ner.parse(target, Completion(ANSWERS[name], "stop"))
-        assert refused.value.reason in {"not_json", "wrong_shape", "empty"}
+        assert refused.value.reason in {"not_json", "wrong_shape", "empty", "only_thinking"}
         assert len(str(refused.value)) < 100
     assert time.process_time() - start < 2
 

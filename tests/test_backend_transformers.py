@@ -193,6 +193,23 @@ def test_template_that_knows_the_system_role_keeps_it(tiny: Path) -> None:
     assert chat.render((Message("system", "R"), Message("user", "T"))).startswith("<|im_start|>system\nR<|im_end|>\n")
 
 
+def test_thinking_is_told_by_special_tokens_that_the_text_has_lost(tiny: Path) -> None:
+    tokenizer = Transformers(tiny, Sampling(), {})._tokenizer
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|channel|>", "<|message|>", "<mull>", "</mull>"]})
+    template = (
+        "{% for m in messages %}{% if m.thinking %}<mull>{{ m.thinking }}</mull>{% endif %}{{ m.content }}{% endfor %}"
+    )
+    chat = Chat(tokenizer, template=template)
+    for said in (
+        "<|channel|>analysis<|message|>hm<|channel|>final<|message|>[1]<|im_end|>",
+        "<mull>hm</mull>[1]<|im_end|>",
+    ):
+        ids = tokenizer(said, add_special_tokens=False)["input_ids"]
+        text = tokenizer.decode(ids, skip_special_tokens=True)
+        assert "<" not in text
+        assert chat.split(text, ids) == ("hm", "[1]")
+
+
 @pytest.mark.parametrize(("options", "end"), [({}, "<think>\n\n</think>\n\n"), ({"thinking": True}, "<think>\n")])
 def test_thinking_is_switched_by_the_template(tmp_path: Path, options: dict[str, Any], end: str) -> None:
     backend = Transformers(tiny_llama(tmp_path, WITH_THINKING), Sampling(), options)

@@ -12,7 +12,7 @@ import pytest
 from model_fixtures import plain_prompt
 
 from distill_offline.backends import BACKENDS
-from distill_offline.backends.base import Backend, split_thinking
+from distill_offline.backends.base import Backend
 from distill_offline.backends.chat import fold_system
 from distill_offline.backends.gguf_file import find_gguf, read_chat_template
 from distill_offline.backends.options import read_options, require
@@ -179,20 +179,6 @@ def test_scripted_is_fast_enough_for_rehearsals_of_a_large_corpus() -> None:
         return time.perf_counter() - start
 
     assert min(seconds() for _ in range(3)) < 20_000 / 50_000
-
-
-@pytest.mark.parametrize(
-    ("raw", "thinking", "answer"),
-    [
-        ("[]", "", "[]"),
-        ("<think>\nfirst\n</think>\n\n[1]", "first", "[1]"),
-        ("opened by the template\n</think>[1]", "opened by the template", "[1]"),
-        ("<think>never done", "never done", ""),
-        ('["a <think> tag in the answer"]', "", '["a <think> tag in the answer"]'),
-    ],
-)
-def test_thinking_is_split_from_the_answer(raw: str, thinking: str, answer: str) -> None:
-    assert split_thinking(raw) == (thinking, answer)
 
 
 def test_system_text_is_folded_into_the_first_user_turn_only() -> None:

@@ -27,7 +27,7 @@ ROWS = (
         "installation",
         "network",
     },
-    {"bio", "artifacts"},
+    {"bio", "artifacts", "json_values"},
     {
         "alignment",
         "diversity",
@@ -36,6 +36,7 @@ ROWS = (
         "near_duplicates",
         "scoring",
         "statistics",
+        "thinking",
         "blending",
         "demonstrations",
         "confidence",

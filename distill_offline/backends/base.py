@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from distill_offline.schema import Completion, Message, Prompt, Sampling
 
-__all__ = ["Backend", "PromptCounter", "split_thinking"]
+__all__ = ["Backend", "PromptCounter"]
 
 
 class PromptCounter(Protocol):
@@ -56,17 +56,3 @@ class Backend(Protocol):
     def close(self) -> None:
         """Free the engine's memory. Calling it twice is harmless."""
         ...
-
-
-def split_thinking(text: str) -> tuple[str, str]:
-    """(thinking, answer) of a raw completion in which a reasoning model thinks between <think> tags.
-
-    A chat template may itself have opened the tag, so a closing tag alone counts, too; an unclosed thought is all
-    thinking and no answer.
-    """
-    head, closed, tail = text.partition("</think>")
-    if closed:
-        return head.replace("<think>", "", 1).strip(), tail.lstrip()
-    if text.lstrip().startswith("<think>"):
-        return text.lstrip().removeprefix("<think>").strip(), ""
-    return "", text

@@ -8,8 +8,10 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from distill_offline.backends.thinking_tags import thinking_tags
 from distill_offline.errors import BackendError, ConfigError
 from distill_offline.schema import Message
+from distill_offline.thinking import split_thinking
 
 __all__ = ["Chat", "fold_system", "token_texts"]
 
@@ -50,7 +52,23 @@ class Chat:
                 "Name a Jinja file as backend.options.chat_template, or use an instruction-tuned model."
             ) from error
         self.template_sha256 = hashlib.sha256(self._template.encode()).hexdigest()
+        self._tags = thinking_tags(self._template, thinking=thinking)
         self._folds = not self._knows_system()
+
+    def split(self, text: str, ids: Sequence[int]) -> tuple[str, str]:
+        """(thinking, answer) of what was generated: `text` without special tokens, and all its token ids.
+
+        The tags around a thought may be special tokens, of which the text holds nothing.
+        """
+        special = {*self._tokenizer.all_special_ids}
+        if special.intersection(ids):
+            whole = self._tokenizer.decode(ids, skip_special_tokens=False)
+            thinking, answer = split_thinking(whole, self._tags)
+            if (thinking, answer) != ("", whole):
+                for token in self._tokenizer.all_special_tokens:
+                    thinking, answer = thinking.replace(token, ""), answer.replace(token, "")
+                return thinking.strip(), answer.strip()
+        return split_thinking(text, self._tags)
 
     def token_ids(self, messages: Sequence[Message]) -> list[int]:
         """The prompt's token ids, ready for the assistant's answer. Raises jinja2.TemplateError."""

@@ -6,18 +6,21 @@ import codecs
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distill_offline.backends.base import split_thinking
 from distill_offline.schema import Completion, Prompt
+from distill_offline.thinking import Tags, split_thinking
 
 __all__ = ["failed", "read_chat_completion", "refused"]
 
 
-def read_chat_completion(response: Mapping[str, Any], prompt: Prompt) -> Completion:
-    """The first choice of a response. Raises LookupError, TypeError or ValueError where it has another shape."""
+def read_chat_completion(response: Mapping[str, Any], prompt: Prompt, tags: Tags | None = None) -> Completion:
+    """The first choice of a response; `tags` are what the model's own template says of thoughts.
+
+    Raises LookupError, TypeError or ValueError where it has another shape.
+    """
     choice, usage = response["choices"][0], response.get("usage") or {}
     message = choice["message"]
     content = message.get("content") or ""
-    thinking, text = split_thinking(content)
+    thinking, text = split_thinking(content, tags)
     tokens = (choice.get("logprobs") or {}).get("content") or []
     texts = _token_texts(tokens)
     spelt = "".join(texts)

@@ -21,6 +21,7 @@ from distill_offline.backends.chat_completion import failed, read_chat_completio
 from distill_offline.backends.counting import LlamaServerCounter
 from distill_offline.backends.gguf_file import find_gguf, read_chat_template
 from distill_offline.backends.options import read_options, read_template, require
+from distill_offline.backends.thinking_tags import thinking_tags
 from distill_offline.errors import BackendError, ConfigError, MissingPackage
 from distill_offline.schema import Completion, Prompt, Sampling
 
@@ -76,6 +77,7 @@ class LlamaCpp:
                 f"backend.model: {file.name} has no chat template. "
                 "Name a Jinja file as backend.options.chat_template, or use an instruction-tuned model."
             )
+        self._tags = thinking_tags(template, thinking=self._options.thinking)
         self._template_sha256 = hashlib.sha256(template.encode()).hexdigest()
         # A socket's path has 107 bytes at most, which a deep TMPDIR alone can use up.
         short = None if len(os.fsencode(tempfile.gettempdir())) < 80 else "/tmp"
@@ -170,7 +172,7 @@ class LlamaCpp:
             raise BackendError(f"llama_cpp: the engine failed ({error}).") from error
         problem = response.get("error")
         if problem is None:
-            return read_chat_completion(response, prompt)
+            return read_chat_completion(response, prompt, self._tags)
         if problem.get("type") == "exceed_context_size_error":
             return refused(prompt, int(problem.get("n_prompt_tokens", 0)))
         return failed(prompt, str(problem.get("message", problem)))

@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Literal
 from jinja2 import TemplateError
 from pydantic import PositiveInt
 
-from distill_offline.backends.base import split_thinking
 from distill_offline.backends.chat import Chat, token_texts
 from distill_offline.backends.counting import TokenizerCounter
 from distill_offline.backends.gguf_file import find_gguf
@@ -263,7 +262,7 @@ class Transformers:
     def _read_row(self, job: _Job, ids: list[int], logprobs: list[float] | None) -> Completion:
         end = next((place for place, token in enumerate(ids) if token in self._eos_ids), None)
         answer = ids[:end]
-        thinking, text = split_thinking(self._tokenizer.decode(answer, skip_special_tokens=True))
+        thinking, text = self._chat.split(self._tokenizer.decode(answer, skip_special_tokens=True), answer)
         return Completion(
             text=text,
             finish_reason="length" if end is None else "stop",

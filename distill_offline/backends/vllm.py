@@ -12,7 +12,6 @@ from typing import Annotated, Any, ClassVar, Literal
 from jinja2 import TemplateError
 from pydantic import Field, PositiveInt
 
-from distill_offline.backends.base import split_thinking
 from distill_offline.backends.chat import Chat, token_texts
 from distill_offline.backends.counting import TokenizerCounter
 from distill_offline.backends.options import read_options, read_template, require
@@ -239,7 +238,7 @@ class Vllm:
 
     def _read_output(self, output: Any, prompt: Prompt) -> Completion:
         answer = output.outputs[0]
-        thinking, text = split_thinking(answer.text)
+        thinking, text = self._chat.split(answer.text, list(answer.token_ids))
         texts: tuple[str, ...] = ()
         logprobs: tuple[float, ...] = ()
         if self._sampling.logprobs and answer.logprobs:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from distill_offline.alignment import locate
 from distill_offline.bio import decode_bio, encode_bio
 from distill_offline.confidence import spelled
-from distill_offline.errors import ConfigError, UnusableAnswer
+from distill_offline.errors import ConfigError
 from distill_offline.schema import Annotation, Completion, Example, Head, Message, Prompt, Rejection, Sentence
 from distill_offline.settings import TaskSettings
-from distill_offline.tasks.prompting import PromptTemplate, Turns, first_clause, json_answer
+from distill_offline.tasks.prompting import PromptTemplate, Turns, first_clause
+from distill_offline.tasks.reading import Read, read_answer
 
 __all__ = ["NER"]
 
+Decisions = tuple[tuple[str, str], ...]
 NONE = "NONE"  # the chain-of-thought prompt's word for a candidate that is no entity
 
 
@@ -38,6 +40,7 @@ class NER:
         self.labels = ("O", *(f"{prefix}-{name}" for name in settings.types for prefix in ("B", "I")))
         self._template = PromptTemplate(settings, known=("pairs", "reasoned"))
         self._system = Message("system", self._template.system)
+        self._question_line = self._template.question()
         self._turns = Turns(self._question, self.answer)
         self._schema = (
             _reasoned_schema(self.types) if self._template.answer == "reasoned" else _pairs_schema(self.types)
@@ -71,13 +74,14 @@ class NER:
         )
 
     def parse(self, sentence: Sentence, completion: Completion) -> Annotation:
-        decisions = list(self._decisions(json_answer(completion)))
+        read = self.read(sentence, completion)
+        decisions = read.answer
         kept = [n for n, (_, type_) in enumerate(decisions) if type_ in self.types]
         alignment = locate([decisions[n] for n in kept], sentence.tokens)
         spans = alignment.spans
         if completion.token_logprobs:
             after = '"decisions"' if self._template.answer == "reasoned" else ""
-            sure = spelled(completion, decisions, after=after)
+            sure = spelled(completion, decisions, source=read.source, after=after)
             spans = tuple(
                 replace(span, confidence=said.confidence if (said := sure[kept[number]]) else None)
                 for span, number in zip(spans, alignment.numbers, strict=True)
@@ -94,17 +98,49 @@ class NER:
             rejected=(*alignment.rejected, *unknown),
         )
 
-    def _decisions(self, value: Any) -> Iterator[tuple[str, str]]:
-        if isinstance(value, dict):
-            value = value.get("decisions", value.get("entities"))
-        if not isinstance(value, list):
-            raise UnusableAnswer("wrong_shape", "the answer is no list of entities")
-        for item in value:
-            if isinstance(item, dict):
-                item = [item.get("text", item.get("entity")), item.get("type", item.get("label"))]
-            if not isinstance(item, list) or len(item) < 2 or not all(isinstance(part, str) for part in item[:2]):
-                raise UnusableAnswer("wrong_shape", "an entity is not [mention, type]")
-            yield item[0], item[1]
+    def read(self, sentence: Sentence, completion: Completion) -> Read[Decisions]:
+        """The `(mention, type)` that a completion gives, as it gives them. Raises UnusableAnswer: read_answer's."""
+        return read_answer(
+            completion,
+            _understood,
+            alike=_alike,
+            joined=self._joined,
+            asked=sentence.text,
+            question=self._question_line,
+        )
+
+    def _joined(self, values: list[Any]) -> list[Any] | None:
+        """Values that are an entity each as the list that they make together; a pair alone may be anything."""
+        alone = len(values) == 1
+        return values if all(self._is_part(each, alone=alone) for each in values) else None
+
+    def _is_part(self, value: Any, *, alone: bool) -> bool:
+        pair = _pair(value)
+        return pair is not None and (isinstance(value, dict) or (not alone and pair[1] in {*self.types, NONE}))
+
+
+def _understood(value: Any) -> Decisions | None:
+    """The `(mention, type)` of an answer; None of what is no list of them."""
+    if isinstance(value, dict):
+        value = value.get("decisions", value.get("entities"))
+    if not isinstance(value, list):
+        return None
+    pairs = [_pair(item) for item in value]
+    return None if None in pairs else tuple(pair for pair in pairs if pair is not None)
+
+
+def _pair(item: Any) -> tuple[str, str] | None:
+    if isinstance(item, dict):
+        item = [item.get("text", item.get("entity")), item.get("type", item.get("label"))]
+    if not isinstance(item, list) or len(item) < 2:
+        return None
+    mention, type_ = item[:2]
+    return (mention, type_) if isinstance(mention, str) and isinstance(type_, str) else None
+
+
+def _alike(decisions: Decisions) -> list[tuple[str, str]]:
+    """What two answers must share to be one: the order does not matter, nor what is decided to be no entity."""
+    return sorted(pair for pair in decisions if pair[1] != NONE)
 
 
 def _surface(sentence: Sentence, start: int, end: int) -> str:

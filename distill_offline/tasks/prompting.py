@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
@@ -16,14 +14,15 @@ import jinja2
 from jinja2 import meta
 from jinja2.sandbox import SandboxedEnvironment
 
-from distill_offline.errors import ConfigError, UnusableAnswer
-from distill_offline.schema import Completion, Example, Message, Sentence
+from distill_offline.errors import ConfigError
+from distill_offline.schema import Example, Message, Sentence
 from distill_offline.settings import TaskSettings
 
-__all__ = ["PromptTemplate", "Turns", "first_clause", "guidelines_text", "json_answer", "prompt_source"]
+__all__ = ["PromptTemplate", "Turns", "first_clause", "guidelines_text", "prompt_source"]
 
 _KEPT = 5000  # demonstrations whose turns are kept rendered
-_LONGEST_ANSWER = 1_000_000  # characters; more than any max_tokens in use can give
+_SHORTEST_QUESTION = 5  # characters
+_PROBE = "distill-offline-probe"
 
 
 class PromptTemplate:
@@ -60,6 +59,15 @@ class PromptTemplate:
     def user(self, text: str, before: str = "", after: str = "") -> str:
         """The user's turn for one text, with the text around it."""
         return self._block("user", {**self._values, "text": text, "before": before, "after": after})
+
+    def question(self) -> str:
+        """How the user's turn introduces a text, on the text's own line; empty if it says next to nothing there."""
+        try:
+            before, text, _ = self.user(_PROBE).partition(_PROBE)
+        except ConfigError:  # it expects something of its texts
+            return ""
+        line = before.rpartition("\n")[2].strip() if text else ""
+        return line if len(line) >= _SHORTEST_QUESTION else ""
 
     def whole_number(self, name: str) -> int | None:
         """The number, from 1, that the template sets by that name outside its blocks; None where it sets none."""
@@ -144,73 +152,3 @@ def guidelines_text(text_or_path: str) -> str:
         return Path(text_or_path).read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"task.guidelines: {text_or_path} cannot be read ({error}).") from error
-
-
-def json_answer(completion: Completion) -> Any:
-    """The JSON value that a completion is or holds: at its start, in a code fence, behind a preamble.
-
-    At the start, the first value is the answer and what follows is chatter. Behind a preamble, the values that hold
-    lists or objects must agree: of two different ones neither is believed, and an empty one is only believed where no
-    other stands. What breaks off is never searched for a part that does not: that could be an empty list. Raises
-    UnusableAnswer with the reasons that the quarantine counts: `truncated`, `prompt_too_long`, `engine_error`,
-    `empty`, `not_json`, `wrong_shape` (a key stands twice in one object).
-    """
-    if completion.finish_reason == "length":
-        raise UnusableAnswer("truncated", "cut off by max_tokens")
-    if completion.finish_reason == "prompt_too_long":
-        raise UnusableAnswer("prompt_too_long")
-    if completion.finish_reason != "stop":
-        raise UnusableAnswer("engine_error", completion.finish_reason)
-    text = completion.text.strip()
-    if not text:
-        raise UnusableAnswer("empty")
-    if len(text) > _LONGEST_ANSWER:
-        raise UnusableAnswer("not_json", "absurdly long")
-    try:
-        return _chosen(text)
-    except (ValueError, RecursionError):
-        raise UnusableAnswer("not_json") from None
-
-
-def _chosen(text: str) -> Any:
-    opening = _JSON if _JSON.match(text) or not _FENCED_JSON.search(text) else _FENCED_JSON
-    values = _values(text, opening)
-    first = next(values, None)
-    at_start = first is not None and opening.match(text) is not None
-    if at_start and first:
-        return first
-    found = [first, *values]
-    records = [value for value in found if value and _is_record(value)]
-    candidates = [first, *records] if at_start else records or found
-    if candidates[0] is None or any(value != candidates[0] for value in candidates):
-        raise ValueError("no value, or more than one")
-    return candidates[0]
-
-
-def _values(text: str, opening: re.Pattern[str]) -> Iterator[Any]:
-    """The values that begin where `opening` finds one, None for a bracket around prose; ValueError for a broken one."""
-    position = 0
-    while found := opening.search(text, position):
-        start = found.start("json")
-        if prose := _PROSE.match(text, start):
-            value, position = None, prose.end()
-        else:
-            value, position = _DECODER.raw_decode(text, start)
-        yield value
-
-
-def _is_record(value: Any) -> bool:
-    return isinstance(value, dict) or all(isinstance(item, list | dict) for item in value)
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise UnusableAnswer("wrong_shape", "a key stands twice in one object")
-    return value
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_object)
-_JSON = re.compile(r"(?P<json>[\[{])")
-_FENCED_JSON = re.compile(r"```\w*\s*(?P<json>[\[{])")
-_PROSE = re.compile(r"""[\[{]\s*(?!(?:null|true|false)\b)[^\W\d_][^\[\]{}"]*[\]}]""")  # [see above]

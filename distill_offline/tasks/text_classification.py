@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 from distill_offline.errors import ConfigError, UnusableAnswer
 from distill_offline.schema import Annotation, Completion, Example, Head, Message, Prompt, Sentence
 from distill_offline.settings import TaskSettings
-from distill_offline.tasks.prompting import PromptTemplate, Turns, first_clause, json_answer
+from distill_offline.tasks.prompting import PromptTemplate, Turns, first_clause
+from distill_offline.tasks.reading import answer_text, read_answer
 
 __all__ = ["TextClassification"]
 
+_AROUND = " \t\r\n\"'`*.。"  # what may stand around a class that is all of an answer
 _CUT = " ..."  # stands where a text was cut
 
 
@@ -39,6 +41,7 @@ class TextClassification:
         self._template = PromptTemplate(settings, known=("class", "reasoned"))
         self._longest = self._template.whole_number("max_words")
         self._system = Message("system", self._template.system)
+        self._question_line = self._template.question()
         self._turns = Turns(self._question, self.answer)
         keys = ("reason", "class") if self._template.answer == "reasoned" else ("class",)
         self._schema = {
@@ -66,34 +69,39 @@ class TextClassification:
         return json.dumps({**reason, "class": label}, ensure_ascii=False, separators=(",", ":"))
 
     def parse(self, sentence: Sentence, completion: Completion) -> Annotation:
-        """The class, whatever its case and blanks. Raises UnusableAnswer: json_answer's reasons, `wrong_shape` where
+        """The class, whatever its case and blanks. Raises UnusableAnswer: read_answer's reasons, `wrong_shape` where
         there is no class or more than one, `unknown_class`."""
-        value = self._value(completion)
-        if isinstance(value, dict):
-            value = value.get("class", value.get("label"))
-        elif isinstance(value, list) and len(value) == 1:
-            value = value[0]
-        if not isinstance(value, str):
-            raise UnusableAnswer("wrong_shape", "the answer does not name one class")
+        value = self._value(completion, sentence.text)
         if _plain(value) not in self._names:
             raise UnusableAnswer("unknown_class")
         return Annotation(sentence.id, (self._names[_plain(value)],))
 
-    def _value(self, completion: Completion) -> Any:
-        """The answer's JSON; an answer that is nothing but a class is one, too."""
+    def _value(self, completion: Completion, asked: str) -> str:
+        """The class in the answer's JSON; an answer that is nothing but a class is one, too."""
         try:
-            return json_answer(completion)
+            return read_answer(completion, _understood, alike=_plain, asked=asked, question=self._question_line).answer
         except UnusableAnswer as error:
-            bare = completion.text.strip().strip('"')
-            if error.reason == "not_json" and _plain(bare) in self._names:
-                return bare
-            raise
+            if error.reason != "not_json":
+                raise
+            bare = answer_text(completion, asked).strip(_AROUND)
+            if _plain(bare) not in self._names:
+                raise
+            return bare
 
     def _question(self, sentence: Sentence) -> Message:
         text, longest = sentence.text, self._longest
         if longest is not None and len(sentence.tokens) > longest:
             text = text[: sentence.offsets[longest - 1][1]] + _CUT
         return Message("user", self._template.user(text))
+
+
+def _understood(value: Any) -> str | None:
+    """The class that a JSON value names; None if it names none, or several."""
+    if isinstance(value, dict):
+        value = value.get("class", value.get("label"))
+    elif isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return value if isinstance(value, str) else None
 
 
 def _plain(name: str) -> str:

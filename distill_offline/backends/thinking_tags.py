@@ -1,0 +1,79 @@
+"""What a model's own chat template says of its thoughts: uncommon tags around them, and whether prompts begin one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from distill_offline.thinking import Tags, ends_within_thought, is_known
+
+__all__ = ["thinking_tags"]
+
+_QUESTION, _THOUGHT, _ANSWER = "distill-offline-question", "distill-offline-thought", "distill-offline-answer"
+_FIELDS = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts")
+_TAG_AT_END = re.compile(r"(?:<[^<>\s]{1,60}>|\[[^\[\]\s]{1,40}\]|◁[^◁▷\s]{1,40}▷)\s*\Z")
+_CLOSING = re.compile(r"[<\[◁][^<>\[\]◁▷\s]{0,20}(?:/|end)[^<>\[\]◁▷\s]{1,40}[>\]▷]", re.IGNORECASE)
+_SPLIT = re.compile(r"""\.split\(\s*(['"])([^'"]{3,60})\1""")
+
+
+def thinking_tags(template: str, *, thinking: bool) -> Tags:
+    """What a Jinja chat template says of thoughts. `thinking` is handed to it as `enable_thinking`.
+
+    The tags are found out by rendering a turn that has a thought, else from where the template itself cuts a turn
+    (`.split("</x>")`); those that thinking.py knows are left out.
+    """
+    try:
+        compiled = _environment().from_string(template)
+        tags = _rendered(compiled, thinking)
+        begun = ends_within_thought(_opening(compiled, thinking, tags))
+    except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        tags, begun = None, False
+    if tags is None:
+        ends = (match[2].strip() for match in _SPLIT.finditer(template))
+        tags = next((Tags("", end) for end in ends if _CLOSING.fullmatch(end)), Tags())
+    return Tags(is_begun=begun) if not tags.close or is_known(tags.close) else replace(tags, is_begun=begun)
+
+
+def _rendered(compiled: jinja2.Template, thinking: bool) -> Tags | None:
+    before, _, behind = _turn(compiled, thinking, dict.fromkeys(_FIELDS, _THOUGHT)).partition(_THOUGHT)
+    between, answered, _ = behind.partition(_ANSWER)
+    close = between.replace(_THOUGHT, "").strip()
+    if not answered or not _CLOSING.search(close):
+        return None
+    opening = _TAG_AT_END.search(before)
+    name = opening[0].strip() if opening else ""
+    # The heading of every turn of the assistant's opens no thought.
+    is_heading = _turn(compiled, thinking, {}).partition(_ANSWER)[0].rstrip().endswith(name)
+    return Tags("" if is_heading else name, close)
+
+
+def _opening(compiled: jinja2.Template, thinking: bool, tags: Tags | None) -> str:
+    """What a prompt ends with behind the question; an uncommon tag that opens a thought as a common one."""
+    prompt = compiled.render(
+        messages=[{"role": "user", "content": _QUESTION}], add_generation_prompt=True, enable_thinking=thinking
+    ).rpartition(_QUESTION)[2]
+    if tags is not None and tags.open and not is_known(tags.close):
+        return prompt.replace(tags.open, "<think>").replace(tags.close, "</think>")
+    return prompt
+
+
+def _turn(compiled: jinja2.Template, thinking: bool, thought: dict[str, str]) -> str:
+    messages = [{"role": "user", "content": _QUESTION}, {"role": "assistant", "content": _ANSWER, **thought}]
+    return compiled.render(messages=messages, add_generation_prompt=False, enable_thinking=thinking)
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    """As chat templates expect it."""
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.globals.update(raise_exception=_refuse, strftime_now=lambda form: "", bos_token="", eos_token="")
+    return environment
+
+
+def _refuse(message: str) -> Any:
+    raise jinja2.TemplateError(message)

@@ -1,0 +1,182 @@
+"""Which of the things that a teacher says is its answer."""
+
+from __future__ import annotations
+
+import pytest
+from sentences import sentence
+
+from distill_offline.errors import UnusableAnswer
+from distill_offline.schema import Completion
+from distill_offline.settings import TaskSettings
+from distill_offline.tasks.ner import NER
+from distill_offline.tasks.text_classification import TextClassification
+
+NER_TASK = NER(TaskSettings(types={"PER": "a named human", "ORG": "a company", "LOC": "a place"}))
+ASKED = sentence("Siemens sent Ada Lovelace to Fort Worth on Monday")
+DRAFT, ANSWER, EMPTY = '[["Monday","PER"]]', '[["Ada Lovelace","PER"]]', "[]"
+
+
+def read(text: str, thinking: str = "") -> list[str]:
+    """The mentions that are taken for the answer, or the reason why there is none."""
+    try:
+        annotation = NER_TASK.parse(ASKED, Completion(text, "stop", thinking=thinking))
+    except UnusableAnswer as error:
+        return [error.reason]
+    return [" ".join(ASKED.tokens[span.start : span.end]) for span in annotation.spans]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "Let me think: {draft} would be wrong, since a day is no person. Final answer: {answer}",
+        "{draft}\n\nWait, a day is no person.\n{answer}",
+        "{draft}\nCorrected: {answer}",
+        "Draft: {draft}\nAnswer: {answer}",
+        "At first sight {draft}, so: {answer}",
+        "**Draft**\n{draft}\n\n**Final answer**\n{answer}",
+        "```json\n{draft}\n```\nThis is wrong. Final answer:\n```json\n{answer}\n```",
+        "I thought of {draft}.\n```json\n{answer}\n```",
+        "```\n{draft}\n```\nFinal answer: {answer}",
+        "{draft} <answer>{answer}</answer>",
+        "<answer>{draft}</answer> Wait. <answer>{answer}</answer>",
+        "<answer>{answer}",
+        "{draft}\n<|begin_of_solution|>{answer}<|end_of_solution|>",
+        "{draft}\n<|START_RESPONSE|>{answer}<|END_RESPONSE|>",
+        "{draft}, hence \\boxed{{{answer}}}",
+        "Final answer: {answer}. (The draft {draft} was dropped.)",
+        "It is not {draft} but {answer}",
+        "An answer has the form {draft}, for example. Mine: {answer}",
+        "<think>{draft}</think>{answer}",
+        "analysisPerhaps {draft}. A day is no person.assistantfinal{answer}",
+        "<|channel|>analysis<|message|>{draft}<|end|><|start|>assistant<|channel|>final<|message|>{answer}",
+        "Zuerst {draft}, das ist falsch. Ergebnis: {answer}",
+        "{draft}\nいや、曜日です。最終回答: {answer}",
+    ],
+)
+def test_the_last_whole_answer_counts_if_words_say_so(form: str) -> None:
+    assert read(form.format(draft=DRAFT, answer=EMPTY)) == []
+    assert read(form.format(draft=DRAFT, answer=ANSWER)) == ["Ada Lovelace"]
+    assert read(form.format(draft=ANSWER, answer=EMPTY)) == []
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{}\n{}",
+        "Either {} or {}",
+        "Option 1: {}\nOption 2: {}",
+        "Answer: {}\nAnswer: {}",
+        "Final answer: {}\n\nFinal answer: {}",
+        "```json\n{}\n```\n```json\n{}\n```",
+        "<answer>{}</answer><answer>{}</answer>",
+        "<think>hm</think>{} and {}",
+    ],
+)
+def test_answers_that_contradict_each_other_are_not_believed(form: str) -> None:
+    for one, other in ((ANSWER, DRAFT), (DRAFT, EMPTY), (ANSWER, '[["Ada Lovelace","ORG"]]')):
+        assert read(form.format(one, other)) == ["contradicting_answers"]
+
+
+@pytest.mark.parametrize(
+    "form", ["{0}\n{0}", "```json\n{0}\n```\nSo: {0}", '{0} or {{"entities":{0}}}', "{0}\n\nThat is: {0}"]
+)
+def test_the_same_answer_again_contradicts_nothing(form: str) -> None:
+    assert read(form.format(ANSWER)) == ["Ada Lovelace"]
+
+
+def test_the_order_of_an_answer_and_what_it_rules_out_contradict_nothing() -> None:
+    assert read('[["Ada Lovelace","PER"],["Siemens","ORG"]]\n[["Siemens","ORG"],["Ada Lovelace","PER"]]') == [
+        "Siemens",
+        "Ada Lovelace",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '["Ada Lovelace","PER"]\n["Siemens","ORG"]',
+        '["Ada Lovelace","PER"], ["Siemens","ORG"]',
+        '- ["Ada Lovelace","PER"]\n- ["Siemens","ORG"]',
+        '1. ["Ada Lovelace","PER"]\n2. ["Siemens","ORG"]',
+        '{"text":"Ada Lovelace","type":"PER"}\n{"text":"Siemens","type":"ORG"}',
+        '```jsonl\n{"entity":"Ada Lovelace","label":"PER"}\n{"entity":"Siemens","label":"ORG"}\n```',
+    ],
+)
+def test_an_entity_a_line_is_one_answer(text: str) -> None:
+    assert read(text) == ["Siemens", "Ada Lovelace"]
+    assert read(f"{text}\n\nWait. Final answer: []") == []
+    assert read(f"{text}\n\n[]") == ["contradicting_answers"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'Text: Bosch grows\n[["Bosch","ORG"]]\n\nText: {ASKED.text}\n{ANSWER}',
+        f'Sentence: Bosch grows\n[]\nSentence: {ASKED.text}\nEntities: {ANSWER}\nSentence: Bosch\n[["Bosch","ORG"]]',
+        f"List the named entities in this sentence: Bosch grows\n[]\n"
+        f"List the named entities in this sentence: {ASKED.text}\n{ANSWER}",
+        f'{ANSWER}\n\nText: Bosch grows\n[["Bosch","ORG"]]',
+        f"{ANSWER}\n\nList the named entities in this sentence: Bosch\n[]",
+        f"{ANSWER}<|im_start|>user\nBosch\n[]",
+        f"Text: {ASKED.text}\n{ANSWER}",
+    ],
+)
+def test_what_is_said_of_other_texts_is_no_answer(text: str) -> None:
+    assert read(text) == ["Ada Lovelace"]
+
+
+def test_a_line_that_begins_like_an_example_does_not_hide_the_final_answer() -> None:
+    assert read(f"{DRAFT}\nText: a day is no person.\nFinal answer: []") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (f'{ANSWER}\nFinal answer: {{"persons":["Ada"]}}', "wrong_shape"),
+        (f"{ANSWER}\nFinal answer: [Ada, PER]", "not_json"),
+        (f'{DRAFT}\nFinal answer: [["Ada', "not_json"),
+        (f"<think>{DRAFT}</think>", "only_thinking"),
+        (f"<think>{DRAFT}", "only_thinking"),
+        ("<think>hm</think>none", "not_json"),
+    ],
+)
+def test_a_draft_is_not_taken_for_want_of_an_answer(text: str, reason: str) -> None:
+    assert read(text) == [reason]
+
+
+def test_an_answer_that_is_nothing_but_thinking_is_named_so_when_the_engine_has_split_it_off() -> None:
+    assert read("", thinking="hm") == ["only_thinking"]
+    assert read("") == ["empty"]
+
+
+CLASSES = TextClassification(TaskSettings(name="text_classification", types={"leak": "water", "visit": "a guest"}))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('<think>{"class":"leak"}? No.</think>{"class":"visit"}', "visit"),
+        ('{"class":"leak"}\nWait, it is wrong: {"class":"visit"}', "visit"),
+        ("<think>leak?</think>\nvisit", "visit"),
+        ('analysisPerhaps {"class":"leak"}assistantfinal{"class":"visit"}', "visit"),
+        ('{"class":"leak"}\n{"class":"visit"}', "contradicting_answers"),
+        ('{"class":"visit"}\n{"class":"Visit"}', "visit"),
+        ('<think>{"class":"leak"}', "only_thinking"),
+        ("<answer>visit</answer>", "visit"),
+        ("**visit**", "visit"),
+    ],
+)
+def test_classes_are_read_by_the_same_rules(text: str, expected: str) -> None:
+    try:
+        said = CLASSES.parse(ASKED, Completion(text, "stop")).labels[0]
+    except UnusableAnswer as error:
+        said = error.reason
+    assert said == expected
+
+
+def test_confidence_is_that_of_the_answer_and_not_of_a_draft() -> None:
+    tokens = ('[["', 'Ada Lovelace"', ',"PER"', "]]", " Wait, final answer: ", '[["', 'Ada Lovelace"', ',"PER"', "]]")
+    logprobs = (0.0, -3.0, -3.0, 0.0, 0.0, 0.0, 0.0, -0.0, 0.0)
+    text = "".join(tokens)
+    (span,) = NER_TASK.parse(ASKED, Completion(text, "stop", token_texts=tokens, token_logprobs=logprobs)).spans
+    assert span.confidence == 1.0
