@@ -8,6 +8,7 @@ import platform
 import shutil
 from typing import Any, NamedTuple
 
+from bad_texts import LOCKS, ODD_TIMES, UNSEEN
 from bundles import LONG, MODEL, NATIVE, WHEEL, repacked, replaced, safetensors, wheel
 from spoiling import (
     Spoil,
@@ -33,6 +34,10 @@ from spoiling import (
     signed,
     swap,
 )  # fmt: skip
+
+
+def lock_of(text: bytes) -> Spoil:
+    return add("python/main.lock", text)
 
 
 class Case(NamedTuple):
@@ -115,6 +120,22 @@ FORMS = [
     Case("no such day", edit(set_in("created", "2026-02-30T00:00:00Z")), "created: must be a time"),
     Case("expires before it is created", edit(set_in("expires", "2020-01-01T00:00:00Z")), "expires: must be later"),
     Case("turned text", edit(set_in("builder", "name", "a\u202eb")), "builder.name: has control or direction"),
+    *(Case(f"unseen U+{ord(each):04X} in {key}", edit(set_in(*keys, f"a{each}b")), f"{key}: ")
+      for each in UNSEEN for key, *keys in (
+          ("builder.name", "builder", "name"), ("components[0].licence", "components", 0, "licence"),
+          ("version", "version"), ("models[0].outputs", "models", 0, "outputs"),
+      )),
+    *(Case(f"looks like another: {key}", edit(set_in(*keys, value)), f"{key}: must be")
+      for key, *keys, value in (
+          ("builder.name", "builder", "name", "\u0441onda"), ("builder.version", "builder", "version", "\u0661.0"),
+          ("resolution.tool", "resolution", "tool", "p\u0456p"),
+          ("components[0].purl", "components", 0, "purl", "\uff50"),
+          ("resolution.tool_version", "resolution", "tool_version", "2\u2024 6"),
+          ("target.python", "target", "python", "3.\u0661\u0661"), ("target.arch", "target", "arch", "x\u04458_64"),
+          ("components[0].version", "components", 0, "version", "1.\uff10"), ("name", "name", "dem\u043e"),
+          ("components[0].name", "components", 0, "name", "tiny\u2010one"),
+      )),
+    *(Case(f"time {moment}", edit(set_in("created", moment)), "created: must be a time") for moment in ODD_TIMES),
     Case("half a surrogate", edit(set_in("builder", "name", "a\ud800b")), "builder.name: has control or direction"),
     Case("other id", raw(replaced('"bundle_id": "demo', '"bundle_id": "dem')), "bundle_id: must be demo-1.0-linux"),
     Case("content under an old id", raw(replaced('"version": "1.0"', '"version": "1.1"')), "bundle_id: must be"),
@@ -252,6 +273,10 @@ CONTENTS = [
         "tiny_three", "3.0", f"py3-none-manylinux_2_34_{platform.machine()}")), "is named for other tags than"),
     Case("wheel renamed to any platform", add_wheel(THREE, wheel(
         "tiny_three", "3.0", f"py3-none-linux_{platform.machine()}")), "is named for other tags than it was built for"),
+    *(Case(f"wheel with METADATA of {inner!a}", add_wheel(THREE, wheel(
+        "tiny_three", "3.0", "py3-none-any", inner_name=inner)), "not plain ASCII")
+      for inner in ("tiny\u200b_three", "\u0442iny_three", "tiny three", "t\u0131ny_three")),
+    *(Case(f"lock: {name}", lock_of(text), message) for name, text, message in LOCKS),
     Case("wheel without tags inside", add_wheel(THREE, wheel("tiny_three", "3.0")), "(none inside)"),
     Case("wheel of another name inside", add_wheel(THREE, wheel(
         "tiny_three", "3.0", "py3-none-any", inner_name="evil")),

@@ -76,6 +76,7 @@ class Bundle:
     keys: Keys
     manifest: dict[str, Any] = field(default_factory=dict)
     with_ssh: bool = True
+    with_p256: bool = True
 
     def file(self, name: str) -> Path:
         return self.path / name
@@ -127,16 +128,23 @@ class Bundle:
         if self.with_ssh:
             self.file("manifest.json.sig").unlink(missing_ok=True)
             _run("ssh-keygen", "-q", "-Y", "sign", "-f", self.keys(key), "-n", namespace, str(manifest))
-        _run("openssl", "dgst", "-sha256", "-sign", self.keys(f"{key}.pem"), "-out", str(signature), str(manifest))
+        if self.with_p256:
+            _run("openssl", "dgst", "-sha256", "-sign", self.keys(f"{key}.pem"), "-out", str(signature), str(manifest))
 
     def drop_ssh(self) -> None:
         """From now on it is signed with P-256 alone."""
         self.with_ssh = False
         self.file("manifest.json.sig").unlink()
 
+    def unsign(self) -> None:
+        """From now on nobody signs it, which costs no process."""
+        self.drop_ssh()
+        self.with_p256 = False
+        self.file("manifest.json.p256").unlink()
+
     def copy(self, path: Path) -> Bundle:
         shutil.copytree(self.path, path, symlinks=True)
-        return Bundle(path, self.keys, json.loads(canonical(self.manifest)), self.with_ssh)
+        return Bundle(path, self.keys, json.loads(canonical(self.manifest)), self.with_ssh, self.with_p256)
 
 
 def made(make: Callable[[Path, Keys], Bundle], folder: Path) -> Bundle:

@@ -34,10 +34,12 @@ refused: set[str] = set()
 @pytest.mark.parametrize("name", CASES)
 def test_bad_bundle_is_refused_with_its_reason(name: str, bundle: Bundle) -> None:
     case = CASES[name]
+    keys = {}
     if case not in GROUPS["signature"]:
-        bundle.drop_ssh()  # one process instead of four
+        bundle.unsign()  # what is wrong is wrong whoever signed it
+        keys = {"allowed_signers": None, "openssl_key": None}
     case.spoil(bundle)
-    report = check(bundle, **own_paths(bundle, case.options))
+    report = check(bundle, **own_paths(bundle, {**keys, **case.options}))
     assert any(case.message in line for line in said(report)), said(report)
     assert report.verdict == ("unfit" if report.findings.stages == {"target"} else "invalid")
     assert report.exit_code in (1, 4)

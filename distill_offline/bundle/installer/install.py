@@ -108,8 +108,7 @@ verifier = load_verifier()
 
 
 def say(text: str) -> None:
-    sys.stderr.write(f"install.py: {verifier.shown(text)}\n")
-    sys.stderr.flush()
+    verifier.tell(f"install.py: {verifier.shown(text)}\n")
 
 
 def sync_folder(path: str) -> None:
@@ -1204,7 +1203,7 @@ COMMANDS = {"install": install, "rollback": rollback, "uninstall": uninstall, "l
 def main() -> int:
     """The command line's exit code."""
     if not (sys.flags.isolated and sys.flags.no_site):
-        sys.stderr.write("install.py: run me as python3 -I -S -B install.py ..., so that nothing is imported here\n")
+        verifier.tell("install.py: run me as python3 -I -S -B install.py ..., so that nothing is imported here\n")
         return USAGE
     given, rest = arguments()
     again = "Run the same command again: it goes on"

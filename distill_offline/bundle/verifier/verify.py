@@ -68,6 +68,7 @@ UNLISTED = {MANIFEST, SSH_SIGNATURE, P256_SIGNATURE}
 
 LIMIT_MANIFEST, LIMIT_OWN_FILE, LIMIT_SIGNATURE = 32 << 20, 16 << 20, 64 << 10  # bytes
 LIMIT_DEPTH, LIMIT_ENTRIES, LIMIT_TEXT, LIMIT_PATH, LIMIT_PARTS = 16, 200_000, 4_000, 200, 400
+LIMIT_TOKENS = 12_000_000  # of a manifest's JSON: twice what 200,000 files need
 LIMIT_INNER_TEXT = 16 << 20  # bytes of a file inside a wheel
 LIMIT_MEMBERS, LIMIT_MEMBER, LIMIT_LEVELS, LIMIT_LINKS = 100_000, 1_000, 40, 40  # of a carried interpreter
 HEADROOM = 256 << 20  # bytes that the headers of an archive may take besides its files
@@ -815,16 +816,7 @@ def p256_digest(pem: bytes, path: str) -> str:
 
 def parse_manifest(raw: bytes) -> Dict[str, Any]:
     """The manifest's object, from canonical bytes alone. Raises Unusable."""
-    depth = deepest = 0
-    quoted = False
-    for token in re.finditer(rb'\\.|["\[\]{}]', raw, re.DOTALL):
-        if token.group() == b'"':
-            quoted = not quoted
-        elif not quoted:
-            depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(token.group(), 0)
-            deepest = max(deepest, depth)
-    if deepest > LIMIT_DEPTH:
-        raise Unusable(f"is nested deeper than {LIMIT_DEPTH} levels")
+    refuse_deep(raw)
     try:
         value = json.loads(
             raw.decode("ascii"), object_pairs_hook=_object, parse_float=_no_number, parse_constant=_no_number,
@@ -839,6 +831,20 @@ def parse_manifest(raw: bytes) -> Dict[str, Any]:
     if canonical(value) != raw:
         raise Unusable("is not in canonical form: sorted keys, one blank a level, ASCII, one newline at the end")
     return value
+
+
+def refuse_deep(raw: bytes) -> None:
+    """Raises Unusable for JSON that is nested too deep, or has more in it than any manifest: before it is parsed."""
+    depth, quoted = 0, False
+    for number, token in enumerate(re.finditer(rb'\\.|["\[\]{},]', raw, re.DOTALL)):
+        if token.group() == b'"':
+            quoted = not quoted
+        elif not quoted:
+            depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(token.group(), 0)
+        if depth > LIMIT_DEPTH:
+            raise Unusable(f"is nested deeper than {LIMIT_DEPTH} levels")
+        if number > LIMIT_TOKENS:
+            raise Unusable(f"has more than {LIMIT_TOKENS} commas, brackets and quotes")
 
 
 def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
@@ -2700,8 +2706,7 @@ def command_line(name: str, work: Callable[[], int]) -> int:
     except (OSError, ValueError) as error:
         silence(1)
         lost = f"the report cannot be written: {getattr(error, 'strerror', error)}"
-    if lost:
-        tell(f"{name}: {lost}\n")
+    tell(f"{name}: {lost}\n" if lost else "")
     return code or (UNFIT if lost else VALID)
 
 
