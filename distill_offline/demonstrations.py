@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 
 from distill_offline.errors import ConfigError
-from distill_offline.schema import Example, Sentence, canonical_json, content_digest
+from distill_offline.schema import Example, Sentence, canonical_json, content_digest, tokens_digest
 from distill_offline.settings import DemonstrationSettings
 
 __all__ = ["Demonstrations", "check_pool"]
 
 _BATCH = 512  # sentences looked up together: one sparse product instead of many
-_SPARE = 2  # an example with the sentence's id and one with its tokens are passed over
+_SPARE = 2  # an example with the sentence's id and one with its text are passed over
 _TELLING = 6  # tokens; shorter sentences (headlines, scores) show little
 
 
 class Demonstrations:
     """Picks `k` examples of a pool for each sentence, never the sentence itself (by id or by content).
 
-    Of examples with the same tokens only the first is in the pool. `static`: those that together show the most types,
+    Of examples with the same text only the first is in the pool. `static`: those that together show the most types,
     short ones first: the same for every sentence, so that an engine computes them once. `random`: seeded by the
     sentence's id. `knn`: the nearest by TF-IDF cosine over lower-cased words and word shapes (scikit-learn), the
     nearest one last, where a small model heeds it most. With `order: shared` the chosen ones stand in an order of the
@@ -54,7 +54,7 @@ class Demonstrations:
 
     def identity(self) -> dict[str, Any]:
         """What the choice depends on, as JSON: the settings, and the pool's digest."""
-        rows = [[e.sentence.id, content, list(e.labels)] for e, content in zip(self._pool, self._contents, strict=True)]
+        rows = [[e.sentence.id, tokens_digest(e.sentence.tokens), list(e.labels)] for e in self._pool]
         return {
             "strategy": self._settings.strategy,
             "k": self._k,

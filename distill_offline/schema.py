@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
 
+from distill_offline.visible import squeezed
+
 __all__ = [
     "Annotation",
     "Completion",
@@ -28,6 +30,7 @@ __all__ = [
     "Watch",
     "canonical_json",
     "content_digest",
+    "text_digest",
     "tokens_digest",
 ]
 
@@ -67,12 +70,17 @@ class Sentence:
 
 
 def content_digest(sentence: Sentence) -> str:
-    """Hex SHA-256 of the tokens alone: for leak checks and deduplication, never an identity."""
-    return tokens_digest(sentence.tokens)
+    """text_digest of the sentence's text: for leak checks and deduplication, never an identity."""
+    return text_digest(sentence.text)
+
+
+def text_digest(text: str) -> str:
+    """Hex SHA-256 of what can be seen of a text: the same however it is spaced, composed (NFC) or cut into tokens."""
+    return hashlib.sha256(squeezed(text).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def tokens_digest(tokens: Sequence[str]) -> str:
-    """The content digest of a sentence of which only the tokens are at hand."""
+    """Hex SHA-256 of the tokens: two sentences that share it can share their labels, too."""
     return hashlib.sha256("\x1f".join(tokens).encode("utf-8", "surrogatepass")).hexdigest()
 
 

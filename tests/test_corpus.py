@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import stat
 from pathlib import Path
@@ -11,7 +12,7 @@ from corpus_files import examples_of, fault_of, write_file, write_jsonl
 
 from distill_offline import corpus
 from distill_offline.errors import CorpusError
-from distill_offline.schema import Example, Sentence
+from distill_offline.schema import Example, Sentence, content_digest
 from distill_offline.settings import Source
 
 
@@ -156,3 +157,12 @@ def test_files_that_differ_in_a_token_are_named_at_its_line(tmp_path: Path) -> N
         corpus.check_same_tokens(write_file(tmp_path, "short.conll", "a O\nb O\n"), gold)
     with pytest.raises(CorpusError, match=r"long\.jsonl:1: .*gold\.conll:5, from token 2"):
         corpus.check_same_tokens(write_file(tmp_path, "long.jsonl", '{"tokens": ["a", "b", "x"]}\n'), gold)
+
+
+def test_overlap_is_found_by_text_however_each_side_cuts_it(tmp_path: Path) -> None:
+    rows = [{"id": "a", "text": "Ame\u0301lie (Oslo) paid 3\u00a0kg."}, {"id": "b", "text": "Oslo"}]
+    lines = "".join(json.dumps({**row, "spans": []}) + "\n" for row in rows)
+    train = list(corpus.read_examples(write_file(tmp_path, "train.jsonl", lines), origin="original"))
+    columns = "Am\u00e9lie O\n(Oslo) O\npaid O\n3 O\nkg. O\n"
+    test = list(corpus.read_examples(write_file(tmp_path, "test.conll", columns), origin="original"))
+    assert corpus.overlap(train, test) == {content_digest(train[0].sentence)}

@@ -45,11 +45,12 @@ def test_word_shapes_bring_near_what_shares_no_word() -> None:
 
 
 @pytest.mark.parametrize("strategy", ["static", "random", "knn"])
-def test_a_sentence_never_demonstrates_itself_by_id_or_by_tokens(strategy: Strategy) -> None:
+def test_a_sentence_never_demonstrates_itself_by_id_or_by_text(strategy: Strategy) -> None:
     for each in POOL:
         copy = replace(each.sentence, id="elsewhere")
         renamed = sentence("quite another text", each.sentence.id)
-        for asked in (each.sentence, copy, renamed):
+        cut = replace(sentence(" ".join(each.sentence.text.replace(" ", ""))), id="letter by letter")
+        for asked in (each.sentence, copy, renamed, cut):
             chosen = ids(picker(strategy, len(POOL)), asked)
             assert each.sentence.id not in chosen
             assert len(chosen) == len(POOL) - 1

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "distill_offline"
 # From the bottom up: a module may import what stands in a lower row, or in its own.
 ROWS = (
     {"errors", "__init__"},
+    {"visible"},
     {"schema"},
     {
         "settings",

@@ -15,6 +15,7 @@ def row(words: str, *confidences: float | None, rejected: bool = False, id_: str
     spans = [{"start": 0, "end": 1, "type": "X", "confidence": value} for value in confidences]
     return {
         "id": id_ or words,
+        "text": words,
         "tokens": words.split(" "),
         "spans": spans,
         "rejected": [{"mention": "m", "reason": "not_in_text"}] if rejected else [],
@@ -25,8 +26,7 @@ def kept(
     rows: list[dict[str, Any]], held_out: tuple[str, ...] = (), seed: int = 0, **settings: Any
 ) -> tuple[list[str], dict[str, int]]:
     counts = Counter[str]()
-    held = [text.split(" ") for text in held_out]
-    lines = list(select(lambda: rows, SelectSettings(**settings), held, counts, seed=seed))
+    lines = list(select(lambda: rows, SelectSettings(**settings), held_out, counts, seed=seed))
     assert all(any(line is given for given in rows) for line in lines)  # unchanged
     assert counts["seen"] == len(rows)
     return [line["id"] for line in lines], {key: n for key, n in counts.items() if key != "seen" and n}
@@ -38,6 +38,16 @@ def test_everything_is_kept_in_order_by_default() -> None:
 
 def test_what_stands_in_dev_or_test_is_never_trained_on() -> None:
     assert kept([row("a"), row("b")], held_out=("a",), deduplicate=False) == (["b"], {"in_dev_or_test": 1, "kept": 1})
+
+
+@pytest.mark.parametrize("near", [None, 0.9])
+def test_what_stands_in_dev_or_test_is_found_however_it_is_cut_and_spaced(near: float | None) -> None:
+    given = {**row("Anna met Am\u00e9lie in Au\u00adgust, at BLD2.LV3"), "id": "a"}
+    for held in ("Anna met Am\u00e9lie in August , at BLD2 . LV3", "Anna met Ame\u0301lie\u00a0in August, at BLD2.LV3"):
+        assert kept([given, row("b")], held_out=(held,), near_duplicates=near)[0] == ["b"]
+    near_copy = ("Anna met Am\u00e9lie in August , at BLD2 . LV4",)
+    assert kept([given, row("b")], held_out=near_copy, near_duplicates=0.7)[0] == ["b"]
+    assert kept([given, row("b")], held_out=near_copy)[0] == ["a", "b"]
 
 
 def test_a_copy_is_dropped_and_counted() -> None:
@@ -85,6 +95,7 @@ def tagged(*spans: tuple[int, int, float | None, str]) -> dict[str, Any]:
         labels[start:end] = ["B-X"] + ["I-X"] * (end - start - 1)
     return {
         "id": "t",
+        "text": "a b c d e f",
         "tokens": list("abcdef"),
         "labels": labels,
         "spans": [{"start": a, "end": b, "type": "X", "confidence": c, "alignment": k} for a, b, c, k in spans],

@@ -154,7 +154,7 @@ def digest(examples: Iterable[Example]) -> str:
 
 
 def overlap(train: Iterable[Example], held_out: Iterable[Example]) -> set[str]:
-    """The content digests of sentences that stand in both."""
+    """The content digests of sentences that occur in both: by their text, however each is cut into tokens."""
     held = {content_digest(example.sentence) for example in held_out}
     return held.intersection(content_digest(example.sentence) for example in train)
 

@@ -13,7 +13,7 @@ from distill_offline.artifacts import replacing
 from distill_offline.corpus.jsonl import jsonl_rows
 from distill_offline.corpus.lines import fault
 from distill_offline.errors import CorpusError
-from distill_offline.schema import Head, Sentence, Span, canonical_json, content_digest
+from distill_offline.schema import Head, Sentence, Span, canonical_json, tokens_digest
 
 __all__ = [
     "Header", "StandoffLabels", "carried_of", "checked", "content_prefix", "read_header", "read_standoff",
@@ -21,7 +21,7 @@ __all__ = [
 ]  # fmt: skip
 
 _FORMAT, _VERSION = "distill_offline stand-off labels", 1
-_DIGITS = 12  # of the content digest: enough that another sentence agrees once in 10^14
+_DIGITS = 12  # of the digest of its tokens: enough that another sentence agrees once in 10^14
 _ALIGNMENTS = ("exact", "normalised", "fuzzy", "tags", "gold")
 _HIGHEST = {"confidence": 1.0, "agreement": 1.0, "missed": 1.0, "weight": sys.float_info.max}
 
@@ -40,9 +40,9 @@ class Header:
 class StandoffLabels:
     """The labels of the `position`-th sentence of a corpus, counted from 0 in the order in which it is read.
 
-    `content` proves that they meet their sentence: the first 12 hex digits of its content digest. Spans count tokens;
-    `label` is the class of a text. `carried` are the numbers that came with the labels (carried_of). `shown` and
-    `line` (from 1) are where they stand.
+    `content` proves that they meet their sentence: the first 12 hex digits of the digest of its tokens. Spans count
+    tokens; `label` is the class of a text. `carried` are the numbers that came with the labels (carried_of). `shown`
+    and `line` (from 1) are where they stand.
     """
 
     position: int
@@ -56,7 +56,7 @@ class StandoffLabels:
 
 def content_prefix(sentence: Sentence) -> str:
     """What a stand-off file has of a sentence."""
-    return content_digest(sentence)[:_DIGITS]
+    return tokens_digest(sentence.tokens)[:_DIGITS]
 
 
 def carried_of(row: Mapping[str, Any]) -> dict[str, Any]:

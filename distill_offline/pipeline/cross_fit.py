@@ -21,7 +21,7 @@ from distill_offline.out_of_fold import folds, missed, span_confidence
 from distill_offline.pipeline.distilled import distilled_rows
 from distill_offline.pipeline.train import blend_of, decides
 from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_digest, source_paths
-from distill_offline.schema import Example, Sentence, Span, content_digest, tokens_digest
+from distill_offline.schema import Example, Sentence, Span, content_digest, text_digest
 from distill_offline.settings import ArmSettings, CrossFitSettings, TrainSettings
 from distill_offline.stages import train as training
 from distill_offline.student import Student
@@ -123,7 +123,7 @@ class _Fitting:
 
     def judge(self, place: Path) -> list[Row]:
         """For each row `{"spans": [probability], "missed": probability}`, or `{"confidence": probability}`."""
-        contents = [tokens_digest(row["tokens"]) for row in self.rows]
+        contents = [text_digest(row["text"]) for row in self.rows]
         if not self.rows:
             return []
         if len(set(contents)) < self.settings.folds:

@@ -13,7 +13,7 @@ from distill_offline.bio import decode_bio, unmasked
 from distill_offline.calibration import cross_fitted
 from distill_offline.inputs import Gold
 from distill_offline.pipeline.calibrate import Calibrated
-from distill_offline.schema import Example, Scores, content_digest, tokens_digest
+from distill_offline.schema import Example, Scores, tokens_digest
 from distill_offline.scoring import score
 from distill_offline.settings import SelectSettings
 from distill_offline.stages.select import KEPT, Row, judge, select
@@ -136,4 +136,4 @@ def _cross_fitted(rows: Iterable[Row], truth: _Labels, settings: SelectSettings)
 
 
 def _by_content(examples: Iterable[Example]) -> dict[str, tuple[str, ...]]:
-    return {content_digest(example.sentence): example.labels for example in examples}
+    return {tokens_digest(example.sentence.tokens): example.labels for example in examples}

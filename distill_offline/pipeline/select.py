@@ -48,7 +48,7 @@ def select(folder: RunFolder) -> dict[str, int]:
     if calibrated is not None:
         write_text(target / CALIBRATION, json.dumps(calibrated.as_dict()) + "\n")
     counters = iter([counts])  # the lines are read several times, what is odd in them is counted once
-    held_out = [example.sentence.tokens for example in (*gold.dev, *gold.test)]
+    held_out = [example.sentence.text for example in (*gold.dev, *gold.test)]
     lines = partial(labels.rows, calibrated)
     rows = keep(lambda: lines(next(counters, Counter())), chosen, held_out, counts, seed=settings.seed)
     write_rows(target / ANNOTATIONS, rows)

@@ -10,8 +10,9 @@ from typing import Any
 
 from distill_offline.diversity import spread
 from distill_offline.near_duplicates import Kind, near_duplicates
-from distill_offline.schema import tokens_digest
+from distill_offline.schema import text_digest
 from distill_offline.settings import SelectSettings
+from distill_offline.visible import squeezed
 
 __all__ = ["KEPT", "Row", "judge", "learnable", "select", "sentence_confidence"]
 
@@ -24,7 +25,7 @@ _REASON: dict[Kind, str] = {"copy": "near_duplicate", "copy_of_held_out": "near_
 def select(
     rows: Callable[[], Iterable[Row]],
     settings: SelectSettings,
-    held_out: Iterable[Sequence[str]],
+    held_out: Iterable[str],
     counts: Counter[str],
     *,
     seed: int = 0,
@@ -32,7 +33,7 @@ def select(
     """Those lines of annotations.jsonl that may be trained on, in order, as students are to learn from them.
 
     `rows` is called twice, to judge and to write, and must give the same lines: no more than a line is held, and the
-    text of sentences where near-duplicates or diversity ask for it. `held_out` are the tokens of the sentences of dev
+    text of sentences where near-duplicates or diversity ask for it. `held_out` are the texts of the sentences of dev
     and test. `counts` gains `seen`, `kept`, the reasons for dropping, and what became of doubtful spans.
     """
     reasons = judge(rows(), settings, held_out, seed=seed)
@@ -43,22 +44,20 @@ def select(
             yield learnable(row, settings, counts)
 
 
-def judge(
-    rows: Iterable[Row], settings: SelectSettings, held_out: Iterable[Sequence[str]], *, seed: int = 0
-) -> list[str]:
+def judge(rows: Iterable[Row], settings: SelectSettings, held_out: Iterable[str], *, seed: int = 0) -> list[str]:
     """For each line `kept`, or the first reason against it.
 
-    What stands in dev or test is never kept, and with `near_duplicates` nothing that is nearly the same. A copy is one
-    of what else would be kept: where the first one has a fault of its own, the next one gets its chance. The budget
-    comes last.
+    What occurs in dev or test is never kept, and with `near_duplicates` nothing that is nearly the same: by the text
+    without its blanks, however it is cut into tokens. A copy is one of what else would be kept: where the first one has
+    a fault of its own, the next one gets its chance. The budget comes last.
     """
-    held = [tuple(tokens) for tokens in held_out]
-    forbidden, seen = {tokens_digest(tokens) for tokens in held}, set[str]()
-    needs_text = settings.near_duplicates is not None or (settings.budget and settings.prefer == "diverse")
+    held = list(held_out)
+    forbidden, seen = {text_digest(text) for text in held}, set[str]()
+    needs_words = settings.budget and settings.prefer == "diverse"
     reasons: list[str] = []
     candidates: list[_Candidate] = []
     for position, row in enumerate(rows):
-        content = tokens_digest(row["tokens"])
+        content = text_digest(row["text"])
         if content in forbidden:
             reasons.append("in_dev_or_test")
         elif settings.deduplicate and content in seen:
@@ -67,10 +66,11 @@ def judge(
             reasons.append(_fault(row, settings) or KEPT)
         if reasons[-1] == KEPT:
             seen.add(content)
-            text = " ".join(row["tokens"]) if needs_text else ""
-            candidates.append(_Candidate(position, text, sentence_confidence(row)))
+            text = squeezed(row["text"]) if settings.near_duplicates is not None else ""
+            words = " ".join(row["tokens"]) if needs_words else ""
+            candidates.append(_Candidate(position, text, words, sentence_confidence(row)))
     if settings.near_duplicates is not None:
-        kinds = near_duplicates([c.text for c in candidates], settings.near_duplicates, [" ".join(t) for t in held])
+        kinds = near_duplicates([c.text for c in candidates], settings.near_duplicates, list(map(squeezed, held)))
         for candidate, kind in zip(candidates, kinds, strict=True):
             reasons[candidate.position] = _REASON.get(kind, KEPT)
         candidates = [candidate for candidate in candidates if reasons[candidate.position] == KEPT]
@@ -111,10 +111,11 @@ def learnable(row: Row, settings: SelectSettings, counts: Counter[str]) -> Row:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A line without a fault of its own, by its position."""
+    """A line without a fault of its own, by its position; `text` without blanks, `words` with them, where needed."""
 
     position: int
     text: str
+    words: str
     confidence: float | None
 
 
@@ -154,7 +155,7 @@ def _preferred(candidates: Sequence[_Candidate], budget: int, prefer: str, seed:
     if prefer == "random":
         return set(random.Random(seed).sample(everyone, budget))
     if prefer == "diverse":
-        return set(spread([candidate.text for candidate in candidates], budget, seed))
+        return set(spread([candidate.words for candidate in candidates], budget, seed))
     if prefer == "confident":
         return _most_confident([candidate.confidence for candidate in candidates], budget)
     return set(everyone[:budget])

@@ -14,7 +14,7 @@ from distill_offline import manifest
 from distill_offline.artifacts import read_rows, remove_folder
 from distill_offline.bio import unmasked
 from distill_offline.inputs import make_task
-from distill_offline.schema import Example, content_digest
+from distill_offline.schema import Example, tokens_digest
 from distill_offline.scoring import quick_f1
 from distill_offline.student import Student
 from distill_offline.study.examined import Examined, Point
@@ -199,5 +199,5 @@ def _schedule(p: Sequence[float]) -> tuple[tuple[int, float], ...]:
 
 def _chosen(examples: Sequence[Example], count: int) -> list[int]:
     """Which examples a sample holds: it depends on the sentences alone, not on their order."""
-    by_content = sorted(range(len(examples)), key=lambda number: content_digest(examples[number].sentence))
+    by_content = sorted(range(len(examples)), key=lambda number: tokens_digest(examples[number].sentence.tokens))
     return by_content[:count]

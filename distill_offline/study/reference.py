@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from distill_offline.errors import ConfigError
-from distill_offline.schema import Example, content_digest
+from distill_offline.schema import Example, tokens_digest
 
 __all__ = ["Matched", "Truth"]
 
@@ -33,7 +33,7 @@ class Truth:
     def of(cls, reference: Iterable[Example]) -> Truth:
         truth = cls()
         for example in reference:
-            content = content_digest(example.sentence)
+            content = tokens_digest(example.sentence.tokens)
             truth._by_id[example.sentence.id] = content, example.labels
             truth._by_content.setdefault(content, set()).add(example.labels)
         return truth
@@ -47,7 +47,7 @@ class Truth:
         examples, gold = list[Example](), list[tuple[str, ...]]()
         unmatched = ambiguous = 0
         for example in pool:
-            content = content_digest(example.sentence)
+            content = tokens_digest(example.sentence.tokens)
             same_id = self._by_id.get(example.sentence.id)
             found = {same_id[1]} if same_id and same_id[0] == content else self._by_content.get(content, set())
             if len(found) == 1:
