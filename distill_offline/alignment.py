@@ -15,13 +15,13 @@ first. The loser takes its next free place, and is rejected as `overlapping` whe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from distill_offline.matching import Budget, Places, Range, TokenText, normalised, squeezed
 from distill_offline.schema import Rejection, Span
 
-__all__ = ["Alignment", "labels_of_words", "locate", "spread_to_subwords"]
+__all__ = ["Alignment", "labels_of_seen", "labels_of_words", "locate", "spread_to_subwords"]
 
 IGNORED = -100  # the label index that torch's cross-entropy leaves out
 _STEPS = 48  # a pass may take so many for each token and each mention
@@ -146,13 +146,39 @@ def spread_to_subwords(
     return spread
 
 
-def labels_of_words(tags: Sequence[str]) -> tuple[str, ...]:
-    """Valid IOB2 from a model's free choice of tags: an I- tag that continues nothing of its type begins an entity."""
+def labels_of_words(tags: Sequence[str | None]) -> tuple[str, ...]:
+    """Valid IOB2 from a model's free choice of tags: an I- tag that continues nothing of its type begins an entity.
+
+    None stands for a token of which the model sees nothing (no subword: control and zero-width characters). It takes
+    its neighbours' entity if the next token that is seen continues the one before, and is O elsewhere: at the borders
+    of an entity, too.
+    """
     valid: list[str] = []
-    previous = "O"
+    previous, unseen = "O", 0
     for tag in tags:
+        if tag is None:
+            unseen += 1
+            continue
         if tag.startswith("I-") and previous[2:] != tag[2:]:
             tag = f"B-{tag[2:]}"
+        valid += [tag if tag.startswith("I-") else "O"] * unseen
         valid.append(tag)
-        previous = tag
-    return tuple(valid)
+        previous, unseen = tag, 0
+    return (*valid, *["O"] * unseen)
+
+
+def labels_of_seen(tags: Sequence[str], seen: Collection[int]) -> tuple[str, ...]:
+    """IOB2 `tags` as a model can learn them that sees only the tokens at the positions `seen`.
+
+    An entity whose first tokens are not seen begins at the first one that is. Tags of tokens that are not seen stay:
+    nothing is learned from them.
+    """
+    learned, begun = list(tags), ""
+    for position, tag in enumerate(tags):
+        if position not in seen:
+            begun = tag[2:] if tag.startswith("B-") else begun if tag.startswith("I-") else ""
+            continue
+        if begun and tag == f"I-{begun}":
+            learned[position] = f"B-{begun}"
+        begun = ""
+    return tuple(learned)

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from distill_offline.alignment import IGNORED, labels_of_words, spread_to_subwords
+from distill_offline.alignment import IGNORED, labels_of_seen, labels_of_words, spread_to_subwords
 from distill_offline.errors import InputError, MissingModel
 from distill_offline.schema import Example, Head, Sentence
 from distill_offline.training.batching import micro_batches
 from distill_offline.training.losses import CROSS_ENTROPY, Loss, LossRule, position_losses
+from distill_offline.training.windows import owned_words, window_length
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,10 +64,9 @@ class Student:
     def __init__(self, model: Any, tokenizer: Any, labels: Sequence[str], head: Head, max_length: int = 512) -> None:
         self.model, self.tokenizer, self.labels, self.head = model, tokenizer, tuple(labels), head
         self._index = {label: i for i, label in enumerate(labels)}
-        limit = getattr(model.config, "max_position_embeddings", 0) or max_length
-        self._window = max(8, min(max_length, limit, getattr(tokenizer, "model_max_length", limit)))
         if not tokenizer.is_fast:
             raise InputError("train.encoder: this encoder has no fast tokenizer; word positions need one.")
+        self._window = window_length(model, tokenizer, max_length)
 
     @property
     def padding(self) -> int:
@@ -124,14 +124,18 @@ class Student:
         """The windows of each example, with labels and weights, tokenised once. Raises InputError for a label that
         the student does not have."""
         encoded = self._encode([example.sentence for example in examples])
-        return [
-            [replace(self._with_labels(w, example), distilled=example.origin == "distilled") for w in windows]
-            for windows, example in zip(encoded, examples, strict=True)
-        ]
+        found = []
+        for windows, example in zip(encoded, examples, strict=True):
+            labels = example.labels
+            if self.head == "token-classification":
+                labels = labels_of_seen(labels, {word for w in windows for word in w.words if word is not None})
+            distilled = example.origin == "distilled"
+            found.append([replace(self._with_labels(w, example, labels), distilled=distilled) for w in windows])
+        return found
 
-    def _with_labels(self, window: Encoded, example: Example) -> Encoded:
+    def _with_labels(self, window: Encoded, example: Example, tags: Sequence[str]) -> Encoded:
         try:
-            indices = [self._index[label] for label in example.labels]
+            indices = [self._index[label] for label in tags]
         except KeyError as error:
             raise InputError(
                 f"{example.sentence.id}: label {error.args[0]!r} is not among task.types ({', '.join(self.labels)})."
@@ -163,7 +167,7 @@ class Student:
         return [
             [
                 Encoded(number, tuple(ids), words, ())
-                for (ids, _), words in zip(parts, _owned([w for _, w in parts]), strict=True)
+                for (ids, _), words in zip(parts, owned_words([w for _, w in parts]), strict=True)
             ]
             for number, parts in enumerate(windows)
         ]
@@ -205,10 +209,11 @@ class Student:
     def predict(self, sentences: Sequence[Sentence], *, batch_tokens: int | None = None) -> list[tuple[str, ...]]:
         """The labels of each sentence: valid IOB2, one a token; or one class.
 
-        A token in which the tokenizer sees nothing (control characters) is labelled O. Batches are sorted by length and
-        bounded by `batch_tokens` subwords, padding included; by itself 1,024 on a CPU, 8,192 on a GPU.
+        A token in which the tokenizer sees nothing (control characters, zero-width ones) is labelled as labels_of_words
+        says: it does not break an entity. Batches are sorted by length and bounded by `batch_tokens` subwords, padding
+        included; by itself 1,024 on a CPU, 8,192 on a GPU.
         """
-        chosen = [["O"] * len(sentence.tokens) for sentence in sentences]
+        chosen: list[list[str | None]] = [[None] * len(sentence.tokens) for sentence in sentences]
         classes: list[tuple[str, ...]] = [()] * len(sentences)
         for part, logits in self._forward(sentences, batch_tokens):
             for window, indices in zip(part, logits.argmax(-1).cpu().tolist(), strict=True):
@@ -228,15 +233,13 @@ class Student:
         """How sure the student is: for each sentence an array tokens × labels (1 × labels for classes), float32.
 
         Rows sum to 1; columns stand for `self.labels`. What `predict` says is the row's largest, but for an I- tag that
-        continues nothing. A token in which the tokenizer sees nothing is surely O. Batches as in `predict`.
+        continues nothing. A token in which the tokenizer sees nothing has of each I- tag what the next token that is
+        seen has of it, if one is seen before it, and for the rest O. Batches as in `predict`.
         """
         import numpy as np
 
         whole = self.head == "sequence-classification"
         found = [np.zeros((1 if whole else len(s.tokens), len(self.labels)), np.float32) for s in sentences]
-        if not whole:
-            for array in found:
-                array[:, self._index.get("O", 0)] = 1.0
         for part, logits in self._forward(sentences, batch_tokens):
             shares = logits.float().softmax(-1).cpu().numpy()
             for window, rows in zip(part, shares, strict=True):
@@ -246,7 +249,23 @@ class Student:
                 for position, word in enumerate(window.words):
                     if word is not None:
                         found[window.sentence][word] = rows[position]
+        if not whole:
+            for array in found:
+                self._fill_unseen(array)
         return found
+
+    def _fill_unseen(self, rows: NDArray[np.float32]) -> None:
+        """Give rows of zeros, of tokens without subwords, what `probabilities` says they have."""
+        seen = rows.any(1).nonzero()[0]
+        if len(seen) == len(rows):
+            return
+        unseen = sorted(set(range(len(rows))) - set(seen.tolist()))
+        inside = [i for i, label in enumerate(self.labels) if label.startswith("I-")]
+        for token in unseen:
+            after = seen[seen > token]
+            if len(after) and seen[0] < token:
+                rows[token, inside] = rows[after[0], inside]
+        rows[unseen, self._index.get("O", 0)] = 1.0 - rows[unseen].sum(1)
 
     def _forward(
         self, sentences: Sequence[Sentence], batch_tokens: int | None
@@ -272,34 +291,3 @@ class Student:
 def _whole(token: str) -> str:
     """The token, with `?` for half a character (a lone surrogate), which JSON escapes can smuggle in."""
     return token.encode("utf-8", "replace").decode()
-
-
-def _owned(windows: Sequence[Sequence[int | None]]) -> list[tuple[int | None, ...]]:
-    """For each window the words that it answers for, at their first subwords.
-
-    A word that begins in several windows belongs to the one in which it lies farthest from a cut.
-    """
-    firsts: list[dict[int, int]] = []
-    for words in windows:
-        seen: dict[int, int] = {}
-        for position, word in enumerate(words):
-            if word is not None:
-                seen.setdefault(word, position)
-        firsts.append(seen)
-    owner: dict[int, tuple[int, int]] = {}
-    for number, (words, seen) in enumerate(zip(windows, firsts, strict=True)):
-        for word, position in seen.items():
-            left = position if number else len(words)  # the first window has no cut on its left, the last none right
-            right = len(words) - position if number < len(windows) - 1 else len(words)
-            room = min(left, right)
-            if word not in owner or room > owner[word][0]:
-                owner[word] = (room, number)
-    owned = []
-    for number, (words, seen) in enumerate(zip(windows, firsts, strict=True)):
-        owned.append(
-            tuple(
-                word if word is not None and seen[word] == position and owner[word][1] == number else None
-                for position, word in enumerate(words)
-            )
-        )
-    return owned
