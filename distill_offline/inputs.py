@@ -51,7 +51,7 @@ def read_labelled(
 ) -> Iterator[Example]:
     """The labelled sentences of a corpus setting; types are checked against task.types. `context`: neighbours."""
     return read_examples(
-        source,
+        settings.corpus.read_as(source),
         origin=origin,
         tag_column=settings.corpus.tag_column,
         scheme=settings.corpus.scheme,
@@ -109,7 +109,7 @@ def unlabelled(settings: Settings, counts: Counter[str] | None = None) -> Iterat
     if source is None:
         raise ConfigError(f"{settings.name}: corpus.unlabelled is missing; annotate needs text.")
     sentences = read_sentences(
-        source,
+        settings.corpus.read_as(source),
         tag_column=settings.corpus.tag_column,
         scheme=settings.corpus.scheme,
         head=make_task(settings).head,
@@ -124,11 +124,13 @@ def demonstration_pool(settings: Settings, gold: Gold) -> tuple[Example, ...]:
     """corpus.original.train, or annotate.demonstrations.pool less what stands in dev or test."""
     chosen = settings.annotate.demonstrations
     if chosen.pool is None:
-        check_pool(chosen, gold.train)  # before an empty pool is frozen
-        return gold.train
+        pool = tuple(example for example in gold.train if not example.unheld)
+        check_pool(chosen, pool)  # before an empty pool is frozen
+        return pool
     held_out = gold.held_out()
     read = read_labelled(settings, chosen.pool, origin="original")
-    pool = tuple(example for example in read if content_digest(example.sentence) not in held_out)
+    fit = (example for example in read if not example.unheld)  # an answer would lack what no label can say
+    pool = tuple(example for example in fit if content_digest(example.sentence) not in held_out)
     check_pool(chosen, pool)
     return pool
 

@@ -13,13 +13,22 @@ from typing import Any
 from distill_offline import __version__, config, manifest
 from distill_offline.artifacts import STORE, check_own, make_folder, replacing
 from distill_offline.completions import check_free
-from distill_offline.corpus import resolve_path
+from distill_offline.corpus import resolve_path, tokenisation
 from distill_offline.digests import file_digests
 from distill_offline.errors import ConfigError, InputError
 from distill_offline.schema import Watch
-from distill_offline.settings import Settings, Source
+from distill_offline.settings import CorpusSettings, Settings, Source
 
-__all__ = ["SAMPLE", "RunFolder", "Stage", "labels_digest", "source_digest", "source_path", "source_paths"]
+__all__ = [
+    "SAMPLE",
+    "RunFolder",
+    "Stage",
+    "labels_digest",
+    "reading_of",
+    "source_digest",
+    "source_path",
+    "source_paths",
+]
 
 
 SAMPLE = "sample"  # the folder of `annotate --sample`; annotate takes its answers over
@@ -173,7 +182,7 @@ def labels_digest(settings: Settings, *splits: str) -> dict[str, Any]:
     """JSON of what the named splits of corpus.original stand for, and of the rules by which they are read."""
     corpus = settings.corpus
     return {
-        "splits": {split: source_digest(getattr(corpus.original, split)) for split in splits},
+        "splits": {split: source_digest(getattr(corpus.original, split), corpus) for split in splits},
         "tag_column": corpus.tag_column,
         "scheme": corpus.scheme,
         "on_overlap": corpus.on_overlap,
@@ -193,10 +202,29 @@ def source_paths(*sources: str | Source | None) -> list[Path]:
     return [*named, *map(resolve_path, labels)]
 
 
-def source_digest(source: str | Source | None) -> Any:
-    """JSON of what a corpus setting stands for: the digests of its files, and the part of them that is meant."""
+def source_digest(source: str | Source | None, corpus: CorpusSettings) -> Any:
+    """JSON of what a corpus setting stands for: its files' digests, the part of them that is meant, and how it is read.
+
+    Of text that may be raw also how it is tokenised and what spans count: `corpus` says so where the source does not.
+    """
     if source is None:
         return None
+    return {**_files_digest(source), **reading_of(source, corpus)}
+
+
+def reading_of(source: str | Source, corpus: CorpusSettings) -> dict[str, Any]:
+    """JSON of how text that may be raw is tokenised and what its spans count; empty for a column file."""
+    meant, path = corpus.read_as(source), source_path(source)
+    if not path.is_dir() and path.suffix.lower() not in _MAY_BE_RAW:
+        return {}
+    counts = {"offsets": meant.offsets} if meant.offsets != "characters" else {}
+    return {"tokens": tokenisation(meant.language), **counts}
+
+
+_MAY_BE_RAW = frozenset({".txt", ".jsonl", ".ndjson", ".parquet"})
+
+
+def _files_digest(source: str | Source) -> dict[str, Any]:
     path = source_path(source)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder. Paths are relative to where the command runs.")
@@ -204,7 +232,8 @@ def source_digest(source: str | Source | None) -> Any:
     digests = file_digests(files)
     named = {(p.relative_to(path).as_posix() if path.is_dir() else ""): digests[p] for p in files}
     part = config.as_plain(source) if isinstance(source, Source) else {}
-    part.pop("path", None)
+    for key in ("path", "language", "offsets"):
+        part.pop(key, None)
     if labels := part.pop("labels", None):
-        part["labels"] = source_digest(labels)
+        part["labels"] = _files_digest(labels)
     return {"files": manifest.digest_of(named), "part": part}

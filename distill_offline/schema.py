@@ -194,6 +194,8 @@ class Example:
     """A labelled sentence to learn from, with a `weight` in the loss.
 
     `masked` are the positions of tokens whose labels are too doubtful to learn from: no loss is taken there.
+    `unheld` are entities that begin or end inside a token, in characters: no label can say them. Their tokens are
+    masked, and whoever scores counts each of them as missed.
     """
 
     sentence: Sentence
@@ -201,6 +203,7 @@ class Example:
     origin: Origin
     weight: float = 1.0
     masked: tuple[int, ...] = ()
+    unheld: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

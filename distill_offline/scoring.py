@@ -10,9 +10,9 @@ from typing import Protocol
 from distill_offline.bio import decode_bio
 from distill_offline.mistakes import KINDS, mistakes
 from distill_offline.registry import load
-from distill_offline.schema import Head, Report, Scores
+from distill_offline.schema import Example, Head, Report, Scores
 
-__all__ = ["METRICS", "METRIC_OF", "Measured", "accuracy", "quick_f1", "score", "unanswered"]
+__all__ = ["METRICS", "METRIC_OF", "Measured", "accuracy", "quick_f1", "score", "unanswered", "with_unheld"]
 
 Labels = Sequence[Sequence[str]]
 
@@ -45,6 +45,24 @@ def score(metric: str, gold: Labels, predicted: Labels, *, on: str) -> Report:
             raise ValueError(f"sentence {number}: {len(a)} gold labels and {len(b)} predicted ones")
     found: Measured = load("metric", metric, METRICS)(gold, predicted)
     return Report(on, found.overall, found.per_type, found.errors, {"sentences": len(gold), **found.counts})
+
+
+def with_unheld(
+    examples: Sequence[Example], predicted: Labels, gold: Labels | None = None
+) -> tuple[list[Sequence[str]], list[Sequence[str]]]:
+    """Gold and predicted labels in which every entity that no tokens hold (Example.unheld) is one that was missed.
+
+    Each is a token more: its entity in gold, none in what was predicted. `gold`: labels instead of the examples' own.
+    """
+    own: Labels = [example.labels for example in examples] if gold is None else gold
+    more = [tuple(f"B-{span.type}" for span in example.unheld) for example in examples]
+    return (
+        [(*labels, *missed) if missed else labels for labels, missed in zip(own, more, strict=True)],
+        [
+            (*labels, *("O" for _ in missed)) if missed else labels
+            for labels, missed in zip(predicted, more, strict=True)
+        ],
+    )
 
 
 def quick_f1(metric: str, gold: Labels, predicted: Labels) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from annotated_types import Ge, Le
 
@@ -12,10 +12,17 @@ from distill_offline.setting_values import STRICT, Count, Fraction, Number, Posi
 from distill_offline.study_settings import StudySettings
 from distill_offline.train_settings import ArmSettings, TrainSettings
 
+# What the start and end of a span count; corpus/offset_units.py reads them.
+OffsetUnit = Literal[
+    "characters", "utf16", "bytes", "crlf_as_one", "lf_as_two", "from_1", "inclusive", "from_1_inclusive"
+]
+
+OFFSETS: tuple[OffsetUnit, ...] = get_args(OffsetUnit)
+
 __all__ = [
-    "AnnotateSettings", "ArmSettings", "BackendSettings", "ClusterSettings", "CorpusSettings", "DemonstrationSettings",
-    "EvaluateSettings", "OriginalSettings", "Sampling", "SelectSettings", "Settings", "Source", "TaskSettings",
-    "TrainSettings",
+    "OFFSETS", "AnnotateSettings", "ArmSettings", "BackendSettings", "ClusterSettings", "CorpusSettings",
+    "DemonstrationSettings", "EvaluateSettings", "OffsetUnit", "OriginalSettings", "Sampling", "SelectSettings",
+    "Settings", "Source", "TaskSettings", "TrainSettings",
 ]  # fmt: skip
 
 
@@ -27,7 +34,8 @@ class Source:
     `limit`.
     Two sources over one file with the same `shuffle` and disjoint skip/limit ranges are therefore disjoint.
     `labels` is a stand-off file (export-labels): it says what a teacher found in the sentences at `path`, which has the
-    text alone. Of the part, the sentences that it does not name are left out.
+    text alone. Of the part, the sentences that it does not name are left out. `language` and `offsets` are as in
+    CorpusSettings, for this source alone.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -40,6 +48,8 @@ class Source:
     shuffle: int | None = None
     skip: Number = 0
     limit: Number | None = None
+    language: str | None = None
+    offsets: OffsetUnit | None = None
     on_bad_file: Literal["error", "skip"] = "error"  # a folder's file that is no UTF-8 text; skipped ones are counted
 
 
@@ -70,7 +80,11 @@ class OriginalSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusSettings:
-    """All the text. `unlabelled` is for the teacher; `distilled` are labels that a teacher made elsewhere."""
+    """All the text. `unlabelled` is for the teacher; `distilled` are labels that a teacher made elsewhere.
+
+    `language`: whose words raw text is cut into (de, ja, xx for all), by spaCy's tokeniser; by itself rules that hold
+    for every script and never miss a name's border. `offsets`: what the spans of rows with a `text` count.
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     original: OriginalSettings = field(default_factory=OriginalSettings)
@@ -78,7 +92,14 @@ class CorpusSettings:
     distilled: str | Source | None = None
     tag_column: int | None = None
     scheme: Literal["auto", "iob1", "iob2", "iobes"] = "auto"
+    language: str | None = None
+    offsets: OffsetUnit = "characters"
     on_overlap: Literal["error", "drop"] = "error"
+
+    def read_as(self, source: str | Source) -> Source:
+        """The source with the language and the offsets of this section, unless it has its own."""
+        given = source if isinstance(source, Source) else Source(path=source)
+        return replace(given, language=given.language or self.language, offsets=given.offsets or self.offsets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,6 +73,15 @@ class Student:
         """The subword that fills up a batch's shorter windows."""
         return self.tokenizer.pad_token_id or 0
 
+    @property
+    def language(self) -> str | None:
+        """The corpus.language by which the text was tokenised that it learnt from, and is to label."""
+        return getattr(self.model.config, "distill_language", None)
+
+    @language.setter
+    def language(self, language: str | None) -> None:
+        self.model.config.distill_language = language
+
     @classmethod
     def create(cls, encoder: Path, labels: Sequence[str], head: Head, *, max_length: int = 512) -> Self:
         """A new student: a pretrained encoder, and a head whose weights come from torch's current seed."""

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from corpus_files import assert_offsets_are_exact, examples_of, fault_of, write_file, write_jsonl
-from hypothesis import given
-from hypothesis import strategies as st
 
 from distill_offline import corpus
-from distill_offline.corpus.tokenise import sentence_offsets, split_at, token_offsets
 from distill_offline.errors import CorpusError
 
 
@@ -49,26 +45,6 @@ def test_bad_file_of_a_folder_stops_or_is_counted(tmp_path: Path) -> None:
 def test_folder_without_text_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"no \.txt file"):
         list(corpus.read_sentences(tmp_path))
-
-
-def test_names_and_contractions_keep_their_characters() -> None:
-    text = "McDonald didn't sell eBay's well-known P-204… (U.S.)  e\u0301clair\u200b3.5%"
-    tokens = [text[start:end] for start, end in token_offsets(text)]
-    assert tokens[:5] == ["McDonald", "did", "n't", "sell", "eBay"]
-    assert "".join(tokens) == "".join(text.split()).replace("\u200b", "")
-
-
-@given(st.text(alphabet=st.sampled_from("aB.?!'n t-_…\n\r\t\u200b\u00a0([{)]}\"é日\u0301") | st.characters()))
-def test_every_character_lies_in_one_token(text: str) -> None:
-    ranges = [pair for sentence in sentence_offsets(text) for pair in sentence]
-    assert all(start < end for start, end in ranges)
-    assert all(before[1] <= after[0] for before, after in pairwise(ranges))
-    uncovered = set(range(len(text))) - {at for start, end in ranges for at in range(start, end)}
-    assert all(text[at].isspace() or text[at] == "\u200b" for at in uncovered)
-
-
-def test_tokens_are_cut_only_inside() -> None:
-    assert split_at([(0, 3), (4, 9)], [0, 3, 6, 8, 6, 20]) == ((0, 3), (4, 6), (6, 8), (8, 9))
 
 
 def test_folders_are_classes_and_files_are_whole_texts(tmp_path: Path) -> None:

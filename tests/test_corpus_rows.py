@@ -41,13 +41,14 @@ def test_spans_count_tokens_where_there_are_tokens(tmp_path: Path) -> None:
     assert examples_of(write_jsonl(tmp_path, row), scheme="iob1")[0].labels == ("O", "B-X", "I-X")
 
 
-def test_spans_count_characters_of_a_text_and_split_its_tokens(tmp_path: Path) -> None:
-    row = {"text": "near preNorrickshire now", "spans": [{"start": 8, "end": 15, "type": "LOC"}]}
-    (example,) = examples_of(write_jsonl(tmp_path, row))
-    assert example.sentence.tokens == ("near", "pre", "Norrick", "shire", "now")
-    assert example.labels == ("O", "O", "B-LOC", "O", "O")
+def test_spans_of_a_text_do_not_change_its_tokens(tmp_path: Path) -> None:
+    text = "Anna—Oslo, aspirin/ibuprofen"
+    spans = [{"start": 0, "end": 4, "type": "PER"}, {"start": 11, "end": 18, "type": "X"}]
+    (example,) = examples_of(write_jsonl(tmp_path, {"text": text, "spans": spans}))
+    assert example.sentence.tokens == ("Anna", "—", "Oslo", ",", "aspirin", "/", "ibuprofen")
+    assert example.labels == ("B-PER", "O", "O", "O", "B-X", "O", "O")
     assert_offsets_are_exact(example.sentence)
-    assert list(corpus.read_sentences(write_jsonl(tmp_path, row))) == [example.sentence]
+    assert list(corpus.read_sentences(write_jsonl(tmp_path, {"text": text}))) == [example.sentence]
 
 
 def test_annotations_of_a_run_read_as_distilled_examples(tmp_path: Path) -> None:
@@ -131,7 +132,7 @@ def test_confidences_that_make_no_sense_are_named_where_they_count(
         ({"text": " ", "spans": []}, "`text` is empty"),
         ({"text": 3, "spans": []}, "`text` must be a string"),
         ({"text": "abc", "spans": [{"start": 1, "end": 9, "type": "X"}]}, "does not lie in the 3 characters"),
-        ({"text": "a  c", "spans": [{"start": 1, "end": 3, "type": "X"}]}, "covers no token"),
+        ({"text": "a  c", "spans": [{"start": 1, "end": 3, "type": "X"}]}, "span 1 to 3 covers no token"),
         ({"text": "abc", "spans": [{"start": 1, "type": "X"}]}, "whole numbers `start` and `end`"),
         ({"text": "abc", "spans": [{"start": 0, "end": 1}]}, "needs a `type`"),
         ({"tokens": ["a"], "spans": [{"start": 0, "end": 2, "type": "X"}]}, "out of range"),

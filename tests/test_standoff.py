@@ -24,7 +24,7 @@ from distill_offline.errors import CorpusError, InputError
 from distill_offline.pipeline.export_labels import export_labels
 from distill_offline.run_folder import RunFolder, source_digest, source_paths
 from distill_offline.schema import Annotation, Example, Sentence, Span
-from distill_offline.settings import Source
+from distill_offline.settings import CorpusSettings, Source
 
 CONLL = "-DOCSTART- O\n\nAda B-PER\nsings O\n\nno O\n\n-DOCSTART- O\n\nBonn B-LOC\n\nAda B-PER\nsings O\n\nend O\n"
 
@@ -318,9 +318,13 @@ def test_a_changed_label_changes_the_fingerprint_and_its_path_does_not(
     assert source_paths(source) == [corpus, labels]
     moved = tmp_path / "moved.jsonl"
     moved.write_bytes(labels.read_bytes())
-    assert source_digest(replace(source, labels=str(moved))) == source_digest(source)
+
+    def digest(source: Source) -> Any:
+        return source_digest(source, CorpusSettings())
+
+    assert digest(replace(source, labels=str(moved))) == source_digest(source, CorpusSettings())
     moved.write_bytes(labels.read_bytes().replace(b"0.25", b"0.35"))
-    assert source_digest(replace(source, labels=str(moved))) != source_digest(source)
+    assert digest(replace(source, labels=str(moved))) != source_digest(source, CorpusSettings())
 
 
 def test_the_command_says_what_it_wrote_and_what_it_left_out(tmp_path: Path, corpus: Path) -> None:

@@ -221,7 +221,7 @@ def settings(encoder: Path, texts: Path) -> Settings:
     return parse_settings(
         {
             "name": "topics",
-            "seed": 1,
+            "seed": 2,
             "task": {"name": "text_classification", "types": WORDS},
             "corpus": {
                 "original": {"train": part(texts, 0, 12), "dev": part(texts, 12, 9), "test": part(texts, 21, 15)},

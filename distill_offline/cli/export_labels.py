@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
-from distill_offline.cli.options import json_option, on_bad_file_option
+from distill_offline.cli.options import json_option, language_option, on_bad_file_option
 from distill_offline.console import Console
 
 __all__ = ["export_labels"]
@@ -22,6 +22,7 @@ __all__ = ["export_labels"]
     "--scheme", type=click.Choice(["auto", "iob1", "iob2", "iobes"]), default="auto", help="INPUT's tag scheme."
 )
 @on_bad_file_option
+@language_option
 @json_option
 def export_labels(
     labels: Path,
@@ -30,6 +31,7 @@ def export_labels(
     tag_column: int | None,
     scheme: Literal["auto", "iob1", "iob2", "iobes"],
     on_bad_file: Literal["error", "skip"],
+    language: str | None,
     as_json: bool,
 ) -> None:
     """Write labels without text: positions, types and confidences, to be joined with the same corpus again.
@@ -42,7 +44,8 @@ def export_labels(
     from distill_offline.pipeline.export_labels import export_labels as export
 
     console = Console(as_json)
-    counts = export(labels, corpus, output, tag_column=tag_column, scheme=scheme, on_bad_file=on_bad_file)
+    how: dict[str, Any] = {"tag_column": tag_column, "scheme": scheme, "on_bad_file": on_bad_file, "language": language}
+    counts = export(labels, corpus, output, **how)
     if as_json:
         console.json(counts)
         return

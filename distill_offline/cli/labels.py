@@ -8,9 +8,10 @@ from typing import Literal
 
 import click
 
-from distill_offline.cli.options import json_option, on_bad_file_option
+from distill_offline.cli.options import json_option, language_option, on_bad_file_option
 from distill_offline.console import Console, percent
 from distill_offline.errors import GateMissed
+from distill_offline.settings import OFFSETS, OffsetUnit
 
 __all__ = ["evaluate", "predict"]
 
@@ -24,6 +25,10 @@ _SCHEMES = click.Choice(["auto", "iob1", "iob2", "iobes"])
 @click.option("--gold-column", type=int, help="The column of the gold tags, from 0 [the last one].")
 @click.option("--scheme", type=_SCHEMES, default="auto", help="The tag scheme of the gold file.")
 @on_bad_file_option
+@language_option
+@click.option(
+    "--offsets", type=click.Choice(OFFSETS), default="characters", help="What the spans of the gold file's text count."
+)
 @click.option("--min-f1", type=click.FloatRange(0, 1), help="Exit with 5 below this F1 (a fraction).")
 @json_option
 def evaluate(
@@ -33,6 +38,8 @@ def evaluate(
     gold_column: int | None,
     scheme: Literal["auto", "iob1", "iob2", "iobes"],
     on_bad_file: Literal["error", "skip"],
+    language: str | None,
+    offsets: OffsetUnit,
     min_f1: float | None,
     as_json: bool,
 ) -> None:
@@ -48,10 +55,19 @@ def evaluate(
     from distill_offline.scoring import accuracy
 
     held = held_against(
-        labels, gold, tag_column=tag_column, gold_column=gold_column, scheme=scheme, on_bad_file=on_bad_file
+        labels,
+        gold,
+        tag_column=tag_column,
+        gold_column=gold_column,
+        scheme=scheme,
+        on_bad_file=on_bad_file,
+        language=language,
+        offsets=offsets,
     )
     report = held.report
     console, share = Console(as_json), accuracy(report.counts)
+    if held.warning:
+        console.say(held.warning)
     if as_json:
         keys = ("on", "overall", "per_type", "errors", "counts", "quality")
         right = {} if share is None else {"accuracy": share}
@@ -63,7 +79,7 @@ def evaluate(
             ["type", "precision", "recall", "F1", "support"],
             [[name, percent(s.precision), percent(s.recall), percent(s.f1), s.support] for name, s in rows],
         )
-        masked = {"masked": report.counts["masked"]} if "masked" in report.counts else {}
+        masked = {key: report.counts[key] for key in ("masked", "unheld") if key in report.counts}
         counted = {**report.errors, **masked} if share is None else {"accuracy": percent(share), **report.counts}
         console.result(" · ".join(f"{kind.replace('_', ' ')}: {count}" for kind, count in counted.items()))
         if held.quality is not None:

@@ -17,7 +17,16 @@ import click
 from distill_offline.console import Console
 from distill_offline.errors import Interrupted
 
-__all__ = ["command_line", "config_options", "json_option", "on_bad_file_option", "open_run", "show_plan", "stopping"]
+__all__ = [
+    "command_line",
+    "config_options",
+    "json_option",
+    "language_option",
+    "on_bad_file_option",
+    "open_run",
+    "show_plan",
+    "stopping",
+]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and only that.")
 on_bad_file_option = click.option(
@@ -25,6 +34,9 @@ on_bad_file_option = click.option(
     type=click.Choice(["error", "skip"]),
     default="error",
     help="What to do with a folder's file that is empty or not UTF-8.",
+)
+language_option = click.option(
+    "--language", help="Whose words raw text is cut into, as corpus.language [the rules for every script]."
 )
 
 

@@ -11,6 +11,7 @@ from distill_offline.corpus.examples import (
     read_sentences,
 )
 from distill_offline.corpus.head import head_of
+from distill_offline.corpus.languages import tokenisation
 from distill_offline.corpus.plain_text import OnBadFile
 from distill_offline.corpus.source import AnyScheme, AnySource, resolve_path
 from distill_offline.corpus.write import write_examples, write_sentences
@@ -27,6 +28,7 @@ __all__ = [
     "read_examples",
     "read_sentences",
     "resolve_path",
+    "tokenisation",
     "write_examples",
     "write_sentences",
 ]

@@ -62,14 +62,18 @@ def read_examples(
     """The labelled sentences of a source, streamed; BIO tags come out as IOB2.
 
     An invalid tag sequence raises CorpusError where the origin is `original`; where it is `distilled`, tags that
-    continue nothing become O and are counted as `stray_tags`. `types` are the entity types or classes that are
+    continue nothing become O and are counted as `stray_tags`. Spans that begin or end inside a token are counted as
+    `unheld`, and an Example's own. `types` are the entity types or classes that are
     allowed. `scheme` `auto` reads a column file's tags once before. `on_bad_file` and `context` as in
     read_sentences.
     """
-    for record, labels in _labelled(source, origin, tag_column, scheme, head, types, counts, on_bad_file, context):
+    found = Counter[str]() if counts is None else counts
+    for record, labels in _labelled(source, origin, tag_column, scheme, head, types, found, on_bad_file, context):
         carried = {} if record.standoff is None else record.standoff.carried
         weight, masked = carried.get("weight", record.weight), carried.get("masked", record.masked)
-        yield Example(record.sentence, labels, origin, float(weight), tuple(masked))
+        if record.unheld:
+            found["unheld"] += len(record.unheld)
+        yield Example(record.sentence, labels, origin, float(weight), tuple(masked), record.unheld)
 
 
 def read_annotations(
@@ -99,6 +103,8 @@ def read_annotations(
             carried = carried_of({**record.carried, **weight, "masked": list(record.masked)})
         except ValueError as error:
             raise record.fault(f"{error}. Correct it, or leave it out.") from error
+        if record.unheld:
+            counted["unheld"] += len(record.unheld)
         if unlike := {_place(span) for span in record.spans} - {_place(span) for span in spans}:
             counted["spans_unlike_labels"] += len(unlike)
         yield sentence, Annotation(sentence.id, labels, spans), carried
@@ -149,7 +155,8 @@ def digest(examples: Iterable[Example]) -> str:
     """Hex SHA-256 over ids, tokens and labels in order: what a Report is `on`."""
     total = hashlib.sha256()
     for example in examples:
-        total.update(canonical_json([example.sentence.id, example.sentence.tokens, example.labels]) + b"\n")
+        unheld = [[[span.start, span.end, span.type] for span in example.unheld]] if example.unheld else []
+        total.update(canonical_json([example.sentence.id, example.sentence.tokens, example.labels, *unheld]) + b"\n")
     return total.hexdigest()
 
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from distill_offline.corpus.languages import tokeniser
 from distill_offline.corpus.lines import fault, read_text
 from distill_offline.corpus.record import Head, Record
-from distill_offline.corpus.tokenise import Offsets, has_tokens, sentence_offsets, token_offsets
+from distill_offline.corpus.sentences import sentence_offsets
+from distill_offline.corpus.tokenise import Offsets, has_tokens
 from distill_offline.errors import CorpusError
 from distill_offline.schema import Sentence
 
@@ -21,9 +23,9 @@ OnBadFile = Literal["error", "skip"]
 _NOTICES = frozenset({"readme", "license", "licence"})
 
 
-def read_text_file(path: Path, shown: str, head: Head) -> Iterator[Record]:
+def read_text_file(path: Path, shown: str, head: Head, language: str | None = None) -> Iterator[Record]:
     """The sentences of one document, or for sequence classification the whole of it as one."""
-    yield from _document(path, shown, path.stem, head, None, 0)
+    yield from TextFile(path, shown, path.stem, None, 0).read(head, language)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,20 @@ class TextFile:
     label: str | None
     document_position: int
 
-    def read(self, head: Head) -> Iterator[Record]:
-        """Its sentences, or for sequence classification the whole of it as one."""
-        return _document(self.path, self.shown, self.document, head, self.label, self.document_position)
+    def read(self, head: Head, language: str | None = None) -> Iterator[Record]:
+        """Its sentences, or for sequence classification the whole of it as one; tokens as `language` says."""
+        text, tokenise = read_text(self.path, self.shown), tokeniser(language)
+        is_whole = head == "sequence-classification"
+        sentences = [tokenise(text)] if is_whole else sentence_offsets(text, tokenise)
+        labels = (self.label,) if is_whole and self.label is not None else None
+        index, line, counted = 0, 1, 0
+        for index, offsets in enumerate((found for found in sentences if found), start=1):
+            line += text.count("\n", counted, offsets[0][0])
+            counted = offsets[0][0]
+            sentence = _cut(text, offsets, self.document, index - 1)
+            yield Record(sentence, labels, self.shown, line, document_position=self.document_position)
+        if not index:
+            raise _empty(self.shown)
 
     def check(self) -> None:
         """Raises CorpusError where it is empty or not UTF-8."""
@@ -47,11 +60,17 @@ class TextFile:
 
 
 def read_folder(
-    folder: Path, shown: str, head: Head, *, on_bad_file: OnBadFile, counts: Counter[str]
+    folder: Path,
+    shown: str,
+    head: Head,
+    *,
+    on_bad_file: OnBadFile,
+    counts: Counter[str],
+    language: str | None = None,
 ) -> Iterator[Record]:
     """The sentences of every file that `text_files` names."""
     for file in text_files(folder, shown, on_bad_file=on_bad_file, counts=counts):
-        yield from file.read(head)
+        yield from file.read(head, language)
 
 
 def text_files(folder: Path, shown: str, *, on_bad_file: OnBadFile, counts: Counter[str]) -> Iterator[TextFile]:
@@ -91,20 +110,6 @@ def _documents(folder: Path, counts: Counter[str]) -> list[Path]:
         else:
             counts["ignored_file"] += 1
     return sorted(documents, key=lambda path: path.as_posix())
-
-
-def _document(path: Path, shown: str, name: str, head: Head, label: str | None, position: int) -> Iterator[Record]:
-    text = read_text(path, shown)
-    is_whole = head == "sequence-classification"
-    sentences = [token_offsets(text)] if is_whole else sentence_offsets(text)
-    labels = (label,) if is_whole and label is not None else None
-    index, line, counted = 0, 1, 0
-    for index, offsets in enumerate((found for found in sentences if found), start=1):
-        line += text.count("\n", counted, offsets[0][0])
-        counted = offsets[0][0]
-        yield Record(_cut(text, offsets, name, index - 1), labels, shown, line, document_position=position)
-    if not index:
-        raise _empty(shown)
 
 
 def _empty(shown: str) -> CorpusError:

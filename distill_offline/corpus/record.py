@@ -24,6 +24,7 @@ class Record:
     documents from 0 where the format has borders between them. `standoff` is where the labels came from, if out of a
     stand-off file. `weight` and `masked` are those of an Example. `spans` are those that a row lists, in tokens, and
     `carried` the numbers beside its labels (standoff.carried_of), both as they stand there: unchecked.
+    `unheld` are spans, in characters, that begin or end inside a token: no label says them; their tokens are masked.
     """
 
     sentence: Sentence
@@ -38,6 +39,7 @@ class Record:
     masked: tuple[int, ...] = ()
     spans: tuple[Span, ...] = ()
     carried: Mapping[str, Any] = field(default_factory=dict)
+    unheld: tuple[Span, ...] = ()
 
     @property
     def document(self) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 from distill_offline.bio import encode_bio
+from distill_offline.corpus.languages import tokeniser
 from distill_offline.corpus.lines import fault
+from distill_offline.corpus.offset_units import OffsetUnit
 from distill_offline.corpus.record import Head, Record, join_tokens
-from distill_offline.corpus.tokenise import Offsets, split_at, token_offsets
+from distill_offline.corpus.spans import SpanFault, SpanReader, check_own_text, listed_spans, on_tokens
+from distill_offline.corpus.tokenise import Offsets
 from distill_offline.errors import CorpusError
 from distill_offline.schema import Sentence, Span
 
@@ -31,20 +34,40 @@ class _Beside(TypedDict):
     masked: tuple[int, ...]
     spans: tuple[Span, ...]
     carried: Mapping[str, Any]
+    unheld: tuple[Span, ...]
 
 
 class _RowError(ValueError):
     """What is wrong with a row; it becomes a CorpusError with file and line."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """How rows are read."""
+
+    head: Head
+    labelled: bool
+    tokenise: Callable[[str], Offsets]
+    spans: SpanReader
+
+
 def read_rows(
-    rows: Iterable[tuple[int, object]], shown: str, stem: str, head: Head, *, labelled: bool
+    rows: Iterable[tuple[int, object]],
+    shown: str,
+    stem: str,
+    head: Head,
+    *,
+    labelled: bool,
+    language: str | None = None,
+    offsets: OffsetUnit = "characters",
 ) -> Iterator[Record]:
     """A record a row; `rows` are (line, fields).
 
-    `tokens` (with `text` and `offsets` where known) or `text` alone, which is tokenised and kept as one sentence.
-    Labels for token classification: `labels`, a BIO tag a token, else `spans` of `start`, `end`, `type`, which count
-    tokens where `tokens` are given and characters of `text` where not. For sequence classification: `label`, or
+    `tokens` (with `text` and `offsets` where known) or `text` alone, which is tokenised as `language` says, whatever
+    its labels are, and kept as one sentence. Labels for token classification: `labels`, a BIO tag a token, else `spans`
+    of `start`, `end`, `type`, which count tokens where `tokens` are given and characters of `text` where not, or what
+    `offsets` names. A span that begins or ends inside a token is not among the labels: it is one of `unheld`, and its
+    tokens are masked. Spans must not lie (spans.SpanReader). For sequence classification: `label`, or
     `labels` of exactly one. A labelled row may have a `weight` in the loss and, for tokens, the positions of those that
     are `masked` from it; beside a span there may be its `confidence`, `alignment` and `agreement`, beside a class its
     `confidence` and `agreement`. `document` defaults to the file's stem, `index` to the row's position, `id` to
@@ -52,9 +75,12 @@ def read_rows(
     """
     # 64-bit hashes instead of the ids themselves: about 60 bytes a row that has an id of its own.
     seen: set[int] = set()
+    rules = _Rules(head, labelled, tokeniser(language), SpanReader(offsets))
     for position, (line, row) in enumerate(rows):
         try:
-            record = _record(row, position, shown, line, stem, head, labelled=labelled)
+            record = _record(row, position, shown, line, stem, rules)
+        except SpanFault as error:
+            raise fault(shown, error.line or line, str(error)) from error
         except _RowError as error:
             raise fault(shown, line, str(error)) from error
         if isinstance(row, Mapping) and row.get("id") is not None:
@@ -62,6 +88,10 @@ def read_rows(
                 raise _repeated(shown, line)
             seen.add(hash(record.sentence.id))
         yield record
+    try:
+        rules.spans.finish()
+    except SpanFault as error:
+        raise fault(shown, error.line or 1, str(error)) from error
 
 
 def _repeated(shown: str, line: int) -> CorpusError:
@@ -70,42 +100,71 @@ def _repeated(shown: str, line: int) -> CorpusError:
     )
 
 
-def _record(row: object, position: int, shown: str, line: int, stem: str, head: Head, *, labelled: bool) -> Record:
+def _record(row: object, position: int, shown: str, line: int, stem: str, rules: _Rules) -> Record:
     if not isinstance(row, Mapping):
         raise _RowError("a row must be an object with fields such as `tokens` or `text`.")
     fields = {key: value for key, value in row.items() if value is not None}
-    per_token = head == "token-classification"
-    spans = _spans(fields) if per_token and "spans" in fields else None
-    counts_characters = spans is not None and "tokens" not in fields
-    borders = [border for span in spans or () for border in (span.start, span.end)] if counts_characters else []
-    text, tokens, offsets = _text(fields, borders)
-    if spans and counts_characters:
-        spans = [_in_tokens(span, offsets, len(text)) for span in spans]
-
+    text, tokens, offsets = _text(fields, rules.tokenise)
     document = _name(fields, "document", stem)
     index = fields.get("index", position)
     if not _is_int(index):
         raise _RowError("`index` must be a whole number.")
     id_ = _name(fields, "id", f"{document}:{index}")
     sentence = Sentence(id_, document, index, text, tokens, offsets)
-    if not labelled:
+    if not rules.labelled:
         return Record(sentence, None, shown, line)
     carried = {key: fields[key] for key in _CARRIED if key in fields}
-    if not per_token:
+    if rules.head != "token-classification":
         return Record(sentence, _single_label(fields), shown, line, weight=_weight(fields), carried=carried)
-    masked = _masked(fields, len(tokens))
-    beside: _Beside = {"weight": _weight(fields), "masked": masked, "spans": tuple(spans or ()), "carried": carried}
+    spans, unheld = _spans(fields, sentence, line, rules.spans)
+    masked = sorted({*_masked(fields, len(tokens)), *(at for span in unheld for at in _touched(span, offsets))})
+    beside: _Beside = {
+        "weight": _weight(fields),
+        "masked": tuple(masked),
+        "spans": tuple(spans or ()),
+        "carried": carried,
+        "unheld": unheld,
+    }
     if "labels" in fields:
         return Record(sentence, _tags(fields, len(tokens)), shown, line, **beside)
     if spans is None:
         return Record(sentence, None, shown, line)
     try:
-        return Record(sentence, encode_bio(spans, len(tokens)), shown, line, scheme="iob2", **beside)
+        labels = encode_bio(spans, len(tokens))
     except ValueError as error:
         raise _RowError(f"`spans`: {error}.") from error
+    return Record(sentence, labels, shown, line, scheme="iob2", **beside)
 
 
-def _text(fields: Mapping[str, Any], borders: Sequence[int]) -> tuple[str, tuple[str, ...], Offsets]:
+def _spans(
+    fields: Mapping[str, Any], sentence: Sentence, line: int, reader: SpanReader
+) -> tuple[list[Span] | None, tuple[Span, ...]]:
+    """The row's spans counted in tokens, and those, in characters, that no tokens can hold."""
+    if "spans" not in fields:
+        return None, ()
+    listed = listed_spans(fields["spans"])
+    if "tokens" in fields:
+        check_own_text(listed, sentence, has_text="text" in fields)
+        return [each.span for each in listed], ()
+    held: list[Span] = []
+    unheld: list[Span] = []
+    for span in reader.read(listed, sentence.text, line):
+        place = on_tokens((span.start, span.end), sentence.offsets)
+        if place is not None:
+            held.append(replace(span, start=place[0], end=place[1]))
+        elif _touched(span, sentence.offsets):
+            unheld.append(span)
+        else:
+            raise _RowError(f"span {span.start} to {span.end} covers no token.")
+    return held, tuple(unheld)
+
+
+def _touched(span: Span, offsets: Offsets) -> list[int]:
+    """The tokens of which some character is in the span."""
+    return [at for at, (start, end) in enumerate(offsets) if start < span.end and end > span.start]
+
+
+def _text(fields: Mapping[str, Any], tokenise: Callable[[str], Offsets]) -> tuple[str, tuple[str, ...], Offsets]:
     """(text, tokens, offsets), the missing ones derived."""
     text = fields.get("text")
     if text is not None and not isinstance(text, str):
@@ -113,7 +172,7 @@ def _text(fields: Mapping[str, Any], borders: Sequence[int]) -> tuple[str, tuple
     if "tokens" not in fields:
         if text is None:
             raise _RowError("neither `tokens` nor `text` is given.")
-        offsets = split_at(token_offsets(text), borders)
+        offsets = tokenise(text)
         if not offsets:
             raise _RowError("`text` is empty. Remove the row.")
         return text, tuple(text[start:end] for start, end in offsets), offsets
@@ -157,31 +216,6 @@ def _offsets(fields: Mapping[str, Any], tokens: Sequence[str], text: str) -> Off
         offsets.append((start, end))
         end_before = end
     return tuple(offsets)
-
-
-def _spans(fields: Mapping[str, Any]) -> list[Span]:
-    value = fields["spans"]
-    if not isinstance(value, list):
-        raise _RowError("`spans` must be a list.")
-    spans = []
-    for position, span in enumerate(value):
-        if not isinstance(span, Mapping) or not (_is_int(span.get("start")) and _is_int(span.get("end"))):
-            raise _RowError(f"span {position} needs whole numbers `start` and `end`.")
-        if not isinstance(span.get("type"), str) or not span["type"]:
-            raise _RowError(f"span {position} needs a `type`.")
-        found = Span(span["start"], span["end"], span["type"], span.get("confidence"), agreement=span.get("agreement"))
-        spans.append(replace(found, alignment=span.get("alignment") or "tags"))
-    return spans
-
-
-def _in_tokens(span: Span, offsets: Offsets, length: int) -> Span:
-    """The span counted in tokens; tokens were split at its borders before, so none is cut."""
-    if not 0 <= span.start < span.end <= length:
-        raise _RowError(f"span {span.start} to {span.end} does not lie in the {length} characters of `text`.")
-    inside = [position for position, (start, end) in enumerate(offsets) if start >= span.start and end <= span.end]
-    if not inside:
-        raise _RowError(f"span {span.start} to {span.end} covers no token.")
-    return replace(span, start=inside[0], end=inside[-1] + 1)
 
 
 def _tags(fields: Mapping[str, Any], length: int) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from importlib import resources
 from itertools import islice
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from distill_offline.bio import Scheme, detect_scheme
 from distill_offline.corpus.columns import looks_like_columns, read_columns, read_tags
@@ -99,7 +99,7 @@ def read_records(
     if path.is_dir() and head == "sequence-classification":
         # A file is one text here: only those that are chosen are tokenised, which is what takes the time.
         for text_file in _part(text_files(path, source.path, on_bad_file=on_bad_file, counts=counts), source):
-            yield from text_file.read(head)
+            yield from text_file.read(head, source.language)
         return
     records = _read(source, labelled=labelled, head=head, on_bad_file=on_bad_file, counts=counts)
     yield from _part(with_context(records, context) if context else records, source)
@@ -153,11 +153,11 @@ def _read(
     path, shown = existing(source.path), source.path
     match format_of(path, source, labelled=labelled):
         case "folder":
-            return read_folder(path, shown, head, on_bad_file=on_bad_file, counts=counts)
+            return read_folder(path, shown, head, on_bad_file=on_bad_file, counts=counts, language=source.language)
         case "text":
             if labelled and head == "token-classification":
                 raise fault(shown, 1, _NO_TAGS)
-            return read_text_file(path, shown, head)
+            return read_text_file(path, shown, head, source.language)
         case "columns":
             if labelled and head != "token-classification":
                 raise fault(
@@ -165,9 +165,11 @@ def _read(
                 )
             return read_columns(path, shown, source.tag_column, labelled=labelled)
         case "jsonl":
-            return read_rows(jsonl_rows(path, shown), shown, path.stem, head, labelled=labelled)
+            rows = jsonl_rows(path, shown)
         case _:
-            return read_rows(parquet_rows(path, shown), shown, path.stem, head, labelled=labelled)
+            rows = parquet_rows(path, shown)
+    how: dict[str, Any] = {"language": source.language, "offsets": source.offsets or "characters"}
+    return read_rows(rows, shown, path.stem, head, labelled=labelled, **how)
 
 
 def existing(shown: str) -> Path:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 from distill_offline.corpus import OnBadFile, read_sentences, resolve_path, write_sentences
 from distill_offline.errors import InputError
-from distill_offline.schema import Head, Progress, Sentence, Watch, content_digest
+from distill_offline.schema import Progress, Sentence, Watch, content_digest
+from distill_offline.settings import Source
 from distill_offline.stages.acquire import By, diverse, most_uncertain, uncertainty, uniform
 from distill_offline.student import Student
 
@@ -45,7 +46,8 @@ def acquire(
         raise InputError(f"{output}: acquire writes .jsonl, which keeps ids and tokens.")
     found = Counter[str]() if counts is None else counts
     model = Student.load(student)
-    pool = _Pool(text, model.head, on_bad_file, _contents(known, model.head, on_bad_file))
+    pool = _Pool(text, model, on_bad_file, frozenset())
+    pool = replace(pool, known=frozenset(content_digest(each) for file in known for each in pool.read(file)))
     match by:
         case "uncertainty":
             chosen = most_uncertain(list(_scores(model, measure, pool.sentences(found), watch)), n)
@@ -66,15 +68,18 @@ class _Pool:
     """The sentences that can be chosen."""
 
     text: Path
-    head: Head
+    model: Student
     on_bad_file: OnBadFile
     known: frozenset[str]
 
+    def read(self, file: Path, counts: Counter[str] | None = None) -> Iterator[Sentence]:
+        """All sentences of a file, tokenised as the student's were."""
+        source = Source(path=str(resolve_path(str(file))), language=self.model.language)
+        return read_sentences(source, head=self.model.head, on_bad_file=self.on_bad_file, counts=counts)
+
     def sentences(self, counts: Counter[str]) -> Iterator[Sentence]:
         seen = set[str]()
-        for sentence in read_sentences(
-            resolve_path(str(self.text)), head=self.head, on_bad_file=self.on_bad_file, counts=counts
-        ):
+        for sentence in self.read(self.text, counts):
             content = content_digest(sentence)
             counts["sentences"] += 1
             if content in self.known:
@@ -84,14 +89,6 @@ class _Pool:
             else:
                 seen.add(content)
                 yield sentence
-
-
-def _contents(files: Iterable[Path], head: Head, on_bad_file: OnBadFile) -> frozenset[str]:
-    return frozenset(
-        content_digest(sentence)
-        for file in files
-        for sentence in read_sentences(resolve_path(str(file)), head=head, on_bad_file=on_bad_file)
-    )
 
 
 def _scores(model: Student, measure: str, sentences: Iterator[Sentence], watch: Watch) -> Iterator[float]:

@@ -80,7 +80,7 @@ def _stage(folder: RunFolder, settings: CrossFitSettings) -> Stage:
         "cross_fit",
         decides={
             "annotations": sorted(file_digests(annotated).values()),
-            "distilled": source_digest(corpus.distilled),
+            "distilled": source_digest(corpus.distilled, corpus),
             # test, too: what stands there is never trained on
             "original": labels_digest(folder.settings, "train", "dev", "test"),
             "encoder": catalogue.model_digest(encoder),

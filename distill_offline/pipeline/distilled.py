@@ -27,7 +27,7 @@ def distilled_rows(folder: RunFolder, counts: Counter[str]) -> Iterator[Mapping[
     if corpus.distilled is None:
         return
     found = read_annotations(
-        corpus.distilled,
+        corpus.read_as(corpus.distilled),
         tag_column=corpus.tag_column,
         scheme=corpus.scheme,
         head=make_task(settings).head,

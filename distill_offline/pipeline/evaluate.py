@@ -16,10 +16,11 @@ from distill_offline.corpus import digest as gold_digest
 from distill_offline.digests import file_digests
 from distill_offline.inputs import make_task, read_gold
 from distill_offline.pipeline.calibrate import CALIBRATION
+from distill_offline.pipeline.unheld import say_unheld, unheld_counts
 from distill_offline.quality import quality, spans_of
 from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_paths
 from distill_offline.schema import Example
-from distill_offline.scoring import accuracy, score, unanswered
+from distill_offline.scoring import accuracy, score, unanswered, with_unheld
 from distill_offline.student import Student
 from distill_offline.tasks.base import Task
 
@@ -41,7 +42,9 @@ def evaluate(folder: RunFolder) -> dict[str, Any]:
     if stage.is_fresh():
         folder.say("evaluate: up to date")
         return _read(stage.folder / "report.json")
-    target, task, examples = stage.begin(), make_task(settings), read_gold(settings).split(split)
+    target, task, gold = stage.begin(), make_task(settings), read_gold(settings)
+    examples = gold.split(split)
+    say_unheld(folder, {split: examples})
     rows = []
     if teacher is not None:
         rows.append({"name": "teacher", "kind": "teacher", **_teacher(task, examples, teacher, learnt)})
@@ -52,7 +55,8 @@ def evaluate(folder: RunFolder) -> dict[str, Any]:
     common = {"on": gold_digest(examples), "split": split, "metric": task.metric, "sentences": len(examples)}
     result = {**common, "rows": rows, **({"calibration": learnt} if learnt else {})}
     write_rows(target / "report.json", [result])
-    stage.seal({row["name"]: {"f1": row["overall"]["f1"], **_accuracy(row["counts"])} for row in rows})
+    scores = {row["name"]: {"f1": row["overall"]["f1"], **_accuracy(row["counts"])} for row in rows}
+    stage.seal(scores | unheld_counts({split: examples}))
     return result
 
 
@@ -115,7 +119,7 @@ def _teacher(
 def _scored(
     metric: str, examples: Sequence[Example], predicted: Sequence[Sequence[str]], missing: int = 0
 ) -> dict[str, Any]:
-    result = score(metric, [e.labels for e in examples], predicted, on=gold_digest(examples)).as_dict()
+    result = score(metric, *with_unheld(examples, predicted), on=gold_digest(examples)).as_dict()
     result["counts"]["unanswered"] = missing
     return {**result, **_accuracy(result["counts"])}
 

@@ -39,6 +39,7 @@ def export_labels(
     tag_column: int | None = None,
     scheme: AnyScheme = "auto",
     on_bad_file: OnBadFile = "error",
+    language: str | None = None,
 ) -> dict[str, int]:
     """Write the labels of `labels` for the sentences of `corpus` to `output`, as corpus/standoff.py says.
 
@@ -46,9 +47,10 @@ def export_labels(
     `scheme`). A row goes with the sentence that has its id and tokens; where there is none, with the first one left
     that has its tokens. `corpus` is read whole. Gives counts: `sentences` and `spans` written, `not_in_corpus` rows
     left out for want of a sentence, `in_corpus` sentences. Raises InputError where nothing is left.
+    `language` says how raw text is tokenised, as corpus.language.
     """
     rows, head = _read(labels, tag_column, scheme)
-    source = Source(path=str(corpus), on_bad_file=on_bad_file)
+    source = Source(path=str(corpus), on_bad_file=on_bad_file, language=language)
     places = _Places(rows)
     for position, sentence in enumerate(read_sentences(source, head=head)):
         places.add(position, sentence)

@@ -90,8 +90,11 @@ def _choice(settings: Settings) -> Any:
     chosen = settings.annotate.demonstrations
     named = settings.corpus.original.train if chosen.pool is None else chosen.pool
     has_pool = chosen.strategy != "none" and chosen.k > 0
-    source = as_plain(named) if isinstance(named, Source) else named
-    return [settings.task.prompt, settings.task.guidelines, source if has_pool else None]
+    source: Any = named
+    if isinstance(named, Source):  # what runs from before these two settings have not written down is not said
+        source = {key: value for key, value in as_plain(named).items() if value or key not in ("language", "offsets")}
+    language = [settings.corpus.language] if settings.corpus.language else []
+    return [settings.task.prompt, settings.task.guidelines, source if has_pool else None, *language]
 
 
 def _read(place: Path) -> dict[str, Any] | None:

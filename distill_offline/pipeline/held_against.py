@@ -21,10 +21,11 @@ from distill_offline.corpus import (
 )
 from distill_offline.corpus.standoff import carried_of, checked
 from distill_offline.errors import InputError
+from distill_offline.pipeline.unheld import in_words
 from distill_offline.quality import Quality, quality, spans_of
 from distill_offline.schema import Example, Head, Report, Span
-from distill_offline.scoring import METRIC_OF, score, unanswered
-from distill_offline.settings import Source
+from distill_offline.scoring import METRIC_OF, score, unanswered, with_unheld
+from distill_offline.settings import OffsetUnit, Source
 from distill_offline.student import Student
 
 __all__ = ["Held", "held_against"]
@@ -34,10 +35,14 @@ _WHAT = {"token-classification": "entities", "sequence-classification": "classes
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Scores on a gold file; of a teacher's entities also what kinds of error they are, by what is known of them."""
+    """Scores on a gold file; of a teacher's entities also what kinds of error they are, by what is known of them.
+
+    `warning`: a line on what of gold no tokens hold; empty where there is nothing of the kind.
+    """
 
     report: Report
     quality: Quality | None = None
+    warning: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """The report's JSON, and `quality` where there is one."""
@@ -52,6 +57,8 @@ def held_against(
     gold_column: int | None = None,
     scheme: AnyScheme = "auto",
     on_bad_file: OnBadFile = "error",
+    language: str | None = None,
+    offsets: OffsetUnit = "characters",
 ) -> Held:
     """The scores of `labels` on `gold`: of entities or of classes, whichever the two hold; quality of annotations.
 
@@ -59,14 +66,23 @@ def held_against(
     that it does not hold counts as one without entities, or without the right class (`unanswered`). A labelled file
     must have the gold file's very tokens, else CorpusError names both places; its stray tags are dropped and counted.
     Entities that touch a token that select masked count neither as found nor as missed; gold's are counted (`masked`).
-    `gold` may be a folder of texts in a folder a class; its bad files are an error or skipped and counted.
+    `gold` may be a folder of texts in a folder a class; its bad files are an error or skipped and counted. Entities of
+    gold that begin or end inside a token count as missed (`unheld`). `language` says how raw text is tokenised where no
+    student does, `offsets` what gold's spans count, both as in CorpusSettings.
     """
-    source = Source(path=str(gold), tag_column=gold_column, scheme=scheme, on_bad_file=on_bad_file)
+    source = Source(
+        path=str(gold),
+        tag_column=gold_column,
+        scheme=scheme,
+        on_bad_file=on_bad_file,
+        language=language,
+        offsets=offsets,
+    )
     folder = resolve_path(str(labels))
     if (folder / "config.json").is_file():
         student = Student.load(folder)
-        truth = _Gold.read(source, student.head)
-        return Held(truth.report(student.predict([example.sentence for example in truth.examples])))
+        truth = _Gold.read(replace(source, language=student.language), student.head)
+        return truth.held(truth.report(student.predict([example.sentence for example in truth.examples])))
     if (folder / ANNOTATIONS).is_file():
         return _annotations(folder / ANNOTATIONS, source)
     if folder.is_dir():
@@ -76,12 +92,18 @@ def held_against(
     head, counts = _common_head(folder, source), Counter[str]()
     check_same_tokens(folder, source, head=head)
     predicted = read_examples(
-        folder, origin="distilled", tag_column=tag_column, scheme=scheme, head=head, counts=counts
+        Source(path=str(folder), language=language),
+        origin="distilled",
+        tag_column=tag_column,
+        scheme=scheme,
+        head=head,
+        counts=counts,
     )
     examples = list(predicted)
     given, masked = [example.labels for example in examples], [example.masked for example in examples]
     stray = {"stray_tags": counts["stray_tags"]} if head == "token-classification" else {}
-    return Held(_Gold.read(source, head).report(given, masked, **stray))
+    truth = _Gold.read(source, head)
+    return truth.held(truth.report(given, masked, **stray))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +131,9 @@ def _annotations(file: Path, gold: Source) -> Held:
     labels, masked = [each.labels for each in found], [each.masked for each in found]
     report = truth.report(labels, masked, unanswered=len(ids - set(given)), not_in_gold=len(set(given) - ids))
     if truth.head != "token-classification":
-        return Held(report)
+        return truth.held(report)
     wanted = [decode_bio(unmasked(e.labels, each.masked)) for e, each in zip(truth.examples, found, strict=True)]
-    return Held(report, quality(wanted, [_unmasked(each) for each in found]))
+    return truth.held(report, quality(wanted, [_unmasked(each) for each in found]))
 
 
 def _unmasked(given: _Given) -> tuple[Span, ...]:
@@ -157,6 +179,9 @@ class _Gold:
         examples = tuple(read_examples(source, origin="original", head=head, counts=counts))
         return cls(head, examples, counts["bad_file"])
 
+    def held(self, report: Report, quality: Quality | None = None) -> Held:
+        return Held(report, quality, in_words("gold", self.examples))
+
     def report(
         self, predicted: Sequence[tuple[str, ...]], masked: Sequence[tuple[int, ...]] = (), **counts: int
     ) -> Report:
@@ -168,5 +193,8 @@ class _Gold:
             labels = [unmasked(*each) for each in zip(whole, masked, strict=True)]
             predicted = [unmasked(*each) for each in zip(predicted, masked, strict=True)]
             bad["masked"] = sum(len(decode_bio(each)) for each in whole) - sum(len(decode_bio(each)) for each in labels)
-        report = score(METRIC_OF[self.head], labels, predicted, on=digest(self.examples))
+        wanted, given = with_unheld(self.examples, predicted, labels)
+        unheld = sum(len(example.unheld) for example in self.examples)
+        bad |= {"unheld": unheld} if unheld else {}
+        report = score(METRIC_OF[self.head], wanted, given, on=digest(self.examples))
         return replace(report, counts={**report.counts, **counts, **bad})

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from distill_offline.corpus import OnBadFile, read_sentences, resolve_path, write_examples
 from distill_offline.schema import Example, Progress, Watch
+from distill_offline.settings import Source
 from distill_offline.student import Student
 
 __all__ = ["predict"]
@@ -27,10 +28,12 @@ def predict(
 ) -> int:
     """Label the sentences of `text` and write them to `output`, formats by suffix; gives their number. Streams.
 
-    A student of classes labels each text as a whole. `counts` gains what was passed over, as in read_sentences.
+    Raw text is tokenised as that was from which the student learnt. A student of classes labels each text as a whole.
+    `counts` gains what was passed over, as in read_sentences.
     """
     model = Student.load(student)
-    sentences = read_sentences(resolve_path(str(text)), head=model.head, on_bad_file=on_bad_file, counts=counts)
+    source = Source(path=str(resolve_path(str(text))), language=model.language)
+    sentences = read_sentences(source, head=model.head, on_bad_file=on_bad_file, counts=counts)
     done = 0
 
     def labelled() -> Iterator[Example]:

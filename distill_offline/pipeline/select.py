@@ -112,10 +112,10 @@ class _Labels:
             decides={
                 "annotations": list(file_digests(files).values()),
                 "on_gold": list(file_digests(on_gold).values()),
-                "distilled": source_digest(corpus.distilled),
+                "distilled": source_digest(corpus.distilled, corpus),
                 # train decides what dev and test are not, and what calibration learns from
                 "held_out": labels_digest(settings, *(("train",) if on_gold else ()), "dev", "test"),
-                "truth": source_digest(chosen.truth),
+                "truth": source_digest(chosen.truth, corpus),
                 "settings": as_plain(chosen),
                 "seed": settings.seed if chosen.budget is not None else None,
             },

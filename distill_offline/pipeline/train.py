@@ -16,6 +16,7 @@ from distill_offline.corpus import read_examples
 from distill_offline.digests import file_digests
 from distill_offline.errors import ConfigError, InputError, Interrupted, MissingModel
 from distill_offline.inputs import make_task, read_gold
+from distill_offline.pipeline.unheld import say_unheld, unheld_counts
 from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_paths
 from distill_offline.schema import Example, Head, Progress
 from distill_offline.settings import ArmSettings, TrainSettings
@@ -168,6 +169,8 @@ def _train_arm(folder: RunFolder, arm: ArmSettings, observe: Callable[[int, Stud
         distilled, relabelled = labelled_again(folder, arm.labelled_by, distilled)
     pools = training.Pools(distilled, gold.train, gold.dev)
     blend_of(arm, resolved, pools, settings.seed)  # before anything is taken away
+    splits = {"train": gold.train, "dev": gold.dev}
+    say_unheld(folder, splits)
     job = _Job(
         stage.begin(),
         stage.fingerprint,
@@ -177,6 +180,7 @@ def _train_arm(folder: RunFolder, arm: ArmSettings, observe: Callable[[int, Stud
         arm,
         resolved,
         settings.seed,
+        settings.corpus.language,
         observe,
     )
     talk: dict[str, Any] = {"say": folder.say, "watch": folder.watch, "stop": folder.stop}
@@ -196,6 +200,7 @@ def _train_arm(folder: RunFolder, arm: ArmSettings, observe: Callable[[int, Stud
         "processes": processes,
         "threads": threads,
         **relabelled,
+        **unheld_counts(splits),
     }
     job.checkpoints(folder.say).clear()
     stage.seal(counts)
@@ -214,6 +219,7 @@ class _Job:
     arm: ArmSettings
     settings: TrainSettings
     seed: int
+    language: str | None
     observe: Callable[[int, Student], None]
 
     def checkpoints(self, say: Callable[[str], None]) -> Checkpoints:
@@ -225,6 +231,7 @@ def _train_student(job: _Job, member: Member) -> tuple[training.Trained, int]:
     labels, head, metric = job.task
     threads = training.prepare(job.seed, member.threads)
     student = Student.create(job.encoder, labels, head, max_length=job.settings.max_length)
+    student.language = job.language
     trained = training.train(
         student,
         job.pools,

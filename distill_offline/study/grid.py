@@ -13,8 +13,8 @@ from distill_offline import catalogue, config
 from distill_offline.digests import digest_of
 from distill_offline.errors import ConfigError
 from distill_offline.pipeline.train import check_arms
-from distill_offline.run_folder import source_digest
-from distill_offline.settings import ArmSettings, Settings, Source
+from distill_offline.run_folder import reading_of, source_digest
+from distill_offline.settings import ArmSettings, CorpusSettings, Settings, Source
 from distill_offline.study_settings import StudySettings
 from distill_offline.training.processes import count
 
@@ -93,7 +93,7 @@ class Study:
             {
                 "method": METHOD,
                 "task": [settings.task.name, *settings.task.types],
-                "splits": [self._source(getattr(corpus.original, split)) for split in ("train", "dev", "test")],
+                "splits": [self._source(getattr(corpus.original, split), corpus) for split in ("train", "dev", "test")],
                 **labels,
                 "reading": [corpus.tag_column, corpus.scheme, corpus.on_overlap],
                 "train": self._training(settings, cell.arm),
@@ -117,7 +117,7 @@ class Study:
                 "cell": self.key(cell),
                 "labels": self._labels(cell.settings),
                 "sentences": [examine.distilled, examine.held_out],
-                "reference": self._source(self.reference),
+                "reference": self._source(self.reference, cell.settings.corpus),
             }
         )
 
@@ -145,10 +145,10 @@ class Study:
                 "backend": _said(settings.backend),
                 "annotate": _said(settings.annotate),
                 "task": _said(settings.task),
-                "unlabelled": self._source(settings.corpus.unlabelled),
+                "unlabelled": self._source(settings.corpus.unlabelled, settings.corpus),
             }
         return {
-            "distilled": self._source(settings.corpus.distilled),
+            "distilled": self._source(settings.corpus.distilled, settings.corpus),
             "teacher": teacher,
             "select": _said(settings.select),
         }
@@ -174,12 +174,13 @@ class Study:
         averaged = [self._training(settings, each) for each in _averaged(settings, other)]
         return {"labelled_by": {"train": self._training(settings, other), "averaged": averaged}}
 
-    def _source(self, source: str | Source | None) -> Any:
+    def _source(self, source: str | Source | None, corpus: CorpusSettings) -> Any:
         if source is None:
             return None
         part = _said(source) if isinstance(source, Source) else {"path": source}
+        part |= reading_of(source, corpus)
         for key in part.keys() & {"path", "labels"}:
-            part[key] = self._once(f"file {part[key]}", lambda name=part[key]: source_digest(name)["files"])
+            part[key] = self._once(f"file {part[key]}", lambda name=part[key]: source_digest(name, corpus)["files"])
         return part
 
     def _once(self, name: str, make: Any) -> Any:
