@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
+import re
 import subprocess
 import sys
 import unicodedata
@@ -11,7 +14,7 @@ from pathlib import Path
 import pytest
 from bundles import TOOLS, Bundle, made, small_bundle
 from installing import INSTALLER
-from verifying import VERIFIER, verifier
+from verifying import VERIFIER, check, verifier
 
 pytestmark = pytest.mark.skipif(bool(TOOLS), reason=f"{' and '.join(TOOLS)} not on this machine")
 PYTHON = f"'{sys.executable}' -I -S -B"
@@ -112,3 +115,50 @@ def test_lock_of_the_builder_and_of_the_installer_are_read_alike() -> None:
     assert locked == [("tiny-one", "1.0+cpu", (first, second)), ("b", "2", ())]
     assert verifier.parse_lock(verifier.write_lock(locked)) == locked
     assert Path(VERIFIER).is_file()
+
+
+def test_lock_that_is_accepted_has_no_line_that_any_reader_takes_for_an_option() -> None:
+    """Locks changed at random: what is accepted is split at everything that Python calls the end of a line."""
+    chance, digest = random.Random(7), "0" * 64
+    start = f"# c\nab==1.0 \\\n    --hash=sha256:{digest}\nc-d==2 --hash=sha256:{digest} --hash=sha256:{digest[::-1]}\n"
+    pieces = [*"\r\v\f\x1c\x1d\x1e\x85\u2028\u2029\t\\ #;", "\\\n", "-e .", "--index-url y", "==1"]
+    pieces += ["", "\n", "\n\n", "\n# x\n", "0", "a"] * 2
+    plain = re.compile(
+        r"|#.*|[a-z0-9._-]+==\S+( --hash=sha256:[0-9a-f]{64})*( \\)?|    (--hash=sha256:[0-9a-f]{64} ?)+\\?"
+    )
+    accepted = 0
+    for _ in range(3_000):
+        text = start
+        for _ in range(chance.randint(1, 2)):
+            at, cut = chance.randrange(len(text) + 1), chance.choice([0, 0, 1, 4])
+            text = text[:at] + chance.choice(pieces) + text[at + cut :]
+        with contextlib.suppress(verifier.Unusable):
+            locked = verifier.parse_lock(text.encode())
+            assert all(plain.fullmatch(line) for line in text.splitlines()), text
+            assert verifier.parse_lock(verifier.write_lock(locked)) == locked
+            accepted += 1
+    assert accepted > 100
+
+
+def same_blob(one: bytes, other: bytes) -> bool:
+    try:
+        return bool(verifier.SshSignature.parse(one).blob == verifier.SshSignature.parse(other).blob)
+    except verifier.Unusable:
+        return False
+
+
+@pytest.mark.parametrize("name", ["manifest.json.p256", "manifest.json.sig"])
+def test_signature_that_was_changed_at_random_is_never_good(bundle: Bundle, tmp_path: Path, name: str) -> None:
+    chance, other = random.Random(name), bundle.copy(tmp_path / "copy")
+    good = other.file(name).read_bytes()
+    kept = {"manifest.json.p256": {"allowed_signers": None}, "manifest.json.sig": {"openssl_key": None}}[name]
+    changed = [good + b"x" * 100, good[:-1], good * 2, b"", good[:72] + b"\0"]
+    for _ in range(15):
+        at = chance.randrange(len(good) - 40)
+        changed.append(good[:at] + bytes([good[at] ^ 1 << chance.randrange(8)]) + good[at + 1 :])
+    for each in changed:
+        other.file(name).write_bytes(each)
+        if name.endswith("sig") and same_blob(each, good):
+            continue  # the armour alone differs, and ssh-keygen is given another one anyway
+        report = check(other, **kept)
+        assert (report.exit_code, report.signatures[name.endswith("p256")]["result"]) == (1, "bad"), each

@@ -586,7 +586,11 @@ class SshSignature(NamedTuple):
             if blob[:6] != b"SSHSIG" or struct.unpack(">I", blob[6:10]) != (1,):
                 raise Unusable("is not a signature by ssh-keygen")
             key, rest = _ssh_string(blob[10:])
-            namespace, _ = _ssh_string(rest)
+            namespace, rest = _ssh_string(rest)
+            for _ in ("reserved", "hash algorithm", "signature"):
+                _, rest = _ssh_string(rest)
+            if rest:
+                raise Unusable("is not a signature by ssh-keygen: more follows it")
             name = _ssh_string(key)[0].decode("ascii")
             key_type = name.replace("-cert-v01@openssh.com", "@openssh.com" if name.startswith("sk-") else "")
             if key_type not in SSH_KINDS:
@@ -722,7 +726,8 @@ def check_ssh_signature(medium: Medium, raw: bytes, options: Options) -> str:
     signature = SshSignature.parse(content)
     if signature.namespace != options.namespace:
         raise Unusable(f"was made for the namespace {signature.namespace}, not {options.namespace}")
-    keygen = SshKeygen(program("ssh-keygen", options.ssh_keygen), options, content, signature)
+    # Not the medium's text but what was read of it, so that no two readers of it can differ.
+    keygen = SshKeygen(program("ssh-keygen", options.ssh_keygen), options, armoured(signature.blob), signature)
     revoked = None if options.revoked is None else read_own(options.revoked, "-r")
     if options.fingerprint is not None:
         allowed, principals = allowed_by_fingerprint(signature, options.fingerprint), [b"signer"]
@@ -770,11 +775,27 @@ def p256_verifies(openssl: str, key: bytes, signature: bytes, raw: bytes) -> Tup
 
     Raises MachineFault for an openssl that calls good what cannot be.
     """
+    if not is_ecdsa_signature(signature):
+        return False, "no signature in DER form"
     wrong = ((key, signature, raw + os.urandom(16)), (key, spoiled(signature), raw), (CANARY_KEY, signature, raw))
     for each in wrong:
         if _p256_verifies(openssl, *each)[0]:
             raise MachineFault(CREDULOUS.format(openssl))
     return _p256_verifies(openssl, key, signature, raw)
+
+
+def is_ecdsa_signature(content: bytes) -> bool:
+    """Whether it is two positive numbers of P-256 in DER (RFC 3279, 2.2.3) and nothing else: openssl reads 72 bytes."""
+    if len(content) < 8 or content[0] != 0x30 or content[1] != len(content) - 2:
+        return False
+    rest = content[2:]
+    for _ in range(2):
+        if len(rest) < 3 or rest[0] != 0x02 or not 1 <= rest[1] <= 33 or len(rest) < 2 + rest[1]:
+            return False
+        number, rest = rest[2 : 2 + rest[1]], rest[2 + rest[1] :]
+        if number[0] & 0x80 or (number[0] == 0 and not (len(number) > 1 and number[1] & 0x80)):
+            return False
+    return not rest
 
 
 def _p256_verifies(openssl: str, key: bytes, signature: bytes, raw: bytes) -> Tuple[bool, str]:
