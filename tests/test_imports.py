@@ -28,7 +28,7 @@ ROWS = (
         "installation",
         "network",
     },
-    {"bio", "artifacts", "json_values"},
+    {"bio", "model_folder", "artifacts", "json_values"},
     {
         "alignment",
         "diversity",
