@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from distill_offline.schema import Span
 
 __all__ = [
-    "InvalidTags", "Scheme", "decode_bio", "detect_scheme", "encode_bio", "repair", "repair_iob2", "to_iob2",
-    "unmasked",
+    "InvalidTags", "Scheme", "bridged", "decode_bio", "detect_scheme", "encode_bio", "repair", "repair_iob2", "to_iob2",
+    "trimmed", "unmasked",
 ]  # fmt: skip
 
 Scheme = Literal["iob1", "iob2", "iobes"]
@@ -117,6 +118,34 @@ def encode_bio(spans: Iterable[Span], length: int) -> tuple[str, ...]:
             raise ValueError(f"{where} overlaps another span")
         labels[span.start : span.end] = [f"B-{span.type}"] + [f"I-{span.type}"] * (span.end - span.start - 1)
     return tuple(labels)
+
+
+def bridged(tags: Sequence[str], scheme: Scheme, unseen: Collection[int]) -> tuple[str, ...]:
+    """The tags with an entity that goes on behind tokens in which there is nothing to be seen, and which are O.
+
+    `unseen` are the positions of such tokens. Nothing changes in iob1, where what follows an O begins anew.
+    """
+    mended = list(tags)
+    for at in sorted(unseen) if scheme != "iob1" else ():
+        before = mended[at - 1] if at else "O"
+        after = next((mended[n] for n in range(at, len(mended)) if n not in unseen or mended[n] != "O"), "O")
+        if mended[at] == "O" and before[:1] in ("B", "I") and after[:1] in ("I", "E") and before[1:] == after[1:]:
+            mended[at] = f"I{before[1:]}"
+    return tuple(mended)
+
+
+def trimmed(spans: Iterable[Span], unseen: Collection[int]) -> tuple[Span, ...]:
+    """The spans without those of their first and last tokens in which there is nothing to be seen, at `unseen`.
+
+    So that such tokens do not decide whether two spans are the same. A span of nothing else stays as it is.
+    """
+    if not unseen:
+        return tuple(spans)
+    found = []
+    for span in spans:
+        seen = [token for token in range(span.start, span.end) if token not in unseen]
+        found.append(replace(span, start=seen[0], end=seen[-1] + 1) if seen else span)
+    return tuple(found)
 
 
 def unmasked(labels: tuple[str, ...], masked: Collection[int]) -> tuple[str, ...]:

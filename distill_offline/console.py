@@ -100,6 +100,11 @@ class Console:
         self._close_line()
         self._err.print(Text.assemble(("error: ", "bold red"), _text(str(error))))
 
+    def warn(self, line: str) -> None:
+        """One line that nobody should miss; the work goes on."""
+        self._close_line()
+        self._err.print(Text.assemble(("warning: ", "bold yellow"), _text(line)))
+
     def scores(self, result: Mapping[str, Any]) -> None:
         """What `evaluate` of a run found: a row a model."""
         types = sorted({name for row in result["rows"] for name in row["per_type"]})

@@ -38,7 +38,8 @@ SAMPLE = "sample"  # the folder of `annotate --sample`; annotate takes its answe
 class RunFolder:
     """`runs/<name>/` with its resolved settings, and the callbacks of whoever runs it.
 
-    `say` shows one line of news, `watch` shows progress, `stop` tells whether to stop at the next safe point.
+    `say` shows one line of news, `watch` shows progress, `stop` tells whether to stop at the next safe point,
+    and `on_warning` shows a line more loudly than `say`.
     """
 
     path: Path
@@ -47,6 +48,14 @@ class RunFolder:
     say: Callable[[str], None] = lambda line: None
     watch: Watch = lambda progress: None
     stop: Callable[[], bool] = lambda: False
+    on_warning: Callable[[str], None] | None = None
+
+    def warn(self, line: str) -> None:
+        """Show a line that nobody should miss: by `on_warning`, or as news."""
+        if self.on_warning is None:
+            self.say(f"warning: {line}")
+        else:
+            self.on_warning(line)
 
     def folder(self, stage: str) -> Path:
         return self.path / stage

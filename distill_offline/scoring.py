@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from distill_offline.bio import decode_bio
+from distill_offline.bio import decode_bio, encode_bio, trimmed
 from distill_offline.mistakes import KINDS, mistakes
 from distill_offline.registry import load
 from distill_offline.schema import Example, Head, Report, Scores
+from distill_offline.visible import invisible
 
-__all__ = ["METRICS", "METRIC_OF", "Measured", "accuracy", "quick_f1", "score", "unanswered", "with_unheld"]
+__all__ = ["METRICS", "METRIC_OF", "Measured", "accuracy", "comparable", "quick_f1", "score", "unanswered"]
 
 Labels = Sequence[Sequence[str]]
 
@@ -47,22 +48,29 @@ def score(metric: str, gold: Labels, predicted: Labels, *, on: str) -> Report:
     return Report(on, found.overall, found.per_type, found.errors, {"sentences": len(gold), **found.counts})
 
 
-def with_unheld(
+def comparable(
     examples: Sequence[Example], predicted: Labels, gold: Labels | None = None
 ) -> tuple[list[Sequence[str]], list[Sequence[str]]]:
-    """Gold and predicted labels in which every entity that no tokens hold (Example.unheld) is one that was missed.
+    """Gold labels and those predicted for the same tokens, as they are to be scored. `gold`: instead of the examples'.
 
-    Each is a token more: its entity in gold, none in what was predicted. `gold`: labels instead of the examples' own.
+    Tokens in which there is nothing to be seen decide nothing at an entity's edge (bio.trimmed). Every entity that no
+    tokens hold (Example.unheld) is one that was missed: a token more, which has its entity in gold alone.
     """
     own: Labels = [example.labels for example in examples] if gold is None else gold
-    more = [tuple(f"B-{span.type}" for span in example.unheld) for example in examples]
-    return (
-        [(*labels, *missed) if missed else labels for labels, missed in zip(own, more, strict=True)],
-        [
-            (*labels, *("O" for _ in missed)) if missed else labels
-            for labels, missed in zip(predicted, more, strict=True)
-        ],
-    )
+    sides: tuple[list[Sequence[str]], list[Sequence[str]]] = ([], [])
+    for example, *pair in zip(examples, own, predicted, strict=True):
+        unseen = invisible(example.sentence.tokens) if len(example.labels) == len(example.sentence.tokens) else ()
+        wanted, found = ((_edged(labels, unseen) if unseen else labels) for labels in pair)
+        if example.unheld:
+            wanted = (*wanted, *(f"B-{span.type}" for span in example.unheld))
+            found = (*found, *("O" for _ in example.unheld))
+        sides[0].append(wanted)
+        sides[1].append(found)
+    return sides
+
+
+def _edged(labels: Sequence[str], unseen: Collection[int]) -> Sequence[str]:
+    return encode_bio(trimmed(decode_bio(labels), unseen), len(labels))
 
 
 def quick_f1(metric: str, gold: Labels, predicted: Labels) -> float:

@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seqeval.scheme import IOB2, IOBES, Token, Tokens
 
-from distill_offline.bio import InvalidTags, Scheme, decode_bio, detect_scheme, encode_bio, repair, repair_iob2, to_iob2
+from distill_offline.bio import (
+    InvalidTags,
+    Scheme,
+    bridged,
+    decode_bio,
+    detect_scheme,
+    encode_bio,
+    repair,
+    repair_iob2,
+    to_iob2,
+)
 from distill_offline.schema import Span
 
 Pieces = list[tuple[int, str]]
@@ -209,3 +219,23 @@ def test_decode_refuses_a_stray_tag() -> None:
 def test_spans_that_cannot_be_labels_are_refused(spans: list[Span], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         encode_bio(spans, 3)
+
+
+@pytest.mark.parametrize(
+    ("tags", "unseen", "mended"),
+    [
+        (["B-P", "O", "I-P"], {1}, ("B-P", "I-P", "I-P")),
+        (["B-P", "O", "O", "I-P"], {1, 2}, ("B-P", "I-P", "I-P", "I-P")),
+        (["B-P", "O", "E-P"], {1}, ("B-P", "I-P", "E-P")),
+        (["B-P", "O", "O", "I-P"], {1}, ("B-P", "O", "O", "I-P")),
+        (["B-P", "O", "B-P"], {1}, ("B-P", "O", "B-P")),
+        (["B-P", "O", "I-Q"], {1}, ("B-P", "O", "I-Q")),
+        (["O", "I-P", "O"], {0, 2}, ("O", "I-P", "O")),
+        (["B-P", "B-Q", "I-P"], {1}, ("B-P", "B-Q", "I-P")),
+    ],
+)
+def test_an_entity_goes_on_behind_a_token_that_nobody_sees(
+    tags: list[str], unseen: set[int], mended: tuple[str, ...]
+) -> None:
+    assert bridged(tags, "iobes", unseen) == mended
+    assert bridged(tags, "iob1", unseen) == tuple(tags)

@@ -150,13 +150,13 @@ def test_overlap_looks_at_tokens_alone() -> None:
 
 def test_files_that_differ_in_a_token_are_named_at_its_line(tmp_path: Path) -> None:
     gold = write_file(tmp_path, "gold.conll", "-DOCSTART- O\n\na O\nb O\n\nc O\n")
-    corpus.check_same_tokens(write_file(tmp_path, "same.conll", "a\tO\tX\nb\tO\tX\n\nc\tO\tX\n"), gold)
+    corpus.check_same_text(write_file(tmp_path, "same.conll", "a\tO\tX\nb\tO\tX\n\nc\tO\tX\n"), gold)
     with pytest.raises(CorpusError, match=r"other\.conll:2: .*gold\.conll:4, from token 1"):
-        corpus.check_same_tokens(write_file(tmp_path, "other.conll", "a O\nB O\n\nc O\n"), gold)
+        corpus.check_same_text(write_file(tmp_path, "other.conll", "a O\nB O\n\nc O\n"), gold)
     with pytest.raises(CorpusError, match=r"gold\.conll:6: this sentence has no counterpart"):
-        corpus.check_same_tokens(write_file(tmp_path, "short.conll", "a O\nb O\n"), gold)
+        corpus.check_same_text(write_file(tmp_path, "short.conll", "a O\nb O\n"), gold)
     with pytest.raises(CorpusError, match=r"long\.jsonl:1: .*gold\.conll:5, from token 2"):
-        corpus.check_same_tokens(write_file(tmp_path, "long.jsonl", '{"tokens": ["a", "b", "x"]}\n'), gold)
+        corpus.check_same_text(write_file(tmp_path, "long.jsonl", '{"tokens": ["a", "b", "x"]}\n'), gold)
 
 
 def test_overlap_is_found_by_text_however_each_side_cuts_it(tmp_path: Path) -> None:

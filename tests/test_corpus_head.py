@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from distill_offline.corpus import check_same_tokens, head_of, read_examples, read_sentences, write_examples
+from distill_offline.corpus import check_same_text, head_of, read_examples, read_sentences, write_examples
 from distill_offline.errors import CorpusError
 from distill_offline.settings import Source
 
@@ -107,8 +107,8 @@ def test_a_part_of_a_folder_is_the_same_part_whatever_is_not_read(texts: Path) -
 def test_texts_that_differ_are_told_by_their_files(tmp_path: Path, texts: Path) -> None:
     source = Source(path=str(texts), on_bad_file="skip")
     rows = [{"text": f"It is {name}. Nothing else.", "label": "a"} for name in ("one", "three", "2")]
-    check_same_tokens(source, source, head="sequence-classification")
+    check_same_text(source, source, head="sequence-classification")
     with pytest.raises(
         CorpusError, match=r"rows\.jsonl:3: the tokens differ from those of .*b/two\.txt:1, from token 2"
     ):
-        check_same_tokens(jsonl(tmp_path, *rows), source, head="sequence-classification")
+        check_same_text(jsonl(tmp_path, *rows), source, head="sequence-classification")

@@ -109,7 +109,7 @@ def test_the_command_shows_quality_of_annotations(folder: RunFolder, tmp_path: P
     gold = gold_of(folder, "test", tmp_path / "gold.jsonl")
     annotations = str(folder.folder("annotate") / "gold/test")
     found = json.loads(evaluated(annotations, "--gold", gold, "--json"))
-    assert set(found) == {"on", "overall", "per_type", "errors", "counts", "quality"}
+    assert set(found) == {"on", "by", "overall", "per_type", "errors", "counts", "quality"}
     assert found["quality"]["by_type"]["PERSON"]["missed"] >= 0
     shown = evaluated(annotations, "--gold", gold)
     for words in ("spans by type", "spans by how the mention was found", "spans by confidence", "AUROC", "ent type"):
@@ -179,8 +179,8 @@ def test_spans_without_confidence_have_kinds_and_no_bins(folder: RunFolder, tmp_
         {"labels": 3},
         {"labels": ["O"] * 999},
         {"labels": [1, 2, 3]},
-        {"tokens": ["a", "b"], "labels": ["O", "I-PERSON"]},
         {"tokens": ["a", "b"], "labels": ["O", "?"], "masked": [0]},
+        {"tokens": ["a", "b"], "labels": ["O", "O"], "text": "a b", "offsets": [[0, 1], [1, 2]]},
         {"confidence": float("nan")},
         {"confidence": "no"},
     ],

@@ -28,7 +28,7 @@ ROWS = (
         "installation",
         "network",
     },
-    {"bio", "model_folder", "artifacts", "json_values"},
+    {"bio", "artifacts", "json_values"},
     {
         "alignment",
         "diversity",
@@ -36,6 +36,7 @@ ROWS = (
         "mistakes",
         "near_duplicates",
         "scoring",
+        "comparison",
         "statistics",
         "thinking",
         "blending",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import unicodedata
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from distill_offline.visible import invisible, same_places, squeezed
 
+Form = Literal["NFC", "NFD"]
+FORMS: tuple[Form, ...] = ("NFC", "NFD")
 # Format characters that are drawn (Unicode's PropList: Prepended_Concatenation_Mark).
 DRAWN = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD}
 
@@ -69,8 +72,8 @@ def test_other_texts_share_no_places(pair: tuple[str, str]) -> None:
 _TEXT = st.text(alphabet="ab\u00e9e\u0301\u0327\u1112\u1161\u11ab\ud55c \u00a0\u00ad\u200b")
 
 
-@given(_TEXT, st.sampled_from(["NFC", "NFD"]), st.data())
-def test_every_text_shares_its_places_with_its_other_forms(text: str, form: str, data: st.DataObject) -> None:
+@given(_TEXT, st.sampled_from(FORMS), st.data())
+def test_every_text_shares_its_places_with_its_other_forms(text: str, form: Form, data: st.DataObject) -> None:
     other = "".join(
         part + data.draw(st.sampled_from(["", " ", "\u00ad"]))
         for part in unicodedata.normalize(form, "".join(text.split())).split("a")

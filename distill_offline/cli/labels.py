@@ -15,6 +15,7 @@ from distill_offline.settings import OFFSETS, OffsetUnit
 
 __all__ = ["evaluate", "predict"]
 
+_TOLD = ("masked", "unheld", "by_characters", "unanswered", "not_in_gold")  # counts that are shown where not 0
 _SCHEMES = click.Choice(["auto", "iob1", "iob2", "iobes"])
 
 
@@ -24,6 +25,7 @@ _SCHEMES = click.Choice(["auto", "iob1", "iob2", "iobes"])
 @click.option("--tag-column", type=int, help="The column of INPUT's tags, from 0 [the last one].")
 @click.option("--gold-column", type=int, help="The column of the gold tags, from 0 [the last one].")
 @click.option("--scheme", type=_SCHEMES, default="auto", help="The tag scheme of the gold file.")
+@click.option("--input-scheme", type=_SCHEMES, default="auto", help="The tag scheme of INPUT, if it is a tagged file.")
 @on_bad_file_option
 @language_option
 @click.option(
@@ -37,6 +39,7 @@ def evaluate(
     tag_column: int | None,
     gold_column: int | None,
     scheme: Literal["auto", "iob1", "iob2", "iobes"],
+    input_scheme: Literal["auto", "iob1", "iob2", "iobes"],
     on_bad_file: Literal["error", "skip"],
     language: str | None,
     offsets: OffsetUnit,
@@ -60,36 +63,39 @@ def evaluate(
         tag_column=tag_column,
         gold_column=gold_column,
         scheme=scheme,
+        input_scheme=input_scheme,
         on_bad_file=on_bad_file,
         language=language,
         offsets=offsets,
     )
     report = held.report
     console, share = Console(as_json), accuracy(report.counts)
-    if held.warning:
-        console.say(held.warning)
     if as_json:
-        keys = ("on", "overall", "per_type", "errors", "counts", "quality")
+        keys = ("on", "by", "overall", "per_type", "errors", "counts", "quality")
         right = {} if share is None else {"accuracy": share}
         console.json({key: value for key, value in held.as_dict().items() if key in keys} | right)
     else:
         rows = [("overall", report.overall), *report.per_type.items()]
         console.table(
-            f"{report.counts.get('sentences', 0)} sentences, {_what(share)} in percent",
+            f"{report.counts.get('sentences', 0)} sentences, {_what(held.by)} in percent",
             ["type", "precision", "recall", "F1", "support"],
             [[name, percent(s.precision), percent(s.recall), percent(s.f1), s.support] for name, s in rows],
         )
-        masked = {key: report.counts[key] for key in ("masked", "unheld") if key in report.counts}
-        counted = {**report.errors, **masked} if share is None else {"accuracy": percent(share), **report.counts}
+        told = {key: report.counts[key] for key in _TOLD if report.counts.get(key)}
+        counted = {**report.errors, **told} if share is None else {"accuracy": percent(share), **report.counts}
         console.result(" · ".join(f"{kind.replace('_', ' ')}: {count}" for kind, count in counted.items()))
         if held.quality is not None:
             console.quality(held.quality.as_dict())
+    for line in held.warnings:
+        console.warn(line)
     if min_f1 is not None and report.overall.f1 < min_f1:
         raise GateMissed(f"evaluate: F1 {report.overall.f1:.4f} is below --min-f1 {min_f1}.")
 
 
-def _what(share: float | None) -> str:
-    return "exact-match scores" if share is None else "macro averages over the classes"
+def _what(by: str) -> str:
+    if by == "texts":
+        return "macro averages over the classes"
+    return "exact-match scores" if by == "tokens" else "exact-match scores by characters"
 
 
 @click.command()

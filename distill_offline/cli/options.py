@@ -71,6 +71,7 @@ def open_run(config: Path, output: Path | None, changes: tuple[str, ...], consol
             say=console.say,
             watch=console.watch,
             stop=stop,
+            on_warning=console.warn,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distill_offline.corpus.examples import (
-    check_same_tokens,
+    check_same_text,
     digest,
     overlap,
     read_annotations,
@@ -20,7 +20,7 @@ __all__ = [
     "AnyScheme",
     "AnySource",
     "OnBadFile",
-    "check_same_tokens",
+    "check_same_text",
     "digest",
     "head_of",
     "overlap",

@@ -46,7 +46,7 @@ def read_columns(path: Path, shown: str, tag_column: int | None, *, labelled: bo
         id_ = name.format(document)
         sentence = Sentence(f"{id_}:{index}", id_, index, text, tokens, offsets)
         tags = _tags(block, shown, tag_column) if labelled else None
-        yield Record(sentence, tags, shown, block.line, step=1, document_position=document)
+        yield Record(sentence, tags, shown, block.line, step=1, document_position=document, has_text=False)
 
 
 def read_tags(path: Path, shown: str, tag_column: int | None) -> Iterator[tuple[str, ...]]:

@@ -10,15 +10,16 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
-from distill_offline.bio import InvalidTags, Scheme, decode_bio, repair, to_iob2
+from distill_offline.bio import InvalidTags, Scheme, bridged, decode_bio, repair, to_iob2
 from distill_offline.corpus.plain_text import OnBadFile
 from distill_offline.corpus.record import Head, Record
 from distill_offline.corpus.source import AnyScheme, AnySource, as_source, read_records, scheme_of
 from distill_offline.corpus.standoff import carried_of, checked
 from distill_offline.errors import CorpusError
 from distill_offline.schema import Annotation, Example, Origin, Sentence, Span, canonical_json, content_digest
+from distill_offline.visible import invisible, squeezed
 
-__all__ = ["check_same_tokens", "digest", "overlap", "read_annotations", "read_examples", "read_sentences"]
+__all__ = ["check_same_text", "digest", "overlap", "read_annotations", "read_examples", "read_sentences"]
 
 
 def read_sentences(
@@ -58,17 +59,19 @@ def read_examples(
     counts: Counter[str] | None = None,
     on_bad_file: OnBadFile | None = None,
     context: int = 0,
+    strays: list[str] | None = None,
 ) -> Iterator[Example]:
     """The labelled sentences of a source, streamed; BIO tags come out as IOB2.
 
     An invalid tag sequence raises CorpusError where the origin is `original`; where it is `distilled`, tags that
-    continue nothing become O and are counted as `stray_tags`. Spans that begin or end inside a token are counted as
-    `unheld`, and an Example's own. `types` are the entity types or classes that are
-    allowed. `scheme` `auto` reads a column file's tags once before. `on_bad_file` and `context` as in
-    read_sentences.
+    continue nothing become O and are counted as `stray_tags`; `strays` gains their places. Spans that begin or end
+    inside a token are counted as `unheld`, and an Example's own. `types` are the entity types or classes that are
+    allowed. `scheme` `auto` reads a column file's tags once before. `on_bad_file` and `context` as in read_sentences.
     """
     found = Counter[str]() if counts is None else counts
-    for record, labels in _labelled(source, origin, tag_column, scheme, head, types, found, on_bad_file, context):
+    for record, labels in _labelled(
+        source, origin, tag_column, scheme, head, types, found, on_bad_file, context, strays
+    ):
         carried = {} if record.standoff is None else record.standoff.carried
         weight, masked = carried.get("weight", record.weight), carried.get("masked", record.masked)
         if record.unheld:
@@ -131,6 +134,7 @@ def _labelled(
     counts: Counter[str] | None,
     on_bad_file: OnBadFile | None,
     context: int = 0,
+    strays: list[str] | None = None,
 ) -> Iterator[tuple[Record, tuple[str, ...]]]:
     """The records of a source with their labels as they are meant: checked, and IOB2."""
     given = as_source(source, tag_column, scheme)
@@ -138,14 +142,20 @@ def _labelled(
         raise CorpusError(f"{given.labels}: stand-off labels are a teacher's. They go with corpus.distilled alone.")
     found = Counter[str]() if counts is None else counts
     per_token = head == "token-classification"
-    own_scheme = scheme_of(given) if per_token else "iob2"
+    own_scheme = scheme_of(given, origin) if per_token else "iob2"
     known = None if types is None else frozenset(types)
     bad = on_bad_file or given.on_bad_file
     for record in read_records(given, labelled=True, head=head, on_bad_file=bad, counts=found, context=context):
         if record.labels is None:
             wanted = "`labels` or `spans`" if per_token else "`label`, or a folder that names the class"
             raise record.fault(f"there are no labels; needed: {wanted}.")
-        labels = _iob2(record, record.scheme or own_scheme, origin, found) if per_token else record.labels
+        labels = record.labels
+        if per_token:
+            labels, stray = _iob2(record, record.scheme or own_scheme, origin)
+            if stray:
+                found["stray_tags"] += len(stray)
+            if strays is not None:
+                strays += [f"{record.shown}:{record.line + record.step * position}" for position in stray]
         if known is not None:
             _check_types(record, labels, known, per_token=per_token)
         yield record, labels
@@ -166,8 +176,12 @@ def overlap(train: Iterable[Example], held_out: Iterable[Example]) -> set[str]:
     return held.intersection(content_digest(example.sentence) for example in train)
 
 
-def check_same_tokens(left: AnySource, right: AnySource, *, head: Head = "token-classification") -> None:
-    """Raise CorpusError at the first sentence or token in which two sources differ, naming both places."""
+def check_same_text(left: AnySource, right: AnySource, *, head: Head = "token-classification") -> None:
+    """Raise CorpusError at the first sentence in which two sources differ, naming both places.
+
+    They must have the same tokens; or the same text, but for what cannot be seen, where one of them has more of it than
+    its tokens.
+    """
     pairs = zip_longest(_unlabelled(left, head), _unlabelled(right, head))
     for one, other in pairs:
         if one is None or other is None:
@@ -176,12 +190,16 @@ def check_same_tokens(left: AnySource, right: AnySource, *, head: Head = "token-
                 "this sentence has no counterpart: the other file ends before. Compare files of one corpus."
             )
         mine, theirs = one.sentence.tokens, other.sentence.tokens
-        if mine != theirs:
+        has_text = one.has_text or other.has_text
+        if mine != theirs and not (has_text and squeezed(one.sentence.text) == squeezed(other.sentence.text)):
             token = next(
                 (at for at, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), min(len(mine), len(theirs))
             )
             place = f"{other.shown}:{other.line + other.step * token}"
-            raise one.fault(f"the tokens differ from those of {place}, from token {token} of the sentence on.", token)
+            texts = ", and so do the texts" if has_text else ""
+            raise one.fault(
+                f"the tokens differ from those of {place}, from token {token} of the sentence on{texts}.", token
+            )
 
 
 def _unlabelled(source: AnySource, head: Head) -> Iterator[Record]:
@@ -189,20 +207,18 @@ def _unlabelled(source: AnySource, head: Head) -> Iterator[Record]:
     return read_records(given, labelled=False, head=head, on_bad_file=given.on_bad_file, counts=Counter())
 
 
-def _iob2(record: Record, scheme: Scheme, origin: Origin, counts: Counter[str]) -> tuple[str, ...]:
+def _iob2(record: Record, scheme: Scheme, origin: Origin) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The labels, and the positions of stray tags, which gold must not have."""
     tags = record.labels or ()
     try:
         if origin == "original":
-            return to_iob2(tags, scheme)
-        repaired, stray = repair(tags, scheme)
+            return to_iob2(tags, scheme), ()
+        return repair(bridged(tags, scheme, invisible(record.sentence.tokens)), scheme)
     except InvalidTags as error:
         remedy = "Correct it, or set tag_column or scheme."
         raise record.fault(
             f"tag {error.position} of the sentence: {error} (scheme {scheme}). {remedy}", error.position
         ) from error
-    if stray:
-        counts["stray_tags"] += len(stray)
-    return repaired
 
 
 def _check_types(record: Record, labels: tuple[str, ...], known: frozenset[str], *, per_token: bool) -> None:

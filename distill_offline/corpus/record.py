@@ -25,6 +25,7 @@ class Record:
     stand-off file. `weight` and `masked` are those of an Example. `spans` are those that a row lists, in tokens, and
     `carried` the numbers beside its labels (standoff.carried_of), both as they stand there: unchecked.
     `unheld` are spans, in characters, that begin or end inside a token: no label says them; their tokens are masked.
+    `has_text`: the file has the text itself, and not only its tokens.
     """
 
     sentence: Sentence
@@ -40,6 +41,7 @@ class Record:
     spans: tuple[Span, ...] = ()
     carried: Mapping[str, Any] = field(default_factory=dict)
     unheld: tuple[Span, ...] = ()
+    has_text: bool = True
 
     @property
     def document(self) -> str:

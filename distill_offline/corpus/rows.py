@@ -87,7 +87,7 @@ def read_rows(
             if hash(record.sentence.id) in seen:
                 raise _repeated(shown, line)
             seen.add(hash(record.sentence.id))
-        yield record
+        yield record if isinstance(row, Mapping) and row.get("text") is not None else replace(record, has_text=False)
     try:
         rules.spans.finish()
     except SpanFault as error:

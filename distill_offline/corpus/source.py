@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from importlib import resources
 from itertools import islice
@@ -23,6 +24,7 @@ from distill_offline.corpus.record import Head, Record
 from distill_offline.corpus.rows import read_rows
 from distill_offline.corpus.standoff_join import with_standoff
 from distill_offline.errors import CorpusError
+from distill_offline.schema import Origin
 from distill_offline.settings import Source
 
 __all__ = ["AnyScheme", "AnySource", "as_source", "existing", "format_of", "read_records", "resolve_path", "scheme_of"]
@@ -31,6 +33,7 @@ AnyScheme = Scheme | Literal["auto"]
 AnySource = str | Path | Source
 
 _PACKAGE = "package:"
+_TELLING = 10_000  # rows that are read for their scheme
 _COLUMNS = frozenset({".conll", ".iob", ".iob1", ".iob2", ".iobes", ".bio", ".tsv"})
 _JSONL = frozenset({".jsonl", ".ndjson"})
 _KNOWN = ".conll, .tsv, .iob, .bio, .jsonl, .parquet, .txt, or a folder of .txt files"
@@ -68,16 +71,36 @@ def resolve_path(path: str | Path) -> Path:
     return found
 
 
-def scheme_of(source: Source) -> Scheme:
-    """The scheme of the source's tags; `auto` reads a column file once, and means IOB2 for every other format."""
+def scheme_of(source: Source, origin: Origin = "original") -> Scheme:
+    """The scheme of the source's tags; `auto` reads a column file once, and of rows the first 10,000.
+
+    Of tags that a machine may have made, one alone that begins with I- is stray and no IOB1: the same in every format.
+    Of gold only a column file is taken for IOB1 unasked.
+    """
     if source.labels is not None:
         return "iob2"
     if source.scheme is not None and source.scheme != "auto":
         return source.scheme
     path = existing(source.path)
-    if format_of(path, source, labelled=True) == "columns":
-        return detect_scheme(read_tags(path, source.path, source.tag_column))
-    return "iob2"
+    match format_of(path, source, labelled=True):
+        case "columns":
+            tags = read_tags(path, source.path, source.tag_column)
+            return detect_scheme(tags, least=1 if origin == "original" else 2)
+        case "jsonl" | "parquet" as kind:
+            rows = jsonl_rows(path, source.path) if kind == "jsonl" else parquet_rows(path, source.path)
+            found = detect_scheme(_row_tags(rows), least=2)
+            return "iob2" if found == "iob1" and origin == "original" else found
+        case _:
+            return "iob2"
+
+
+def _row_tags(rows: Iterable[tuple[int, object]]) -> Iterator[list[str]]:
+    """The tags of the first rows, as far as there are some; what is wrong with a row is said when it is read."""
+    with suppress(CorpusError):
+        for _, row in islice(rows, _TELLING):
+            tags = row.get("labels") if isinstance(row, Mapping) else None
+            if isinstance(tags, list) and all(isinstance(tag, str) for tag in tags):
+                yield tags
 
 
 def read_records(

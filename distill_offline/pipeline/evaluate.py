@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline import manifest
-from distill_offline.artifacts import ANNOTATIONS, read_rows, write_rows
-from distill_offline.bio import decode_bio
+from distill_offline.artifacts import ANNOTATIONS, write_rows
 from distill_offline.calibration import Calibration
 from distill_offline.config import as_plain
 from distill_offline.corpus import digest as gold_digest
 from distill_offline.digests import file_digests
 from distill_offline.inputs import make_task, read_gold
+from distill_offline.pipeline.annotation_lines import AnnotationLines
 from distill_offline.pipeline.calibrate import CALIBRATION
+from distill_offline.pipeline.truth import Truth
 from distill_offline.pipeline.unheld import say_unheld, unheld_counts
-from distill_offline.quality import quality, spans_of
 from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_paths
 from distill_offline.schema import Example
-from distill_offline.scoring import accuracy, score, unanswered, with_unheld
+from distill_offline.scoring import accuracy, comparable, score
 from distill_offline.student import Student
 from distill_offline.tasks.base import Task
 
@@ -105,21 +105,22 @@ def _read(file: Path) -> dict[str, Any]:
 def _teacher(
     task: Task, examples: Sequence[Example], annotations: Path, learnt: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    given = {row["id"]: (tuple(row["labels"]), spans_of(row)) for row in read_rows(annotations)}
-    answers = [given.get(e.sentence.id, (unanswered(task.head, len(e.labels)), ())) for e in examples]
-    missing = sum(e.sentence.id not in given for e in examples)
-    scores = _scored(task.metric, examples, [labels for labels, _ in answers], missing)
+    lines = AnnotationLines.read(annotations, task.head)
+    answers = [lines.answer(example) for example in examples]
+    missing = sum(e.sentence.id not in lines.given for e in examples)
     if task.head != "token-classification":
-        return scores
+        return _scored(task.metric, examples, [given.labels for given in answers], missing)
     calibration = Calibration.of(learnt["calibration"]) if learnt else None
-    gold = [decode_bio(example.labels) for example in examples]
-    return {**scores, "quality": quality(gold, [spans for _, spans in answers], calibration).as_dict()}
+    held = Truth(task.head, examples).of_entities(
+        answers, {"unanswered": missing}, strays=len(lines.strays) or None, with_quality=True, calibration=calibration
+    )
+    return held.as_dict()
 
 
 def _scored(
     metric: str, examples: Sequence[Example], predicted: Sequence[Sequence[str]], missing: int = 0
 ) -> dict[str, Any]:
-    result = score(metric, *with_unheld(examples, predicted), on=gold_digest(examples)).as_dict()
+    result = score(metric, *comparable(examples, predicted), on=gold_digest(examples)).as_dict()
     result["counts"]["unanswered"] = missing
     return {**result, **_accuracy(result["counts"])}
 

@@ -18,7 +18,7 @@ def say_unheld(folder: RunFolder, splits: Mapping[str, Sequence[Example]]) -> No
     """Shows for each split of corpus.original how many there are, of how many, and in which rows."""
     for split, examples in splits.items():
         if line := in_words(f"corpus.original.{split}", examples):
-            folder.say(line)
+            folder.warn(line)
 
 
 def unheld_counts(splits: Mapping[str, Sequence[Example]]) -> dict[str, Any]:
@@ -44,6 +44,6 @@ def in_words(name: str, examples: Sequence[Example]) -> str:
     ids = ", ".join(example.sentence.id for example in rows[:_SHOWN])
     more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
     return (
-        f"{name}: WARNING: {lost} of {spans} entities begin or end inside a token (rows {ids}{more}). Each counts as "
+        f"{name}: {lost} of {spans} entities begin or end inside a token (rows {ids}{more}). Each counts as "
         "missed where it is scored; in training its tokens are left out of the loss."
     )

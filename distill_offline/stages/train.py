@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from distill_offline.blending import Batch, Blend
 from distill_offline.errors import DistillError, Interrupted
 from distill_offline.schema import Example, Progress, Watch
-from distill_offline.scoring import quick_f1, with_unheld
+from distill_offline.scoring import comparable, quick_f1
 from distill_offline.settings import TrainSettings
 from distill_offline.student import Encoded, Student
 from distill_offline.training.acceleration import accelerator
@@ -134,7 +134,7 @@ def dev_f1(student: Student, dev: Sequence[Example], metric: str, group: Group =
     mine = student.predict([example.sentence for example in dev[group.rank :: group.size]])
     shares = group.gather(mine)
     predicted = [shares[i % group.size][i // group.size] for i in range(len(dev))]
-    return quick_f1(metric, *with_unheld(dev, predicted))
+    return quick_f1(metric, *comparable(dev, predicted))
 
 
 def average(student: Student, others: Sequence[Student]) -> None:

@@ -10,7 +10,7 @@ from distill_offline import manifest
 from distill_offline.corpus import digest
 from distill_offline.inputs import make_task, read_labelled
 from distill_offline.schema import Example
-from distill_offline.scoring import score, with_unheld
+from distill_offline.scoring import comparable, score
 from distill_offline.settings import Settings, Source
 from distill_offline.study.counts import pack, sentence_counts
 from distill_offline.study.grid import Cell
@@ -80,8 +80,8 @@ def cell_row(
 
 def _scored(settings: Settings, examples: Sequence[Example], predicted: Sequence[Sequence[str]]) -> dict[str, Any]:
     task, types = make_task(settings), tuple(settings.task.types)
-    gold = [example.labels for example in examples]
-    report = score(task.metric, *with_unheld(examples, predicted), on=digest(examples)).as_dict()
+    gold, found = comparable(examples, predicted)
+    report = score(task.metric, gold, found, on=digest(examples)).as_dict()
     return {
         "on": report["on"],
         "split": settings.evaluate.split,
@@ -90,5 +90,5 @@ def _scored(settings: Settings, examples: Sequence[Example], predicted: Sequence
         "per_type": report["per_type"],
         "errors": report["errors"],
         "types": types,
-        "counts": pack(sentence_counts(task.head, gold, predicted, types)),
+        "counts": pack(sentence_counts(task.head, gold, found, types)),
     }
