@@ -1,11 +1,18 @@
-"""How the time of `locate` grows with a text, against difflib as people align mentions with it.
+"""How the time of `locate` grows with a text, against difflib as people align mentions with it; and what repeated
+mentions cost.
 
     python benchmarks/alignment.py [--sizes 1000 2000 ...] [--limit 2]
+    python benchmarks/alignment.py --gold FILE[:TAG_COLUMN] ... [--labels TAG_COLUMN]
 
 The text is made up: words by Zipf's law, one mention for ten tokens, of which 5% are misspelt and 5% stand nowhere.
 `difflib, once` matches all mentions, one behind the other, with one SequenceMatcher over the tokens; `difflib, windows`
 slides one over the text for each mention that it does not find exactly, as it must to forgive a slip. Both are written
 here from the idea alone. A way that took longer than the limit (seconds) at one size is left out at the next.
+
+With `--gold`: precision, recall and F1, in percent, of the spans that a teacher's mentions give, if it lists each place
+of an entity, or each entity once, and if a mention that is given once stands for its first place or for every place.
+The teacher is perfect, or, with `--labels`, the one whose tags are in that column. `lost` counts the sentences whose
+labels do not come back from all their mentions in order.
 
 The table of 2026-11-22 (2 shared cores): docs/alignment.md.
 """
@@ -19,6 +26,9 @@ from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
 
 from distill_offline.alignment import locate
+from distill_offline.bio import decode_bio
+from distill_offline.corpus import read_examples
+from distill_offline.settings import Source
 
 Ranges = list[tuple[int, int] | None]
 
@@ -98,11 +108,49 @@ WAYS: dict[str, Callable[[Sequence[str], Sequence[str]], Ranges]] = {
 }
 
 
+def repeated(file: str, labels: int | None) -> list[str]:
+    """A row of the table for one corpus: its name, entities, sentences that do not come back, and four pairs."""
+    path, _, column = file.partition(":")
+    gold = _labels(path, int(column) if column else None)
+    taught = gold if labels is None else _labels(path, labels)
+    lost, cells = 0, list[str]()
+    for once in (False, True):
+        for every in (False, True):
+            right = found = 0
+            for sentence, wanted in gold.items():
+                mentions = [(" ".join(sentence[start:end]), type_) for start, end, type_ in taught[sentence]]
+                given = list(dict.fromkeys(mentions)) if once else mentions
+                spans = {(s.start, s.end, s.type) for s in locate(given, sentence, every=every).spans}
+                right, found = right + len(spans & {*wanted}), found + len(spans)
+                lost += not once and every and spans != {*taught[sentence]}
+            total = sum(len(wanted) for wanted in gold.values())
+            precision, recall = right / max(1, found), right / max(1, total)
+            cells.append(f"{100 * precision:.2f} / {100 * recall:.2f} / {200 * right / max(1, found + total):.2f}")
+    return [path, f"{sum(map(len, gold.values())):,}", str(lost), *cells]
+
+
+def _labels(path: str, column: int | None) -> dict[tuple[str, ...], list[tuple[int, int, str]]]:
+    """Each distinct sentence's entities."""
+    examples = read_examples(Source(path=path, tag_column=column), origin="distilled")
+    return {
+        example.sentence.tokens: [(span.start, span.end, span.type) for span in decode_bio(example.labels)]
+        for example in examples
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 2_000, 4_000, 8_000, 16_000, 32_000])
     parser.add_argument("--limit", type=float, default=2.0)
+    parser.add_argument("--gold", nargs="+", default=[], metavar="FILE[:TAG_COLUMN]")
+    parser.add_argument("--labels", type=int, metavar="TAG_COLUMN")
     arguments = parser.parse_args()
+    if arguments.gold:
+        ways = [f"{listed}, {place}" for listed in ("each place", "once") for place in ("first", "every")]
+        print(f"| corpus | entities | lost | {' | '.join(ways)} |\n|---|{'---:|' * 6}")
+        for file in arguments.gold:
+            print(f"| {' | '.join(repeated(file, arguments.labels))} |", flush=True)
+        return
     columns = " | ".join(f"{name} | right" for name in WAYS)
     print(f"| tokens | mentions | {columns} |\n|{'---:|' * (2 + 2 * len(WAYS))}")
     seconds: dict[str, float] = dict.fromkeys(WAYS, 0.0)

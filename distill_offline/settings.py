@@ -57,7 +57,9 @@ class Source:
 class TaskSettings:
     """What is to be labelled. `types` maps each type (or class) to its definition, in the order of the prompt.
 
-    `context`: how many sentences of the document the teacher sees on either side of the one that it labels.
+    `context`: how many sentences of the document the teacher sees on either side of the one that it labels. `repeats`:
+    a mention that an answer gives once stands for `every` place of it in the sentence, or for the `first` alone; one
+    that is given k times, for k places.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -66,6 +68,7 @@ class TaskSettings:
     prompt: str = "standard"
     guidelines: str = ""
     context: Number = 0
+    repeats: Literal["every", "first"] = "every"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,8 @@ from sentences import sentence
 
 from distill_offline.bio import decode_bio
 from distill_offline.errors import UnusableAnswer
-from distill_offline.schema import Completion, Sentence
+from distill_offline.matching import squeezed
+from distill_offline.schema import Annotation, Completion, Sentence, Span
 from distill_offline.settings import TaskSettings
 from distill_offline.tasks.ner import NER
 
@@ -35,8 +36,10 @@ REASONS = {
     "contradicting_answers",
 }
 REJECTIONS = {"empty", "not_in_text", "inside_token", "overlapping", "over_budget", "unknown_type"}
+TYPES = {"PER": "a named human", "LOC": "a place"}
 TASKS = tuple(
-    NER(TaskSettings(types={"PER": "a named human", "LOC": "a place"}, prompt=prompt)) for prompt in ("standard", "cot")
+    (NER(TaskSettings(types=TYPES, prompt=prompt, repeats="first")), NER(TaskSettings(types=TYPES, prompt=prompt)))
+    for prompt in ("standard", "cot")
 )
 SENTENCES: tuple[Sentence, ...] = (
     sentence("Siemens sent Ada Lovelace from Fort Worth to Fort Worth"),
@@ -46,6 +49,7 @@ SENTENCES: tuple[Sentence, ...] = (
 )
 SEEDS = (
     '[["Ada Lovelace","PER"],["Fort Worth","LOC"],["Fort Worth","LOC"]]',
+    '[["Ada Lovelace","PER"],["Fort Worth","LOC"],["a","LOC"],["Fort","PER"]]',
     '{"context":"x","candidates":["Ada"],"decisions":[["Ada Lovelace","PER","a human"],["sent","NONE","a verb"]]}',
     '```json\n[{"text":"Ada","type":"PER"},{"entity":"Lovelac","label":"PER"}]\n```',
     'I found [] nothing [so far], so: [["Siemens","PER"]] {really}',
@@ -104,7 +108,7 @@ def check(text: str, finish_reason: str = "stop") -> Counter[str]:
     """Parse the text for every task and sentence; gives what became of it. AssertionError where a promise is broken."""
     counts = Counter[str]()
     completion = Completion(text, finish_reason)
-    for task in TASKS:
+    for task, every in TASKS:
         for target in SENTENCES:
             try:
                 annotation = task.parse(target, completion)
@@ -112,14 +116,17 @@ def check(text: str, finish_reason: str = "stop") -> Counter[str]:
                 counts[error.reason] += 1
                 continue
             assert finish_reason == "stop"
-            placed = [(span.start, span.end, span.type) for span in annotation.spans]
-            assert len(annotation.labels) == len(target.tokens)
-            assert [(s.start, s.end, s.type) for s in decode_bio(annotation.labels)] == placed  # none overlap
+            placed = _placed(target, annotation)
             assert len(placed) + len(annotation.rejected) == _decisions(task, target, completion)
+            # Every place: no mention is lost, and what comes in addition reads like what was there.
+            more = every.parse(target, completion)
+            assert len(_placed(target, more)) + len(more.rejected) >= len(placed) + len(annotation.rejected)
+            firm = {_read(target, span) for span in more.spans if span.alignment == "exact"}
+            assert {_read(target, span) for span in more.spans if span.alignment == "repeated"} <= firm
             counts["parsed"] += 1
-            counts.update(span.alignment for span in annotation.spans)
+            counts.update(span.alignment for span in more.spans)
             counts.update(rejection.reason for rejection in annotation.rejected)
-    assert set(counts) <= REASONS | REJECTIONS | {"parsed", "exact", "normalised", "fuzzy"}
+    assert set(counts) <= REASONS | REJECTIONS | {"parsed", "exact", "repeated", "normalised", "fuzzy"}
     return counts
 
 
@@ -136,9 +143,21 @@ def fuzz(runs: int, seed: int, watch: Callable[[int], None] = lambda _: None) ->
     return counts
 
 
+def _placed(target: Sentence, annotation: Annotation) -> list[tuple[int, int, str]]:
+    """The spans, none of which overlap, as the labels have them."""
+    placed = [(span.start, span.end, span.type) for span in annotation.spans]
+    assert len(annotation.labels) == len(target.tokens)
+    assert [(s.start, s.end, s.type) for s in decode_bio(annotation.labels)] == placed
+    return placed
+
+
+def _read(target: Sentence, span: Span) -> tuple[str, str]:
+    return squeezed("".join(target.tokens[span.start : span.end])), span.type
+
+
 def _decisions(task: NER, target: Sentence, completion: Completion) -> int:
     """How many decisions an answer holds that each must become a span or a rejection."""
-    return sum(type_ != "NONE" or task is TASKS[0] for _, type_ in task.read(target, completion).answer)
+    return sum(type_ != "NONE" or task is TASKS[0][0] for _, type_ in task.read(target, completion).answer)
 
 
 def _mutated(chance: random.Random) -> str:

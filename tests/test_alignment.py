@@ -10,7 +10,7 @@ from hypothesis import example as tried
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill_offline.alignment import labels_of_words, locate, spread_to_subwords
+from distill_offline.alignment import labels_of_words, locate, spread_to_subwords, twins_of
 from distill_offline.bio import decode_bio, encode_bio
 from distill_offline.schema import Rejection, Span
 
@@ -193,6 +193,95 @@ def test_a_shorter_mention_makes_room_for_a_longer_one_and_takes_its_next_place(
     assert places(mentions, "New York Times in New York") == [(0, 3), (4, 6)]
 
 
+def everywhere(mentions: Sequence[str], tokens: str) -> list[tuple[int, int, str]]:
+    given_ = [(mention, f"T{number}") for number, mention in enumerate(mentions)]
+    return [(span.start, span.end, span.type) for span in locate(given_, tokens.split(" "), every=True).spans]
+
+
+def test_a_mention_said_once_is_every_place_if_that_is_asked_for() -> None:
+    alignment = locate(
+        [("Oslo", "X"), ("Bergen", "Y")],
+        ["Oslo", "beat", "Bergen", "and", "Oslo", "as", "only", "Oslo", "can"],
+        every=True,
+    )
+    assert [(s.start, s.type, s.alignment) for s in alignment.spans] == [
+        (0, "X", "exact"),
+        (2, "Y", "exact"),
+        (4, "X", "repeated"),
+        (7, "X", "repeated"),
+    ]
+    assert alignment.numbers == (0, 1, 0, 0)
+    assert alignment.rejected == ()
+    assert places(["Oslo", "Bergen"], "Oslo beat Bergen and Oslo as only Oslo can") == [(0, 1), (2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("mentions", "tokens", "expected"),
+    [
+        # Twice is twice, whatever the types.
+        (["Oslo", "Oslo"], "Oslo and Oslo and Oslo", [(0, 1, "T0"), (2, 3, "T1")]),
+        (["O slo", "Oslo"], "Oslo and Oslo and Oslo", [(0, 1, "T0"), (2, 3, "T1")]),
+        # Longer mentions first, so that nothing takes a part of them.
+        (["York", "New York"], "York is not New York but New York", [(0, 1, "T0"), (3, 5, "T1"), (6, 8, "T1")]),
+        (["New York", "York"], "New York , New York , York", [(0, 2, "T0"), (3, 5, "T0"), (6, 7, "T1")]),
+        (["New York", "York", "York"], "York , New York , New York", [(0, 1, "T2"), (2, 4, "T0"), (6, 7, "T1")]),
+        # All that is given has a place before anything has a second one.
+        (["New York", "York"], "New York , New York", [(0, 2, "T0"), (4, 5, "T1")]),
+        (["a a", "a"], "a a a a a", [(0, 2, "T0"), (2, 3, "T1"), (3, 5, "T0")]),
+        (["US", "us"], "US told us in the US", [(0, 1, "T0"), (2, 3, "T1"), (5, 6, "T0")]),
+        # Other case is another mention; a mention in a case that the text has not is all of them.
+        (["US"], "US told us", [(0, 1, "T0")]),
+        (["oslo"], "Oslo and OSLO", [(0, 1, "T0"), (2, 3, "T0")]),
+        # Left to right, and no place overlaps another.
+        (["a a"], "a a a a a", [(0, 2, "T0"), (2, 4, "T0")]),
+        # Where a mention is within a token, it is not.
+        (["ana"], "ana banana ana", [(0, 1, "T0"), (2, 3, "T0")]),
+    ],
+)
+def test_every_place_is_one_that_no_other_mention_has(
+    mentions: list[str], tokens: str, expected: list[tuple[int, int, str]]
+) -> None:
+    assert everywhere(mentions, tokens) == expected
+
+
+def test_a_misspelt_mention_is_every_place_too_and_stays_fuzzy() -> None:
+    text = ["Johansson", "met", "Johansson"]
+    spans = locate([("Johanssen", "X")], text, every=True).spans
+    assert [(s.start, s.alignment) for s in spans] == [(0, "fuzzy"), (2, "fuzzy")]
+
+
+@given(_MENTIONS, _TOKENS)
+def test_with_every_place_nothing_is_lost_and_nothing_overlaps(
+    mentions: list[tuple[str, str]], tokens: list[str]
+) -> None:
+    alignment = locate(mentions, tokens, every=True)
+    assert {*alignment.numbers, *alignment.lost} == {*range(len(mentions))}
+    assert not {*alignment.numbers} & {*alignment.lost}
+    plain = tuple(Span(span.start, span.end, span.type) for span in alignment.spans)
+    assert decode_bio(encode_bio(plain, len(tokens))) == plain
+    for span, number in zip(alignment.spans, alignment.numbers, strict=True):
+        assert span.type == mentions[number][1]
+        assert span.alignment not in ("exact", "repeated") or _squeezed(mentions[number][0]) == _squeezed(
+            _surface(tokens, span.start, span.end)
+        )
+
+
+@given(_PIECES, st.data())
+def test_nothing_is_repeated_if_every_mention_is_given_twice(
+    pieces: list[tuple[int, str]], data: st.DataObject
+) -> None:
+    tokens = data.draw(st.lists(st.sampled_from(["a", "b", "c"]), max_size=8))
+    mentions = [("a" * size, type_) for size, type_ in pieces] * 2
+    assert locate(mentions, tokens, every=True) == locate(mentions, tokens)
+
+
+def test_twins_read_like_an_entity_and_are_none() -> None:
+    tokens = ["May", "met", "May", "in", "May", ",", "New", "May", "and", "New", "Mayo"]
+    assert twins_of([Span(2, 3, "PER"), Span(6, 8, "LOC")], tokens) == [(0, 1), (4, 5)]
+    assert twins_of([Span(6, 8, "LOC")], tokens) == []
+    assert twins_of([], tokens) == []
+
+
 def test_a_mention_that_is_nearly_there_is_found_and_said_to_be_fuzzy() -> None:
     (span,) = locate([("Food and Agriculture Organization", "X")], ["Food", "and", "Agriculture", "Organisation"]).spans
     assert (span.start, span.end, span.alignment) == (0, 4, "fuzzy")
@@ -257,7 +346,7 @@ def test_time_grows_about_linearly_with_adversarial_answers(
 ) -> None:
     def work(n: int) -> Callable[[], object]:
         given_, words = [(mention, "X") for mention in mentions(n)], tokens(n)
-        return lambda: locate(given_, words)
+        return lambda: locate(given_, words, every=True)
 
     # A quadratic one would take 64 times as long, seconds here.
     limit = 40 * max(min(_seconds(work(1_000)) for _ in range(3)), 0.004)

@@ -60,6 +60,48 @@ def test_a_perfect_teachers_answer_is_read_back_as_the_gold_labels(prompt: str, 
     assert annotation.id == gold.sentence.id
 
 
+TWINS = [
+    example("May/B-PER came in May"),
+    example("In May came May/B-PER and May/B-PER in May"),
+    example("York/B-LOC and New/B-LOC York/I-LOC and York"),
+    example("US and US/B-LOC and US"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(TWINS)))
+def test_a_reasoned_answer_says_which_of_several_places_is_no_entity(number: int) -> None:
+    gold = TWINS[number]
+    annotation = task("cot").parse(gold.sentence, Completion(task("cot").answer(gold), "stop"))
+    assert (annotation.labels, annotation.rejected) == (gold.labels, ())
+
+
+def test_a_mention_said_once_is_every_place_unless_the_task_says_otherwise() -> None:
+    target = sentence("Oslo beat Bergen , and Oslo celebrated as only Oslo can")
+    tokens = ('[["', 'Oslo"', ',"LOC"', '],["Bergen","LOC"]]')
+    answer = Completion("".join(tokens), "stop", token_texts=tokens, token_logprobs=(0.0, -0.5, -0.5, 0.0))
+    annotation = task().parse(target, answer)
+    assert [(s.start, s.alignment) for s in annotation.spans] == [
+        (0, "exact"),
+        (2, "exact"),
+        (5, "repeated"),
+        (9, "repeated"),
+    ]
+    sure = {span.start: span.confidence for span in annotation.spans}
+    assert sure[0] == sure[5] == sure[9] == pytest.approx(0.3679, abs=1e-4)
+    first = NER(TaskSettings(types=TYPES, repeats="first"))
+    assert [span.start for span in first.parse(target, answer).spans] == [0, 2]
+    assert first.identity() != task().identity()
+    assert first.prompt(target, EXAMPLES) == task().prompt(target, EXAMPLES)
+
+
+def test_a_mention_said_twice_is_two_places_one_of_each_type() -> None:
+    target = sentence("Paris met Paris in Paris")
+    said = '[["Paris","PER"],["Paris","LOC"]]'
+    assert found(task().parse(target, Completion(said, "stop"))) == [(0, 1, "PER"), (2, 3, "LOC")]
+    said = '{"decisions":[["Paris","PER","x"],["Paris","NONE","x"]]}'
+    assert found(task("cot").parse(target, Completion(said, "stop"))) == [(0, 1, "PER")]
+
+
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(["O", "B-PER", "B-LOC", "I-LOC"]), min_size=1, max_size=12), st.sampled_from(PROMPTS))
 def test_answer_and_parse_are_inverse_where_words_are_distinct(tags: list[str], prompt: str) -> None:

@@ -22,7 +22,7 @@ __all__ = [
 
 _FORMAT, _VERSION = "distill_offline stand-off labels", 1
 _DIGITS = 12  # of the digest of its tokens: enough that another sentence agrees once in 10^14
-_ALIGNMENTS = ("exact", "normalised", "fuzzy", "tags", "gold")
+_ALIGNMENTS = ("exact", "repeated", "normalised", "fuzzy", "tags", "gold")
 _HIGHEST = {"confidence": 1.0, "agreement": 1.0, "missed": 1.0, "weight": sys.float_info.max}
 
 

@@ -207,8 +207,8 @@ def _sealed(stage: Stage, folder: RunFolder, counts: dict[str, Any]) -> dict[str
 
 def _in_one_line(part: str, counts: Counts, head: Head) -> str:
     spans = (
-        f"; {sum(counts.aligned.values())} spans, {sum(counts.rejected.values())} mentions rejected"
-        f"{_in_words(counts.rejected)}"
+        f"; {sum(counts.aligned.values())} spans{_in_words(counts.aligned)}, "
+        f"{sum(counts.rejected.values())} mentions rejected{_in_words(counts.rejected)}"
     )
     return (
         f"annotate {part}: {counts.rows} rows, {counts.cached} cached, {counts.asked} asked, "

@@ -146,7 +146,8 @@ def _is_doubtful(span: Mapping[str, Any], settings: SelectSettings) -> bool:
     if (confidence is not None and confidence < settings.min_confidence) or _is_disputed(span, settings):
         return True
     alignment = span.get("alignment", "tags")
-    return alignment not in (*settings.alignments, "gold")  # gold was not found by us
+    # Gold was not found by us, and what is repeated was found exactly.
+    return alignment not in (*settings.alignments, *(["repeated"] if "exact" in settings.alignments else []), "gold")
 
 
 def _preferred(candidates: Sequence[_Candidate], budget: int, prefer: str, seed: int) -> set[int]:

@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from distill_offline.alignment import locate
+from distill_offline.alignment import locate, twins_of
 from distill_offline.bio import decode_bio, encode_bio
 from distill_offline.confidence import spelled
 from distill_offline.errors import ConfigError
-from distill_offline.schema import Annotation, Completion, Example, Head, Message, Prompt, Rejection, Sentence
+from distill_offline.matching import squeezed
+from distill_offline.schema import Annotation, Completion, Example, Head, Message, Prompt, Rejection, Sentence, Span
 from distill_offline.settings import TaskSettings
 from distill_offline.tasks.prompting import PromptTemplate, Turns, first_clause
 from distill_offline.tasks.reading import Read, read_answer
 
 __all__ = ["NER"]
 
+_NO_ENTITY = "no entity here"
 Decisions = tuple[tuple[str, str], ...]
 NONE = "NONE"  # the chain-of-thought prompt's word for a candidate that is no entity
 
@@ -37,6 +39,7 @@ class NER:
         if bad := [name for name in settings.types if not name or any(c.isspace() for c in name) or name == NONE]:
             raise ConfigError(f"task.types: {bad[0]!r} cannot be a type: no white space, not empty, not {NONE}.")
         self.types = dict(settings.types)
+        self._repeats, self._every = settings.repeats, settings.repeats == "every"
         self.labels = ("O", *(f"{prefix}-{name}" for name in settings.types for prefix in ("B", "I")))
         self._template = PromptTemplate(settings, known=("pairs", "reasoned"))
         self._system = Message("system", self._template.system)
@@ -47,7 +50,7 @@ class NER:
         )
 
     def identity(self) -> dict[str, Any]:
-        return {"task": "ner", "types": self.types, **self._template.identity()}
+        return {"task": "ner", "types": self.types, "repeats": self._repeats, **self._template.identity()}
 
     def prompt(self, sentence: Sentence, demonstrations: Sequence[Example]) -> Prompt:
         messages = [self._system]
@@ -60,32 +63,44 @@ class NER:
         return Message("user", self._template.user(sentence.text, sentence.before, sentence.after))
 
     def answer(self, example: Example) -> str:
-        pairs = [(_surface(example.sentence, span.start, span.end), span.type) for span in decode_bio(example.labels)]
+        spans = decode_bio(example.labels)
         if self._template.answer == "pairs":
-            return _compact([list(pair) for pair in pairs])
-        counts = {name: sum(type_ == name for _, type_ in pairs) for name in self.types}
+            return _compact([[_surface(example.sentence, span), span.type] for span in spans])
+        counts = {name: sum(span.type == name for span in spans) for name in self.types}
         named = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        # A place of the same text that is no entity is said to be none: else it would be one.
+        twins = (Span(start, end, NONE) for start, end in twins_of(spans, example.sentence.tokens))
+        decided = sorted((*spans, *twins), key=lambda span: span.start)
         return _compact(
             {
                 "context": f"The sentence names {named}." if named else "The sentence names no entity.",
-                "candidates": [mention for mention, _ in pairs],
-                "decisions": [[mention, type_, first_clause(self.types[type_])] for mention, type_ in pairs],
+                "candidates": [_surface(example.sentence, span) for span in decided],
+                "decisions": [
+                    [_surface(example.sentence, span), span.type, first_clause(self.types.get(span.type, _NO_ENTITY))]
+                    for span in decided
+                ],
             }
         )
 
     def parse(self, sentence: Sentence, completion: Completion) -> Annotation:
         read = self.read(sentence, completion)
         decisions = read.answer
-        kept = [n for n, (_, type_) in enumerate(decisions) if type_ in self.types]
-        alignment = locate([decisions[n] for n in kept], sentence.tokens)
-        spans = alignment.spans
+        kept = [number for number, (_, type_) in enumerate(decisions) if type_ in self.types]
+        kept = sorted([*kept, *self._twins(decisions, kept)])
+        alignment = locate([decisions[n] for n in kept], sentence.tokens, every=self._every)
+        placed = [
+            (span, kept[n]) for span, n in zip(alignment.spans, alignment.numbers, strict=True) if span.type != NONE
+        ]
+        spans = tuple(span for span, _ in placed)
         if completion.token_logprobs:
             after = '"decisions"' if self._template.answer == "reasoned" else ""
             sure = spelled(completion, decisions, source=read.source, after=after)
             spans = tuple(
-                replace(span, confidence=said.confidence if (said := sure[kept[number]]) else None)
-                for span, number in zip(spans, alignment.numbers, strict=True)
+                replace(span, confidence=said.confidence if (said := sure[number]) else None) for span, number in placed
             )
+        rejected = [
+            each for each, n in zip(alignment.rejected, alignment.lost, strict=True) if decisions[kept[n]][1] != NONE
+        ]
         unknown = [
             Rejection(mention, "unknown_type")
             for mention, type_ in decisions
@@ -95,8 +110,15 @@ class NER:
             id=sentence.id,
             labels=encode_bio(spans, len(sentence.tokens)),
             spans=spans,
-            rejected=(*alignment.rejected, *unknown),
+            rejected=(*rejected, *unknown),
         )
+
+    def _twins(self, decisions: Decisions, kept: Sequence[int]) -> list[int]:
+        """Decisions for NONE about what is an entity elsewhere: they have places that the entity has not."""
+        if self._template.answer != "reasoned":
+            return []
+        entities = {squeezed(decisions[number][0]) for number in kept}
+        return [n for n, (mention, type_) in enumerate(decisions) if type_ == NONE and squeezed(mention) in entities]
 
     def read(self, sentence: Sentence, completion: Completion) -> Read[Decisions]:
         """The `(mention, type)` that a completion gives, as it gives them. Raises UnusableAnswer: read_answer's."""
@@ -143,8 +165,8 @@ def _alike(decisions: Decisions) -> list[tuple[str, str]]:
     return sorted(pair for pair in decisions if pair[1] != NONE)
 
 
-def _surface(sentence: Sentence, start: int, end: int) -> str:
-    return sentence.text[sentence.offsets[start][0] : sentence.offsets[end - 1][1]]
+def _surface(sentence: Sentence, span: Span) -> str:
+    return sentence.text[sentence.offsets[span.start][0] : sentence.offsets[span.end - 1][1]]
 
 
 def _compact(value: Any) -> str:
