@@ -91,7 +91,7 @@ class Bundle:
         kind = "wheel" if name.endswith(".whl") else "lock" if name.endswith(".lock") else KINDS.get(top, "script")
         entry: dict[str, Any] = {"path": name, "kind": kind, "size": len(content), "sha256": sha256(content)}
         pieces = {name: content}
-        if len(content) > VOLUME_LIMIT:
+        if len(content) > VOLUME_LIMIT and kind != "script":
             cut = [content[at : at + VOLUME_LIMIT] for at in range(0, len(content), VOLUME_LIMIT)]
             pieces = {f"volumes/{entry['sha256']}.{number:05d}.part": each for number, each in enumerate(cut)}
             entry["parts"] = [

@@ -37,7 +37,7 @@ class Staging:
         if sha256 is not None and digest != sha256:
             raise IntegrityError(f"{path}: has the SHA-256 {digest}, not {sha256}. It has changed since it was pinned.")
         entry: dict[str, Any] = {"path": path, "kind": kind_of(path), "size": size, "sha256": digest}
-        if size > self.volume_limit:
+        if size > self.volume_limit and entry["kind"] != "script":  # those are run from the medium
             entry["parts"] = self._split(source, digest)
         else:
             self._copy(source, path, digest)

@@ -17,6 +17,7 @@ docs/air-gap.md says what comes before it is run at all. This file travels alone
     the commands            install, rollback, uninstall, list
 
     DIR/  .lock  last-installed.json  history.json  current -> releases/<bundle id>
+          installed/<bundle id>.json   what the release was like when it was installed
           releases/<bundle id>/  the bundle's own files  bin/  environments/  models-by-id/  evidence/  release.json
 
 A virtual environment holds its own path, so a release is built where it will stay: a rename afterwards would break it.
@@ -28,7 +29,7 @@ Exit codes: 0 done, 1 refused or failed, 2 usage, 3 intact but no key was given,
 
 # The oldest Python that this runs on is 3.6: typing's own names, os.path, and no unions written with a bar.
 # ruff: noqa: UP006, UP035, UP045, PTH100, PTH103, PTH104, PTH105, PTH106, PTH108, PTH112, PTH113, PTH114
-# ruff: noqa: PTH115, PTH116, PTH118, PTH119, PTH120, PTH123, PTH202, PTH208, PTH211
+# ruff: noqa: PTH101, PTH115, PTH118, PTH119, PTH120, PTH123, PTH202, PTH208, PTH211
 
 import argparse
 import contextlib
@@ -38,6 +39,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shlex
 import shutil
 import signal
@@ -51,6 +53,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 RELEASE_SCHEMA = "distill-offline-release/1"
 EVIDENCE_SCHEMA = "distill-offline-install-evidence/1"
+INSTALLED_SCHEMA = "distill-offline-installed/1"
 HISTORY_SCHEMA = "distill-offline-history/1"
 ENVIRONMENT_SCHEMA = "distill-offline-environment/1"
 
@@ -134,7 +137,11 @@ def write_file(path: str, content: bytes, mode: int = 0o644) -> None:
 
 
 def write_json(path: str, value: Any) -> None:
-    write_file(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode("ascii"))
+    write_file(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode("ascii")
 
 
 def put_link(target: str, path: str) -> None:
@@ -147,12 +154,12 @@ def put_link(target: str, path: str) -> None:
     sync_folder(os.path.dirname(path))
 
 
-def read_json(path: str) -> Any:
-    """The value, or None where the file is missing or damaged."""
+def read_json(path: str, flags: int = os.O_NOFOLLOW | os.O_NONBLOCK) -> Any:
+    """The value, or None where the file is missing or damaged, a link or a FIFO."""
     try:
-        with open(path, "rb") as file:
+        with os.fdopen(os.open(path, os.O_RDONLY | flags), "rb") as file:
             return json.loads(file.read().decode("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 
@@ -166,10 +173,10 @@ def file_sha256(path: str) -> str:
 
 def remove_tree(path: str) -> None:
     """Remove a folder or file with all that is below it, if it is there."""
-    if os.path.islink(path) or os.path.isfile(path):
-        os.unlink(path)
-    elif os.path.isdir(path):
+    if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)
 
 
 def tree_bytes(path: str) -> int:
@@ -200,14 +207,20 @@ class Root:
         self.releases, self.current = os.path.join(self.path, "releases"), os.path.join(self.path, "current")
         self.last = os.path.join(self.path, "last-installed.json")
         self.history_file = os.path.join(self.path, "history.json")
+        self.installed = os.path.join(self.path, "installed")
         self.lock_descriptor = -1
+
+    def make(self) -> None:
+        require_folder(self.path)
+        os.makedirs(self.path, exist_ok=True)
+        for place in (self.releases, self.installed):
+            require_folder(place)
+            os.makedirs(place, exist_ok=True)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Alone in this root, and what an interrupted removal left is gone. Raises Fault where another one works."""
-        status = os.stat(self.path)
-        if status.st_mode & stat.S_IWOTH:
-            raise Fault(f"--root {self.path}: everyone may write there. Run chmod o-w on it first", USAGE)
+        self._check_places()
         self.lock_descriptor = os.open(os.path.join(self.path, ".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             try:
@@ -222,7 +235,27 @@ class Root:
         finally:
             os.close(self.lock_descriptor)
 
+    def _check_places(self) -> None:
+        """Raises Fault where everyone may put something else in place of a release; says where some others may."""
+        above = [self.path]
+        while above[-1] != "/":
+            above.append(os.path.dirname(above[-1]))
+        for place in [self.releases, self.installed, *above]:
+            require_folder(place)
+            if not os.path.lexists(place):
+                continue
+            status = os.lstat(place)
+            is_own = place in (self.releases, self.installed, self.path)
+            if status.st_mode & stat.S_IWOTH and (is_own or not status.st_mode & stat.S_ISVTX):
+                raise Fault(f"--root: everyone may write there, in {place}. Run chmod o-w on it first", USAGE)
+            owners = {0, os.geteuid()} | ({verifier.NOBODY} if place in verifier.SYSTEM_FOLDERS else set())
+            if status.st_uid not in owners:
+                say(f"note: {place} belongs to user {status.st_uid}, who can change what runs from this root")
+            if status.st_mode & stat.S_IWGRP and (is_own or not status.st_mode & stat.S_ISVTX):
+                say(f"note: group {status.st_gid} may write in {place}, and so change what runs from this root")
+
     def _names(self, start: str) -> List[str]:
+        require_folder(self.releases)
         try:
             return sorted(name for name in os.listdir(self.releases) if name.startswith(start))
         except FileNotFoundError:
@@ -237,17 +270,23 @@ class Root:
 
     def seal(self, release: str) -> Optional[Dict[str, Any]]:
         """What `release.json` says, or None for a release that is not whole."""
-        found = read_json(os.path.join(self.folder(release), "release.json"))
+        folder = self.folder(release)
+        found = None if problem_of_folder(folder) else read_json(os.path.join(folder, "release.json"))
         whole = isinstance(found, dict) and found.get("schema") == RELEASE_SCHEMA and found.get("bundle_id") == release
         return found if whole else None
 
     def current_name(self) -> Optional[str]:
+        """Raises Fault for a link that leads anywhere but to a release of this root."""
         try:
-            return os.path.basename(os.readlink(self.current))
+            target = os.readlink(self.current)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise Fault(f"{self.current} is not a link; move it away") from error
+        name = os.path.basename(target)
+        if target != os.path.join("releases", name) or verifier.name_problem(name):
+            raise Fault(f"{self.current} leads to {target}, which is no release of this root. Remove that link")
+        return name
 
     def history(self) -> List[str]:
         """Whole releases in the order in which they were last switched to."""
@@ -267,16 +306,190 @@ class Root:
         write_json(self.history_file, {"schema": HISTORY_SCHEMA, "activated": order})
         put_link(os.path.join("releases", release), self.current)
 
+    # What is remembered of releases. Sequences never go down, whatever was deleted.
+
+    def remember(self) -> Dict[str, str]:
+        """Bring the record of the last sequence up to the highest that anything here tells of.
+
+        Gives the releases that cannot tell, with the reason. Raises Fault, MachineFault for a record that is no such
+        thing, or that contradicts what is installed.
+        """
+        known = before = verifier.last_installed(self.last)
+        silent: Dict[str, str] = {}
+        for release in self.names():
+            try:
+                told = self._told_by(release)
+            except verifier.Unusable as unusable:
+                silent[release] = str(unusable)
+                continue
+            if told is None:
+                continue
+            if known is not None and told["name"] != known["name"]:
+                raise Fault(f"{self.last} is of {known['name']}, but {release} is installed. Restore it")
+            if known is not None and told["sequence"] == known["sequence"] and told != known:
+                raise Fault(
+                    f"{self.last} contradicts the installed {release}: the same sequence, another manifest. Restore it"
+                )
+            if known is None or told["sequence"] > known["sequence"]:
+                known = told
+        if known is not None and known != before:
+            was = "was gone" if before is None else "said {}".format(before["sequence"])
+            say("note: the record of the last sequence {}, but {} is installed".format(was, known["sequence"]))
+            write_json(self.last, known)
+        return silent
+
+    def _told_by(self, release: str) -> Optional[Dict[str, Any]]:
+        """A record like the last sequence's, by what was once whole under this name, else None. Raises Unusable."""
+        folder = self.folder(release)
+        problem = problem_of_folder(folder)
+        if problem:
+            raise verifier.Unusable(problem)
+        if not os.path.lexists(os.path.join(folder, "release.json")) and self.facts(release).get("contents") is None:
+            return None  # it never was whole, so it never was the last one
+        medium = verifier.Medium(folder)
+        try:
+            raw = medium.read(verifier.MANIFEST, verifier.LIMIT_MANIFEST)
+        except verifier.Unusable as unusable:
+            raise verifier.Unusable(f"its manifest.json {unusable}") from unusable
+        finally:
+            medium.close()
+        findings = verifier.Findings(1)
+        manifest = verifier.parse_manifest(raw)
+        verifier.check_manifest(manifest, findings)
+        # A release is named by its manifest's own digest.
+        if findings.total or manifest["bundle_id"] != release:
+            raise verifier.Unusable("its manifest.json is not the one that it was installed with")
+        return last_record(manifest, verifier.sha256(raw))
+
     def record(self, manifest: Dict[str, Any], digest: str) -> None:
         """Remember the highest sequence; written before the switch, so that it is never behind what is current."""
-        known = read_json(self.last)
-        if known is not None and known["sequence"] >= manifest["sequence"]:
-            return
-        content = {
-            "schema": verifier.LAST_INSTALLED_SCHEMA, "name": manifest["name"],
-            "sequence": manifest["sequence"], "manifest_sha256": digest,
-        }  # fmt: skip
-        write_json(self.last, content)
+        known = verifier.last_installed(self.last)
+        if known is None or known["sequence"] < manifest["sequence"]:
+            write_json(self.last, last_record(manifest, digest))
+
+    def facts(self, release: str) -> Dict[str, Any]:
+        """What was written down of a release while it was installed, outside of it: `contents`, `seal`, `parts`."""
+        place = os.path.join(self.installed, release + ".json")
+        if problem_of_folder(self.installed):
+            return {}
+        found = read_json(place)
+        known = isinstance(found, dict) and found.get("schema") == INSTALLED_SCHEMA and found.get("release") == release
+        return found if known else {}
+
+    def note(self, release: str, **facts: Any) -> None:
+        """Write down more of a release; None takes a fact away."""
+        known = dict(self.facts(release), schema=INSTALLED_SCHEMA, release=release, **facts)
+        write_json(os.path.join(self.installed, release + ".json"), known)
+
+    def note_part(self, release: str, part: str, digest: Optional[str]) -> None:
+        """Write down what a finished part of an unfinished release is, so that a later run need not believe it."""
+        parts = dict(self.facts(release).get("parts") or {})
+        parts[part] = digest
+        self.note(release, parts=parts)
+
+    def holds_part(self, release: str, part: str, folder: str) -> bool:
+        noted = (self.facts(release).get("parts") or {}).get(part)
+        return bool(noted) and os.path.isdir(folder) and noted == digest_of(contents_of(folder))
+
+    def forget(self, release: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.installed, release + ".json"))
+
+    def changes(self, release: str) -> List[str]:
+        """What is otherwise in a whole release than when it was installed, each as words; every byte is read again."""
+        folder, facts = self.folder(release), self.facts(release)
+        wanted = facts.get("contents")
+        problem = problem_of_folder(folder)
+        if problem:
+            return [problem]
+        if not isinstance(wanted, dict) or not facts.get("seal"):
+            return ["nothing here says what it was like when it was installed"]
+        found = contents_of(folder, progress=release)
+        seal = found.pop("release.json", "missing")
+        differing = [] if seal == facts["seal"] else ["release.json was changed"]
+        for path in sorted(found.keys() | wanted.keys()):
+            if path not in found:
+                differing.append(f"{path} is gone")
+            elif path not in wanted:
+                differing.append(f"{path} was added")
+            elif found[path] != wanted[path]:
+                differing.append(f"{path} was changed")
+        return differing
+
+    def require_unchanged(self, release: str) -> None:
+        """Raises Fault for a release that is not as it was installed: it must not become current."""
+        changes = self.changes(release)
+        if changes:
+            raise Fault(
+                f"{release} was changed after it was installed ({in_short(changes)}). It does not become current: "
+                "install its bundle again, or uninstall it"
+            )
+
+
+def last_record(manifest: Dict[str, Any], digest: str) -> Dict[str, Any]:
+    return {
+        "schema": verifier.LAST_INSTALLED_SCHEMA, "name": manifest["name"],
+        "sequence": manifest["sequence"], "manifest_sha256": digest,
+    }  # fmt: skip
+
+
+def in_short(words: List[str]) -> str:
+    return "; ".join(words[:3]) + (f"; and {len(words) - 3} more" if len(words) > 3 else "")
+
+
+def problem_of_folder(path: str) -> str:
+    """Why there is no folder of our own at this path, or an empty string; never follows a link."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return "is gone"
+    if stat.S_ISLNK(status.st_mode):
+        return "is a symbolic link, which is not followed"
+    return "" if stat.S_ISDIR(status.st_mode) else "is no folder"
+
+
+def require_folder(path: str) -> None:
+    """Raises Fault where something else than a folder has this name."""
+    problem = problem_of_folder(path)
+    if problem and problem != "is gone":
+        code = MACHINE if problem == "is no folder" else FAILED
+        raise Fault(f"{path} {problem}. Is --root a folder where you may write? Move it away", code)
+
+
+def contents_of(folder: str, progress: str = "") -> Dict[str, str]:
+    """Every name below a folder → kind, permissions, and size with SHA-256, or where a link leads. Follows none."""
+    found: Dict[str, str] = {}
+    last = time.monotonic()
+    for parent, folders, names, descriptor in os.fwalk(folder, onerror=_raise):
+        folders.sort()
+        for name in [*folders, *names]:
+            path = os.fsencode(os.path.relpath(os.path.join(parent, name), folder)).decode("utf-8", "surrogateescape")
+            if progress and time.monotonic() - last > 5:
+                last = time.monotonic()
+                say(f"looking at {progress}: {path}")
+            status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            mode = f"{stat.S_IMODE(status.st_mode):o}"
+            if stat.S_ISLNK(status.st_mode):
+                target = os.fsencode(os.readlink(name, dir_fd=descriptor))
+                found[path] = "link " + target.decode("utf-8", "surrogateescape")
+            elif stat.S_ISREG(status.st_mode):
+                opened = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=descriptor)
+                with os.fdopen(opened, "rb") as file:
+                    digest = hashlib.sha256()
+                    for chunk in iter(lambda: file.read(CHUNK), b""):
+                        digest.update(chunk)
+                found[path] = f"file {mode} {status.st_size} {digest.hexdigest()}"
+            else:
+                found[path] = f"{'folder' if stat.S_ISDIR(status.st_mode) else 'special'} {mode}"
+    return found
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def digest_of(contents: Dict[str, str]) -> str:
+    return str(verifier.sha256(json.dumps(contents, sort_keys=True).encode("ascii")))
 
 
 # ---------------------------------------------------------------------------------------------------------- copying
@@ -310,15 +523,21 @@ def holds(path: str, entry: Dict[str, Any]) -> bool:
         status = os.lstat(path)
     except OSError:
         return False
-    return stat.S_ISREG(status.st_mode) and status.st_size == entry["size"] and file_sha256(path) == entry["sha256"]
+    plain = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+    same = (status.st_size, stat.S_IMODE(status.st_mode)) == (entry["size"], mode_of(entry))
+    return plain and same and file_sha256(path) == entry["sha256"]
+
+
+def mode_of(entry: Dict[str, Any]) -> int:
+    return 0o755 if entry["path"].endswith(".sh") else 0o644
 
 
 def copy_file(medium: Any, entry: Dict[str, Any], partial: str, target: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(partial)
     whole = hashlib.sha256()
-    mode = 0o755 if entry["path"].endswith(".sh") else 0o644
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), "wb") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with os.fdopen(os.open(partial, flags, mode_of(entry)), "wb") as file:
         for piece in verifier.pieces(entry):
             try:
                 copy_piece(medium, piece, file, whole)
@@ -422,6 +641,11 @@ class Step(NamedTuple):
                 return json.loads(file.read().decode("utf-8").strip().split("\n")[-1])
         except (OSError, ValueError):
             return None
+
+    def answer(self, word: str) -> Any:
+        """What a script of ours `found`, or None unless it was run by an interpreter, now, with this word."""
+        said = self.result()
+        return said.get("found") if isinstance(said, dict) and said.get("word") == word else None
 
     def said(self, lines: int = 8) -> str:
         """The last lines that it printed, for a message."""
@@ -585,14 +809,21 @@ def unpack_member(opened: Any, member: Any, folder: str) -> None:
             written.write(chunk)
 
 
-def interpreter_of(manifest: Dict[str, Any], folder: str, given: Optional[str]) -> str:
+def interpreter_of(
+    manifest: Dict[str, Any], folder: str, given: Optional[str], root: Optional[Root] = None
+) -> str:  # fmt: skip
     """The Python that the environments are made with: the given one, the carried one, this one, or the host's."""
     version, carried = manifest["target"]["python"], manifest["target"]["interpreter"]
     if given is None and carried is not None:
+        if is_noexec(folder):
+            raise Fault("--root is mounted noexec, and the carried interpreter would have to run from there", MACHINE)
         unpacked = os.path.join(folder, "interpreter")
-        if not os.path.isdir(unpacked):
+        release = os.path.basename(folder)
+        is_there = root.holds_part(release, "interpreter", unpacked) if root else os.path.isdir(unpacked)
+        if not is_there:
             partial = unpacked + ".partial"
-            remove_tree(partial)
+            for place in (partial, unpacked):
+                remove_tree(place)
             os.makedirs(partial)
             sizes = {each["path"]: each["size"] for each in manifest.get("files", [])}
             declared = manifest.get("totals", {}).get("installed_bytes", 0)
@@ -609,7 +840,18 @@ def interpreter_of(manifest: Dict[str, Any], folder: str, given: Optional[str]) 
         missing = f"this machine has no Python {version}. Name one with --python"
     if not found or not verifier.has_python(version, found):
         raise Fault(missing if not found else f"{found} is not a Python {version} that runs here", MACHINE)
+    if given is None and carried is not None and root is not None and not is_there:
+        compile_all(found, unpacked)
+        root.note_part(release, "interpreter", digest_of(contents_of(unpacked)))
     return os.path.abspath(found)
+
+
+def compile_all(python: str, unpacked: str) -> None:
+    """Compile what Python would compile when it is first run, since a release stays as it was installed."""
+    say("compiling the carried interpreter's library")
+    code = "import compileall, sys; compileall.compile_dir(sys.argv[1], quiet=2)"
+    with verifier.private_folder() as home, contextlib.suppress(verifier.MachineFault):
+        verifier.run([python, "-I", "-S", "-c", code, unpacked], home)
 
 
 def pip_of(manifest: Dict[str, Any], folder: str, python: str) -> str:
@@ -638,9 +880,11 @@ def pip_of(manifest: Dict[str, Any], folder: str, python: str) -> str:
 
 # ----------------------------------------------------------------------------------------------------- environments
 
+# What a child prints of itself holds a word that it was given just now: an exit code alone proves that something ended.
 LIST = """
-import importlib.metadata as metadata, json
-print(json.dumps({each.metadata["Name"]: each.version for each in metadata.distributions()}))
+import importlib.metadata as metadata, json, sys
+found = {each.metadata["Name"]: each.version for each in metadata.distributions()}
+print(json.dumps({"word": sys.argv[1], "found": found}))
 """
 
 # A distribution is imported by the module of its own name where it has one, else by all of its public packages.
@@ -659,7 +903,7 @@ def modules(name):
     public = {each for each in tops if not re.match(r"_|tests?$|testing$|examples?$|docs?$|benchmarks?$", each)}
     return sorted(own or public or tops)
 result = {}
-for name in sys.argv[1:]:
+for name in sys.argv[2:]:
     print("importing", name, file=sys.stderr, flush=True)
     row = result[name] = {"version": metadata.version(name), "modules": modules(name), "fault": ""}
     try:
@@ -670,7 +914,7 @@ for name in sys.argv[1:]:
     except BaseException as error:
         traceback.print_exc()
         row["fault"] = "%s: %s" % (type(error).__name__, str(error)[:300])
-print("\\n" + json.dumps(result))
+print("\\n" + json.dumps({"word": sys.argv[1], "found": result}))
 """
 
 
@@ -710,21 +954,22 @@ def lock_for_pip(manifest: Dict[str, Any], environment: Dict[str, Any], folder: 
 
 
 def build_environment(
-    manifest: Dict[str, Any], environment: Dict[str, Any], folder: str, python: str, children: Children
+    manifest: Dict[str, Any], environment: Dict[str, Any], folder: str, python: str, children: Children, root: Root
 ) -> Dict[str, Any]:
-    """What is known of a finished environment, as its seal says it; built unless it is there.
+    """What is known of a finished environment, as its seal says it; built unless it is there, and as it was noted.
 
     Each attempt has a folder of its own, so that nothing which outlives a kill can write into the next one.
     """
     name, home = environment["name"], os.path.join(folder, "environments")
-    seal = os.path.join(home, name + ".json")
+    seal, release, part = os.path.join(home, name + ".json"), os.path.basename(folder), "environments/" + name
     known = read_json(seal)
-    if isinstance(known, dict) and os.path.isdir(os.path.join(folder, known.get("folder", "?"))):
-        return known
+    if isinstance(known, dict) and re.match(re.escape(part) + r"\.\d+\Z", str(known.get("folder"))):
+        noted = root.holds_part(release, part, os.path.join(folder, known["folder"]))
+        if noted and root.facts(release)["parts"].get(part + ".json") == file_sha256(seal):
+            keep_only(home, name, known["folder"])
+            return known
     os.makedirs(home, exist_ok=True)
-    older = [each for each in os.listdir(home) if re.match(re.escape(name) + r"\.\d+\Z", each)]
-    for each in older:
-        shutil.rmtree(os.path.join(home, each), ignore_errors=True)
+    older = keep_only(home, name, "")
     number = 1 + max([int(each.rpartition(".")[2]) for each in older] or [0])
     inner = os.path.join("environments", f"{name}.{number}")
     place, logs = os.path.join(folder, inner), os.path.join(home, name + "-logs")
@@ -735,14 +980,26 @@ def build_environment(
         own = os.path.join(place, "bin", "python")
         if components_of(manifest, name):
             steps.append(run_pip(manifest, name, locked, folder, own, logs, scratch, children))
-        listing = children.run(name + "-listing", [own, "-I", "-c", LIST], logs, scratch)
-    check_installed(components_of(manifest, name), listing, name)
+        word = secrets.token_hex(16)
+        listing = children.run(name + "-listing", [own, "-I", "-c", LIST, word], logs, scratch)
+    check_installed(components_of(manifest, name), listing, listing.answer(word), name)
     known = {
         "schema": ENVIRONMENT_SCHEMA, "name": name, "folder": inner, "python": listing_python(place),
-        "installed": listing.result(), "steps": [each.evidence for each in [*steps, listing]],
+        "installed": listing.answer(word), "steps": [each.evidence for each in [*steps, listing]],
     }  # fmt: skip
+    root.note_part(release, part, digest_of(contents_of(place)))
+    root.note_part(release, part + ".json", verifier.sha256(json_bytes(known)))
     write_json(seal, known)
     return known
+
+
+def keep_only(home: str, name: str, kept: str) -> List[str]:
+    """Remove every attempt at an environment but one; the names of the others."""
+    older = [each for each in os.listdir(home) if re.match(re.escape(name) + r"\.\d+\Z", each)]
+    older = [each for each in older if each != os.path.basename(kept)]
+    for each in older:
+        remove_tree(os.path.join(home, each))
+    return older
 
 
 def listing_python(place: str) -> str:
@@ -786,9 +1043,8 @@ def run_pip(
     return step
 
 
-def check_installed(components: List[Dict[str, Any]], listing: Step, name: str) -> None:
+def check_installed(components: List[Dict[str, Any]], listing: Step, found: Any, name: str) -> None:
     """Whether exactly the manifest's distributions are in the environment. Raises Fault."""
-    found = listing.result()
     if listing.code != 0 or not isinstance(found, dict):
         raise Fault(f"the environment {name} does not run: {listing.said()}")
     installed = {verifier.plain_name(key): verifier.plain_version(value) for key, value in found.items()}
@@ -846,7 +1102,8 @@ def wrapper(folder: str, environment: str) -> bytes:
         "unset LD_PRELOAD PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONINSPECT PYTHONUSERBASE PYTHONWARNINGS "
         "PYTHONBREAKPOINT",
         *(f"export {name}={value}" for name, value in sorted(OFFLINE.items())),
-        f'exec "$DISTILL_RELEASE"/{environment}/bin/python -I -m distill_offline "$@"',
+        # B: a release stays as it was installed, and what Python compiled later would count as a change of it.
+        f'exec "$DISTILL_RELEASE"/{environment}/bin/python -IB -m distill_offline "$@"',
     ]
     return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
 
@@ -873,6 +1130,12 @@ def prove(
     proof, logs = Proof(), os.path.join(folder, "evidence")
     remove_tree(logs)
     os.makedirs(logs)
+    if is_noexec(folder):
+        proof.not_proven.append(
+            "Anything: --root lies on a filesystem that is mounted noexec, from which no program is started and no "
+            "library loaded. Imports and smoke run were left out."
+        )
+        return proof
     for name, known in sorted(environments.items()):
         wanted = [each["name"] for each in manifest["direct_requirements"] if each["environment"] == name]
         if wanted:
@@ -893,16 +1156,23 @@ def prove(
     return proof
 
 
+def is_noexec(folder: str) -> bool:
+    """Whether the kernel starts nothing from there. What is interpreted may seem to run all the same."""
+    return bool(os.statvfs(folder).f_flag & os.ST_NOEXEC)
+
+
 def import_all(
     name: str, known: Dict[str, Any], wanted: List[str], folder: str, logs: str, children: Children, proof: Proof
 ) -> None:
     say(f"importing the direct requirements of {name}")
     python = os.path.join(folder, known["folder"], "bin", "python")
     with working_folder(folder) as home:
-        step = children.run(f"imports-{name}", [python, "-I", "-c", IMPORT, *wanted], logs, home, SMOKE_SECONDS)
+        word = secrets.token_hex(16)
+        line = [python, "-I", "-c", IMPORT, word, *wanted]
+        step = children.run(f"imports-{name}", line, logs, home, SMOKE_SECONDS)
     proof.steps.append(dict(step.evidence, command=["<environment>", "import", *wanted]))
-    found = step.result()
-    if step.code != 0 or not isinstance(found, dict):
+    found = step.answer(word)
+    if step.code != 0 or not isinstance(found, dict) or sorted(found) != sorted(wanted):
         raise Fault(f"importing the requirements of {name} failed (exit code {step.code}): {step.said()}")
     bad = [f"{key}: {row['fault']}" for key, row in sorted(found.items()) if row["fault"]]
     if bad:
@@ -953,7 +1223,7 @@ def smoke_commands(folder: str, given: Optional[str], declined: bool) -> Optiona
     if declined:
         return None
     if given or os.path.isfile(place):
-        found = read_json(place)
+        found = read_json(place, 0 if given else os.O_NOFOLLOW)
         good = isinstance(found, list) and all(
             isinstance(command, list) and command and all(isinstance(each, str) for each in command)
             for command in found
@@ -980,10 +1250,15 @@ def install(given: argparse.Namespace, rest: List[str]) -> int:
     if os.path.commonpath([bundle, path]) == bundle:
         raise Fault("--root lies inside the bundle", USAGE)
     root = Root(given.root)
-    os.makedirs(root.releases, exist_ok=True)
+    root.make()
     with root.locked():
+        root.current_name()
+        silent = root.remember()
         report, options = verified(root, given, asked)
         release = report.manifest["bundle_id"]
+        for name, reason in sorted(silent.items()):
+            if name != release:
+                raise Fault(f"the installed {name} was changed: {reason}. Uninstall it first; nothing was installed")
         medium = verifier.Medium(asked.bundle)
         try:
             make_release(root, medium, report, options, given)
@@ -1034,20 +1309,25 @@ def make_release(root: Root, medium: Any, report: Any, options: Any, given: argp
     """Bring the release to be whole, from wherever an earlier run left it."""
     manifest, release = report.manifest, report.manifest["bundle_id"]
     folder = root.folder(release)
+    require_folder(folder)
     os.makedirs(folder, exist_ok=True)
-    for name in os.listdir(folder):
-        if name.startswith(".work-"):
-            remove_tree(os.path.join(folder, name))
+    check_own(manifest, folder)
+    if root.seal(release) is None:
+        clear(manifest, folder, r"(environments|interpreter)(/|\Z)")  # parts that are believed only as they were noted
     copied = copy_all(medium, manifest, folder)
     if root.seal(release) is not None:
         put_back = f"; {copied} files of it were damaged and are as they were again" if copied else ""
-        say(f"this bundle is installed already{put_back}")
-        return
+        changes = root.changes(release)
+        if not changes:
+            say(f"this bundle is installed already{put_back}")
+            return
+        say(f"this bundle is installed already, but was changed since ({in_short(changes)}): it is made anew")
+        clear(manifest, folder)
     copy_manifest(medium, report, options, folder)
-    python = interpreter_of(manifest, folder, options.python)
+    python = interpreter_of(manifest, folder, options.python, root)
     children = Children(folder, root.lock_descriptor)
     environments = {
-        each["name"]: build_environment(manifest, each, folder, python, children)
+        each["name"]: build_environment(manifest, each, folder, python, children, root)
         for each in manifest["resolution"]["environments"]
     }
     commands = lay_out(manifest, environments, folder)
@@ -1066,9 +1346,63 @@ def make_release(root: Root, medium: Any, report: Any, options: Any, given: argp
         "environments": {name: known["folder"] for name, known in environments.items()}, "commands": commands,
         "proven": proof.proven, "not_proven": proof.not_proven,
     }  # fmt: skip
-    # What environments wrote is on the disk before the file is that says so.
+    # What environments wrote is on the disk before the file is that says so; and what they are like is noted before.
+    contents = contents_of(folder, progress=release)
+    contents.pop("release.json", None)
+    root.note(release, contents=contents, seal=sealed_as(json_bytes(seal)), parts=None)
     os.sync()
     write_json(os.path.join(folder, "release.json"), seal)
+
+
+def sealed_as(content: bytes) -> str:
+    """What contents_of will say of a file that write_file wrote."""
+    return f"file 644 {len(content)} {verifier.sha256(content)}"
+
+
+def check_own(manifest: Dict[str, Any], folder: str) -> None:
+    """Raises Fault for a link in the release that would be followed, before anything is written into it.
+
+    Environments and a carried interpreter have links; nothing is written below them. In the place of a file a link is
+    replaced.
+    """
+    files = {each["path"] for each in manifest["files"]} | verifier.UNLISTED
+    linked = re.compile(r"(environments/[a-z0-9-]+\.\d+|interpreter(\.partial)?|models-by-id)/")
+    for path, kind in contents_of_names(folder):
+        if kind == "link" and path not in files and not linked.match(path):
+            raise Fault(
+                f"{os.path.join(folder, path)} is a symbolic link, which is not followed. Uninstall this release"
+            )
+        if kind == "special":
+            raise Fault(f"{os.path.join(folder, path)} is neither file, folder nor link. Uninstall this release")
+
+
+def contents_of_names(folder: str) -> Iterator[Tuple[str, str]]:
+    """(path, file | folder | link | special) of every name below a folder."""
+    for parent, folders, names, descriptor in os.fwalk(folder, onerror=_raise):
+        for name in [*folders, *names]:
+            mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
+            kind = "link" if stat.S_ISLNK(mode) else "folder" if stat.S_ISDIR(mode) else "special"
+            yield os.path.relpath(os.path.join(parent, name), folder), "file" if stat.S_ISREG(mode) else kind
+
+
+def clear(manifest: Dict[str, Any], folder: str, kept: str = r"\Z.") -> None:
+    """Take from a release its seal, and every name that is neither a file of the bundle nor matches `kept`.
+
+    What was noted of it stays until new facts are written: it was whole once, and counts for the sequence.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(folder, "release.json"))
+    sync_folder(folder)
+    own = {each["path"] for each in manifest["files"]}
+    own |= {path[:end] for path in own for end, each in enumerate(path) if each == "/"}
+    for path, kind in sorted(contents_of_names(folder), reverse=True):
+        if re.match(kept, path):
+            continue
+        if path not in own:
+            remove_tree(os.path.join(folder, path))
+        elif kind == "folder":
+            os.chmod(os.path.join(folder, path), 0o755)
+    os.chmod(folder, 0o755)
 
 
 def write_evidence(report: Any, environments: Dict[str, Any], proof: Proof, folder: str) -> None:
@@ -1118,6 +1452,8 @@ def rollback(given: argparse.Namespace, rest: List[str]) -> int:
                 raise Fault("there is no earlier release to go back to; see: list")
             target = earlier[-1]
             # What was left stays after what is gone back to: the next rollback goes one further.
+        root.remember()
+        root.require_unchanged(target)
         put_link(os.path.join("releases", target), root.current)
     sys.stdout.write(f"current: {target}\n")
     return 0
@@ -1130,6 +1466,7 @@ def uninstall(given: argparse.Namespace, rest: List[str]) -> int:
         names = [given.release] if given.release else root.names()
         if given.release and given.release not in root.names():
             raise Fault(f"{given.release} is not installed; see: list", USAGE)
+        root.remember()  # what goes now has been installed, and an older one is older still
         current = root.current_name()
         if current in names and not given.force:
             raise Fault(f"{current} is the current release: rollback first, or say --force")
@@ -1142,24 +1479,35 @@ def uninstall(given: argparse.Namespace, rest: List[str]) -> int:
             os.rename(root.folder(name), gone)
             sync_folder(root.releases)
             remove_tree(gone)
+            root.forget(name)
             sys.stdout.write(f"removed: {verifier.shown(name)}\n")
     return 0
 
 
 def list_releases(given: argparse.Namespace, rest: List[str]) -> int:
+    """What is installed, each whole release read again to the last byte; no program of a release is run for that."""
     root = existing(given)
-    current, rows = root.current_name(), []
+    rows, current = [], None  # type: List[Dict[str, Any]], Optional[str]
+    try:
+        current = root.current_name()
+    except Fault as fault:
+        say(str(fault))
     for name in root.names():
-        seal = root.seal(name)
-        state = "unfinished" if seal is None else "current" if name == current else "whole"
+        seal, problem = root.seal(name), problem_of_folder(root.folder(name))
+        changes = [problem] if problem else root.changes(name) if seal is not None else []
+        state = "changed" if changes else "unfinished" if seal is None else "current" if name == current else "whole"
         seal = seal or {}
-        rows.append({"release": name, "state": state, "sequence": seal.get("sequence"),
-                     "installed": seal.get("installed"), "not_proven": seal.get("not_proven", [])})  # fmt: skip
+        rows.append({"release": name, "state": state, "is_current": name == current, "changes": changes[:20],
+                     "sequence": seal.get("sequence"), "installed": seal.get("installed"),
+                     "not_proven": seal.get("not_proven", [])})  # fmt: skip
     if given.json:
         sys.stdout.write(json.dumps(rows, indent=1) + "\n")
         return 0
     for row in rows:
-        sys.stdout.write(verifier.shown("{state:10} {sequence!s:>5}  {installed!s:20}  {release}".format(**row)) + "\n")
+        line = "{state:10} {sequence!s:>5}  {installed!s:20}  {release}".format(**row)
+        line += ": " + in_short(row["changes"]) if row["changes"] else ""
+        line += " (current)" if row["is_current"] and row["state"] != "current" else ""
+        sys.stdout.write(verifier.shown(line) + "\n")
     return 0
 
 

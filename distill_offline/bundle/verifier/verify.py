@@ -1167,7 +1167,8 @@ def check_parts(manifest: Dict[str, Any], tell: Tell) -> None:
     limit = manifest["policy"]["volume_limit"]
     for position, entry in enumerate(manifest["files"]):
         where, parts = f"files[{position}]", entry.get("parts")
-        if (parts is not None) != (entry["size"] > limit):
+        # A script is run from the medium, and so stays whole.
+        if (parts is not None) != (entry["size"] > limit) and (parts is not None or entry["kind"] != "script"):
             tell(where, "{} must have parts exactly when it is above the volume limit".format(entry["path"]))
         for number, part in enumerate(parts or []):
             expected = "volumes/{}.{:05d}.part".format(entry["sha256"], number)
@@ -1338,20 +1339,50 @@ def model_kind_problem(path: str, allowed: Iterable[str]) -> str:
 # ------------------------------------------------------------------------------------------------------ this machine
 
 
+LAST_INSTALLED_SHAPE = record(
+    {"schema": choice(LAST_INSTALLED_SCHEMA), "name": _NAME, "sequence": integer(1), "manifest_sha256": _HEX64}
+)
+
+
+def last_installed(file: str) -> Optional[Dict[str, Any]]:
+    """The record of the last installed bundle, or None where there is none.
+
+    Raises MachineFault for one that cannot be trusted: whoever could spoil it could then let an older bundle in.
+    """
+    if not os.path.lexists(file):
+        return None
+    reasons: List[str] = []
+    try:
+        if not os.path.isfile(file):
+            raise Unusable("is no regular file")
+        last: Dict[str, Any] = parse_own(read_own(file, "--last-sequence-file"))
+        LAST_INSTALLED_SHAPE(last, "", lambda where, reason: reasons.append(f"{where} {reason}".strip()))
+    except Unusable as unusable:
+        reasons.append(str(unusable))
+    if reasons:
+        raise MachineFault(f"{file} is not a record of the last installed bundle ({reasons[0]}). Restore it")
+    return last
+
+
+def parse_own(content: bytes) -> Any:
+    """The JSON of a small file of our own, as strict about keys and numbers as a manifest is. Raises Unusable."""
+    try:
+        return json.loads(
+            content.decode("ascii"), object_pairs_hook=_object, parse_float=_no_number, parse_constant=_no_number,
+            parse_int=_integer,
+        )  # fmt: skip
+    except (ValueError, RecursionError) as error:
+        raise Unusable(f"is not JSON: {error}") from error
+
+
 def check_sequence(manifest: Dict[str, Any], digest: str, file: Optional[str], findings: Findings) -> List[str]:
     """Notes. Raises MachineFault for a record that cannot be trusted."""
     if file is None:
         return ["No --last-sequence-file: an older bundle than the installed one would not be noticed."]
-    if not os.path.lexists(file):
+    last = last_installed(file)
+    if last is None:
         return ["Nothing is installed yet, by --last-sequence-file."]
-    try:
-        last = json.loads(read_own(file, "--last-sequence-file").decode("ascii"))
-        known = (last["schema"], last["name"] + "", last["sequence"] + 0, last["manifest_sha256"] + "")
-    except (ValueError, TypeError, KeyError) as error:
-        raise MachineFault(f"{file} is not a record of the last installed bundle") from error
-    if known[0] != LAST_INSTALLED_SCHEMA:
-        raise MachineFault(f"{file} has the schema {known[0]!r}, not {LAST_INSTALLED_SCHEMA!r}")
-    name, sequence, installed = known[1:]
+    name, sequence, installed = last["name"], last["sequence"], last["manifest_sha256"]
     own, previous = manifest["sequence"], manifest["previous_manifest_sha256"]
     if name != manifest["name"]:
         findings.add("sequence", MANIFEST, "is of {}, but {} is installed".format(manifest["name"], name))
