@@ -165,7 +165,9 @@ class AnnotateSettings:
     scored itself, train to learn how far its confidences can be trusted (select.calibration).
 
     Each sentence is asked about `samples` times, and the answers vote. The run stops where more than
-    `max_failure_rate` of the last `failure_window` answers cannot be used. With `cluster`, the teacher runs on Ray.
+    `max_failure_rate` of the last `failure_window` answers cannot be used. A warning is
+    given where more than `max_inside_token` of the mentions begin or end inside a token, so that no label can say them.
+    With `cluster`, the teacher runs on Ray.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -176,6 +178,7 @@ class AnnotateSettings:
     chunk: Count = 256
     samples: Count = 1
     max_quarantined: Fraction = 0.05
+    max_inside_token: Fraction = 0.02
     max_failure_rate: Fraction = 0.5
     failure_window: Count = 200
     cluster: ClusterSettings | None = None

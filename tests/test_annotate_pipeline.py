@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 from annotated_runs import TYPES, labels, perfect, run_of
 
 from distill_offline import manifest, pipeline
-from distill_offline.artifacts import read_rows
+from distill_offline.artifacts import read_rows, write_rows
 from distill_offline.completions import CompletionStore
+from distill_offline.config import parse_settings
 from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import ConfigError, InputError, StoreError
 from distill_offline.run_folder import RunFolder
@@ -105,3 +107,41 @@ def test_without_labelled_sentences_the_missing_key_is_named(tmp_path: Path, set
         pipeline.annotate(run_of(tmp_path, bare))
     none = replace(bare, annotate=replace(bare.annotate, demonstrations=DemonstrationSettings(strategy="none")))
     assert pipeline.annotate(run_of(tmp_path, none))["unlabelled"]["rows"] == 40
+
+
+def losing(tmp_path: Path, whole: int, cut: int) -> RunFolder:
+    """A run whose teacher gives `whole` mentions that are tokens, and `cut` that begin inside one."""
+    words = [f"pump{n}x" for n in range(whole + cut)]
+    given = [word if n < whole else word[1:] for n, word in enumerate(words)]
+    answers, corpus = tmp_path / "answers.jsonl", tmp_path / "text.jsonl"
+    said = zip(words, given, strict=True)
+    write_rows(answers, [{"id": word, "text": json.dumps([[mention, "DATE"]])} for word, mention in said])
+    write_rows(corpus, [{"id": word, "text": f"The {word} ."} for word in words])
+    settings = {
+        "name": "losing",
+        "task": {"types": TYPES},
+        "corpus": {"unlabelled": str(corpus)},
+        "backend": {"name": "scripted", "options": {"answers": str(answers)}},
+        "annotate": {"demonstrations": {"strategy": "none"}},
+    }
+    return run_of(tmp_path, parse_settings(settings, "test"))
+
+
+@pytest.mark.parametrize(("whole", "cut", "warns"), [(96, 2, False), (30, 5, True), (3, 1, True), (20, 2, False)])
+def test_mentions_lost_inside_tokens_are_warned_of_where_they_are_many(
+    tmp_path: Path, whole: int, cut: int, warns: bool
+) -> None:
+    warned = list[str]()
+    folder = replace(losing(tmp_path, whole, cut), on_warning=warned.append)
+    counts = pipeline.annotate(folder)["unlabelled"]
+    assert counts["rejected"]["inside_token"] == cut
+    assert bool(warned) == bool(counts.get("warnings")) == warns
+    if warns:
+        assert f"annotate unlabelled: {cut} of {whole + cut} mentions" in warned[0]
+        assert "corpus.language" in warned[0]
+        assert warned[0].endswith(manifest.show(folder.folder("annotate"))["counts"]["unlabelled"]["warnings"][0])
+    pipeline.annotate(folder)  # up to date, and warns again
+    assert len(warned) == 2 * warns
+    settings = replace(folder.settings, annotate=replace(folder.settings.annotate, max_inside_token=0.5))
+    pipeline.annotate(replace(folder, settings=settings))
+    assert len(warned) == 2 * warns

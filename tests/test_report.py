@@ -144,6 +144,15 @@ def test_page_says_whose_labels_an_arm_learnt() -> None:
     assert "again learnt the labels that\nthe student of first gave" in text
 
 
+def test_page_warns_of_what_annotate_warned_of() -> None:
+    counts = {"annotate": {"unlabelled": {"rows": 9, "warnings": [f"5 of 9 mentions {EVIL}"]}}}
+    html = render(replace(view(), counts=counts))
+    assert html.count('class="warning"') == 1
+    assert "annotate unlabelled: 5 of 9 mentions" in html
+    assert EVIL not in html
+    assert 'class="warning"' not in render(view())
+
+
 def test_page_of_classification_has_no_table_of_errors() -> None:
     bare = view()
     for row in bare.result["rows"]:

@@ -18,6 +18,7 @@ from distill_offline.completions import CompletionStore, absorb, check_readable,
 from distill_offline.errors import InputError, QuarantineError
 from distill_offline.inputs import demonstrations, make_task, read_gold
 from distill_offline.pipeline.frozen import frozen
+from distill_offline.pipeline.inside_token import lost_inside_tokens
 from distill_offline.pipeline.work import Shard, Work, corpus_of, stage_of
 from distill_offline.run_folder import SAMPLE, RunFolder, Stage
 from distill_offline.schema import Head, Sentence
@@ -37,8 +38,12 @@ def annotate(folder: RunFolder, *, refreeze: bool = False) -> dict[str, Any]:
     stage = work.stage()
     if stage.is_fresh():
         folder.say("annotate: up to date")
-        return stage.sealed_counts()
-    target, counts = stage.begin(), dict[str, Any]()
+        counts = stage.sealed_counts()
+        for part, each in counts.items():
+            _warn(folder, part, each)
+        return counts
+    target = stage.begin()
+    counts = dict[str, Any]()
     with CompletionStore(target / STORE) as store, work.engine() as engine:
         _take_over(folder, store, SAMPLE)
         asking = work.asking(store, engine)
@@ -193,7 +198,19 @@ def _parse(
     files = (place / ANNOTATIONS, place / QUARANTINE)
     parse(sentences, part, asking.task, asking.store, counted, *files, samples=asking.samples)
     folder.say(_in_one_line(part, counted, asking.task.head))
-    return counted.as_dict()
+    counts = counted.as_dict()
+    if warning := _warn(folder, part, counts):
+        counts["warnings"] = [warning]
+    return counts
+
+
+def _warn(folder: RunFolder, part: str, counts: Mapping[str, Any]) -> str:
+    """Shows, and gives, a line on the mentions that no tokens hold, where they are too many."""
+    mentions = sum(counts["aligned"].values()) + sum(counts["rejected"].values())
+    limit = folder.settings.annotate.max_inside_token
+    if line := lost_inside_tokens(counts["rejected"].get("inside_token", 0), mentions, limit):
+        folder.warn(f"annotate {part}: {line}")
+    return line
 
 
 def _sealed(stage: Stage, folder: RunFolder, counts: dict[str, Any]) -> dict[str, Any]:

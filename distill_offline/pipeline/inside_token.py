@@ -4,15 +4,16 @@ from __future__ import annotations
 
 __all__ = ["LEAST", "lost_inside_tokens"]
 
-LEAST = 5  # mentions: fewer are no sign of anything
+LEAST = 5
 
 
 def lost_inside_tokens(lost: int, mentions: int, limit: float = 0.02) -> str:
     """A line of warning where more than `limit` (a share) of the mentions were rejected as `inside_token`; else empty.
 
-    `mentions` are all that the teacher gave, those that became spans and those that were rejected.
+    `mentions` are the spans that they became and those that were rejected. Fewer than five are a sign of something only
+    if they are more than a tenth.
     """
-    if lost < LEAST or lost <= limit * mentions:
+    if lost <= limit * mentions or (lost < LEAST and lost * 10 <= mentions):
         return ""
     return (
         f"{lost} of {mentions} mentions ({lost / mentions:.1%}) are lost as inside_token: the text has them, but they "

@@ -45,6 +45,7 @@ def render(view: View) -> str:
         of_classes=any("accuracy" in row for row in view.result["rows"]),
         types=sorted({name for row in view.result["rows"] for name in row["per_type"]}),
         teacher=teacher,
+        warnings=_warnings(view.counts),
         bins=_bins(teacher),
         measured=[(f"{where}, {name}", each) for where, kinds in measured.items() for name, each in kinds.items()],
         diagrams=[
@@ -57,6 +58,12 @@ def render(view: View) -> str:
         dev_plot=line_plot("Dev F1 by update", dev),
         mix_plot=line_plot("Share of distilled sentences by update (mean of 20 updates); dashed: p(t)", mix),
     )
+
+
+def _warnings(counts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What annotate warned of, by the part of the corpus."""
+    parts = {part: each for part, each in counts.get("annotate", {}).items() if isinstance(each, Mapping)}
+    return [f"annotate {part}: {line}" for part, each in parts.items() for line in each.get("warnings", ())]
 
 
 def _measured(result: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, Any]]]:
