@@ -24,6 +24,7 @@ __all__ = [
     "RunFolder",
     "Stage",
     "labels_digest",
+    "plain_source",
     "reading_of",
     "source_digest",
     "source_path",
@@ -199,6 +200,13 @@ def labels_digest(settings: Settings, *splits: str) -> dict[str, Any]:
     }
 
 
+def plain_source(source: Source) -> dict[str, Any]:
+    """JSON of a source, for fingerprints: what was added to it later is there only where it is set."""
+    plain = dict(config.as_plain(source))
+    later = ("token_column", "language", "offsets")
+    return {key: value for key, value in plain.items() if value is not None or key not in later}
+
+
 def source_path(source: str | Source) -> Path:
     """The file or folder that a corpus setting means."""
     return resolve_path(source.path if isinstance(source, Source) else source)
@@ -222,12 +230,13 @@ def source_digest(source: str | Source | None, corpus: CorpusSettings) -> Any:
 
 
 def reading_of(source: str | Source, corpus: CorpusSettings) -> dict[str, Any]:
-    """JSON of how text that may be raw is tokenised and what its spans count; empty for a column file."""
+    """JSON of how text that may be raw is tokenised and what its spans count; of a column file its token column."""
     meant, path = corpus.read_as(source), source_path(source)
     if not path.is_dir() and path.suffix.lower() not in _MAY_BE_RAW:
-        return {}
+        return {} if meant.token_column is None else {"token_column": meant.token_column}
     counts = {"offsets": meant.offsets} if meant.offsets != "characters" else {}
-    return {"tokens": tokenisation(meant.language), **counts}
+    column = {} if meant.token_column is None else {"token_column": meant.token_column}  # a .txt may hold columns
+    return {"tokens": tokenisation(meant.language), **counts, **column}
 
 
 _MAY_BE_RAW = frozenset({".txt", ".jsonl", ".ndjson", ".parquet"})
@@ -240,8 +249,8 @@ def _files_digest(source: str | Source) -> dict[str, Any]:
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     digests = file_digests(files)
     named = {(p.relative_to(path).as_posix() if path.is_dir() else ""): digests[p] for p in files}
-    part = config.as_plain(source) if isinstance(source, Source) else {}
-    for key in ("path", "language", "offsets"):
+    part = plain_source(source) if isinstance(source, Source) else {}
+    for key in ("path", "token_column", "language", "offsets"):
         part.pop(key, None)
     if labels := part.pop("labels", None):
         part["labels"] = _files_digest(labels)

@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 __all__ = [
     "STRICT", "Below1", "Count", "Fraction", "Inside01", "LayerDecay", "LearningRateDecay", "NonNegative", "Number",
-    "Positive", "folder_name",
+    "Positive", "TagScheme", "folder_name",
 ]  # fmt: skip
 
 STRICT: dict[str, Any] = {"extra": "forbid"}
@@ -23,6 +23,8 @@ Below1 = Annotated[float, Ge(0), Lt(1)]
 Inside01 = Annotated[float, Gt(0), Lt(1)]
 LayerDecay = Annotated[float, Gt(0), Le(1)]
 LearningRateDecay = Literal["linear", "cosine", "constant"]
+# IOBES, BILOU and BMEWO differ in their letters alone; IO has nothing to tell neighbours of one type apart.
+TagScheme = Literal["auto", "iob1", "iob2", "iobes", "bilou", "bmewo", "ioe1", "ioe2", "io"]
 
 
 def folder_name(name: str) -> None:

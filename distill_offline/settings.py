@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from annotated_types import Ge, Le
 
 from distill_offline.schema import Sampling
-from distill_offline.setting_values import STRICT, Count, Fraction, Number, Positive, folder_name
+from distill_offline.setting_values import STRICT, Count, Fraction, Number, Positive, TagScheme, folder_name
 from distill_offline.study_settings import StudySettings
 from distill_offline.train_settings import ArmSettings, TrainSettings
 
@@ -41,8 +41,9 @@ class Source:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     path: str
     labels: str | None = None
+    token_column: int | None = None
     tag_column: int | None = None
-    scheme: Literal["auto", "iob1", "iob2", "iobes"] | None = None
+    scheme: TagScheme | None = None
     documents: Literal["all", "even", "odd"] = "all"
     max_documents: Count | None = None
     shuffle: int | None = None
@@ -93,16 +94,22 @@ class CorpusSettings:
     original: OriginalSettings = field(default_factory=OriginalSettings)
     unlabelled: str | Source | None = None
     distilled: str | Source | None = None
+    token_column: int | None = None
     tag_column: int | None = None
-    scheme: Literal["auto", "iob1", "iob2", "iobes"] = "auto"
+    scheme: TagScheme = "auto"
     language: str | None = None
     offsets: OffsetUnit = "characters"
     on_overlap: Literal["error", "drop"] = "error"
 
     def read_as(self, source: str | Source) -> Source:
-        """The source with the language and the offsets of this section, unless it has its own."""
+        """The source with the token column, the language and the offsets of this section, unless it has its own."""
         given = source if isinstance(source, Source) else Source(path=source)
-        return replace(given, language=given.language or self.language, offsets=given.offsets or self.offsets)
+        return replace(
+            given,
+            token_column=self.token_column if given.token_column is None else given.token_column,
+            language=given.language or self.language,
+            offsets=given.offsets or self.offsets,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

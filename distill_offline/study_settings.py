@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Lt, MinLen
 
-from distill_offline.setting_values import STRICT
+from distill_offline.setting_values import STRICT, TagScheme
 
 __all__ = ["ExamineSettings", "Reference", "StudySettings"]
 
@@ -26,8 +26,9 @@ class Reference:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     path: Annotated[str, MinLen(1)]
+    token_column: int | None = None
     tag_column: int | None = None
-    scheme: Literal["auto", "iob1", "iob2", "iobes"] | None = None
+    scheme: TagScheme | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

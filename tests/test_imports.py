@@ -27,6 +27,7 @@ ROWS = (
         "filesystem",
         "installation",
         "network",
+        "text_encoding",
     },
     {"bio", "artifacts", "json_values"},
     {

@@ -41,6 +41,7 @@ __all__ = ["acquire"]
     type=click.Path(path_type=Path),
     help="A file or folder of sentences that are labelled already, by content; may be repeated.",
 )
+@click.option("--token-column", type=int, help="The column of a column file's tokens, from 0 [recognised].")
 @on_bad_file_option
 @json_option
 def acquire(
@@ -52,6 +53,7 @@ def acquire(
     measure: str,
     seed: int,
     known: tuple[Path, ...],
+    token_column: int | None,
     on_bad_file: Literal["error", "skip"],
     as_json: bool,
 ) -> None:
@@ -73,6 +75,7 @@ def acquire(
         measure=measure,
         seed=seed,
         known=known,
+        token_column=token_column,
         on_bad_file=on_bad_file,
         counts=counts,
         watch=console.watch,

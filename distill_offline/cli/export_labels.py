@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import click
 
 from distill_offline.cli.options import json_option, language_option, on_bad_file_option
 from distill_offline.console import Console
+from distill_offline.setting_values import TagScheme
 
 __all__ = ["export_labels"]
 
@@ -18,9 +19,7 @@ __all__ = ["export_labels"]
 @click.option("--corpus", required=True, type=click.Path(path_type=Path), help="The corpus whose sentences they label.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The file to write (.jsonl).")
 @click.option("--tag-column", type=int, help="The column of INPUT's tags, from 0 [the last one].")
-@click.option(
-    "--scheme", type=click.Choice(["auto", "iob1", "iob2", "iobes"]), default="auto", help="INPUT's tag scheme."
-)
+@click.option("--scheme", type=click.Choice(get_args(TagScheme)), default="auto", help="INPUT's tag scheme.")
 @on_bad_file_option
 @language_option
 @json_option
@@ -29,7 +28,7 @@ def export_labels(
     corpus: Path,
     output: Path,
     tag_column: int | None,
-    scheme: Literal["auto", "iob1", "iob2", "iobes"],
+    scheme: TagScheme,
     on_bad_file: Literal["error", "skip"],
     language: str | None,
     as_json: bool,

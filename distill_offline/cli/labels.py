@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import click
 
 from distill_offline.cli.options import json_option, language_option, on_bad_file_option
 from distill_offline.console import Console, percent
 from distill_offline.errors import GateMissed
+from distill_offline.setting_values import TagScheme
 from distill_offline.settings import OFFSETS, OffsetUnit
 
 __all__ = ["evaluate", "predict"]
 
 _TOLD = ("masked", "unheld", "by_characters", "unanswered", "not_in_gold")  # counts that are shown where not 0
-_SCHEMES = click.Choice(["auto", "iob1", "iob2", "iobes"])
+_SCHEMES = click.Choice(get_args(TagScheme))
 
 
 @click.command()
@@ -24,6 +25,8 @@ _SCHEMES = click.Choice(["auto", "iob1", "iob2", "iobes"])
 @click.option("--gold", required=True, type=click.Path(path_type=Path), help="The human-labelled file to score on.")
 @click.option("--tag-column", type=int, help="The column of INPUT's tags, from 0 [the last one].")
 @click.option("--gold-column", type=int, help="The column of the gold tags, from 0 [the last one].")
+@click.option("--token-column", type=int, help="The column of INPUT's tokens, from 0 [recognised].")
+@click.option("--gold-token-column", type=int, help="The column of the gold file's tokens, from 0 [recognised].")
 @click.option("--scheme", type=_SCHEMES, default="auto", help="The tag scheme of the gold file.")
 @click.option("--input-scheme", type=_SCHEMES, default="auto", help="The tag scheme of INPUT, if it is a tagged file.")
 @on_bad_file_option
@@ -38,8 +41,10 @@ def evaluate(
     gold: Path,
     tag_column: int | None,
     gold_column: int | None,
-    scheme: Literal["auto", "iob1", "iob2", "iobes"],
-    input_scheme: Literal["auto", "iob1", "iob2", "iobes"],
+    token_column: int | None,
+    gold_token_column: int | None,
+    scheme: TagScheme,
+    input_scheme: TagScheme,
     on_bad_file: Literal["error", "skip"],
     language: str | None,
     offsets: OffsetUnit,
@@ -60,7 +65,9 @@ def evaluate(
     held = held_against(
         labels,
         gold,
+        token_column=token_column,
         tag_column=tag_column,
+        gold_token_column=gold_token_column,
         gold_column=gold_column,
         scheme=scheme,
         input_scheme=input_scheme,
@@ -102,8 +109,11 @@ def _what(by: str) -> str:
 @click.argument("student", type=click.Path(path_type=Path))
 @click.argument("text", metavar="INPUT", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help=".conll, .jsonl or .parquet")
+@click.option("--token-column", type=int, help="The column of a column file's tokens, from 0 [recognised].")
 @on_bad_file_option
-def predict(student: Path, text: Path, output: Path, on_bad_file: Literal["error", "skip"]) -> None:
+def predict(
+    student: Path, text: Path, output: Path, token_column: int | None, on_bad_file: Literal["error", "skip"]
+) -> None:
     """Label INPUT (.conll, .jsonl, .parquet, .txt or a folder of .txt) with a trained student.
 
     A student of classes labels each text as a whole, and writes .jsonl or .parquet.
@@ -113,6 +123,14 @@ def predict(student: Path, text: Path, output: Path, on_bad_file: Literal["error
     from distill_offline.pipeline.predict import predict as label
 
     console, counts = Console(), Counter[str]()
-    count = label(student, text, output, on_bad_file=on_bad_file, counts=counts, watch=console.watch)
+    count = label(
+        student,
+        text,
+        output,
+        token_column=token_column,
+        on_bad_file=on_bad_file,
+        counts=counts,
+        watch=console.watch,
+    )
     skipped = f"; {counts['bad_file']} bad files skipped" if counts["bad_file"] else ""
     console.result(f"{count} sentences labelled: {output}{skipped}")

@@ -14,13 +14,14 @@ from distill_offline.corpus.head import head_of
 from distill_offline.corpus.languages import tokenisation
 from distill_offline.corpus.plain_text import OnBadFile
 from distill_offline.corpus.source import AnyScheme, AnySource, resolve_path
-from distill_offline.corpus.write import write_examples, write_sentences
+from distill_offline.corpus.write import check_writable, write_examples, write_sentences
 
 __all__ = [
     "AnyScheme",
     "AnySource",
     "OnBadFile",
     "check_same_text",
+    "check_writable",
     "digest",
     "head_of",
     "overlap",

@@ -2,139 +2,271 @@
 
 from __future__ import annotations
 
-import mmap
-import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
+from distill_offline.bio import Scheme
+from distill_offline.corpus.column_lines import (
+    DOCUMENT_BORDER,
+    border_name,
+    cells_of,
+    is_blank,
+    misc_tag,
+    trimmed,
+)
+from distill_offline.corpus.layout import Layout, layout_of
 from distill_offline.corpus.lines import fault, text_lines
 from distill_offline.corpus.record import Record, join_tokens
+from distill_offline.corpus.tag_coding import coding_of, is_tag, plain_tags
+from distill_offline.errors import CorpusError
 from distill_offline.schema import Sentence
 
-__all__ = ["DOCUMENT_BORDER", "looks_like_columns", "read_columns", "read_tags"]
+__all__ = ["DOCUMENT_BORDER", "ColumnFile", "looks_like_columns", "unwritable"]
 
-DOCUMENT_BORDER = "-DOCSTART-"
+_OWN_SCHEME: dict[str, Scheme] = {"bare": "iob1", "brackets": "iob2"}  # of tags that plain_tags has put into it
+_LINES = 200  # by which a file without a telling suffix is recognised
 
-_CELL = re.compile(r"[^ \t]+")
-_TAG = re.compile(r"O|[BIES]-\S+")
+
+@dataclass(slots=True)
+class _Block:
+    """The rows of one sentence; `document` counts from 0, `name` is its own where the file names it."""
+
+    document: int
+    name: str
+    line: int
+    rows: list[list[str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
-class _Block:
-    """The rows of one sentence."""
+class _Word:
+    """One token of a sentence, its tag as the file has it, and whether the next one follows without a blank."""
 
-    document: int
-    line: int
-    rows: list[list[str]]
-
-
-def read_columns(path: Path, shown: str, tag_column: int | None, *, labelled: bool) -> Iterator[Record]:
-    """The sentences, with the raw tags of `tag_column` (from 0; negative: from the end; default: last) if `labelled`.
-
-    `-DOCSTART-` borders documents, which are then called FILE-0, FILE-1...; else the file is one document.
-    """
-    name = _document_name(path)
-    document, index = -1, 0
-    for block in _blocks(path, shown):
-        index = index + 1 if block.document == document else 0
-        document = block.document
-        tokens = tuple(row[0] for row in block.rows)
-        text, offsets = join_tokens(tokens)
-        id_ = name.format(document)
-        sentence = Sentence(f"{id_}:{index}", id_, index, text, tokens, offsets)
-        tags = _tags(block, shown, tag_column) if labelled else None
-        yield Record(sentence, tags, shown, block.line, step=1, document_position=document, has_text=False)
+    token: str
+    tag: str
+    is_glued: bool = False
 
 
-def read_tags(path: Path, shown: str, tag_column: int | None) -> Iterator[tuple[str, ...]]:
-    """The raw tags of each sentence alone: a cheap first pass to detect the scheme."""
-    for block in _blocks(path, shown):
-        yield _tags(block, shown, tag_column)
+@dataclass(frozen=True, slots=True)
+class ColumnFile:
+    """A column file and which of its columns are asked for (from 0; negative: from the end; None: recognised)."""
+
+    path: Path
+    shown: str
+    token_column: int | None = None
+    tag_column: int | None = None
+
+    def read(self, counts: Counter[str], *, labelled: bool) -> Iterator[Record]:
+        """The sentences, with the tags of the tag column if `labelled`, as plain_tags has them.
+
+        Borders between documents number them (FILE-0, FILE-1...) or name them; else the file is one document. `counts`
+        gains `unread_layer_tags`: entities' tags in a further column.
+        """
+        layout = self._layout(labelled=labelled)
+        stem, index = self.path.stem, Counter[str]()
+        for block in _blocks(self, layout):
+            words = _words(block, layout, self.shown, labelled=labelled)
+            tokens = tuple(word.token for word in words)
+            text, offsets = join_tokens(tokens, frozenset(at for at, word in enumerate(words) if word.is_glued))
+            id_ = block.name or (f"{stem}-{block.document}" if layout.numbered else stem)
+            sentence = Sentence(f"{id_}:{index[id_]}", id_, index[id_], text, tokens, offsets)
+            index[id_] += 1
+            tags = _tags(words, block, layout, self.shown) if labelled else None
+            for column in layout.unread if labelled else ():
+                counts["unread_layer_tags"] += sum(row[column] not in ("O", "o") for row in block.rows)
+            step = 0 if layout.kind == "conllu" else 1
+            yield Record(
+                sentence,
+                tags,
+                self.shown,
+                block.line,
+                step=step,
+                scheme=_OWN_SCHEME.get(layout.coding.style),
+                document_position=block.document,
+                has_text=layout.kind == "conllu",
+            )
+
+    def tags(self) -> Iterator[tuple[str, ...]]:
+        """The tags of each sentence alone: a cheap first pass to detect the scheme."""
+        layout = self._layout(labelled=True)
+        for block in _blocks(self, layout):
+            yield _tags(_words(block, layout, self.shown, labelled=True), block, layout, self.shown)
+
+    def _layout(self, *, labelled: bool) -> Layout:
+        try:
+            status = self.path.stat()
+        except OSError as error:
+            raise CorpusError(f"{self.shown}: cannot be read ({error.strerror}).") from error
+        return _layout(self, status.st_mtime_ns, status.st_size, labelled=labelled)
 
 
-def looks_like_columns(path: Path, tag_column: int | None, *, lines: int = 20) -> bool:
-    """Whether most of the first lines are rows of one width whose last (or tag) column holds tags.
+@lru_cache(maxsize=64)
+def _layout(file: ColumnFile, _changed: int, _size: int, *, labelled: bool) -> Layout:
+    return layout_of(file.path, file.shown, file.token_column, file.tag_column, labelled=labelled)
+
+
+def looks_like_columns(path: Path, tag_column: int | None) -> bool:
+    """Whether most of the first lines are rows of one width whose last (or tag) column holds tags, or CoNLL-U's rows.
 
     Most, so that a faulty row is reported as one. A single line is not enough, as prose may end with a capital O.
     """
     with path.open("rb") as file:
-        raw = islice((line for line in iter(lambda: file.readline(65536), b"") if line.strip()), lines)
-        sample = [line.decode("utf-8", "replace").strip("\r\n\ufeff") for line in raw]
-    if sample and sample[0].startswith(DOCUMENT_BORDER):
+        raw = [line for line in islice(iter(lambda: file.readline(65536), b""), _LINES) if line.strip()]
+    lines = [part for line in raw for part in line.decode("utf-8", "replace").strip("\n\ufeff").split("\r") if part]
+    if lines and (lines[0].startswith(DOCUMENT_BORDER) or (lines[0].startswith("#") and border_name(lines[0]))):
         return True
-    rows = [_cells(line, tabbed="\t" in sample[0]) for line in sample if not line.startswith(DOCUMENT_BORDER)]
+    kept = [line for line in lines if border_name(line) is None and not is_blank(line)]
+    plain = [line for line in kept if not line.startswith("#")] or kept
+    tabbed = sum("\t" in line for line in plain) * 2 > len(plain)
+    rows = [trimmed(cells_of(line, tabbed=tabbed)) for line in plain]
     if len(rows) < 2:
         return False
     width, share = Counter(map(len, rows)).most_common(1)[0]
-    columns = {-1} | ({tag_column} if tag_column is not None and -width <= tag_column < width else set())
     even = [row for row in rows if len(row) == width]
-    tagged = max(sum(_TAG.fullmatch(row[column]) is not None for row in even) for column in columns)
+    if width == 10 and tabbed and all(row[0][:1].isdigit() for row in even):
+        return True
+    columns = {-1} | ({tag_column} if tag_column is not None and -width <= tag_column < width else set())
+    tagged = max(_tagged(Counter(row[column] for row in even)) for column in columns)
     return width > 1 and min(share, tagged) * 2 > len(rows)
 
 
-def _blocks(path: Path, shown: str) -> Iterator[_Block]:
-    rows: list[list[str]] = []
-    document = width = first = start = 0
-    tabbed = has_begun = False
-    for number, line in text_lines(path, shown):
-        border = line.startswith(DOCUMENT_BORDER)
-        if border or not line.strip():
-            if rows:
-                yield _Block(document, start, rows)
-                rows = []
-            document += border and has_begun
-            has_begun = has_begun or border
+def _tagged(values: Counter[str]) -> int:
+    """How many of a column's cells are tags."""
+    coding = coding_of(values)
+    return sum(count for value, count in values.items() if is_tag(value, coding))
+
+
+def unwritable(token: str, *, tagged: bool) -> str:
+    """Why a token cannot stand in a column file that we write, in a few words; empty where it can.
+
+    What is allowed is what the reader gives back: a token may hold blanks where a tag follows it behind a tab.
+    """
+    if not token:
+        return "is empty"
+    if any(letter in token for letter in "\t\r\n\0"):
+        return "holds a tab, a line end or a NUL"
+    if token != token.strip(" "):
+        return "begins or ends with a blank"
+    if token.startswith(DOCUMENT_BORDER):
+        return "looks like a border between documents"
+    if not tagged and (" " in token or token.startswith("#")):
+        return "holds a blank, or begins with #, and no tag stands behind it"
+    return ""
+
+
+def _blocks(file: ColumnFile, layout: Layout) -> Iterator[_Block]:
+    document, name, has_begun = 0, "", False
+    block: _Block | None = None
+    for number, line in text_lines(file.path, file.shown):
+        if number == layout.header:
             continue
-        if not width:
-            tabbed = "\t" in line
-        cells = _cells(line, tabbed=tabbed)
-        if not width:
-            width, first = len(cells), number
-        if len(cells) != width:
-            raise fault(
-                shown,
-                number,
-                f"the number of columns is {len(cells)} here and {width} in line {first}. Make them agree.",
-            )
-        if not cells[0]:
-            raise fault(shown, number, "the token is empty. Remove the line or give the token.")
-        if not rows:
-            start = number
-        rows.append(cells)
+        border = border_name(line)
+        cells = [] if border is not None and not line.startswith("#") else _row(line, layout)
+        if line.startswith("#") and layout.width:
+            role = layout.is_comment(line, cells, at_head=block is None)
+            if role is None and len(cells) == layout.width:
+                raise fault(file.shown, number, _COMMENT_OR_TOKEN)
+            border = border if role or layout.width == 1 else None
+            if role and border is None:
+                continue
+        elif line.startswith("#") and border is None:
+            continue
+        if border is not None or is_blank(line):
+            if block is not None:
+                yield block
+                block = None
+            if border is not None:
+                document, name = document + has_begun, border
+                has_begun = True
+            continue
+        _check(cells, layout, number, file.shown, block)
         has_begun = True
-    if rows:
-        yield _Block(document, start, rows)
+        block = block or _Block(document, name, number)
+        block.rows.append(cells)
+    if block is not None:
+        yield block
 
 
-def _cells(line: str, *, tabbed: bool) -> list[str]:
-    """In a tab-separated file a token may hold blanks; elsewhere runs of blanks and tabs separate."""
-    return [cell.strip(" ") for cell in line.split("\t")] if tabbed else _CELL.findall(line)
+_COMMENT_OR_TOKEN = (
+    "a comment within a sentence, or a token # without a tag: it could be either. Move the comment before the "
+    "sentence, or correct the tag."
+)
 
 
-def _tags(block: _Block, shown: str, tag_column: int | None) -> tuple[str, ...]:
-    width = len(block.rows[0])
-    column = -1 if tag_column is None else tag_column
-    if not -width <= column < width:
+def _row(line: str, layout: Layout) -> list[str]:
+    cells = cells_of(line, tabbed=layout.tabbed)
+    found = trimmed(cells)
+    return found if len(found) >= layout.width else cells[: layout.width]
+
+
+def _check(cells: list[str], layout: Layout, number: int, shown: str, block: _Block | None) -> None:
+    width, first = (layout.width, layout.first) if layout.width else (len(cells), number)
+    if not layout.width and block is not None:
+        width, first = len(block.rows[0]), block.line
+    if any("\r" in cell for cell in cells):
         raise fault(
-            shown, block.line, f"there is no column {column}: the file has {width}, counted from 0. Set tag_column."
+            shown, number, "a lone carriage return: line ends are mixed. Convert them, with dos2unix or mac2unix."
         )
-    if column % width == 0:
-        raise fault(shown, block.line, f"column {column} of {width} is the token itself, not a tag. Set tag_column.")
-    return tuple(row[column] for row in block.rows)
+    if len(cells) != width:
+        raise fault(
+            shown, number, f"the number of columns is {len(cells)} here and {width} in line {first}. Make them agree."
+        )
+    if not cells[layout.token]:
+        raise fault(shown, number, "the token is empty. Remove the line or give the token.")
 
 
-def _document_name(path: Path) -> str:
-    """A format for document ids: numbered if there is any border, also where the first document lacks one."""
-    stem = path.stem.replace("{", "{{").replace("}", "}}")
-    with path.open("rb") as file:
-        if not file.seek(0, 2):
-            return stem
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            border = DOCUMENT_BORDER.encode()
-            has_borders = (
-                content[:16].removeprefix(b"\xef\xbb\xbf").startswith(border) or content.find(b"\n" + border) >= 0
-            )
-    return stem + "-{}" if has_borders else stem
+def _words(block: _Block, layout: Layout, shown: str, *, labelled: bool) -> list[_Word]:
+    if layout.kind != "conllu":
+        tag = layout.token if layout.tag is None else layout.tag
+        return [_Word(row[layout.token], row[tag]) for row in block.rows]
+    return list(_surface_words(block, layout, shown, labelled=labelled))
+
+
+def _surface_words(block: _Block, layout: Layout, shown: str, *, labelled: bool) -> Iterator[_Word]:
+    """The words as they are written: a multiword token (1-2) instead of its parts, no empty nodes (1.1).
+
+    A multiword token has a tag of its own, or else that of its parts.
+    """
+    rows = [row for row in block.rows if "." not in row[0]]
+    while rows:
+        row, *rows = rows
+        tag, (_, dash, end) = _tag_of(row, layout), row[0].partition("-")
+        if dash:
+            parts = [each for each in rows if each[0].isdigit() and int(each[0]) <= int(end)]
+            rows = rows[len(parts) :]
+            if labelled and tag in ("O", "_", "") and parts:
+                tag = _joined([_tag_of(each, layout) for each in parts], block, layout, shown)
+        yield _Word(row[layout.token], tag, any("SpaceAfter=No" in cell.split("|") for cell in row))
+
+
+def _tag_of(row: list[str], layout: Layout) -> str:
+    if layout.tag is None:
+        return ""
+    return misc_tag(row[layout.tag]) if layout.in_misc else row[layout.tag]
+
+
+def _joined(parts: list[str], block: _Block, layout: Layout, shown: str) -> str:
+    """The tag of a multiword token out of those of its parts. Raises CorpusError where only some are in an entity."""
+    found = plain_tags(parts, layout.coding)
+    if len({tag[2:] for tag in found}) > 1 or "B" in {tag[:1] for tag in found[1:]}:
+        raise fault(
+            shown, block.line, "the parts of a multiword token of this sentence have tags of different entities. "
+            "Give the multiword token a tag of its own."
+        )  # fmt: skip
+    return parts[0]
+
+
+def _tags(words: list[_Word], block: _Block, layout: Layout, shown: str) -> tuple[str, ...]:
+    if layout.tag is None:
+        raise fault(shown, block.line, f"column {layout.token} is the token itself, not a tag. Set tag_column.")
+    if layout.coding.problem:
+        raise fault(shown, block.line, f"{layout.coding.problem}")
+    if layout.kind == "conllu" and layout.tag == layout.width - 1 and layout.coding.style == "unknown":
+        raise fault(
+            shown, block.line, "there are no BIO tags in MISC (as NER=B-PER), nor in a column of their own. "
+            "Add them, or set tag_column."
+        )  # fmt: skip
+    return plain_tags([word.tag for word in words], layout.coding)

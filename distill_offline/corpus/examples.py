@@ -15,8 +15,10 @@ from distill_offline.corpus.plain_text import OnBadFile
 from distill_offline.corpus.record import Head, Record
 from distill_offline.corpus.source import AnyScheme, AnySource, as_source, read_records, scheme_of
 from distill_offline.corpus.standoff import carried_of, checked
+from distill_offline.corpus.tag_coding import PREFIXED, plain_tags
 from distill_offline.errors import CorpusError
 from distill_offline.schema import Annotation, Example, Origin, Sentence, Span, canonical_json, content_digest
+from distill_offline.settings import Source
 from distill_offline.visible import invisible, squeezed
 
 __all__ = ["check_same_text", "digest", "overlap", "read_annotations", "read_examples", "read_sentences"]
@@ -25,6 +27,7 @@ __all__ = ["check_same_text", "digest", "overlap", "read_annotations", "read_exa
 def read_sentences(
     source: AnySource,
     *,
+    token_column: int | None = None,
     tag_column: int | None = None,
     scheme: AnyScheme = "auto",
     head: Head = "token-classification",
@@ -39,7 +42,7 @@ def read_sentences(
     neighbours of its document a sentence has on either side, `before` and `after`. Raises CorpusError with file and
     line.
     """
-    given = as_source(source, tag_column, scheme)
+    given = as_source(source, tag_column, scheme, token_column)
     if given.labels is not None:
         raise CorpusError(f"{given.labels}: stand-off labels go with corpus.distilled alone, not with text to be read.")
     found = Counter[str]() if counts is None else counts
@@ -52,6 +55,7 @@ def read_examples(
     source: AnySource,
     *,
     origin: Origin,
+    token_column: int | None = None,
     tag_column: int | None = None,
     scheme: AnyScheme = "auto",
     head: Head = "token-classification",
@@ -66,12 +70,12 @@ def read_examples(
     An invalid tag sequence raises CorpusError where the origin is `original`; where it is `distilled`, tags that
     continue nothing become O and are counted as `stray_tags`; `strays` gains their places. Spans that begin or end
     inside a token are counted as `unheld`, and an Example's own. `types` are the entity types or classes that are
-    allowed. `scheme` `auto` reads a column file's tags once before. `on_bad_file` and `context` as in read_sentences.
+    allowed. `scheme` `auto` reads a column file's tags once before. `token_column` is recognised where it is not given.
+    `on_bad_file` and `context` as in read_sentences.
     """
     found = Counter[str]() if counts is None else counts
-    for record, labels in _labelled(
-        source, origin, tag_column, scheme, head, types, found, on_bad_file, context, strays
-    ):
+    given = as_source(source, tag_column, scheme, token_column)
+    for record, labels in _labelled(given, origin, head, types, found, on_bad_file, context, strays):
         carried = {} if record.standoff is None else record.standoff.carried
         weight, masked = carried.get("weight", record.weight), carried.get("masked", record.masked)
         if record.unheld:
@@ -82,6 +86,7 @@ def read_examples(
 def read_annotations(
     source: AnySource,
     *,
+    token_column: int | None = None,
     tag_column: int | None = None,
     scheme: AnyScheme = "auto",
     head: Head = "token-classification",
@@ -95,7 +100,8 @@ def read_annotations(
     make are left out; `counts` gains `spans_unlike_labels`. Else as read_examples.
     """
     counted = Counter[str]() if counts is None else counts
-    for record, labels in _labelled(source, "distilled", tag_column, scheme, head, types, counted, None):
+    given = as_source(source, tag_column, scheme, token_column)
+    for record, labels in _labelled(given, "distilled", head, types, counted, None):
         sentence, standoff = record.sentence, record.standoff
         if standoff is not None:
             yield sentence, Annotation(sentence.id, labels, standoff.spans), standoff.carried
@@ -125,10 +131,8 @@ def _place(span: Span) -> tuple[int, int, str]:
 
 
 def _labelled(
-    source: AnySource,
+    given: Source,
     origin: Origin,
-    tag_column: int | None,
-    scheme: AnyScheme,
     head: Head,
     types: Collection[str] | None,
     counts: Counter[str] | None,
@@ -137,7 +141,6 @@ def _labelled(
     strays: list[str] | None = None,
 ) -> Iterator[tuple[Record, tuple[str, ...]]]:
     """The records of a source with their labels as they are meant: checked, and IOB2."""
-    given = as_source(source, tag_column, scheme)
     if given.labels is not None and origin == "original":
         raise CorpusError(f"{given.labels}: stand-off labels are a teacher's. They go with corpus.distilled alone.")
     found = Counter[str]() if counts is None else counts
@@ -209,7 +212,7 @@ def _unlabelled(source: AnySource, head: Head) -> Iterator[Record]:
 
 def _iob2(record: Record, scheme: Scheme, origin: Origin) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """The labels, and the positions of stray tags, which gold must not have."""
-    tags = record.labels or ()
+    tags = plain_tags(record.labels or (), PREFIXED)
     try:
         if origin == "original":
             return to_iob2(tags, scheme), ()

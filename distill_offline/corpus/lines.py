@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from distill_offline.errors import CorpusError
+from distill_offline.text_encoding import BOM, foreign, undecodable
 
 __all__ = ["fault", "read_text", "text_lines"]
 
-_BOM = b"\xef\xbb\xbf"
+_CHUNK = 1 << 20
+_AROUND = 500  # bytes around a faulty one, by which its encoding is guessed
 
 
 def fault(shown: str, line: int, problem: str) -> CorpusError:
@@ -17,14 +20,20 @@ def fault(shown: str, line: int, problem: str) -> CorpusError:
     return CorpusError(f"{shown}:{line}: {problem}")
 
 
-def text_lines(path: Path, shown: str) -> Iterator[tuple[int, str]]:
-    """(line number from 1, line without its end), read as asked for. Only a line feed ends a line."""
+def text_lines(path: Path, shown: str, *, strict: bool = True) -> Iterator[tuple[int, str]]:
+    """(line number from 1, line without its end), read as asked for.
+
+    Only a line feed ends a line; in a file without any, carriage returns do, as on old Macs. Raises CorpusError for
+    what is no UTF-8 text; a faulty byte in it only if `strict`, for a first look that must not run ahead of the reader.
+    """
     position = 0
     try:
         with path.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
-                content = raw.removeprefix(_BOM) if number == 1 else raw
-                yield number, _decode(content, shown, number, position + len(raw) - len(content)).rstrip("\r\n")
+            for number, raw in enumerate(_raw_lines(file, shown), start=1):
+                content = raw.removeprefix(BOM) if number == 1 else raw
+                before = position + len(raw) - len(content)
+                text = _decode(content, shown, number, before) if strict else content.decode("utf-8", "replace")
+                yield number, text.rstrip("\r\n")
                 position += len(raw)
     except OSError as error:
         raise _unreadable(shown, error) from error
@@ -36,7 +45,41 @@ def read_text(path: Path, shown: str) -> str:
         raw = path.read_bytes()
     except OSError as error:
         raise _unreadable(shown, error) from error
-    return _decode(raw.removeprefix(_BOM), shown, 1, len(_BOM) if raw.startswith(_BOM) else 0)
+    if problem := foreign(raw):
+        raise fault(shown, 1, problem)
+    return _decode(raw.removeprefix(BOM), shown, 1, len(BOM) if raw.startswith(BOM) else 0)
+
+
+def _raw_lines(file: IO[bytes], shown: str) -> Iterator[bytes]:
+    if problem := foreign(file.read(_CHUNK)):
+        raise fault(shown, 1, problem)
+    ends_with_cr = _has_cr_alone(file)
+    file.seek(0)
+    if not ends_with_cr:
+        yield from file
+        return
+    rest = b""
+    while chunk := file.read(_CHUNK):
+        *lines, rest = (rest + chunk).split(b"\r")
+        yield from (line + b"\r" for line in lines)
+    if rest.strip(b"\n"):
+        yield rest
+
+
+def _has_cr_alone(file: IO[bytes]) -> bool:
+    """Whether carriage returns end the lines: there are some, and no line feed but perhaps as the last byte."""
+    file.seek(0)
+    found, end = False, b""
+    while chunk := file.read(_CHUNK):
+        chunk, end = end + chunk, b""
+        if b"\n" in chunk[:-1]:
+            return False
+        if chunk[-1:] in (b"\n", b"\r"):
+            chunk, end = chunk[:-1], chunk[-1:]
+        found = found or b"\r" in chunk
+        if end == b"\n" and file.read(1):
+            return False
+    return found
 
 
 def _unreadable(shown: str, error: OSError) -> CorpusError:
@@ -45,12 +88,17 @@ def _unreadable(shown: str, error: OSError) -> CorpusError:
 
 def _decode(raw: bytes, shown: str, first_line: int, position: int) -> str:
     try:
-        return raw.decode("utf-8")
+        text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         line = first_line + raw.count(b"\n", 0, error.start)
+        around = raw[max(0, error.start - _AROUND) : error.start + _AROUND]
         raise fault(
-            shown,
-            line,
-            f"byte {position + error.start} of the file is not UTF-8. "
-            "Convert the file, for example with: iconv -f WINDOWS-1252 -t UTF-8",
+            shown, line, f"byte {position + error.start} of the file is not UTF-8. {undecodable(around)}"
         ) from error
+    if "\0" in text:
+        line = first_line + text.count("\n", 0, text.index("\0"))
+        raise fault(
+            shown, line, f"byte {position + raw.index(0)} of the file is NUL, which no text holds. "
+            "Is it a binary file, or damaged? Remove it, for example with: tr -d '\\000' < OLD > NEW",
+        )  # fmt: skip
+    return text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,11 +55,11 @@ class Record:
         return fault(self.shown, self.line + self.step * token, problem)
 
 
-def join_tokens(tokens: tuple[str, ...]) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """The tokens joined by single spaces, and the character range of each."""
-    offsets = []
-    start = 0
-    for token in tokens:
+def join_tokens(tokens: tuple[str, ...], glued: Collection[int] = ()) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """The tokens joined by single spaces, but for those after the positions in `glued`; and each one's range."""
+    pieces, offsets, start = list[str](), list[tuple[int, int]](), 0
+    for position, token in enumerate(tokens):
+        pieces.append(token if position in glued or position == len(tokens) - 1 else f"{token} ")
         offsets.append((start, start + len(token)))
-        start += len(token) + 1
-    return " ".join(tokens), tuple(offsets)
+        start += len(pieces[-1])
+    return "".join(pieces), tuple(offsets)

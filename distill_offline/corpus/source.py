@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib import resources
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from distill_offline.bio import Scheme, detect_scheme
-from distill_offline.corpus.columns import looks_like_columns, read_columns, read_tags
+from distill_offline.corpus.columns import ColumnFile, looks_like_columns
 from distill_offline.corpus.context import with_context
+from distill_offline.corpus.formats import COLUMNS, FOREIGN, JSONL, KNOWN
 from distill_offline.corpus.jsonl import jsonl_rows
 from distill_offline.corpus.lines import fault
 from distill_offline.corpus.parquet import parquet_rows
@@ -23,31 +24,37 @@ from distill_offline.corpus.plain_text import OnBadFile, read_folder, read_text_
 from distill_offline.corpus.record import Head, Record
 from distill_offline.corpus.rows import read_rows
 from distill_offline.corpus.standoff_join import with_standoff
+from distill_offline.corpus.tag_coding import PREFIXED, plain_tags
 from distill_offline.errors import CorpusError
 from distill_offline.schema import Origin
+from distill_offline.setting_values import TagScheme
 from distill_offline.settings import Source
 
 __all__ = ["AnyScheme", "AnySource", "as_source", "existing", "format_of", "read_records", "resolve_path", "scheme_of"]
 
-AnyScheme = Scheme | Literal["auto"]
+AnyScheme = TagScheme
 AnySource = str | Path | Source
 
+# A column file's letters are read as those of IOBES, and its IOE tags as IOB2, whatever scheme they are said to be of.
+_READ_AS: dict[AnyScheme, Scheme] = {"bilou": "iobes", "bmewo": "iobes", "ioe1": "iob2", "ioe2": "iob2", "io": "iob1"}
 _PACKAGE = "package:"
 _TELLING = 10_000  # rows that are read for their scheme
-_COLUMNS = frozenset({".conll", ".iob", ".iob1", ".iob2", ".iobes", ".bio", ".tsv"})
-_JSONL = frozenset({".jsonl", ".ndjson"})
-_KNOWN = ".conll, .tsv, .iob, .bio, .jsonl, .parquet, .txt, or a folder of .txt files"
 _NO_TAGS = (
     "this reads as plain text, which has no labels. "
     "A column file has a BIO tag in its last column (or set tag_column), or ends in .conll."
 )
 
 
-def as_source(source: AnySource, tag_column: int | None, scheme: AnyScheme) -> Source:
-    """One Source whatever was given; what a Source says of itself goes before the two arguments."""
+def as_source(source: AnySource, tag_column: int | None, scheme: AnyScheme, token_column: int | None = None) -> Source:
+    """One Source whatever was given; what a Source says of itself goes before the other arguments."""
     given = source if isinstance(source, Source) else Source(path=str(source))
-    column = tag_column if given.tag_column is None else given.tag_column
-    return replace(given, tag_column=column, scheme=given.scheme or scheme)
+    wanted = given.scheme or scheme
+    return replace(
+        given,
+        token_column=token_column if given.token_column is None else given.token_column,
+        tag_column=tag_column if given.tag_column is None else given.tag_column,
+        scheme=_READ_AS.get(wanted, wanted),
+    )
 
 
 def resolve_path(path: str | Path) -> Path:
@@ -79,13 +86,12 @@ def scheme_of(source: Source, origin: Origin = "original") -> Scheme:
     """
     if source.labels is not None:
         return "iob2"
-    if source.scheme is not None and source.scheme != "auto":
+    if source.scheme in ("iob1", "iob2", "iobes"):
         return source.scheme
     path = existing(source.path)
     match format_of(path, source, labelled=True):
         case "columns":
-            tags = read_tags(path, source.path, source.tag_column)
-            return detect_scheme(tags, least=1 if origin == "original" else 2)
+            return detect_scheme(_columns(path, source).tags(), least=1 if origin == "original" else 2)
         case "jsonl" | "parquet" as kind:
             rows = jsonl_rows(path, source.path) if kind == "jsonl" else parquet_rows(path, source.path)
             found = detect_scheme(_row_tags(rows), least=2)
@@ -94,13 +100,13 @@ def scheme_of(source: Source, origin: Origin = "original") -> Scheme:
             return "iob2"
 
 
-def _row_tags(rows: Iterable[tuple[int, object]]) -> Iterator[list[str]]:
+def _row_tags(rows: Iterable[tuple[int, object]]) -> Iterator[Sequence[str]]:
     """The tags of the first rows, as far as there are some; what is wrong with a row is said when it is read."""
     with suppress(CorpusError):
         for _, row in islice(rows, _TELLING):
             tags = row.get("labels") if isinstance(row, Mapping) else None
             if isinstance(tags, list) and all(isinstance(tag, str) for tag in tags):
-                yield tags
+                yield plain_tags(tags, PREFIXED)
 
 
 def read_records(
@@ -186,13 +192,17 @@ def _read(
                 raise fault(
                     shown, 1, "a column file has a tag a token, not a class a text. Use JSONL, Parquet or folders."
                 )
-            return read_columns(path, shown, source.tag_column, labelled=labelled)
+            return _columns(path, source).read(counts, labelled=labelled)
         case "jsonl":
             rows = jsonl_rows(path, shown)
         case _:
             rows = parquet_rows(path, shown)
     how: dict[str, Any] = {"language": source.language, "offsets": source.offsets or "characters"}
     return read_rows(rows, shown, path.stem, head, labelled=labelled, **how)
+
+
+def _columns(path: Path, source: Source) -> ColumnFile:
+    return ColumnFile(path, source.path, source.token_column, source.tag_column)
 
 
 def existing(shown: str) -> Path:
@@ -210,18 +220,20 @@ def format_of(path: Path, source: Source, *, labelled: bool) -> str:
     suffix = path.suffix.lower()
     if path.is_dir():
         return "folder"
-    if suffix in _COLUMNS:
+    if suffix in COLUMNS:
         return "columns"
-    if suffix in _JSONL:
+    if suffix in JSONL:
         return "jsonl"
     if suffix == ".parquet":
         return "parquet"
+    if suffix in FOREIGN:
+        raise CorpusError(f"{source.path}: the format {suffix} is unknown ({FOREIGN[suffix]}). Known: {KNOWN}.")
     if looks_like_columns(path, source.tag_column):
         return "columns"
     if suffix == ".txt":
         # Whoever names a tag column wants to hear what is wrong with the columns.
-        return "columns" if labelled and source.tag_column is not None else "text"
-    raise CorpusError(f"{source.path}: the format {suffix or 'without a suffix'} is unknown. Known: {_KNOWN}.")
+        return "columns" if source.token_column is not None or (labelled and source.tag_column is not None) else "text"
+    raise CorpusError(f"{source.path}: the format {suffix or 'without a suffix'} is unknown. Known: {KNOWN}.")
 
 
 def _not_empty(items: Iterable[_Item], source: Source) -> Iterator[_Item]:

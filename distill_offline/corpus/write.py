@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from distill_offline.corpus.columns import DOCUMENT_BORDER
+from distill_offline.corpus.columns import DOCUMENT_BORDER, unwritable
 from distill_offline.corpus.parquet import write_parquet
 from distill_offline.errors import CorpusError
 from distill_offline.schema import Example, Sentence
 
-__all__ = ["write_examples", "write_sentences"]
+__all__ = ["check_writable", "write_examples", "write_sentences"]
 
 _Labelled = tuple[Sentence, tuple[str, ...] | None]
 
@@ -34,12 +34,34 @@ def write_sentences(path: str | Path, sentences: Iterable[Sentence]) -> None:
     _write(Path(path), ((sentence, None) for sentence in sentences), labelled=False)
 
 
-def _write(path: Path, items: Iterator[_Labelled], *, labelled: bool) -> None:
+def check_writable(path: str | Path, sentences: Iterable[Sentence], labels: Iterable[str] = ()) -> None:
+    """Raises CorpusError where `path` could not hold the sentences with such labels, before any work is done for them.
+
+    `sentences` are read, once, for .conll alone.
+    """
+    target = Path(path)
+    suffix = _suffix(target)
+    if not target.parent.is_dir():
+        raise CorpusError(f"{target}: cannot be written: there is no folder {target.parent}. Make it first.")
+    if suffix != ".conll":
+        return
+    for label in labels:
+        _check_label(label, target)
+    for sentence in sentences:
+        _check_tokens(*_encodable((sentence, ()), target), target)
+
+
+def _suffix(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix not in {".conll", ".jsonl", ".parquet"}:
         raise CorpusError(
             f"{path}: cannot write the format {suffix or 'without a suffix'}. Known: .conll, .jsonl, .parquet."
         )
+    return suffix
+
+
+def _write(path: Path, items: Iterator[_Labelled], *, labelled: bool) -> None:
+    suffix = _suffix(path)
     try:
         # mkstemp makes the file with mode 0600, and beside the target, so that replacing it is atomic.
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -96,14 +118,25 @@ def _column_lines(items: Iterator[_Labelled], path: Path) -> Iterator[str]:
         if sentence.document != document:
             yield f"{DOCUMENT_BORDER}\tO\n\n" if labels is not None else f"{DOCUMENT_BORDER}\n\n"
             document = sentence.document
-        for position, token in enumerate(sentence.tokens):
-            if token != token.strip() or not token or any(letter in token for letter in "\t\r\n"):
-                raise CorpusError(
-                    f"{path}: token {position} of {sentence.id} holds white space that .conll cannot. "
-                    "Write .jsonl or .parquet."
-                )
+        _check_tokens(sentence, labels, path)
+        for label in labels or ():
+            _check_label(label, path)
         rows = sentence.tokens if labels is None else map("\t".join, zip(sentence.tokens, labels, strict=True))
         yield "\n".join(rows) + "\n\n"
+
+
+def _check_tokens(sentence: Sentence, labels: tuple[str, ...] | None, path: Path) -> None:
+    for position, token in enumerate(sentence.tokens):
+        if problem := unwritable(token, tagged=labels is not None):
+            raise CorpusError(
+                f"{path}: token {position} of {sentence.id} {problem}, which .conll cannot hold. "
+                "Write .jsonl or .parquet."
+            )
+
+
+def _check_label(label: str, path: Path) -> None:
+    if label != label.strip(" ") or any(letter in label for letter in "\t\r\n\0"):
+        raise CorpusError(f"{path}: the label {label[:60]!r} holds white space that .conll cannot. Write .jsonl.")
 
 
 def _encodable(item: _Labelled, path: Path) -> _Labelled:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from distill_offline.corpus import OnBadFile, read_sentences, resolve_path, write_sentences
+from distill_offline.corpus import OnBadFile, check_writable, read_sentences, write_sentences
 from distill_offline.errors import InputError
 from distill_offline.schema import Progress, Sentence, Watch, content_digest
 from distill_offline.settings import Source
@@ -30,6 +30,7 @@ def acquire(
     measure: str = "mnlp",
     seed: int = 0,
     known: Iterable[Path] = (),
+    token_column: int | None = None,
     on_bad_file: OnBadFile = "error",
     counts: Counter[str] | None = None,
     watch: Watch = lambda progress: None,
@@ -44,10 +45,13 @@ def acquire(
     """
     if output.suffix.lower() != ".jsonl":
         raise InputError(f"{output}: acquire writes .jsonl, which keeps ids and tokens.")
+    check_writable(output, ())
     found = Counter[str]() if counts is None else counts
     model = Student.load(student)
-    pool = _Pool(text, model, on_bad_file, frozenset())
-    pool = replace(pool, known=frozenset(content_digest(each) for file in known for each in pool.read(file)))
+    given = Source(path=str(text), token_column=token_column)
+    pool = _Pool(given, model, on_bad_file, frozenset())
+    known_ones = (content_digest(each) for file in known for each in pool.read(Source(path=str(file))))
+    pool = replace(pool, known=frozenset(known_ones))
     match by:
         case "uncertainty":
             chosen = most_uncertain(list(_scores(model, measure, pool.sentences(found), watch)), n)
@@ -67,19 +71,19 @@ def acquire(
 class _Pool:
     """The sentences that can be chosen."""
 
-    text: Path
+    source: Source
     model: Student
     on_bad_file: OnBadFile
     known: frozenset[str]
 
-    def read(self, file: Path, counts: Counter[str] | None = None) -> Iterator[Sentence]:
+    def read(self, source: Source, counts: Counter[str] | None = None) -> Iterator[Sentence]:
         """All sentences of a file, tokenised as the student's were."""
-        source = Source(path=str(resolve_path(str(file))), language=self.model.language)
-        return read_sentences(source, head=self.model.head, on_bad_file=self.on_bad_file, counts=counts)
+        spoken = replace(source, language=self.model.language)
+        return read_sentences(spoken, head=self.model.head, on_bad_file=self.on_bad_file, counts=counts)
 
     def sentences(self, counts: Counter[str]) -> Iterator[Sentence]:
         seen = set[str]()
-        for sentence in self.read(self.text, counts):
+        for sentence in self.read(self.source, counts):
             content = content_digest(sentence)
             counts["sentences"] += 1
             if content in self.known:

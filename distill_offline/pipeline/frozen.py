@@ -20,12 +20,11 @@ from typing import Any
 
 from distill_offline import corpus, manifest
 from distill_offline.artifacts import fresh_folder, write_text
-from distill_offline.config import as_plain
 from distill_offline.corpus import head_of, read_examples, write_examples
 from distill_offline.errors import DistillError, InputError
 from distill_offline.inputs import Gold, demonstration_pool
 from distill_offline.manifest import digest_of
-from distill_offline.run_folder import RunFolder
+from distill_offline.run_folder import RunFolder, plain_source
 from distill_offline.schema import Example
 from distill_offline.settings import Settings, Source
 from distill_offline.tasks.prompting import guidelines_text, prompt_source
@@ -90,9 +89,7 @@ def _choice(settings: Settings) -> Any:
     chosen = settings.annotate.demonstrations
     named = settings.corpus.original.train if chosen.pool is None else chosen.pool
     has_pool = chosen.strategy != "none" and chosen.k > 0
-    source: Any = named
-    if isinstance(named, Source):  # what runs from before these two settings have not written down is not said
-        source = {key: value for key, value in as_plain(named).items() if value or key not in ("language", "offsets")}
+    source = plain_source(named) if isinstance(named, Source) else named
     language = [settings.corpus.language] if settings.corpus.language else []
     return [settings.task.prompt, settings.task.guidelines, source if has_pool else None, *language]
 

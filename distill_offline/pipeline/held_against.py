@@ -26,7 +26,9 @@ def held_against(
     labels: Path,
     gold: Path,
     *,
+    token_column: int | None = None,
     tag_column: int | None = None,
+    gold_token_column: int | None = None,
     gold_column: int | None = None,
     scheme: AnyScheme = "auto",
     input_scheme: AnyScheme = "auto",
@@ -49,6 +51,7 @@ def held_against(
     """
     source = Source(
         path=str(gold),
+        token_column=gold_token_column,
         tag_column=gold_column,
         scheme=scheme,
         on_bad_file=on_bad_file,
@@ -65,7 +68,9 @@ def held_against(
         raise InputError(
             f"{labels}: neither a student (config.json) nor annotations ({ANNOTATIONS}) are in this folder."
         )
-    given = Source(path=str(labels), tag_column=tag_column, scheme=input_scheme, language=language)
+    given = Source(
+        path=str(labels), token_column=token_column, tag_column=tag_column, scheme=input_scheme, language=language
+    )
     return _file(given, source, _common_head(folder, source))
 
 

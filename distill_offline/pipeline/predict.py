@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from distill_offline.corpus import OnBadFile, read_sentences, resolve_path, write_examples
+from distill_offline.corpus import OnBadFile, check_writable, read_sentences, write_examples
+from distill_offline.errors import InputError
 from distill_offline.schema import Example, Progress, Watch
 from distill_offline.settings import Source
 from distill_offline.student import Student
@@ -22,6 +24,7 @@ def predict(
     text: Path,
     output: Path,
     *,
+    token_column: int | None = None,
     on_bad_file: OnBadFile = "error",
     counts: Counter[str] | None = None,
     watch: Watch = lambda progress: None,
@@ -29,11 +32,16 @@ def predict(
     """Label the sentences of `text` and write them to `output`, formats by suffix; gives their number. Streams.
 
     Raw text is tokenised as that was from which the student learnt. A student of classes labels each text as a whole.
-    `counts` gains what was passed over, as in read_sentences.
+    `counts` gains what was passed over, as in read_sentences. What `output` cannot hold is refused before anything is
+    predicted.
     """
+    source = Source(path=str(text), token_column=token_column, on_bad_file=on_bad_file)
+    check_writable(output, read_sentences(source))
     model = Student.load(student)
-    source = Source(path=str(resolve_path(str(text))), language=model.language)
-    sentences = read_sentences(source, head=model.head, on_bad_file=on_bad_file, counts=counts)
+    if model.head == "sequence-classification" and output.suffix.lower() == ".conll":
+        raise InputError(f"{output}: this student labels texts as a whole, and .conll has a tag a token. Write .jsonl.")
+    check_writable(output, (), model.labels)
+    sentences = read_sentences(replace(source, language=model.language), head=model.head, counts=counts)
     done = 0
 
     def labelled() -> Iterator[Example]:

@@ -135,7 +135,9 @@ class Study:
         named = self.plan.examine.reference if self.plan.examine is not None else None
         if named is None or isinstance(named, str):
             return None if named is None else Source(path=named)
-        return Source(path=named.path, tag_column=named.tag_column, scheme=named.scheme)
+        return Source(
+            path=named.path, token_column=named.token_column, tag_column=named.tag_column, scheme=named.scheme
+        )
 
     def _labels(self, settings: Settings) -> dict[str, Any]:
         """Which distilled labels there are, by _LABELS."""

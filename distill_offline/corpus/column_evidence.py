@@ -1,0 +1,147 @@
+"""One pass over a column file that counts what its columns hold, in bounded memory."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from distill_offline.corpus.column_lines import (
+    DOCUMENT_BORDER,
+    MISC,
+    border_name,
+    cells_of,
+    is_blank,
+    trimmed,
+)
+from distill_offline.corpus.lines import fault, text_lines
+
+__all__ = ["CONLLU_WIDTH", "MISC_COLUMN", "TAG_NAMES", "TOKEN_NAMES", "Evidence", "is_tabbed", "look"]
+
+TOKEN_NAMES = frozenset({"token", "tokens", "word", "words", "form"})
+TAG_NAMES = frozenset({
+    "tag", "tags", "ner", "ne", "label", "labels", "ner_tag", "ner_tags", "nertag", "bio", "iob", "entity",
+})  # fmt: skip
+CONLLU_WIDTH, MISC_COLUMN = 10, 9
+
+_OTHER_NAMES = frozenset({
+    "id", "index", "idx", "pos", "upos", "xpos", "lemma", "chunk", "feats", "head", "deprel", "deps", "misc", "start",
+    "end", "document", "doc", "sentence", "sentence #", "sentence_id", "sentence_idx", "sent_id",
+})  # fmt: skip
+_ID = re.compile(r"\d+(?:[-.]\d+)?")
+_GLOBAL = re.compile(r"# *global\.columns *= *(?P<names>.+)")
+_DISTINCT = 2000  # values of a column that are counted; one with more holds no tags
+_MOST = 500_000  # lines that one pass looks at
+_COLUMNS = 64  # that are counted
+_LOOK = 1000  # lines that say whether tabs separate
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What one pass over a file sees."""
+
+    widths: Counter[int] = field(default_factory=Counter)
+    lines: dict[int, int] = field(default_factory=dict)
+    columns: list[Counter[str] | None] = field(default_factory=list)
+    rows: int = 0
+    long_cells: int = 0
+    longest: int = 0
+    numbering: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("from 0", "from 1", "running", "ids"), 0))
+    before: str = ""
+    in_block: int = 0
+    header: int = 0
+    names: list[str] = field(default_factory=list)
+    is_2012: bool = False
+    numbered: bool = False
+    misc: Counter[str] = field(default_factory=Counter)
+
+    def add(self, number: int, cells: list[str]) -> None:
+        if not self.rows and not self.header and _is_header(cells):
+            self.header, self.names = number, [cell.lower() for cell in cells]
+            return
+        self.rows += 1
+        self.in_block += 1
+        self.widths[len(cells)] += 1
+        self.lines.setdefault(len(cells), number)
+        self.long_cells += " " in cells[0] or (len(cells) > 1 and " " in cells[1])
+        self._number(cells[0])
+        for position, value in enumerate(cells[:_COLUMNS]):
+            if position == len(self.columns):
+                self.columns.append(Counter())
+            counter = self.columns[position]
+            if counter is not None:
+                counter[value] += 1
+                if len(counter) > _DISTINCT:
+                    self.columns[position] = None
+        if len(cells) == CONLLU_WIDTH and (match := MISC.search(cells[MISC_COLUMN])):
+            self.misc[match["value"]] += 1
+
+    def end_block(self) -> None:
+        self.longest = max(self.longest, self.in_block)
+        self.in_block = 0
+
+    def _number(self, value: str) -> None:
+        """How far the first column counts the rows of each sentence, or of the file."""
+        place = self.in_block - 1
+        self.numbering["from 0"] += value == str(place)
+        self.numbering["from 1"] += value == str(place + 1)
+        follows = value.isascii() and value.isdigit() and self.before.isdigit() and int(value) == int(self.before) + 1
+        self.numbering["running"] += self.rows == 1 or follows
+        self.numbering["ids"] += _ID.fullmatch(value) is not None
+        self.before = value if len(value) < 20 and value.isascii() else ""
+
+
+def is_tabbed(path: Path, shown: str) -> bool:
+    """Whether tabs separate the cells of most rows; lines that begin with # count where there are no others."""
+    tabs, rows = Counter[bool](), Counter[bool]()
+    for _, line in text_lines(path, shown, strict=False):
+        if is_blank(line) or line.startswith(DOCUMENT_BORDER):
+            continue
+        has_hash = line.startswith("#")
+        rows[has_hash] += 1
+        tabs[has_hash] += "\t" in line.rstrip("\t ")
+        if rows[False] == _LOOK:
+            break
+    has_hash = not rows[False]
+    return tabs[has_hash] * 2 > rows[has_hash]
+
+
+def look(path: Path, shown: str, *, tabbed: bool, hashes: bool) -> Evidence:
+    """One pass; lines that begin with # are evidence only if `hashes`: where no others are rows."""
+    seen = Evidence()
+    for number, line in islice(text_lines(path, shown, strict=False), _MOST):
+        if is_blank(line):
+            seen.end_block()
+            continue
+        border = border_name(line)
+        if border is not None and not (hashes and line.startswith("#")):
+            seen.end_block()
+            seen.numbered = seen.numbered or not border
+            seen.is_2012 = seen.is_2012 or line.startswith("#begin document")
+            continue
+        if line.startswith("#") and not hashes:
+            _refuse_webanno(line, shown, number)
+            if not seen.rows and (match := _GLOBAL.fullmatch(line)):
+                seen.header, seen.names = number, match["names"].lower().split()
+            continue
+        seen.add(number, trimmed(cells_of(line, tabbed=tabbed)))
+    seen.end_block()
+    return seen
+
+
+def _refuse_webanno(line: str, shown: str, number: int) -> None:
+    if line.startswith("#FORMAT=WebAnno"):
+        raise fault(
+            shown,
+            number,
+            "this is WebAnno TSV, which is not read. Export CoNLL-2002 from WebAnno or INCEpTION instead.",
+        )
+
+
+def _is_header(cells: Sequence[str]) -> bool:
+    names = [cell.lower() for cell in cells]
+    known = TOKEN_NAMES | TAG_NAMES | _OTHER_NAMES
+    return len(names) > 1 and not TOKEN_NAMES.isdisjoint(names) and all(name in known for name in names)

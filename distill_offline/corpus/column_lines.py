@@ -1,0 +1,51 @@
+"""What single lines of a column file are: cells, borders between documents, tags in CoNLL-U's MISC."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["DOCUMENT_BORDER", "MISC", "border_name", "cells_of", "is_blank", "misc_tag", "trimmed"]
+
+DOCUMENT_BORDER = "-DOCSTART-"
+MISC = re.compile(r"(?:^|\|)(?P<key>NER|NE|Entity|ner|ne|entity)=(?P<value>[^|]*)")
+
+_CELL = re.compile(r"[^ \t]+")
+_BORDERS = (
+    re.compile(r"#begin document \(?(?P<name>[^);]*)\)?(?:; *part *(?P<part>\w+))?\s*"),
+    re.compile(r"###MEDLINE: *(?P<name>\S+)\s*"),
+    re.compile(r"# *newdoc(?: +id *= *(?P<name>\S.*?))?\s*"),
+)
+
+
+def is_blank(line: str) -> bool:
+    """Whether a line separates sentences: other white space than blanks and tabs can be a token."""
+    return not line.strip(" \t\r\n")
+
+
+def cells_of(line: str, *, tabbed: bool) -> list[str]:
+    """In a tab-separated file a token may hold blanks; elsewhere runs of blanks and tabs separate."""
+    return [cell.strip(" ") for cell in line.split("\t")] if tabbed else _CELL.findall(line)
+
+
+def trimmed(cells: list[str]) -> list[str]:
+    """The cells without empty ones at the end."""
+    while len(cells) > 1 and not cells[-1]:
+        cells = cells[:-1]
+    return cells
+
+
+def border_name(line: str) -> str | None:
+    """The name of the document that a line begins; empty where it has none, None where it begins none."""
+    if line.startswith(DOCUMENT_BORDER):
+        return ""
+    for pattern in _BORDERS if line.startswith("#") else ():
+        if match := pattern.fullmatch(line):
+            part = match.groupdict().get("part")
+            return (match["name"] or "") + (f".{part}" if part else "")
+    return None
+
+
+def misc_tag(cell: str) -> str:
+    """The tag in a MISC cell of CoNLL-U; O where there is none."""
+    match = MISC.search(cell)
+    return match["value"] if match else "O"

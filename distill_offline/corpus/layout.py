@@ -1,0 +1,211 @@
+"""What the columns of a file are, told from the whole of it before anything of it is believed.
+
+Which column is the token, which the tag, and which lines are comments must not depend on whether labels are wanted: so
+one pass over the file decides for all reads of it. What the file itself leaves open is refused with its line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from distill_offline.corpus.column_evidence import (
+    CONLLU_WIDTH,
+    MISC_COLUMN,
+    TAG_NAMES,
+    TOKEN_NAMES,
+    Evidence,
+    is_tabbed,
+    look,
+)
+from distill_offline.corpus.lines import fault
+from distill_offline.corpus.tag_coding import Coding, coding_of, is_tag, type_of
+
+__all__ = ["Kind", "Layout", "layout_of"]
+
+Kind = Literal["plain", "indexed", "conllu", "conll2012"]
+
+_DIRECTIVE = re.compile(r"#(?:\s|$|#|begin\b|end\b|[\w.:-]+\s*=)")
+_KEY = re.compile(r"#\s*[\w.:-]+\s*=")
+_CHUNKS = frozenset({"NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP"})
+_NER_2012, _TOKEN_2012 = 10, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The columns of a file, counted from 0.
+
+    `width` is that of most rows and `first` the first line that has it (0: each sentence has its own width). `tag` is
+    None where there is no column but the token's; `in_misc`: it is CoNLL-U's MISC, where NER=... is the tag. `known`
+    are the tag column's values. `unread` are further columns with
+    entities that are not read. `header` is the line that names the columns, 0 for none. `numbered`: whether there are
+    document borders without a name.
+    """
+
+    kind: Kind
+    tabbed: bool
+    width: int
+    first: int
+    token: int
+    tag: int | None
+    coding: Coding
+    known: frozenset[str] = frozenset()
+    unread: tuple[int, ...] = ()
+    header: int = 0
+    numbered: bool = False
+    in_misc: bool = False
+
+    def is_comment(self, line: str, cells: Sequence[str], *, at_head: bool) -> bool | None:
+        """Whether a line that begins with # is a comment and no row; None where it could be either.
+
+        `at_head`: no row of a sentence stands right before it. A row has the file's width and, in its tag column, a
+        tag (or what occurs there elsewhere); it may not look like `# key = value` unless tabs separate. A comment
+        stands before a sentence, and has a blank after its #, or is `#key=...`.
+        """
+        if self.kind != "plain":
+            return True
+        if len(cells) != self.width:
+            return True if at_head and _DIRECTIVE.match(line) else None
+        if self.width == 1:
+            return False
+        value = cells[-1 if self.tag is None else self.tag]
+        is_row = value in self.known or (self.coding.style != "unknown" and is_tag(value, self.coding))
+        if is_row:
+            return not self.tabbed and at_head and _KEY.match(line) is not None
+        if cells[0] != "#" and not _DIRECTIVE.match(line):
+            return False  # a hashtag, whose tag is faulty
+        return True if at_head else None
+
+
+def layout_of(
+    path: Path, shown: str, token_column: int | None = None, tag_column: int | None = None, *, labelled: bool = True
+) -> Layout:
+    """The layout of a column file; a `tag_column` that is not there matters only where `labelled`.
+
+    Raises CorpusError with the line for a file that cannot be told, or that is in another format.
+    """
+    tabbed = is_tabbed(path, shown)
+    seen = look(path, shown, tabbed=tabbed, hashes=False)
+    if not seen.rows:
+        seen = look(path, shown, tabbed=tabbed, hashes=True)
+    if not seen.rows:
+        return Layout("plain", tabbed, 0, 0, 0, None, Coding("unknown"), numbered=seen.numbered)
+    width = 0 if seen.is_2012 and min(seen.widths) > _NER_2012 else _width(seen)
+    first = seen.lines[width] if width else min(seen.lines.values())
+    kind = _kind(seen, width, shown, first, is_asked=token_column is not None)
+    if kind in ("plain", "indexed") and token_column is None and _is_table(seen, width, tabbed=tabbed):
+        raise fault(
+            shown, first, "the rows hold whole texts, not tokens: this is a table. Write JSONL, an object a line: "
+            '{"id": "1", "text": "...", "label": "..."}, or {"tokens": [...], "labels": [...]}.',
+        )  # fmt: skip
+    token = _token(seen, kind, width, token_column, shown, first)
+    asked = tag_column
+    if not labelled and asked is not None and not -(least := width or min(seen.widths)) <= asked < least:
+        asked = None
+    if not labelled and asked is not None and asked % (width or min(seen.widths)) == token:
+        asked = None
+    tag, unread = _tag(seen, kind, width, token, asked, shown, first)
+    in_misc = kind == "conllu" and width == CONLLU_WIDTH and tag == MISC_COLUMN and bool(seen.misc)
+    known = seen.misc + Counter({"O": 1}) if in_misc else _values(seen, kind, tag)
+    coding = coding_of(known)
+    return Layout(
+        kind, tabbed, width, first, token, tag, coding, frozenset(known), unread, seen.header, seen.numbered, in_misc
+    )
+
+
+def _width(seen: Evidence) -> int:
+    most = max(seen.widths.values())
+    return min((width for width, count in seen.widths.items() if count == most), key=lambda width: seen.lines[width])
+
+
+def _is_table(seen: Evidence, width: int, *, tabbed: bool) -> bool:
+    """Whether most rows hold several words in a cell, and no tag."""
+    return tabbed and width > 1 and seen.long_cells * 2 > seen.rows and not _are_tags(seen, width - 1)
+
+
+def _kind(seen: Evidence, width: int, shown: str, first: int, *, is_asked: bool) -> Kind:
+    if not width:
+        return "conll2012"
+    if seen.names and seen.names[0] in ("id", "index", "idx"):
+        return "conllu" if "form" in seen.names else "indexed"
+    if width == CONLLU_WIDTH and seen.numbering["ids"] * 10 >= seen.rows * 9:
+        return "conllu"
+    if seen.longest < 2 or width < 2 or (width == 2 and _are_tags(seen, 1)):
+        return "plain"
+    counted = max(seen.numbering[each] for each in ("from 0", "from 1", "running"))
+    if counted == seen.rows:
+        return "indexed"
+    if not is_asked and counted * 10 >= seen.rows * 9 and seen.numbering["ids"] == seen.rows:
+        raise fault(
+            shown, first, "the first column looks like the rows' numbers, but they do not count on everywhere. "
+            "Correct them, or set token_column."
+        )  # fmt: skip
+    return "plain"
+
+
+def _are_tags(seen: Evidence, column: int) -> bool:
+    values = seen.columns[column] if column < len(seen.columns) else None
+    if not values:
+        return False
+    coding = coding_of(values)
+    return coding.style != "unknown" and all(is_tag(value, coding) for value in values)
+
+
+def _token(seen: Evidence, kind: Kind, width: int, asked: int | None, shown: str, line: int) -> int:
+    if asked is not None:
+        return _resolved(asked, width or min(seen.widths), "token_column", shown, line)
+    named = [position for position, name in enumerate(seen.names) if name in TOKEN_NAMES]
+    if named:
+        return named[0]
+    tags_first = kind == "plain" and width > 1 and _are_tags(seen, 0) and not _are_tags(seen, width - 1)
+    if tags_first and set(seen.columns[0] or ()) - {"O"}:
+        if width == 2:
+            return 1
+        raise fault(shown, line, "the tags are in column 0, so the token is elsewhere. Set token_column.")
+    return {"plain": 0, "indexed": 1, "conllu": 1, "conll2012": _TOKEN_2012}[kind]
+
+
+def _tag(
+    seen: Evidence, kind: Kind, width: int, token: int, asked: int | None, shown: str, line: int
+) -> tuple[int | None, tuple[int, ...]]:
+    """The tag column, and others that hold entities, too. None where there is no column but the token's."""
+    if asked is not None:
+        found = _resolved(asked, width or min(seen.widths), "tag_column", shown, line)
+        if found == token:
+            raise fault(shown, line, f"column {asked} of {width} is the token itself, not a tag. Set tag_column.")
+        return found, ()
+    named = [position for position, name in enumerate(seen.names) if name.rpartition(":")[2] in TAG_NAMES]
+    if named:
+        return named[-1], ()
+    if kind == "conll2012":
+        return (_NER_2012, ()) if min(seen.widths) > _NER_2012 else (None, ())
+    if kind == "indexed" and width == 4 and token == 1 and _are_layers(seen):
+        return 2, (3,)  # GermEval: the outer entities; the last column has those within them
+    last = width - 1 if width - 1 != token else 0
+    return (last, ()) if width > 1 and not (kind == "indexed" and last == 0) else (None, ())
+
+
+def _are_layers(seen: Evidence) -> bool:
+    """Whether columns 2 and 3 both hold entities, and neither holds chunks."""
+    for column in (2, 3):
+        types = {type_of(tag) for tag in seen.columns[column] or ()} - {""}
+        if not _are_tags(seen, column) or (types and types <= _CHUNKS):
+            return False
+    return True
+
+
+def _values(seen: Evidence, kind: Kind, tag: int | None) -> Counter[str]:
+    if kind == "conll2012":
+        return Counter({"*": 1}) if tag == _NER_2012 else Counter()
+    found = seen.columns[tag] if tag is not None and tag < len(seen.columns) else None
+    return found or Counter()
+
+
+def _resolved(column: int, width: int, key: str, shown: str, line: int) -> int:
+    if not -width <= column < width:
+        raise fault(shown, line, f"there is no column {column}: the file has {width}, counted from 0. Set {key}.")
+    return column % width

@@ -1,0 +1,131 @@
+"""How a column file spells its tags, told from all of them, and the same tags spelt as B-, I-, E-, S- and O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["PREFIXED", "Coding", "coding_of", "is_tag", "plain_tags", "type_of"]
+
+Style = Literal["prefix", "suffix", "bare", "brackets", "unknown"]
+
+# What a letter says of a token's place in its entity. BILOU's L and U are E and S, BMEWO's M and W are I and S.
+_PLACE = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S", "W": "S"}
+_PREFIX = re.compile(r"([BIMELSUWbimelsuw])-(.+)")
+_SUFFIX = re.compile(r"(.+)-([BIMELSUWbimelsuw])")
+_BARE = re.compile(r"(?![BIMELSUWO][_/.:])[A-Z][A-Za-z0-9_./ -]*[A-Za-z0-9_]")
+_BRACKETS = re.compile(r"(?:\(([^()*\s]+))?\*?(\))?")
+_OUTSIDE = frozenset({"O", "o"})
+
+
+@dataclass(frozen=True, slots=True)
+class Coding:
+    """`style`: B-PER, PER-B, PER on every token, or (PER* and *). `ends_only`: I- and E- alone, as IOE1 and IOE2 have
+    them. `problem` says why the tags cannot be told; empty where they can."""
+
+    style: Style
+    ends_only: bool = False
+    problem: str = ""
+
+
+PREFIXED = Coding("prefix")  # what rows' labels are taken for
+
+
+def coding_of(tags: Mapping[str, int]) -> Coding:
+    """The coding of a file whose tags occur so often each; most of them decide, so that faults stay faults."""
+    inside = {tag: count for tag, count in tags.items() if tag not in _OUTSIDE}
+    prefixed = sum(count for tag, count in inside.items() if _PREFIX.fullmatch(tag))
+    suffixed = sum(count for tag, count in inside.items() if _SUFFIX.fullmatch(tag))
+    if not inside:
+        return Coding("prefix" if tags else "unknown")
+    total = sum(inside.values())
+    if suffixed == total and prefixed < total:
+        return _with_letters("suffix", {match[2] for tag in inside if (match := _SUFFIX.fullmatch(tag))})
+    if prefixed * 2 >= total:
+        return _with_letters("prefix", {match[1] for tag in inside if (match := _PREFIX.fullmatch(tag))})
+    if "*" in tags and all(_is_bracketed(tag) for tag in tags):
+        return Coding("brackets")
+    outside = sum(tags.get(tag, 0) for tag in _OUTSIDE)
+    if not prefixed and outside >= max(inside.values()) and all(_BARE.fullmatch(tag) for tag in inside):
+        return Coding("bare")
+    return Coding("unknown")
+
+
+def _with_letters(style: Style, letters: set[str]) -> Coding:
+    found = {letter.upper() for letter in letters}
+    for one, other in ("EL", "IM", "SU", "SW", "UW"):
+        if {one, other} <= found:
+            schemes = "IOBES, BILOU or BMEWO"
+            return Coding(style, problem=f"its tags have both {one}- and {other}-: {schemes}? Correct the tags.")
+    places = {_PLACE[letter] for letter in found}
+    return Coding(style, ends_only="E" in places and not places & {"B", "S"})
+
+
+def is_tag(value: str, coding: Coding) -> bool:
+    """Whether a cell holds a tag of this coding."""
+    if coding.style == "brackets":
+        return _is_bracketed(value)
+    if value in _OUTSIDE:
+        return True
+    pattern = {"prefix": _PREFIX, "suffix": _SUFFIX, "bare": _BARE}.get(coding.style)
+    return pattern is not None and pattern.fullmatch(value) is not None
+
+
+def type_of(tag: str) -> str:
+    """The type that a tag with a prefix names; empty for any other."""
+    match = _PREFIX.fullmatch(tag)
+    return match[2] if match else ""
+
+
+def plain_tags(tags: Sequence[str], coding: Coding) -> tuple[str, ...]:
+    """The tags of a sentence as O, or B-, I-, E- or S- and the type. What is no tag of the coding stays as it is.
+
+    Types that stand bare on every token become I-: as in IOB1, neighbours of one type are one entity.
+    """
+    if coding.style == "brackets":
+        return _unbracketed(tags)
+    plain = tuple(_plain(tag, coding.style) for tag in tags)
+    return _from_ends(plain) if coding.ends_only else plain
+
+
+def _plain(tag: str, style: Style) -> str:
+    if tag in _OUTSIDE:
+        return "O"
+    if style == "prefix" and (match := _PREFIX.fullmatch(tag)):
+        return f"{_PLACE[match[1].upper()]}-{match[2]}"
+    if style == "suffix" and (match := _SUFFIX.fullmatch(tag)):
+        return f"{_PLACE[match[2].upper()]}-{match[1]}"
+    return f"I-{tag}" if style == "bare" and _BARE.fullmatch(tag) else tag
+
+
+def _from_ends(tags: Sequence[str]) -> tuple[str, ...]:
+    """IOE1 and IOE2 to IOB2: an entity ends with E-, or where its type does."""
+    found, open_type = [], ""
+    for tag in tags:
+        if tag[:2] not in ("I-", "E-"):
+            open_type = ""
+            found.append(tag)
+            continue
+        found.append(f"{'I' if open_type == tag[2:] else 'B'}-{tag[2:]}")
+        open_type = "" if tag.startswith("E-") else tag[2:]
+    return tuple(found)
+
+
+def _is_bracketed(tag: str) -> bool:
+    return bool(tag) and _BRACKETS.fullmatch(tag) is not None
+
+
+def _unbracketed(tags: Sequence[str]) -> tuple[str, ...]:
+    """(PER* and * and *) to IOB2. A bracket that closes nothing, or opens within another, stays as it is: no tag."""
+    found, open_type = [], ""
+    for tag in tags:
+        match = _BRACKETS.fullmatch(tag)
+        opens, closes = (match[1] or "", bool(match[2])) if match else ("", False)
+        if match is None or (opens and open_type) or (closes and not opens and not open_type):
+            found.append(tag)
+            continue
+        found.append(f"B-{opens}" if opens else f"I-{open_type}" if open_type else "O")
+        open_type = "" if closes else opens or open_type
+    return tuple(found)

@@ -1,0 +1,113 @@
+"""What bytes are that should be UTF-8 text and are not, and how to make them so."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+__all__ = ["BOM", "foreign", "undecodable"]
+
+BOM = codecs.BOM_UTF8
+_LOOK = 4096
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
+_UNPACK = "Unpack it first."
+_EXPORT = "Export its text first, as UTF-8."
+_MAGIC = (
+    (b"\x1f\x8b", "a gzip file", "Unpack it first, for example with: gunzip"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard file", "Unpack it first, for example with: unzstd"),
+    (b"\xfd7zXZ\x00", "an xz file", "Unpack it first, for example with: unxz"),
+    (b"BZh", "a bzip2 file", "Unpack it first, for example with: bunzip2"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
+    (b"Rar!\x1a\x07", "a RAR archive", _UNPACK),
+    (b"%PDF-", "a PDF file", _EXPORT),
+    (b"{\\rtf", "an RTF file", _EXPORT),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Word or Excel file", _EXPORT),
+    (b"PAR1", "a Parquet file", "Give it the suffix .parquet."),
+    (b"ARROW1\x00\x00", "an Arrow file", "Write it as Parquet or JSONL."),
+    (b"SQLite format 3\x00", "an SQLite database", "Export the texts as JSONL."),
+    (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer, not the file itself", "Fetch it: git lfs pull"),
+)  # fmt: skip
+_ZIP = b"PK\x03\x04"
+
+
+def foreign(head: bytes) -> str:
+    """What a file that begins with `head` (4 KiB suffice) is, if no UTF-8 text, and what to do; empty if it may be."""
+    for mark, name in _MARKS:
+        if head.startswith(mark):
+            return f"this is {name} text (by its byte order mark), not UTF-8. {_convert(name)}"
+    for magic, what, remedy in _MAGIC:
+        if head.startswith(magic):
+            return f"this is {what}. {remedy}"
+    if head.startswith(_ZIP):
+        return _zipped(head)
+    if b"\0" in head[:_LOOK]:
+        name = _wide(head[:_LOOK])
+        if name:
+            return f"this is {name} text without a byte order mark, not UTF-8. {_convert(name)}"
+    return ""
+
+
+def undecodable(line: bytes) -> str:
+    """What the bytes of a line that is not UTF-8 probably are, and what to do."""
+    name = _wide(line) or _guess(line)
+    return f"It looks like {name}. {_convert(name)}" if name else f"Find out its encoding. {_convert('ENCODING')}"
+
+
+def _convert(name: str) -> str:
+    return f"Convert the file, for example with: iconv -f {name} -t UTF-8 OLD > NEW"
+
+
+def _zipped(head: bytes) -> str:
+    for inner, what in ((b"xl/", "an Excel workbook"), (b"word/", "a Word document"), (b"ppt/", "a presentation"),
+                        (b"mimetypeapplication/vnd.oasis", "an OpenDocument file"), (b"mimetypeapplication/epub", "an e-book")):  # fmt: skip # noqa: E501
+        if inner in head:
+            return f"this is {what}. {_EXPORT}"
+    return "this is a zip archive (or an Office document). Unpack it first, or export its text as UTF-8."
+
+
+def _wide(head: bytes) -> str:
+    """UTF-16 or UTF-32 without a mark: nearly every second byte (or three of four) of what is ASCII is NUL there."""
+    if len(head) < 2:
+        return ""
+    places = [head[start::4].count(0) / max(1, len(head[start::4])) for start in range(4)]
+    for name, empty in (("UTF-32LE", (1, 2, 3)), ("UTF-32BE", (0, 1, 2))):
+        if all(places[place] > 0.9 for place in empty) and len(head) >= 8:
+            return name
+    even, odd = head[0::2].count(0) / len(head[0::2]), head[1::2].count(0) / len(head[1::2])
+    is_likely = min(even, odd) < max(even, odd) / 4 and (max(even, odd) > 0.1 or not _is_utf8(head))
+    if is_likely and _reads(head, "be" if even > odd else "le"):
+        return "UTF-16BE" if even > odd else "UTF-16LE"
+    return ""
+
+
+def _is_utf8(head: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _reads(head: bytes, order: str) -> bool:
+    """Whether the bytes, read as UTF-16, are characters that text is made of."""
+    text = head[: len(head) // 2 * 2].decode(f"utf-16-{order}", "replace")
+    return sum(letter.isprintable() or letter in "\t\r\n" for letter in text) > 0.9 * len(text)
+
+
+def _guess(line: bytes) -> str:
+    """An encoding of one byte a character has few of them above ASCII; those of two bytes have runs of them."""
+    runs = re.findall(rb"[\x80-\xff]+", line)
+    if not runs:
+        return ""
+    if sum(map(len, runs)) * 3 < len(line) or max(map(len, runs)) <= 2:
+        return "WINDOWS-1252"
+    for name in ("SHIFT_JIS", "EUC-JP", "GB18030"):
+        text = line.decode(name, "replace")
+        if "\ufffd" not in text and (name == "GB18030" or re.search(r"[\u3040-\u30ff]", text)):
+            return name
+    return "WINDOWS-1251"
