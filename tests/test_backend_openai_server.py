@@ -91,17 +91,17 @@ def test_a_prompt_that_is_too_long_or_refused_fails_alone(server: Server) -> Non
         text = body["messages"][-1]["content"]
         if text == "long":
             return 400, {}, {"error": {"message": "This model's maximum context length is 8 tokens, not 9"}}
-        if text == "bad":
-            return 422, {}, {"error": {"message": "secret prompt text", "type": "BadRequestError"}}
+        if text == "weather":
+            return 422, {}, {"error": {"message": "grammar of weather", "type": "BadRequestError"}}
         if text == "odd":
             return 200, {}, {"choices": []}
         return 200, {}, said("fine")
 
     server.reply = judge
-    long, bad, odd, fine = answers(backend(server), "long", "bad", "odd", "fine")
+    long, bad, odd, fine = answers(backend(server), "long", "weather", "odd", "fine")
     assert long.finish_reason == "prompt_too_long"
-    assert bad.finish_reason == "error: the server refused it with status 422 (BadRequestError)"
-    assert odd.finish_reason.startswith("error: the server's answer has another shape")
+    assert bad.finish_reason == "error: the server refused it with status 422 (BadRequestError: grammar of …)"
+    assert odd.finish_reason == "error: the server's answer holds no choices"
     assert fine.text == "fine"
 
 

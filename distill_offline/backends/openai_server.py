@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
-import urllib3
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from distill_offline.backends.chat_completion import failed, read_chat_completion, refused
+from distill_offline.backends.chat_completion import cause_of, failed, read_chat_completion, refused
+from distill_offline.backends.dialects import count, error_of, is_too_long
+from distill_offline.backends.http_exchange import BUSY, Exchange, TooLarge, TooSlow, Unreachable
 from distill_offline.backends.json_grammar import compact_grammar
 from distill_offline.backends.options import read_options
 from distill_offline.errors import BackendError, ConfigError
@@ -23,10 +22,7 @@ from distill_offline.schema import Completion, Prompt, Sampling
 
 __all__ = ["OpenAIServer", "OpenAIServerOptions"]
 
-_BUSY = (408, 409, 425, 429, 502, 503, 504)  # worth another try, and no prompt's fault
-_PASSING = (*_BUSY, 500)  # a 500 that stays may be one prompt's fault
 _NOT_OURS = (401, 403, 404, 405)  # every prompt would get the same
-_CONNECT_S = 10.0
 
 # What servers take from the model's own defaults, or from theirs, unless a request says otherwise. Unknown fields are
 # an error with some servers, so that these go only to the one that is known to have them.
@@ -91,21 +87,12 @@ class OpenAIServer:
         self._grammars: dict[str, str] = {}
         if self._model in ("", "."):
             raise ConfigError("backend.model is missing: give the name that the server knows its model by.")
-        retry = _Retry(
-            settings.retries,
-            redirect=0,
-            status_forcelist=_PASSING,
-            allowed_methods={"POST"},
-            backoff_factor=settings.backoff_s,
-            backoff_jitter=settings.backoff_s / 2,
-            backoff_max=120 * settings.backoff_s,
-            retry_after_max=math.ceil(settings.timeout_s),
-            raise_on_status=False,
-            raise_on_redirect=False,
-        )
-        timeout = urllib3.Timeout(connect=min(_CONNECT_S, settings.timeout_s), read=settings.timeout_s)
-        self._pool = urllib3.PoolManager(
-            maxsize=settings.concurrency, retries=retry, timeout=timeout, headers=self._headers()
+        self._exchange = Exchange(
+            self._headers(),
+            connections=settings.concurrency,
+            timeout_s=settings.timeout_s,
+            retries=settings.retries,
+            backoff_s=settings.backoff_s,
         )
 
     def identity(self) -> Mapping[str, Any]:
@@ -145,7 +132,7 @@ class OpenAIServer:
 
     def close(self) -> None:
         """Close the connections."""
-        self._pool.clear()
+        self._exchange.close()
 
     def _headers(self) -> dict[str, str]:
         headers = {"Content-Type": "application/json"}
@@ -162,40 +149,37 @@ class OpenAIServer:
         except ValueError as error:
             return failed(prompt, str(error))
         try:
-            response = self._pool.request("POST", url, body=body)
-        except urllib3.exceptions.HTTPError as error:
-            if isinstance(error, urllib3.exceptions.ReadTimeoutError):
-                return failed(prompt, f"no answer within {self._options.timeout_s:g} s")
+            reply = self._exchange.post(url, body)
+        except (TooSlow, TooLarge) as error:
+            return failed(prompt, str(error))
+        except Unreachable as error:
             raise BackendError(
                 f"backend.options.base_url: no answer from the server after {self._options.retries + 1} tries "
-                f"({_plain(error)}). Is it running? All answers until now are stored; run the same command again."
+                f"({error}). Is it running? All answers until now are stored; run the same command again."
             ) from error
-        if response.status != 200:
-            return self._refusal(response.status, response.data, prompt)
+        if reply.status != 200:
+            return self._refusal(reply.status, reply.body, prompt)
+        most = prompt.max_tokens or self._sampling.max_tokens
         try:
-            return read_chat_completion(json.loads(response.data), prompt)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            return read_chat_completion(json.loads(reply.body), prompt, most=most)
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             return failed(prompt, f"the server's answer has another shape ({type(error).__name__})")
 
     def _refusal(self, status: int, data: bytes, prompt: Prompt) -> Completion:
         """The completion of a prompt that was refused; BackendError where it would be the same for every other."""
-        if status in _NOT_OURS or 300 <= status < 400 or status in _BUSY:
+        if status in _NOT_OURS or 300 <= status < 400 or status in BUSY:
             raise BackendError(
                 f"backend.options.base_url: the server answers with status {status}. Check the address, the "
                 "model's name and the key; all answers until now are stored."
             )
-        error = _error_of(data)
-        said = str(error.get("message", "")).lower()
-        if "context" in said and ("length" in said or "exceed" in said):
+        error = error_of(data)
+        if is_too_long(status, error):
             tokens = error.get("n_prompt_tokens")  # llama.cpp's; vLLM stops counting at the limit
-            return refused(prompt, tokens if isinstance(tokens, int) else 0)
-        # What the server said may quote the prompt: it goes no further. Its word for the kind of error does not.
-        kind = str(error.get("type", ""))
-        named = f" ({kind})" if kind.isidentifier() else ""
+            return refused(prompt, count(tokens))
         hint = ""
         if 400 <= status < 500 and self._sampling.structured and prompt.schema is not None:
             hint = "; if it cannot enforce the prompt's JSON schema, set annotate.sampling.structured: false"
-        return failed(prompt, f"the server refused it with status {status}{named}{hint}")
+        return failed(prompt, f"the server refused it with status {status}{cause_of(error, prompt)}{hint}")
 
     def _request(self, prompt: Prompt) -> dict[str, Any]:
         sampling, server = self._sampling, self._options.server
@@ -225,35 +209,3 @@ class OpenAIServer:
             self._grammars[key] = compact_grammar(schema)
         grammar = self._grammars[key]
         return {"structured_outputs": {"grammar": grammar}} if self._options.server == "vllm" else {"grammar": grammar}
-
-
-class _Retry(urllib3.Retry):
-    """Tries again where the server is busy or gone, but not where it was at work until the time was up."""
-
-    def increment(
-        self,
-        method: str | None = None,
-        url: str | None = None,
-        response: urllib3.BaseHTTPResponse | None = None,
-        error: Exception | None = None,
-        _pool: urllib3.connectionpool.ConnectionPool | None = None,
-        _stacktrace: TracebackType | None = None,
-    ) -> Self:
-        if isinstance(error, urllib3.exceptions.ReadTimeoutError):
-            raise error
-        return super().increment(method, url, response, error, _pool, _stacktrace)
-
-
-def _error_of(data: bytes) -> Mapping[str, Any]:
-    """The error object in an answer's body, or an empty one."""
-    try:
-        error = json.loads(data)["error"]
-    except (ValueError, LookupError, TypeError):
-        return {}
-    return error if isinstance(error, Mapping) else {"message": error}
-
-
-def _plain(error: Exception) -> str:
-    """The kind of failure, without the address, which a log need not hold."""
-    reason = getattr(error, "reason", None) or error
-    return type(reason).__name__
