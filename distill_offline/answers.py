@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -16,6 +17,9 @@ from distill_offline.schema import Annotation, Completion, Sentence, Span
 from distill_offline.tasks.base import Task
 
 __all__ = ["Counts", "annotation_row", "parse", "understood"]
+
+
+_NUMBER = re.compile(r"\d{4,}|(?<!status )\b\d+\b")
 
 
 @dataclass(slots=True)
@@ -40,9 +44,11 @@ class Counts:
     completion_tokens: int = 0
     cached_tokens: int = 0
     passed_over: Counter[str] = field(default_factory=Counter)
+    causes: Counter[str] = field(default_factory=Counter)  # of `engine_error`, with numbers left out
+    failed: dict[bytes, str] = field(default_factory=dict)  # what the engine said now of prompts without an answer
 
     def as_dict(self) -> dict[str, Any]:
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "failed"}
         return {key: dict(sorted(v.items())) if isinstance(v, Counter) else v for key, v in values.items()}
 
 
@@ -78,7 +84,9 @@ def parse(
             annotation = understood(task, sentence, [completion for _, _, completion in said])
             if isinstance(annotation, str):
                 counts.quarantined[annotation] += 1
-                refused.write(json_line(_refusal(sentence, annotation, *said[0][1:])))
+                if annotation == "engine_error":
+                    counts.causes[_cause(said[0][2], counts.failed.get(said[0][1]))] += 1
+                refused.write(json_line(_refusal(sentence, annotation, *said[0][1:], counts.failed)))
                 continue
             counts.annotated += 1
             counts.rejected.update(rejection.reason for rejection in annotation.rejected)
@@ -115,6 +123,12 @@ def _read(task: Task, sentence: Sentence, completion: Completion | None) -> Anno
         return error.reason
 
 
+def _cause(completion: Completion | None, failed: str | None) -> str:
+    """Why there is no answer, alike for errors of one kind."""
+    said = completion.finish_reason if completion else failed
+    return _NUMBER.sub("N", said.removeprefix("error: ")) if said else "the engine gave no answer"
+
+
 def annotation_row(sentence: Sentence, annotation: Annotation) -> dict[str, Any]:
     """A line of annotations.jsonl; spans, and classes, have `agreement` where several samples voted."""
     of_class = {"confidence": annotation.confidence, "agreement": annotation.agreement}
@@ -137,12 +151,14 @@ def _span_row(span: Span) -> dict[str, Any]:
     return row if span.agreement is not None else {k: v for k, v in row.items() if k != "agreement"}
 
 
-def _refusal(sentence: Sentence, reason: str, digest: bytes, completion: Completion | None) -> Mapping[str, Any]:
+def _refusal(
+    sentence: Sentence, reason: str, digest: bytes, completion: Completion | None, failed: Mapping[bytes, str]
+) -> Mapping[str, Any]:
     return {
         "id": sentence.id,
         "document": sentence.document,
         "index": sentence.index,
         "reason": reason,
-        "finish_reason": completion.finish_reason if completion else "",
+        "finish_reason": completion.finish_reason if completion else failed.get(digest, ""),
         "completion": digest.hex(),
     }

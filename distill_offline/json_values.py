@@ -11,7 +11,7 @@ from typing import Any, Literal
 __all__ = ["Piece", "json_pieces"]
 
 _OPENING = re.compile(r"[\[{]")
-_PROSE = re.compile(r"""[\[{]\s*(?!(?:null|true|false)\b)[^\W\d_][^\[\]{}"]*[\]}]""")  # [see above]
+_PROSE = re.compile(r"""[\[{]\s*(?!(?:null|true|false)\b)[^\W\d_][^\[\]{}"]*[\]}]""")  # words in brackets: no JSON
 _HOPEFUL = re.compile(r"""\[\s*[\[{"\]\-\dtfnNI]|\{\s*["}]""")
 _PLAIN = json.JSONDecoder()
 

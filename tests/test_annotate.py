@@ -293,6 +293,7 @@ def test_rows_that_the_engine_never_answered_are_quarantined(folder: Path) -> No
     stage = Stage(folder, noise=0.0, kind=Forgetful)
     counts = stage.run()
     assert counts.quarantined == {"engine_error": 1}
+    assert counts.causes == {"the engine gave no answer": 1}
     assert counts.annotated == len(CORPUS) - 1
 
 

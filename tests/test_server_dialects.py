@@ -6,13 +6,19 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from annotated_runs import run_of
 from openai_fake import Server, answers, backend, prompt, said
 
+from distill_offline import pipeline
+from distill_offline.artifacts import read_rows
 from distill_offline.backends.dialects import count, error_of, finish_of, is_too_long, without_words_of
 from distill_offline.backends.http_exchange import Exchange, TooLarge
+from distill_offline.settings import BackendSettings, Settings
 
 PAIR = '[["Ada","PER"]]'
 
@@ -235,6 +241,36 @@ def test_an_answer_that_never_ends_fails_alone_when_the_time_is_up() -> None:
         listener.close()
     assert completion.finish_reason == "error: no whole answer within 0.3 s"
     assert time.monotonic() - started < 5
+
+
+def test_each_kind_of_error_is_on_the_screen_once_and_its_cause_in_the_quarantine(
+    server: Server, tmp_path: Path, settings: Settings
+) -> None:
+    """Servers that refuse half of the rows with one error, whose numbers differ, and a few with another."""
+
+    def judge(body: dict[str, Any]) -> tuple[int, dict[str, str], Any]:
+        number = len(server.bodies)
+        if number % 2:
+            return 400, {}, {"error": {"message": f"grammar {1000 + number} not supported", "type": "bad"}}
+        return (200, {}, {"choices": []}) if number % 8 == 0 else (200, {}, said("[]"))
+
+    server.reply = judge
+    options = {"base_url": server.url, "retries": 0, "concurrency": 1}
+    assert settings.backend is not None
+    lenient = replace(settings.annotate, max_quarantined=1.0, max_failure_rate=1.0)
+    asked = replace(
+        settings, annotate=lenient, backend=BackendSettings(name="openai_server", model="m", options=options)
+    )
+    news: list[str] = []
+    folder = run_of(tmp_path, asked, news)
+    counts = pipeline.annotate(folder)["unlabelled"]
+    causes = counts["causes"]
+    assert sum(causes.values()) == counts["quarantined"]["engine_error"]
+    assert "the server refused it with status 400 (bad: grammar N not supported)" in " ".join(causes)
+    shown = [line for line in news if line.startswith("annotate unlabelled: engine_error: ")]
+    assert len(shown) == len(causes) == 2
+    rows = list(read_rows(folder.folder("annotate") / "quarantine.jsonl"))
+    assert {row["finish_reason"][:17] for row in rows} == {"error: the server"}
 
 
 class _At(Server):

@@ -43,7 +43,10 @@ _TOO_LONG = re.compile(
 )
 _WORD = re.compile(r"\w+")
 _COMMON = frozenset(
-    "a an and are as at be by for from has in is it its no not of on or than that the this to was".split()
+    {
+        *("a", "an", "and", "are", "as", "at", "be", "by", "for", "from", "has", "in", "is", "it", "its", "no", "not"),
+        *("of", "on", "or", "than", "that", "the", "this", "to", "was"),
+    }
 )
 
 

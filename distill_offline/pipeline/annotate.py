@@ -75,6 +75,7 @@ def annotate_shard(folder: RunFolder, shard: Shard) -> dict[str, Any]:
     return counts
 
 
+_MOST_CAUSES = 8  # kinds of error that are shown
 _SHARD_COUNTS = (
     *("rows", "cached", "asked", "retried", "unusable"),
     *("prompt_tokens", "completion_tokens", "cached_tokens"),
@@ -198,6 +199,12 @@ def _parse(
     files = (place / ANNOTATIONS, place / QUARANTINE)
     parse(sentences, part, asking.task, asking.store, counted, *files, samples=asking.samples)
     folder.say(_in_one_line(part, counted, asking.task.head))
+    for cause, number in counted.causes.most_common(_MOST_CAUSES):
+        folder.say(f"annotate {part}: engine_error: {number} rows: {cause}")
+    if len(counted.causes) > _MOST_CAUSES:
+        folder.say(
+            f"annotate {part}: engine_error: {len(counted.causes) - _MOST_CAUSES} further kinds: see {QUARANTINE}"
+        )
     counts = counted.as_dict()
     if warning := _warn(folder, part, counts):
         counts["warnings"] = [warning]

@@ -19,6 +19,7 @@ from distill_offline.tasks.base import Task
 __all__ = ["Ask", "Store", "ask", "batches", "changed_rows", "prompts", "survey"]
 
 Item = TypeVar("Item")
+_MOST_FAILED = 100_000  # prompts of which what the engine said is kept for the quarantine
 _WINDOW = 4096  # prompts looked at together, to find those that begin alike
 _COMMIT_EVERY_S = 5.0  # a slow teacher's answers do not wait for a whole chunk
 
@@ -223,7 +224,12 @@ class _Asking:
 
     def _commit(self) -> None:
         # An engine's own failure for one prompt may pass: it is not an answer, so it is asked again next time.
-        stored = [answer for answer in self._answered if not answer.completion.finish_reason.startswith("error")]
+        stored = []
+        for answer in self._answered:
+            if not answer.completion.finish_reason.startswith("error"):
+                stored.append(answer)
+            elif len(self.counts.failed) < _MOST_FAILED:
+                self.counts.failed[answer.digest] = answer.completion.finish_reason
         if stored:
             self._a.store.add(stored)
             digests = {answer.digest for answer in stored}
