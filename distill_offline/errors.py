@@ -9,6 +9,7 @@
     ├── EnvironmentFault         4  the machine: model, package, driver, disk
     │   ├── MissingModel            a model that is not there or not intact
     │   ├── MissingPackage          an optional dependency that is not installed
+    │   ├── OutOfMemory             the GPU's memory, or the machine's, does not suffice
     │   ├── BackendError            an engine that cannot start or has died
     │   ├── StoreError              a completion store that cannot be used
     │   └── NetworkBlocked          a connection that the air-gap promise forbids
@@ -23,6 +24,7 @@ and keeps its traceback.
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
 
 __all__ = [
@@ -38,10 +40,12 @@ __all__ = [
     "MissingModel",
     "MissingPackage",
     "NetworkBlocked",
+    "OutOfMemory",
     "OverlapError",
     "QuarantineError",
     "StoreError",
     "UnusableAnswer",
+    "os_fault",
 ]
 
 
@@ -89,6 +93,10 @@ class MissingPackage(EnvironmentFault):
     """An optional dependency is not installed; the message names the extra."""
 
 
+class OutOfMemory(EnvironmentFault):
+    """The GPU's memory, or the machine's, does not suffice; the message says what to set lower."""
+
+
 class BackendError(EnvironmentFault):
     """An engine could not start, or died."""
 
@@ -123,3 +131,31 @@ class UnusableAnswer(DistillError):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
+
+
+_ADVICE = {
+    errno.ENOSPC: "Make room on that disk, or write to another.",
+    errno.EDQUOT: "Make room within your quota, or write to another disk.",
+    errno.EROFS: "That disk can only be read: write to another.",
+    errno.EFBIG: "Files may not grow so large there (ulimit -f, or the file system): write elsewhere.",
+    errno.EIO: "The disk itself reports a fault: see what the system's log says of it.",
+    errno.EACCES: "Look at the owner and the permissions of the file and of its folders.",
+    errno.EPERM: "Look at the owner and the permissions of the file and of its folders.",
+    errno.ENOENT: "Is the name right, and does its folder exist?",
+    errno.EEXIST: "Something else has that name: move it away, or choose another.",
+    errno.EISDIR: "That is a folder, where a file is needed.",
+    errno.ENOTDIR: "A part of that path is a file, where a folder is needed.",
+    errno.ENAMETOOLONG: "Use a shorter name or path.",
+    errno.ELOOP: "Symbolic links there lead round in a circle.",
+    errno.EMFILE: "This process has too many files open: allow more with ulimit -n.",
+    errno.ENFILE: "The whole machine has too many files open.",
+    errno.ENOMEM: "Free some memory.",
+}
+
+
+def os_fault(error: OSError) -> EnvironmentFault:
+    """What the operating system refused, with advice that is about it, if there is any to give."""
+    place = f"{error.filename}: " if isinstance(error.filename, str) else ""
+    advice = _ADVICE.get(error.errno or 0)
+    kept = " What was stored is kept, and the same command goes on."
+    return EnvironmentFault(f"{place}{error.strerror or error}.{' ' + advice if advice else ''}{kept}")

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from distill_offline.alignment import IGNORED, labels_of_seen, labels_of_words, spread_to_subwords
-from distill_offline.errors import InputError, MissingModel
+from distill_offline.errors import InputError, OutOfMemory
 from distill_offline.schema import Example, Head, Sentence
+from distill_offline.student_loading import HEADS, load_model, read_shape
 from distill_offline.training.batching import micro_batches
 from distill_offline.training.losses import CROSS_ENTROPY, Loss, LossRule, position_losses
+from distill_offline.training.memory import is_out_of_memory
 from distill_offline.training.windows import owned_words, window_length
 
 if TYPE_CHECKING:
@@ -21,14 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HEADS", "Encoded", "Student"]
 
-HEADS: dict[Head, str] = {
-    "token-classification": "AutoModelForTokenClassification",
-    "sequence-classification": "AutoModelForSequenceClassification",
-}
-_ARCHITECTURES: dict[Head, str] = {
-    "token-classification": "ForTokenClassification",
-    "sequence-classification": "ForSequenceClassification",
-}
 # On a CPU what goes from layer to layer stays in its cache: with MiniLM nearly twice as fast as batches of 8,192.
 _BATCH_TOKENS = {True: 1024, False: 8192}
 
@@ -64,9 +58,8 @@ class Student:
     def __init__(self, model: Any, tokenizer: Any, labels: Sequence[str], head: Head, max_length: int = 512) -> None:
         self.model, self.tokenizer, self.labels, self.head = model, tokenizer, tuple(labels), head
         self._index = {label: i for i, label in enumerate(labels)}
-        if not tokenizer.is_fast:
-            raise InputError("train.encoder: this encoder has no fast tokenizer; word positions need one.")
         self._window = window_length(model, tokenizer, max_length)
+        model.config.distill_max_length = max_length
 
     @property
     def padding(self) -> int:
@@ -85,44 +78,15 @@ class Student:
     @classmethod
     def create(cls, encoder: Path, labels: Sequence[str], head: Head, *, max_length: int = 512) -> Self:
         """A new student: a pretrained encoder, and a head whose weights come from torch's current seed."""
-        return cls._load(encoder, labels, head, max_length, ignore_mismatched_sizes=True)
+        model, tokenizer = load_model(encoder, labels, head, new_head=True)
+        return cls(model, tokenizer, labels, head, max_length)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """A trained student. Raises MissingModel where the folder holds none."""
-        from transformers import AutoConfig
-
-        if not (folder / "config.json").is_file():
-            raise MissingModel(f"{folder}: no student here (config.json is missing).")
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        names = config.architectures or [""]
-        head = next((h for h, suffix in _ARCHITECTURES.items() if names[0].endswith(suffix)), None)
-        if head is None:
-            raise InputError(f"{folder}: {names[0] or 'its model'} has no classification head; this is not a student.")
-        labels = [config.id2label[i] for i in range(config.num_labels)]
-        return cls._load(folder, labels, head, getattr(config, "distill_max_length", 512))
-
-    @classmethod
-    def _load(cls, folder: Path, labels: Sequence[str], head: Head, max_length: int, **options: Any) -> Self:
-        import transformers
-
-        # A new head is always "missing" from an encoder's weights: transformers' report of it would alarm for nothing.
-        transformers.utils.logging.set_verbosity_error()
-        transformers.utils.logging.disable_progress_bar()
-        if not any(folder.glob("*.safetensors")):
-            raise MissingModel(f"{folder}: no safetensors weights here; other formats are not loaded.")
-        common: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-        try:
-            names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
-            model = getattr(transformers, HEADS[head]).from_pretrained(
-                folder, dtype="float32", use_safetensors=True, num_labels=len(labels), **names, **common, **options
-            )
-            # RoBERTa's tokenizers need the space that stands before every word but in pre-split text is implied.
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, add_prefix_space=True, **common)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise MissingModel(f"{folder}: the encoder does not load: {str(error).splitlines()[0]}") from error
-        model.config.distill_max_length = max_length
-        return cls(model, tokenizer, labels, head, max_length)
+        """A trained student. Raises MissingModel where the folder holds none, InputError for another kind of model."""
+        shape = read_shape(folder)
+        model, tokenizer = load_model(folder, shape.labels, shape.head, new_head=False)
+        return cls(model, tokenizer, shape.labels, shape.head, shape.max_length)
 
     def save(self, folder: Path) -> None:
         """Write weights (safetensors), tokenizer and labels."""
@@ -280,7 +244,6 @@ class Student:
         self, sentences: Sequence[Sentence], batch_tokens: int | None
     ) -> Iterator[tuple[list[Encoded], torch.Tensor]]:
         """Micro-batches of windows and their logits on the model's device: windows × subwords × labels, or × labels."""
-        import torch
 
         batch_tokens = batch_tokens or _BATCH_TOKENS[self.model.device.type == "cpu"]
         windows = [window for parts in self._encode(sentences) for window in parts]
@@ -288,13 +251,34 @@ class Student:
         self.model.eval()
         try:
             for part in micro_batches(windows, batch_tokens):
-                # Not around the loop: what the consumer does between two batches is not ours to switch.
-                with torch.inference_mode():
-                    tensors = {key: value.to(self.model.device) for key, value in self.batch(part).items()}
-                    logits = self.model(**tensors).logits
-                yield part, logits
+                yield from self._passed(part)
         finally:
             self.model.train(was_training)
+
+    def _passed(self, part: list[Encoded]) -> Iterator[tuple[list[Encoded], torch.Tensor]]:
+        """The logits of a micro-batch; of its halves, if memory does not suffice for the whole. Raises OutOfMemory."""
+        import torch
+
+        try:
+            # Not around the loop: what the consumer does between two batches is not ours to switch.
+            with torch.inference_mode():
+                tensors = {key: value.to(self.model.device) for key, value in self.batch(part).items()}
+                logits = self.model(**tensors).logits
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(part) == 1:
+                raise OutOfMemory(
+                    f"a window of {len(part[0].ids)} subwords alone is too much for memory. Free some; or keep off the "
+                    "GPU (CUDA_VISIBLE_DEVICES=''), use a smaller encoder, or train with a lower train.max_length."
+                ) from error
+            logits = None
+        if logits is not None:
+            yield part, logits
+            return
+        torch.cuda.empty_cache()
+        for half in (part[: len(part) // 2], part[len(part) // 2 :]):
+            yield from self._passed(half)
 
 
 def _whole(token: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from click.testing import CliRunner, Result
 from distill_offline import cli, offline
 from distill_offline.cli import commands
 from distill_offline.cli.verbs import VERBS
+from distill_offline.errors import os_fault
 
 ROOT = Path(__file__).parent.parent
 
@@ -387,3 +389,27 @@ def test_an_unknown_verb_is_one_line_of_usage() -> None:
     result = CliRunner().invoke(commands, ["anotate"])
     assert result.exit_code == 2
     assert "No such command 'anotate'" in result.output
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "Make room on that disk"),
+        (errno.EDQUOT, "within your quota"),
+        (errno.EROFS, "can only be read"),
+        (errno.EACCES, "permissions of the file"),
+        (errno.ENOENT, "Is the name right"),
+        (errno.EISDIR, "That is a folder"),
+        (errno.ENOTDIR, "is a file, where a folder"),
+        (errno.EMFILE, "ulimit -n"),
+        (errno.ENOMEM, "Free some memory"),
+        (errno.ETIMEDOUT, ""),
+    ],
+)
+def test_advice_about_disks_comes_with_errors_of_disks_alone(number: int, advice: str) -> None:
+    fault = os_fault(OSError(number, os.strerror(number), "/some/file"))
+    assert fault.exit_code == 4
+    assert str(fault).startswith(f"/some/file: {os.strerror(number)}.")
+    assert advice in str(fault)
+    assert ("disk" in str(fault)) == (number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS))
+    assert str(os_fault(OSError("odd"))) == "odd. What was stored is kept, and the same command goes on."

@@ -308,7 +308,10 @@ def test_a_damaged_answer_is_an_error_and_not_a_traceback(path: Path, text: str)
 
 def test_a_path_that_cannot_be_written_is_a_store_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="permissions"), CompletionStore(tmp_path / "file" / "x.sqlite"):
+    with (
+        pytest.raises(StoreError, match="Something else has that name"),
+        CompletionStore(tmp_path / "file" / "x.sqlite"),
+    ):
         pass
     (tmp_path / "folder.sqlite").mkdir()
     with pytest.raises(StoreError), CompletionStore(tmp_path / "folder.sqlite"):

@@ -25,7 +25,7 @@ class TokenizerCounter:
         try:
             tokenizer = engine.AutoTokenizer.from_pretrained(str(model), local_files_only=True, trust_remote_code=False)
             config = engine.AutoConfig.from_pretrained(str(model), local_files_only=True, trust_remote_code=False)
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # nearly any type: what the files hold decides which
             raise BackendError(f"backend.model: {model.name} has no tokenizer that can be loaded.") from error
         self._chat = Chat(tokenizer, thinking=thinking, template=template)
         self.limit = limit or int(getattr(config.get_text_config(), "max_position_embeddings", 4096))

@@ -10,7 +10,7 @@ import click
 
 from distill_offline import __version__, children, offline
 from distill_offline.cli.verbs import VERBS
-from distill_offline.errors import DistillError, EnvironmentFault, Interrupted
+from distill_offline.errors import DistillError, Interrupted, os_fault
 
 __all__ = ["main"]
 
@@ -71,14 +71,7 @@ def main() -> None:
     except DistillError as error:
         _fail(error)
     except OSError as error:
-        # Not ours to mend: a disk that is full or read-only, a file that is gone or may not be read.
-        place = f"{error.filename}: " if isinstance(error.filename, str) else ""
-        _fail(
-            EnvironmentFault(
-                f"{place}{error.strerror or error}. Check disk space and permissions; what was stored is kept, and the "
-                "same command goes on."
-            )
-        )
+        _fail(os_fault(error))  # not ours to mend: a disk that is full or read-only, a file that may not be read
 
 
 def _fail(error: DistillError) -> NoReturn:

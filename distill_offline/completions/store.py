@@ -30,7 +30,7 @@ from distill_offline.completions.tables import (
     name_from,
     name_to,
 )
-from distill_offline.errors import StoreError
+from distill_offline.errors import StoreError, os_fault
 from distill_offline.filesystem import is_network
 from distill_offline.schema import Completion, Prompt, canonical_json
 
@@ -309,7 +309,9 @@ class CompletionStore:
     def _guarded(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except OSError as error:
+            raise StoreError(f"{self.path}: {os_fault(error)}") from error
+        except sqlite3.Error as error:
             raise StoreError(
                 f"{self.path}: {error}. What was committed is untouched; check disk space and permissions, "
                 "or move a damaged file away: `distill-offline merge` takes over what can still be read of it."

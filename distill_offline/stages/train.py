@@ -27,6 +27,7 @@ from distill_offline.training.checkpoint import (
 from distill_offline.training.embedding_rows import LearnedRows
 from distill_offline.training.group import ALONE, Group
 from distill_offline.training.losses import LossRule
+from distill_offline.training.memory import enough_memory
 from distill_offline.training.optimisation import learning_rate_factor, parameter_groups
 
 if TYPE_CHECKING:
@@ -91,13 +92,19 @@ def train(
     An update's loss is the mean over its labelled positions, whatever micro-batches it is split into. With
     `checkpoints`, training goes on from the last one, bit for bit as if it had never stopped. `observe` is shown the
     student after each update, before a checkpoint of it is kept; it must change nothing. Raises Interrupted when
-    `stop()` turns true, after a checkpoint; DistillError where the loss is no number any more.
+    `stop()` turns true, after a checkpoint; DistillError where the loss is no number any more; OutOfMemory.
 
     In a `group` of several processes each calls this with an equal student and all else the same; they share the
     windows of every update, add up their gradients, and end with equal students, of which process 0 has the best
     weights. Process 0 alone writes checkpoints. Raises Lost where another process is gone.
     """
-    training = _Training(student, pools, settings, metric, _phases(settings, blend), group)
+    remedy = (
+        f"Set train.micro_batch_tokens ({settings.micro_batch_tokens}) or train.max_length ({settings.max_length}) "
+        "lower, or train.mixed_precision to bf16 on a GPU; train.batch_size costs hardly any. Checkpoints are kept: "
+        "with the settings as they are, the same command goes on from the last one."
+    )
+    with enough_memory(f"train {name}: at the start", remedy):
+        training = _Training(student, pools, settings, metric, _phases(settings, blend), group)
     done = training.resume(checkpoints.latest(group)) if checkpoints else 0
     saved = time.monotonic()
     for batch in blend.batches(done):
@@ -105,7 +112,8 @@ def train(
             if checkpoints and batch.update > done:
                 training.save(checkpoints, batch.update)
             raise Interrupted(f"train {name}: stopped at update {batch.update}. Run the same command again to go on.")
-        row = training.step(batch, blend.updates)
+        with enough_memory(f"train {name}: update {batch.update}", remedy):
+            row = training.step(batch, blend.updates)
         now = batch.update + 1
         if not (math.isfinite(row["loss"]) or training.skips_overflow):
             raise DistillError(

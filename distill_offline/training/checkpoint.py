@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from distill_offline.artifacts import check_plain, fresh_folder, make_folder, remove_folder, write_text
 from distill_offline.digests import digest_of, file_digests
-from distill_offline.errors import EnvironmentFault
+from distill_offline.errors import EnvironmentFault, os_fault
 from distill_offline.training.group import ALONE, Group
 
 if TYPE_CHECKING:
@@ -88,8 +89,7 @@ class Checkpoints:
             _sync(self._folder)
         except OSError as error:
             raise EnvironmentFault(
-                f"train: the checkpoint of update {checkpoint.updates} cannot be written ({error.strerror or error}). "
-                "Make room on the run folder's disk and run the same command again."
+                f"train: the checkpoint of update {checkpoint.updates} cannot be written: {os_fault(error)}"
             ) from error
         for old in list(self._generations())[_KEPT:]:
             remove_folder(old)
@@ -113,7 +113,8 @@ class Checkpoints:
             # cloned where they are views or share memory, which the format refuses
             save_file({name: t.detach().cpu().contiguous().clone() for name, t in checkpoint.tensors.items()}, file)
         except SafetensorError as error:
-            raise OSError(str(error)) from error
+            number = re.search(r"os error (\d+)", str(error))
+            raise (OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))) from error
         file.chmod(0o600)
         _sync(file)
         body = {
