@@ -424,7 +424,7 @@ def test_unknown_prompt_names_those_that_there_are() -> None:
         task("standrad")
 
 
-@pytest.mark.parametrize("types", [{}, {"": "x"}, {"A B": "x"}, {"NONE": "x"}])
+@pytest.mark.parametrize("types", [{}, {"": "x"}, {"A B": "x"}, {"NONE": "x"}, {"O": "x"}])
 def test_types_that_cannot_be_tags_are_refused(types: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match=r"^task\.types: "):
         NER(TaskSettings(types=types))

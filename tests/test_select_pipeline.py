@@ -15,9 +15,11 @@ from confident_teacher import confident
 
 from distill_offline import manifest, pipeline
 from distill_offline.artifacts import ANNOTATIONS, read_rows, write_rows
+from distill_offline.bio import decode_bio, encode_bio
 from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import CorpusError
 from distill_offline.run_folder import RunFolder
+from distill_offline.schema import Example, Span
 from distill_offline.settings import CrossFitSettings, SelectSettings, Settings, Source, TrainSettings
 from distill_offline.student import Student
 
@@ -113,6 +115,27 @@ def test_truth_for_the_same_sentences_measures_and_decides_nothing(annotated: Se
     assert effect["on"] == "select.truth"
     assert effect["unmatched"] == 40 - effect["before"]["sentences"] == 5
     assert effect["after"]["f1"] > effect["before"]["f1"]
+    cut = tmp_path / "cut.jsonl"
+    write_rows(cut, map(letter_by_letter, read_examples(truth, origin="original")))
+    folder, report = select(tmp_path, replace(plain, select=replace(plain.select, truth=str(cut))))
+    assert report["effect"][1] == effect
+
+
+def letter_by_letter(example: Example) -> dict[str, Any]:
+    """The same text and the same entities, in tokens of one character."""
+    sentence, characters = example.sentence, [at for at, c in enumerate(example.sentence.text) if not c.isspace()]
+    offsets = [(at, at + 1) for at in characters]
+    spans = [
+        Span(
+            characters.index(sentence.offsets[span.start][0]),
+            characters.index(sentence.offsets[span.end - 1][1] - 1) + 1,
+            span.type,
+        )
+        for span in decode_bio(example.labels)
+    ]
+    tokens = [sentence.text[at] for at in characters]
+    labels = encode_bio(spans, len(tokens))
+    return {"id": sentence.id, "text": sentence.text, "tokens": tokens, "offsets": offsets, "labels": labels}
 
 
 def test_a_changed_answer_to_gold_alone_runs_selection_again(annotated: Settings, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from distill_offline.schema import Example, Head, Sentence
 from distill_offline.scoring import unanswered
 from distill_offline.visible import invisible, squeezed
 
-__all__ = ["AnnotationLines", "strays_in_words"]
+__all__ = ["AnnotationLines", "sentence_of", "strays_in_words"]
 
 _SHOWN = 5  # places
 
@@ -94,7 +94,7 @@ def _line(row: Mapping[str, Any], file: Path, number: int, head: Head) -> tuple[
             stray = len(positions)
         if any(token >= len(tokens) for token in masked):
             raise ValueError("`masked` names a token that is not there")
-        given = Given(_sentence(row, tokens), labels, tuple(map(checked, spans_of(row))), masked)
+        given = Given(sentence_of(row, tokens), labels, tuple(map(checked, spans_of(row))), masked)
         return given.sentence.id, given, stray
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
@@ -102,7 +102,8 @@ def _line(row: Mapping[str, Any], file: Path, number: int, head: Head) -> tuple[
         ) from error
 
 
-def _sentence(row: Mapping[str, Any], tokens: tuple[str, ...]) -> Sentence:
+def sentence_of(row: Mapping[str, Any], tokens: tuple[str, ...]) -> Sentence:
+    """The sentence of a line of annotations. Raises ValueError where its offsets do not lead to its tokens."""
     text, offsets = join_tokens(tokens)
     if row.get("text") is not None and row.get("offsets") is not None:
         text, offsets = str(row["text"]), tuple((start, end) for start, end in row["offsets"])

@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline.artifacts import read_rows
-from distill_offline.bio import decode_bio, unmasked
+from distill_offline.bio import decode_bio
 from distill_offline.calibration import cross_fitted
+from distill_offline.comparison import Given, compare
 from distill_offline.inputs import Gold
+from distill_offline.pipeline.annotation_lines import sentence_of
 from distill_offline.pipeline.calibrate import Calibrated
-from distill_offline.schema import Example, Scores, tokens_digest
-from distill_offline.scoring import score
+from distill_offline.schema import Example, Scores, content_digest, text_digest, tokens_digest
+from distill_offline.scoring import METRIC_OF, score
 from distill_offline.settings import SelectSettings
 from distill_offline.stages.select import KEPT, Row, judge, select
 
 __all__ = ["Effect", "effect_on_gold", "effect_on_truth"]
 
-_Labels = Mapping[str, tuple[str, ...]]
+_Truth = Mapping[str, Example]  # by the digest of its text
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def effect_on_gold(
     rows = [r for r in read if r["id"] in known and list(known[r["id"]].sentence.tokens) == r["tokens"]]
     if not rows:
         return None
-    truth = _by_content(known[row["id"]] for row in rows)
+    truth = [known[row["id"]] for row in rows]
     is_fitted = calibrated is not None and calibrated.calibration.method != "none"
     judged = list(_cross_fitted(rows, truth, settings)) if is_fitted else rows
     free = replace(settings, budget=None)
@@ -85,44 +87,55 @@ def effect_on_gold(
         free = replace(free, budget=max(1, round(kept_of_budget * judge(judged, free, ()).count(KEPT))))
     after = select(lambda: judged, free, (), Counter(), seed=seed)
     how = "cross-fitted" if is_fitted else "as given"
-    return _effect(metric, "annotate/gold/train", how, (rows, after), truth, len(read) - len(rows))
+    return _effect(metric, "annotate/gold/train", how, (rows, after), _by_text(truth), len(read) - len(rows))
 
 
 def effect_on_truth(
     metric: str, rows: Callable[[], Iterable[Row]], kept: Iterable[Row], truth: Iterable[Example]
 ) -> Effect:
-    """All lines, and those that were kept, against gold for the same sentences, matched by their content."""
-    labels = _by_content(truth)
-    unmatched = sum(tokens_digest(row["tokens"]) not in labels for row in rows())
-    return _effect(metric, "select.truth", "as given", (rows(), kept), labels, unmatched)
+    """All lines, and those that were kept, against gold for the same sentences, matched by their text."""
+    known = _by_text(truth)
+    unmatched = sum(text_digest(row["text"]) not in known for row in rows())
+    return _effect(metric, "select.truth", "as given", (rows(), kept), known, unmatched)
 
 
 def _effect(
-    metric: str, on: str, how: str, rows: tuple[Iterable[Row], Iterable[Row]], truth: _Labels, unmatched: int
+    metric: str, on: str, how: str, rows: tuple[Iterable[Row], Iterable[Row]], truth: _Truth, unmatched: int
 ) -> Effect:
     before, after = (_measured(metric, each, truth) for each in rows)
     return Effect(on, how, before, after, unmatched)
 
 
-def _measured(metric: str, rows: Iterable[Row], truth: _Labels) -> _Measured:
+def _measured(metric: str, rows: Iterable[Row], truth: _Truth) -> _Measured:
     gold, given = list[tuple[str, ...]](), list[tuple[str, ...]]()
     for row in rows:
-        labels = truth.get(tokens_digest(row["tokens"]))
-        if labels is not None and len(labels) == len(row["labels"]):
-            masked = row.get("masked", ())
-            gold.append(unmasked(labels, masked))
-            given.append(unmasked(tuple(row["labels"]), masked))
+        example, labels = truth.get(text_digest(row["text"])), tuple(row["labels"])
+        if example is None:
+            continue
+        pair: tuple[tuple[str, ...], tuple[str, ...]] | None = (example.labels, labels)
+        if metric == METRIC_OF["token-classification"]:
+            pair = _over_places(example, row, labels)
+        if pair is not None:
+            gold.append(pair[0])
+            given.append(pair[1])
     if not gold:
         return _Measured(0, Scores(0.0, 0.0, 0.0, 0))
     return _Measured(len(gold), score(metric, gold, given, on="").overall)
 
 
-def _cross_fitted(rows: Iterable[Row], truth: _Labels, settings: SelectSettings) -> Iterator[Row]:
+def _over_places(example: Example, row: Row, labels: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """Gold's labels and a line's over the places that their tokens share."""
+    given = Given(sentence_of(row, tuple(row["tokens"])), labels, masked=tuple(row.get("masked", ())))
+    compared = compare(example.sentence, example.labels, given, example.unheld)
+    return None if compared is None else compared.labels
+
+
+def _cross_fitted(rows: Iterable[Row], truth: Iterable[Example], settings: SelectSettings) -> Iterator[Row]:
     scores, right, groups = list[float](), list[bool](), list[str]()
-    listed = list(rows)
+    listed, labels = list(rows), {tokens_digest(each.sentence.tokens): each.labels for each in truth}
     for row in listed:
         content = tokens_digest(row["tokens"])
-        true = {(span.start, span.end, span.type) for span in decode_bio(truth[content])}
+        true = {(span.start, span.end, span.type) for span in decode_bio(labels[content])}
         for span in row["spans"]:
             if span.get("confidence") is not None:
                 scores.append(span["confidence"])
@@ -135,5 +148,5 @@ def _cross_fitted(rows: Iterable[Row], truth: _Labels, settings: SelectSettings)
         yield {**row, "spans": spans}
 
 
-def _by_content(examples: Iterable[Example]) -> dict[str, tuple[str, ...]]:
-    return {tokens_digest(example.sentence.tokens): example.labels for example in examples}
+def _by_text(examples: Iterable[Example]) -> dict[str, Example]:
+    return {content_digest(example.sentence): example for example in examples}

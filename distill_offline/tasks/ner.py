@@ -36,8 +36,9 @@ class NER:
     def __init__(self, settings: TaskSettings) -> None:
         if not settings.types:
             raise ConfigError("task.types: name at least one entity type with its definition.")
-        if bad := [name for name in settings.types if not name or any(c.isspace() for c in name) or name == NONE]:
-            raise ConfigError(f"task.types: {bad[0]!r} cannot be a type: no white space, not empty, not {NONE}.")
+        reserved = ("", "O", NONE)
+        if bad := [name for name in settings.types if name in reserved or any(c.isspace() for c in name)]:
+            raise ConfigError(f"task.types: {bad[0]!r} cannot be a type: no white space, not empty, not O or {NONE}.")
         self.types = dict(settings.types)
         self._repeats, self._every = settings.repeats, settings.repeats == "every"
         self.labels = ("O", *(f"{prefix}-{name}" for name in settings.types for prefix in ("B", "I")))
