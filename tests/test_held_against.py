@@ -130,6 +130,23 @@ def test_a_stray_tag_beside_others_is_told_with_file_and_line() -> None:
     assert "mine.conll:4" in told(mine, "--gold", gold)
 
 
+@pytest.mark.parametrize(
+    ("tags", "own"),
+    [
+        ("Anna B-PER\nMay L-PER\nin O\nBremen U-LOC\n", "bilou"),
+        ("Anna B-PER\nMay E-PER\nin O\nBremen W-LOC\n", "bmewo"),
+        ("Anna I-PER\nMay I-PER\nin O\nBremen I-LOC\n", "io"),
+    ],
+)
+def test_other_spellings_of_a_scheme_are_read_on_either_side(tags: str, own: str) -> None:
+    gold, mine = columns("gold.conll", GOLD), columns("mine.conll", tags)
+    for asked in ([], ["--input-scheme", own]):
+        assert scores(mine, "--gold", gold, *asked)["overall"]["f1"] == 1.0
+    assert scores(gold, "--gold", mine, "--scheme", own)["overall"]["f1"] == 1.0
+    one = columns("one.conll", "Anna I-PER\n")
+    assert scores(one, "--gold", columns("g.conll", "Anna B-PER\n"), "--input-scheme", "io")["overall"]["f1"] == 1.0
+
+
 def test_what_the_two_schemes_were_taken_for_is_said_where_they_differ() -> None:
     gold = columns("gold.conll", GOLD)
     assert "read as iobes in mine.conll and as iob2 in gold.conll" in told(columns("mine.conll", IOBES), "--gold", gold)

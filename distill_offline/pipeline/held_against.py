@@ -9,7 +9,7 @@ from pathlib import Path
 from distill_offline.artifacts import ANNOTATIONS
 from distill_offline.comparison import Given
 from distill_offline.corpus import AnyScheme, OnBadFile, check_same_text, head_of, read_examples, resolve_path
-from distill_offline.corpus.source import scheme_of
+from distill_offline.corpus.source import as_source, scheme_of
 from distill_offline.errors import InputError
 from distill_offline.pipeline.annotation_lines import AnnotationLines, strays_in_words
 from distill_offline.pipeline.truth import Held, Truth
@@ -84,6 +84,7 @@ def _student(student: Student, gold: Source) -> Held:
 
 
 def _file(given: Source, gold: Source, head: Head) -> Held:
+    given, gold = (as_source(each, None, "auto") for each in (given, gold))
     check_same_text(given, gold, head=head)
     truth, counts, strays = Truth.read(gold, head), Counter[str](), list[str]()
     if head != "token-classification":
