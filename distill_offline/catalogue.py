@@ -28,6 +28,7 @@ from distill_offline.model_files import (
     refusals,
     size_of,
 )
+from distill_offline.model_folder import require_sound
 
 __all__ = [
     "Catalogue",
@@ -37,6 +38,7 @@ __all__ = [
     "ModelFinding",
     "Source",
     "fetch",
+    "find",
     "locate",
     "model_digest",
     "models_folder",
@@ -46,6 +48,16 @@ __all__ = [
 
 
 def locate(model: str, catalogue: Catalogue | None = None) -> Path:
+    """The path that `model` names, as `find` gives it, once its files are what their names say (model_folder).
+
+    Raises MissingModel that names the file, or says how to get the model; ConfigError as `find` does.
+    """
+    path = find(model, catalogue)
+    require_sound(path, f"model {model}")
+    return path
+
+
+def find(model: str, catalogue: Catalogue | None = None) -> Path:
     """The path that `model` names: an existing path as it is, or a catalogue id's folder.
 
     Raises MissingModel that says how to get the model, ConfigError for a name that is neither path nor id.
@@ -61,7 +73,9 @@ def locate(model: str, catalogue: Catalogue | None = None) -> Path:
     if entry.files:
         lacking = [name for name, each in entry.files.items() if size_of(folder / name) != each.size]
     else:
-        lacking = [] if folder.is_dir() and any(path.suffix in WEIGHTS for path in folder.rglob("*")) else ["weights"]
+        lacking = (
+            [] if folder.is_dir() and any(path.suffix.lower() in WEIGHTS for path in folder.rglob("*")) else ["weights"]
+        )
     if lacking:
         state = f"{lacking[0]} is missing or has another size" if folder.is_dir() else "is not here"
         raise MissingModel(f"model {entry.id}: {state}. {_remedy(entry)}")
@@ -139,12 +153,12 @@ def pin(id_or_folder: str, catalogue_path: Path | None = None) -> ModelEntry:
     entry = next((each for each in known.entries if each.id in (id_or_folder, given.resolve().name)), None)
     folder = given if given.is_dir() else (entry or known.entry(id_or_folder)).folder
     names = model_files(folder) if folder.is_dir() else []
-    if not any(Path(name).suffix in WEIGHTS for name in names):
+    if not any(Path(name).suffix.lower() in WEIGHTS for name in names):
         raise MissingModel(f"{id_or_folder}: there are no weights (.safetensors or .gguf) to pin in {folder}.")
     refused = refusals(id_or_folder, folder)
     if refused:
         listed = "; ".join(f"{each.file} {each.problem}" for each in refused[:5])
-        raise ConfigError(f"{id_or_folder} cannot be pinned: {listed}. Remove what is not needed and pin again.")
+        raise ConfigError(f"{id_or_folder} cannot be pinned: {listed}. Mend or remove these, and pin again.")
     if entry and entry.files:
         problems = differences(entry.id, entry.files, folder)
         if problems:
@@ -214,7 +228,9 @@ def _write_pin(path: Path, start: Path, model: str, files: Mapping[str, Any], fo
     content = yaml.safe_load(start.read_text(encoding="utf-8"))
     row = next((row for row in content["models"] if row["id"] == model), None)
     if row is None:
-        role = "teacher" if any(PurePosixPath(name).suffix == ".gguf" for name in files) else _guess_role(folder)
+        role = (
+            "teacher" if any(PurePosixPath(name).suffix.lower() == ".gguf" for name in files) else _guess_role(folder)
+        )
         place = {} if folder.resolve() == (models_folder() / model).resolve() else {"folder": folder.as_posix()}
         terms = {"spdx": "NOASSERTION", "outputs": "Not recorded: read the licence of this model and write it here."}
         row = {"id": model, "role": role, "source": {"kind": "local", **place}, "licence": terms}

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from distill_offline.digests import digest_of, file_digests
 from distill_offline.errors import MissingModel
+from distill_offline.model_folder import WEIGHTS, content_problems, is_model_file
 
 __all__ = [
     "WEIGHTS",
@@ -29,8 +30,6 @@ __all__ = [
     "size_of",
 ]
 
-WEIGHTS = {".safetensors", ".gguf"}
-_DESCRIPTIONS = {".json", ".txt", ".model", ".jinja", ".tiktoken"}
 _RUNS_CODE = {".bin", ".ckpt", ".h5", ".joblib", ".keras", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pth", ".py"}
 _REMEMBERED = 4096  # entries of the digest cache
 
@@ -67,15 +66,10 @@ def model_digest(path: Path) -> str:
     if path.is_file():
         return _cached_digests([path])[path]
     files = [each for each in sorted(path.rglob("*")) if each.is_file() and is_model_file(each.relative_to(path))]
-    if not any(each.suffix in WEIGHTS for each in files):
+    if not any(each.suffix.lower() in WEIGHTS for each in files):
         raise MissingModel(f"{path}: there are no weights (.safetensors or .gguf). Is it the folder of a model?")
     digests = _cached_digests(files)
     return digest_of({each.relative_to(path).as_posix(): digests[each] for each in files})
-
-
-def is_model_file(name: Path) -> bool:
-    """Whether an engine may read this file of a model folder; readmes, licences and hidden files change no answer."""
-    return name.suffix in WEIGHTS | _DESCRIPTIONS and not any(part.startswith(".") for part in name.parts)
 
 
 def _cached_digests(paths: list[Path]) -> dict[Path, str]:
@@ -144,28 +138,15 @@ def differences(model: str, files: Mapping[str, FileDigest], folder: Path) -> li
 
 
 def refusals(model: str, folder: Path) -> list[ModelFinding]:
-    """Files that can run code when a model is loaded, or that no model of ours consists of: an allow-list."""
-    findings = []
+    """Files that can run code when a model is loaded, that no model of ours consists of (an allow-list), that are not
+    what their names say, or that are missing parts."""
+    findings = [ModelFinding(model, name, problem) for name, problem in content_problems(folder)]
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if not path.is_file() or any(part.startswith(".") for part in name.parts):
             continue
         if path.suffix.lower() in _RUNS_CODE:
             findings.append(ModelFinding(model, name.as_posix(), "is of a kind that can run code when it is loaded"))
-        elif path.suffix == ".json" and _has_code_map(path):
-            findings.append(
-                ModelFinding(model, name.as_posix(), "has auto_map, which asks for code of the model's own")
-            )
         elif not is_model_file(name) and path.suffix.lower() not in {".md", ""}:
             findings.append(ModelFinding(model, name.as_posix(), "is neither weights, configuration nor tokenizer"))
     return findings
-
-
-def _has_code_map(path: Path) -> bool:
-    if not path.name.endswith("config.json"):
-        return False
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError:
-        return False  # its digest will not match, and no loader takes it
-    return isinstance(content, dict) and bool(content.get("auto_map"))

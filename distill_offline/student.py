@@ -229,7 +229,9 @@ class Student:
 
     def _fill_unseen(self, rows: NDArray[np.float32]) -> None:
         """Give rows of zeros, of tokens without subwords, what `probabilities` says they have."""
-        seen = rows.any(1).nonzero()[0]
+        import numpy as np
+
+        seen = np.flatnonzero(rows.any(1))
         if len(seen) == len(rows):
             return
         unseen = sorted(set(range(len(rows))) - set(seen.tolist()))

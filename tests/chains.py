@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import crafted_models
 from bundles import COMMIT, MODEL, Bundle, Keys, safetensors, small_bundle
 
 from distill_offline import catalogue, manifest
@@ -107,7 +108,7 @@ def make_chain(place: Path, keys: Keys) -> Chain:
     write(place / "corpus/train.conll", bundle.file("data/train.conll").read_text())
     write(place / "corpus/test.conll", "Oslo B-LOC\n\n")
     shutil.copytree(bundle.file(MODEL), place / "models/encoder")
-    write(place / "models/teacher.gguf", "GGUF and so on")
+    (place / "models/teacher.gguf").write_bytes(crafted_models.gguf())
     run = chain.run
     write(run / "config.yaml", dump(parse_settings(CONFIG, "chain")))
     write(run / "annotate/annotations.jsonl", '{"id": "plain:0"}\n')

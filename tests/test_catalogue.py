@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import threading
 import time
 import zipfile
@@ -16,13 +17,18 @@ from typing import Any
 
 import pytest
 import yaml
+from crafted_models import gguf, safetensors
 
 from distill_offline import catalogue, download
 from distill_offline.catalogue import Catalogue
 from distill_offline.errors import ConfigError, EnvironmentFault, MissingModel
 
 ROOT = Path(__file__).parent.parent
-FILES = {"config.json": b'{"model_type": "bert"}', "model.safetensors": b"weights" * 100, "vocab.txt": b"a\nb\n"}
+FILES = {
+    "config.json": b'{"model_type": "bert"}',
+    "model.safetensors": safetensors({"w": [160]}),
+    "vocab.txt": b"a\nb\n",
+}
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -376,3 +382,55 @@ def test_model_digest_is_remembered_until_the_file_changes(models: Path, tmp_pat
 def test_folder_without_weights_has_no_digest(models: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingModel, match="no weights"):
         catalogue.model_digest(write_model(tmp_path / "empty", {"config.json": b"{}"}))
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
+SPLIT = json.dumps({"weight_map": {"w": "model-00001-of-00002.safetensors", "x": "model-00002-of-00002.safetensors"}})
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"model.safetensors": POINTER}, r"model\.safetensors is a Git LFS pointer"),
+        ({"model.safetensors": safetensors()[:-3]}, r"model\.safetensors is not a whole safetensors file.*3 bytes"),
+        ({"model.safetensors": b""}, r"model\.safetensors is empty"),
+        ({"model.gguf": gguf()[:-1]}, r"model\.gguf is not a whole GGUF file"),
+        ({"MODEL.GGUF": POINTER}, r"MODEL\.GGUF is a Git LFS pointer"),
+        ({"config.json": POINTER}, r"config\.json is a Git LFS pointer"),
+        ({"config.json": b"{"}, r"config\.json is not JSON"),
+        ({"tokenizer.json": b'{"model":'}, r"tokenizer\.json is not JSON"),
+        ({"tokenizer.json": POINTER}, r"tokenizer\.json is a Git LFS pointer"),
+        ({"sub/vocab.txt": POINTER}, r"sub/vocab\.txt is a Git LFS pointer"),
+        ({"model-00001-of-00002.safetensors": safetensors()}, r"model-00002-of-00002\.safetensors is missing, a part"),
+        ({"m-00002-of-00002.gguf": gguf()}, r"m-00001-of-00002\.gguf is missing, a part"),
+        ({"model.safetensors.index.json": SPLIT.encode()}, r"model-00001-of-00002\.safetensors is missing, and"),
+        ({"model.safetensors.index.json": b"{}"}, r"index\.json is not an index of weights: it has no map"),
+        (
+            {"model.safetensors.index.json": b'{"weight_map": {"w": "../../other.safetensors"}}'},
+            r"index\.json is not an index of weights: it names something else",
+        ),
+    ],
+)  # fmt: skip
+def test_weights_that_are_none_are_refused_by_name(models: Path, files: dict[str, bytes], said: str) -> None:
+    write_catalogue(models, row(files={}))
+    write_model(models / "tiny", FILES | files)
+    with pytest.raises(ConfigError, match=said):
+        catalogue.pin("tiny")
+    for model in ("tiny", str(models / "tiny")):
+        with pytest.raises(MissingModel, match=said):
+            catalogue.locate(model)
+    assert any(re.search(said, f"{each.file} {each.problem}") for each in catalogue.verify("tiny"))
+
+
+def test_one_damaged_file_named_by_its_path_is_refused(models: Path) -> None:
+    write_model(models / "m", {"a.gguf": gguf()[:-1], "b.gguf": gguf(), "c-00001-of-00002.gguf": gguf()})
+    assert catalogue.locate(str(models / "m" / "b.gguf")) == models / "m" / "b.gguf"
+    for name, said in (("a.gguf", "not a whole GGUF file"), ("c-00001-of-00002.gguf", "c-00002-of-00002.gguf is miss")):
+        with pytest.raises(MissingModel, match=said):
+            catalogue.locate(str(models / "m" / name))
+
+
+def test_split_weights_that_are_all_there_are_found(models: Path) -> None:
+    parts = {f"model-0000{n}-of-00002.safetensors": safetensors() for n in (1, 2)}
+    folder = write_model(models / "big", {**parts, "model.safetensors.index.json": SPLIT.encode()})
+    assert catalogue.locate("./" + os.path.relpath(folder)) == Path(os.path.relpath(folder))

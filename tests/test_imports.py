@@ -29,7 +29,7 @@ ROWS = (
         "network",
         "text_encoding",
     },
-    {"bio", "artifacts", "json_values"},
+    {"bio", "model_folder", "artifacts", "json_values"},
     {
         "alignment",
         "diversity",

@@ -126,6 +126,14 @@ def test_program_that_calls_everything_good_is_not_believed(bundle: Bundle, tmp_
         assert found == 1 or "called a wrong signature good" in str(found)
 
 
+def test_user_without_a_name_is_the_machines_fault_and_not_the_bundles(bundle: Bundle, tmp_path: Path) -> None:
+    fake = tmp_path / "fake"
+    fake.write_text("#!/bin/sh\necho No user exists for uid 1234 >&2\nexit 255\n")
+    fake.chmod(0o755)
+    with pytest.raises(verifier.MachineFault, match="only for a user whom this machine knows by name"):
+        check(bundle, ssh_keygen=str(fake), openssl_key=None)
+
+
 def test_wrong_signature_that_tries_a_program_never_happens_to_be_right(bundle: Bundle) -> None:
     """Whatever single bit of the manifest's or a signature's end was flipped, it is the bundle that is called wrong."""
     for name in ("manifest.json", "manifest.json.p256"):

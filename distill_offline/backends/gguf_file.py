@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 
 from distill_offline.errors import MissingModel
+from distill_offline.model_folder import parts_of
 from distill_offline.model_headers import Unusable, foreign_problem, gguf_header
 
-__all__ = ["find_gguf", "parts_of", "read_chat_template"]
+__all__ = ["find_gguf", "read_chat_template"]
 
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
 _CHAT_TEMPLATE = "tokenizer.chat_template"
@@ -33,15 +34,6 @@ def find_gguf(model: Path) -> Path:
     if not first_or_whole:
         raise MissingModel(f"backend.model: {model.name}: the first part is missing, there are {names}. Fetch it.")
     raise MissingModel(f"backend.model: {model.name}: several GGUF files ({names}). Give the path of one of them.")
-
-
-def parts_of(file: Path) -> list[Path]:
-    """All files of a split model, of which `file` is one; else the file alone."""
-    part = _PART.search(file.name)
-    if part is None:
-        return [file]
-    stem, total = file.name[: part.start()], min(int(part[2]), 10_000)
-    return [file.with_name(f"{stem}-{number:05}-of-{part[2]}{file.suffix}") for number in range(1, total + 1)]
 
 
 def _with_all_parts(file: Path) -> Path:

@@ -110,7 +110,7 @@ class Sources:
 
 def _located(name: str) -> Path | None:
     try:
-        return catalogue.locate(name) if name else None
+        return catalogue.find(name) if name else None
     except (DistillError, ValueError):  # the second where no file can have that name
         return None
 

@@ -484,7 +484,8 @@ class Hands:
     """Contents that a child reads by descriptor. No name leads to them, so that nobody can change what is read."""
 
     def __init__(self, folder: str) -> None:
-        self.folder, self.descriptors = folder, []  # type: Tuple[str, List[int]]
+        self.folder = folder
+        self.descriptors: List[int] = []
 
     def give(self, content: bytes) -> str:
         """The path under which a child finds these bytes. Raises MachineFault."""
@@ -746,6 +747,9 @@ def check_ssh_signature(medium: Medium, raw: bytes, options: Options) -> str:
 
 
 def refusal(said: str, otherwise: str) -> str:
+    """Raises MachineFault where ssh-keygen did not come as far as to judge."""
+    if "No user exists for uid" in said:
+        raise MachineFault(f"ssh-keygen runs only for a user whom this machine knows by name ({said})")
     expired = "is by a key that has expired" if "key has expired" in said else otherwise
     return f"{expired} (ssh-keygen: {said})"
 
