@@ -52,7 +52,7 @@ class Server:
                 for name, value in {**headers, "Content-Length": str(len(data) + (status == 0))}.items():
                     self.send_header(name, value)
                 self.end_headers()
-                with contextlib.suppress(BrokenPipeError):  # a client that has given up waiting
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a client that has given up waiting
                     self.wfile.write(data)
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
