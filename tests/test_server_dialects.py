@@ -113,7 +113,9 @@ def test_content_may_come_in_parts(server: Server, content: Any, text: str, thin
 
 
 def test_an_answer_in_the_field_of_thoughts_alone_is_no_answer(server: Server) -> None:
-    completion = one(server, said(None, reasoning_content=PAIR))
+    reply = said("", reasoning_content=PAIR)
+    reply["choices"][0]["message"]["content"] = None
+    completion = one(server, reply)
     assert (completion.text, completion.thinking) == ("", PAIR)
 
 
