@@ -20,6 +20,7 @@ __all__ = ["Counts", "annotation_row", "parse", "understood"]
 
 
 _NUMBER = re.compile(r"\d{4,}|(?<!status )\b\d+\b")
+_LONGEST_NAME = 40  # characters of a type as it was written
 
 
 @dataclass(slots=True)
@@ -28,7 +29,9 @@ class Counts:
     a sentence again once its answers have been read.
 
     `asked` counts prompts that the teacher answered now, `retried` those among them that were asked again with more
-    room, and `unusable` those whose answer cannot be read; tokens are those of `asked`, first tries included.
+    room, and `unusable` those whose answer cannot be read; tokens are those of `asked`, first tries included. `renamed`
+    counts types (or classes) that answers give by another name, as "PERSON as PER"; `only_unknown` the rows that have
+    no entity since every mention of theirs is of a type that the task has not.
     """
 
     rows: int = 0
@@ -40,6 +43,8 @@ class Counts:
     quarantined: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     aligned: Counter[str] = field(default_factory=Counter)
+    renamed: Counter[str] = field(default_factory=Counter)
+    only_unknown: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
@@ -91,6 +96,9 @@ def parse(
             counts.annotated += 1
             counts.rejected.update(rejection.reason for rejection in annotation.rejected)
             counts.aligned.update(span.alignment for span in annotation.spans)
+            counts.renamed.update(f"{written[:_LONGEST_NAME]} as {name}" for written, name in annotation.renamed)
+            reasons = {rejection.reason for rejection in annotation.rejected}
+            counts.only_unknown += not annotation.spans and reasons == {"unknown_type"}
             labelled.write(json_line(annotation_row(sentence, annotation)))
         if (left := next(rows, None)) is not None:
             raise _changed(part, left[0], "no sentence")

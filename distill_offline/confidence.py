@@ -95,7 +95,9 @@ def vote(samples: Sequence[Annotation], *, of: int, head: Head) -> Annotation:
     """
     if head == "sequence-classification":
         ((labels, times),) = Counter(each.labels for each in samples).most_common(1)
-        return replace(samples[0], labels=labels, confidence=times / of, agreement=times / of)
+        return replace(
+            samples[0], labels=labels, confidence=times / of, agreement=times / of, renamed=_renamed(samples)
+        )
     given: dict[tuple[int, int], list[Span]] = {}
     for each in samples:
         for span in each.spans:
@@ -111,7 +113,13 @@ def vote(samples: Sequence[Annotation], *, of: int, head: Head) -> Annotation:
     for each in samples:
         refused.update(set(each.rejected))
     kept = tuple(rejection for rejection, times in refused.items() if 2 * times >= of)
-    return Annotation(samples[0].id, encode_bio(spans, len(samples[0].labels)), tuple(spans), kept)
+    return Annotation(
+        samples[0].id, encode_bio(spans, len(samples[0].labels)), tuple(spans), kept, renamed=_renamed(samples)
+    )
+
+
+def _renamed(samples: Sequence[Annotation]) -> tuple[tuple[str, str], ...]:
+    return tuple(pair for each in samples for pair in each.renamed)
 
 
 def _most_given(spans: Sequence[Span], of: int) -> Span:

@@ -179,7 +179,8 @@ class Rejection:
 class Annotation:
     """A teacher's labels for one sentence: one BIO tag a token for NER, exactly one label for classification.
 
-    `confidence` and `agreement` are a class's, and what a span's are.
+    `confidence` and `agreement` are a class's, and what a span's are. `renamed` are types (or classes) that were given
+    by another name, each as (what was written, the type that was read).
     """
 
     id: str
@@ -188,6 +189,7 @@ class Annotation:
     rejected: tuple[Rejection, ...] = ()
     confidence: float | None = None
     agreement: float | None = None
+    renamed: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

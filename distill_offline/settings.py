@@ -60,7 +60,8 @@ class TaskSettings:
 
     `context`: how many sentences of the document the teacher sees on either side of the one that it labels. `repeats`:
     a mention that an answer gives once stands for `every` place of it in the sentence, or for the `first` alone; one
-    that is given k times, for k places.
+    that is given k times, for k places. `synonyms`: what else a type may be called in an answer (PER: [PERSON]); case,
+    blanks, hyphens, a tag's prefix and the plural do not matter anyway.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -70,6 +71,7 @@ class TaskSettings:
     guidelines: str = ""
     context: Number = 0
     repeats: Literal["every", "first"] = "every"
+    synonyms: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,8 +175,8 @@ class AnnotateSettings:
 
     Each sentence is asked about `samples` times, and the answers vote. The run stops where more than
     `max_failure_rate` of the last `failure_window` answers cannot be used. A warning is
-    given where more than `max_inside_token` of the mentions begin or end inside a token, so that no label can say them.
-    With `cluster`, the teacher runs on Ray.
+    given where more than `max_inside_token` of the mentions begin or end inside a token, so that no label can say them,
+    or more than `max_unknown_type` are of a type that the task has not. With `cluster`, the teacher runs on Ray.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -186,6 +188,7 @@ class AnnotateSettings:
     samples: Count = 1
     max_quarantined: Fraction = 0.05
     max_inside_token: Fraction = 0.02
+    max_unknown_type: Fraction = 0.1
     max_failure_rate: Fraction = 0.5
     failure_window: Count = 200
     cluster: ClusterSettings | None = None

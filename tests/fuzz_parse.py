@@ -66,6 +66,9 @@ PIECES = (
     *("[[", "]]", "[]", "{}", '["', '"]', '","', '"PER"', '"LOC"', '"NONE"', "null", "true", "NaN", "-Infinity"),
     *(
         "1e999",
+        '"b-per"',
+        '"locs"',
+        '"none"',
         "9" * 40,
         "-0",
         "0.1e-400",
@@ -157,7 +160,7 @@ def _read(target: Sentence, span: Span) -> tuple[str, str]:
 
 def _decisions(task: NER, target: Sentence, completion: Completion) -> int:
     """How many decisions an answer holds that each must become a span or a rejection."""
-    return sum(type_ != "NONE" or task is TASKS[0][0] for _, type_ in task.read(target, completion).answer)
+    return sum(task._meant(type_) != "NONE" for _, type_ in task.read(target, completion).answer)
 
 
 def _mutated(chance: random.Random) -> str:

@@ -19,6 +19,7 @@ from distill_offline.errors import InputError, QuarantineError
 from distill_offline.inputs import demonstrations, make_task, read_gold
 from distill_offline.pipeline.frozen import frozen
 from distill_offline.pipeline.inside_token import lost_inside_tokens
+from distill_offline.pipeline.unknown_types import lost_by_type
 from distill_offline.pipeline.work import Shard, Work, corpus_of, stage_of
 from distill_offline.run_folder import SAMPLE, RunFolder, Stage
 from distill_offline.schema import Head, Sentence
@@ -35,6 +36,8 @@ def annotate(folder: RunFolder, *, refreeze: bool = False) -> dict[str, Any]:
     of the stage can be looked at, but it is not sealed.
     """
     work = Work.of(folder, refreeze=refreeze)
+    for line in getattr(work.task, "warnings", ()):
+        folder.warn(line)
     stage = work.stage()
     if stage.is_fresh():
         folder.say("annotate: up to date")
@@ -206,18 +209,23 @@ def _parse(
             f"annotate {part}: engine_error: {len(counted.causes) - _MOST_CAUSES} further kinds: see {QUARANTINE}"
         )
     counts = counted.as_dict()
-    if warning := _warn(folder, part, counts):
-        counts["warnings"] = [warning]
+    if warnings := _warn(folder, part, counts):
+        counts["warnings"] = warnings
     return counts
 
 
-def _warn(folder: RunFolder, part: str, counts: Mapping[str, Any]) -> str:
-    """Shows, and gives, a line on the mentions that no tokens hold, where they are too many."""
-    mentions = sum(counts["aligned"].values()) + sum(counts["rejected"].values())
-    limit = folder.settings.annotate.max_inside_token
-    if line := lost_inside_tokens(counts["rejected"].get("inside_token", 0), mentions, limit):
+def _warn(folder: RunFolder, part: str, counts: Mapping[str, Any]) -> list[str]:
+    """Shows, and gives, lines on the mentions that no tokens hold, and on those of unknown types, if they are many."""
+    limits, rejected, aligned = folder.settings.annotate, counts["rejected"], counts["aligned"]
+    mentions = sum(rejected.values()) + sum(aligned.values()) - aligned.get("repeated", 0)
+    strangers, without = rejected.get("unknown_type", 0), counts.get("only_unknown", 0)
+    lines = (
+        lost_inside_tokens(rejected.get("inside_token", 0), mentions, limits.max_inside_token),
+        lost_by_type(strangers, mentions, without, counts["annotated"], limits.max_unknown_type),
+    )
+    for line in filter(None, lines):
         folder.warn(f"annotate {part}: {line}")
-    return line
+    return [line for line in lines if line]
 
 
 def _sealed(stage: Stage, folder: RunFolder, counts: dict[str, Any]) -> dict[str, Any]:
@@ -238,8 +246,18 @@ def _in_one_line(part: str, counts: Counts, head: Head) -> str:
         f"annotate {part}: {counts.rows} rows, {counts.cached} cached, {counts.asked} asked, "
         f"{counts.annotated} annotated, {sum(counts.quarantined.values())} quarantined{_in_words(counts.quarantined)}"
         + (spans if head == "token-classification" else "")
+        + (f"; {sum(counts.renamed.values())} types by another name{_most(counts.renamed)}" if counts.renamed else "")
         + (f"; passed over{_in_words(counts.passed_over)}" if counts.passed_over else "")
     )
+
+
+_SHOWN = 5
+
+
+def _most(counts: Counter[str]) -> str:
+    """The most frequent ones, in words."""
+    shown = ", ".join(f"{n} {name}" for name, n in counts.most_common(_SHOWN))
+    return f" ({shown}{', ...' if len(counts) > _SHOWN else ''})"
 
 
 def _in_words(counts: Mapping[str, int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -14,11 +15,14 @@ from distill_offline.errors import ConfigError
 from distill_offline.matching import squeezed
 from distill_offline.schema import Annotation, Completion, Example, Head, Message, Prompt, Rejection, Sentence, Span
 from distill_offline.settings import TaskSettings
+from distill_offline.tasks.naming import TypeNames
 from distill_offline.tasks.prompting import PromptTemplate, Turns, first_clause
 from distill_offline.tasks.reading import Read, read_answer
 
 __all__ = ["NER"]
 
+_NONE_TOO = {"none", "o", "null", "na", "noentity", "notanentity", "nonentity", "noneentity"}
+_FILLING = re.compile(r"[\W_]+")
 _NO_ENTITY = "no entity here"
 Decisions = tuple[tuple[str, str], ...]
 NONE = "NONE"  # the chain-of-thought prompt's word for a candidate that is no entity
@@ -40,6 +44,8 @@ class NER:
         if bad := [name for name in settings.types if name in reserved or any(c.isspace() for c in name)]:
             raise ConfigError(f"task.types: {bad[0]!r} cannot be a type: no white space, not empty, not O or {NONE}.")
         self.types = dict(settings.types)
+        self._names = TypeNames(tuple(self.types), settings.synonyms, tagged=True)
+        self._synonyms = {name: list(others) for name, others in settings.synonyms.items()}
         self._repeats, self._every = settings.repeats, settings.repeats == "every"
         self.labels = ("O", *(f"{prefix}-{name}" for name in settings.types for prefix in ("B", "I")))
         self._template = PromptTemplate(settings, known=("pairs", "reasoned"))
@@ -51,7 +57,13 @@ class NER:
         )
 
     def identity(self) -> dict[str, Any]:
-        return {"task": "ner", "types": self.types, "repeats": self._repeats, **self._template.identity()}
+        reading = {"repeats": self._repeats, **({"synonyms": self._synonyms} if self._synonyms else {})}
+        return {"task": "ner", "types": self.types, **reading, **self._template.identity()}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know of the task's settings."""
+        return self._names.warnings
 
     def prompt(self, sentence: Sentence, demonstrations: Sequence[Example]) -> Prompt:
         messages = [self._system]
@@ -86,9 +98,10 @@ class NER:
     def parse(self, sentence: Sentence, completion: Completion) -> Annotation:
         read = self.read(sentence, completion)
         decisions = read.answer
-        kept = [number for number, (_, type_) in enumerate(decisions) if type_ in self.types]
-        kept = sorted([*kept, *self._twins(decisions, kept)])
-        alignment = locate([decisions[n] for n in kept], sentence.tokens, every=self._every)
+        meant = [self._meant(type_) for _, type_ in decisions]
+        kept = [number for number, type_ in enumerate(meant) if type_ in self.types]
+        kept = sorted([*kept, *self._twins(decisions, meant)])
+        alignment = locate([(decisions[n][0], meant[n] or "") for n in kept], sentence.tokens, every=self._every)
         placed = [
             (span, kept[n]) for span, n in zip(alignment.spans, alignment.numbers, strict=True) if span.type != NONE
         ]
@@ -99,38 +112,55 @@ class NER:
             spans = tuple(
                 replace(span, confidence=said.confidence if (said := sure[number]) else None) for span, number in placed
             )
-        rejected = [
-            each for each, n in zip(alignment.rejected, alignment.lost, strict=True) if decisions[kept[n]][1] != NONE
-        ]
+        lost = [each for each, n in zip(alignment.rejected, alignment.lost, strict=True) if meant[kept[n]] != NONE]
         unknown = [
             Rejection(mention, "unknown_type")
-            for mention, type_ in decisions
-            if type_ not in self.types and not (type_ == NONE and self._template.answer == "reasoned")
+            for (mention, _), type_ in zip(decisions, meant, strict=True)
+            if type_ is None
         ]
         return Annotation(
             id=sentence.id,
             labels=encode_bio(spans, len(sentence.tokens)),
             spans=spans,
-            rejected=(*rejected, *unknown),
+            rejected=(*lost, *unknown),
+            renamed=tuple(
+                (written, type_)
+                for (_, written), type_ in zip(decisions, meant, strict=True)
+                if type_ in self.types and written != type_
+            ),
         )
 
-    def _twins(self, decisions: Decisions, kept: Sequence[int]) -> list[int]:
+    def _meant(self, written: str) -> str | None:
+        """The type that an answer means, NONE if the prompt has that word, or None for what is neither."""
+        if (name := self._names.read(written)) is not None:
+            return name
+        if self._template.answer == "reasoned" and _FILLING.sub("", written).casefold() in _NONE_TOO:
+            return NONE
+        return None
+
+    def _twins(self, decisions: Decisions, meant: Sequence[str | None]) -> list[int]:
         """Decisions for NONE about what is an entity elsewhere: they have places that the entity has not."""
-        if self._template.answer != "reasoned":
+        if NONE not in meant:
             return []
-        entities = {squeezed(decisions[number][0]) for number in kept}
-        return [n for n, (mention, type_) in enumerate(decisions) if type_ == NONE and squeezed(mention) in entities]
+        mentions = [squeezed(mention) for mention, _ in decisions]
+        entities = {mention for mention, type_ in zip(mentions, meant, strict=True) if type_ in self.types}
+        return [n for n, type_ in enumerate(meant) if type_ == NONE and mentions[n] in entities]
 
     def read(self, sentence: Sentence, completion: Completion) -> Read[Decisions]:
         """The `(mention, type)` that a completion gives, as it gives them. Raises UnusableAnswer: read_answer's."""
         return read_answer(
             completion,
             _understood,
-            alike=_alike,
+            alike=self._alike,
             joined=self._joined,
             asked=sentence.text,
             question=self._question_line,
         )
+
+    def _alike(self, decisions: Decisions) -> list[tuple[str, str]]:
+        """What two answers must share to be one: neither order matters, nor what is decided to be no entity."""
+        meant = ((mention, self._meant(type_) or type_) for mention, type_ in decisions)
+        return sorted(pair for pair in meant if pair[1] != NONE)
 
     def _joined(self, values: list[Any]) -> list[Any] | None:
         """Values that are an entity each as the list that they make together; a pair alone may be anything."""
@@ -139,7 +169,7 @@ class NER:
 
     def _is_part(self, value: Any, *, alone: bool) -> bool:
         pair = _pair(value)
-        return pair is not None and (isinstance(value, dict) or (not alone and pair[1] in {*self.types, NONE}))
+        return pair is not None and (isinstance(value, dict) or (not alone and self._meant(pair[1]) is not None))
 
 
 def _understood(value: Any) -> Decisions | None:
@@ -159,11 +189,6 @@ def _pair(item: Any) -> tuple[str, str] | None:
         return None
     mention, type_ = item[:2]
     return (mention, type_) if isinstance(mention, str) and isinstance(type_, str) else None
-
-
-def _alike(decisions: Decisions) -> list[tuple[str, str]]:
-    """What two answers must share to be one: the order does not matter, nor what is decided to be no entity."""
-    return sorted(pair for pair in decisions if pair[1] != NONE)
 
 
 def _surface(sentence: Sentence, span: Span) -> str:

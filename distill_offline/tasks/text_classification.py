@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from distill_offline.errors import ConfigError, UnusableAnswer
 from distill_offline.schema import Annotation, Completion, Example, Head, Message, Prompt, Sentence
 from distill_offline.settings import TaskSettings
+from distill_offline.tasks.naming import TypeNames
 from distill_offline.tasks.prompting import PromptTemplate, Turns, first_clause
 from distill_offline.tasks.reading import answer_text, read_answer
 
@@ -35,9 +36,10 @@ class TextClassification:
             raise ConfigError(f"task.types: {bad[0]!r} cannot be a class: not empty, one line, no blank at its ends.")
         self.types = dict(settings.types)
         self.labels = tuple(settings.types)
-        self._names = {_plain(name): name for name in self.labels}
-        if len(self._names) < len(self.labels):
+        if len({_plain(name) for name in self.labels}) < len(self.labels):
             raise ConfigError("task.types: two classes differ in case or blanks alone; an answer could mean either.")
+        self._names = TypeNames(self.labels, settings.synonyms, tagged=False)
+        self._synonyms = {name: list(others) for name, others in settings.synonyms.items()}
         self._template = PromptTemplate(settings, known=("class", "reasoned"))
         self._longest = self._template.whole_number("max_words")
         self._system = Message("system", self._template.system)
@@ -54,7 +56,13 @@ class TextClassification:
         }
 
     def identity(self) -> dict[str, Any]:
-        return {"task": "text_classification", "types": self.types, **self._template.identity()}
+        reading = {"synonyms": self._synonyms} if self._synonyms else {}
+        return {"task": "text_classification", "types": self.types, **reading, **self._template.identity()}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know of the task's settings."""
+        return self._names.warnings
 
     def prompt(self, sentence: Sentence, demonstrations: Sequence[Example]) -> Prompt:
         messages = [self._system]
@@ -69,22 +77,28 @@ class TextClassification:
         return json.dumps({**reason, "class": label}, ensure_ascii=False, separators=(",", ":"))
 
     def parse(self, sentence: Sentence, completion: Completion) -> Annotation:
-        """The class, whatever its case and blanks. Raises UnusableAnswer: read_answer's reasons, `wrong_shape` where
+        """The class, as naming.py reads it. Raises UnusableAnswer: read_answer's reasons, `wrong_shape` where
         there is no class or more than one, `unknown_class`."""
         value = self._value(completion, sentence.text)
-        if _plain(value) not in self._names:
+        name = self._names.read(value)
+        if name is None:
             raise UnusableAnswer("unknown_class")
-        return Annotation(sentence.id, (self._names[_plain(value)],))
+        return Annotation(sentence.id, (name,), renamed=((value, name),) if value != name else ())
+
+    def _meant(self, value: str) -> str:
+        return self._names.read(value) or _plain(value)
 
     def _value(self, completion: Completion, asked: str) -> str:
         """The class in the answer's JSON; an answer that is nothing but a class is one, too."""
         try:
-            return read_answer(completion, _understood, alike=_plain, asked=asked, question=self._question_line).answer
+            return read_answer(
+                completion, _understood, alike=self._meant, asked=asked, question=self._question_line
+            ).answer
         except UnusableAnswer as error:
             if error.reason != "not_json":
                 raise
             bare = answer_text(completion, asked).strip(_AROUND)
-            if _plain(bare) not in self._names:
+            if self._names.read(bare) is None:
                 raise
             return bare
 
