@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import IO
 
 from distill_offline.errors import CorpusError
-from distill_offline.text_encoding import BOM, foreign, undecodable
+from distill_offline.text_encoding import BOM, NotUTF8, decoded, decoded_part, foreign
 
 __all__ = ["fault", "read_text", "text_lines"]
 
 _CHUNK = 1 << 20
-_AROUND = 500  # bytes around a faulty one, by which its encoding is guessed
 
 
 def fault(shown: str, line: int, problem: str) -> CorpusError:
@@ -45,9 +44,10 @@ def read_text(path: Path, shown: str) -> str:
         raw = path.read_bytes()
     except OSError as error:
         raise _unreadable(shown, error) from error
-    if problem := foreign(raw):
-        raise fault(shown, 1, problem)
-    return _decode(raw.removeprefix(BOM), shown, 1, len(BOM) if raw.startswith(BOM) else 0)
+    try:
+        return decoded(raw)
+    except NotUTF8 as error:
+        raise fault(shown, error.line, error.problem) from error
 
 
 def _raw_lines(file: IO[bytes], shown: str) -> Iterator[bytes]:
@@ -88,17 +88,6 @@ def _unreadable(shown: str, error: OSError) -> CorpusError:
 
 def _decode(raw: bytes, shown: str, first_line: int, position: int) -> str:
     try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = first_line + raw.count(b"\n", 0, error.start)
-        around = raw[max(0, error.start - _AROUND) : error.start + _AROUND]
-        raise fault(
-            shown, line, f"byte {position + error.start} of the file is not UTF-8. {undecodable(around)}"
-        ) from error
-    if "\0" in text:
-        line = first_line + text.count("\n", 0, text.index("\0"))
-        raise fault(
-            shown, line, f"byte {position + raw.index(0)} of the file is NUL, which no text holds. "
-            "Is it a binary file, or damaged? Remove it, for example with: tr -d '\\000' < OLD > NEW",
-        )  # fmt: skip
-    return text
+        return decoded_part(raw, position, first_line)
+    except NotUTF8 as error:
+        raise fault(shown, error.line, error.problem) from error
