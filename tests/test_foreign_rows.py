@@ -74,7 +74,8 @@ def test_our_own_rows_may_have_fields_of_other_tools(tmp_path: Path) -> None:
         {"text": "Anna sang", "label": "news", "data": "x"},
         {"text": "Anna sang", "labels": ["news"], "entities": []},
     ]
-    heads: list[Head] = ["token-classification"] * 2 + ["sequence-classification"] * 2
+    per_token, per_text = get_args(Head)
+    heads: list[Head] = [per_token, per_token, per_text, per_text]
     for row, head in zip(rows, heads, strict=True):
         (example,) = corpus.read_examples(write_jsonl(tmp_path, row), origin="original", head=head)
         assert example.labels in (("B-PER", "O"), ("news",))

@@ -30,8 +30,14 @@ def text_lines(path: Path, shown: str, *, strict: bool = True) -> Iterator[tuple
         with path.open("rb") as file:
             for number, raw in enumerate(_raw_lines(file, shown), start=1):
                 content = raw.removeprefix(BOM) if number == 1 else raw
-                before = position + len(raw) - len(content)
-                text = _decode(content, shown, number, before) if strict else content.decode("utf-8", "replace")
+                try:
+                    text = content.decode("utf-8")
+                    if strict and "\0" in text:
+                        raise ValueError
+                except ValueError:
+                    if strict:
+                        _refuse(content, shown, number, position + len(raw) - len(content))
+                    text = content.decode("utf-8", "replace")
                 yield number, text.rstrip("\r\n")
                 position += len(raw)
     except OSError as error:
@@ -86,8 +92,9 @@ def _unreadable(shown: str, error: OSError) -> CorpusError:
     return CorpusError(f"{shown}: cannot be read ({error.strerror or type(error).__name__}).")
 
 
-def _decode(raw: bytes, shown: str, first_line: int, position: int) -> str:
+def _refuse(raw: bytes, shown: str, first_line: int, position: int) -> None:
+    """Raises the error of bytes that do not decode."""
     try:
-        return decoded_part(raw, position, first_line)
+        decoded_part(raw, position, first_line)
     except NotUTF8 as error:
         raise fault(shown, error.line, error.problem) from error
