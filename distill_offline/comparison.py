@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from distill_offline.bio import decode_bio, encode_bio, trimmed
-from distill_offline.schema import Sentence, Span
+from distill_offline.schema import Example, Sentence, Span
 from distill_offline.visible import Places, invisible, same_places
 
 __all__ = ["Compared", "Given", "compare"]
@@ -18,13 +18,22 @@ class Given:
     """What is compared with gold: a sentence as whoever labelled it read it, its IOB2 labels, and what comes with them.
 
     `spans` are those of the labels with what is known of them, by default nothing. `masked` are tokens whose labels
-    do not count.
+    do not count. `unheld` are entities, in characters, that its tokens cannot say.
     """
 
     sentence: Sentence
     labels: tuple[str, ...]
     spans: tuple[Span, ...] | None = None
     masked: tuple[int, ...] = ()
+    unheld: tuple[Span, ...] = ()
+
+    @classmethod
+    def of(cls, example: Example) -> Given:
+        """What a labelled file gives. Tokens that are masked for an entity that they cannot say do count."""
+        offsets = example.sentence.offsets
+        cut = [token for token in example.masked if any(_meet(offsets[token], span) for span in example.unheld)]
+        masked = tuple(token for token in example.masked if token not in cut)
+        return cls(example.sentence, example.labels, masked=masked, unheld=example.unheld)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +66,7 @@ def compare(sentence: Sentence, labels: Sequence[str], given: Given, unheld: Ite
     """
     true = decode_bio(labels)
     found = _without(_known(given), given.masked)
-    if sentence.tokens == given.sentence.tokens:
+    if sentence.tokens == given.sentence.tokens and not given.unheld:
         unseen, length = invisible(sentence.tokens), len(sentence.tokens)
         kept = _without(true, given.masked)
         behind = tuple(replace(span, start=length, end=length) for span in unheld)
@@ -70,8 +79,15 @@ def compare(sentence: Sentence, labels: Sequence[str], given: Given, unheld: Ite
     whole = tuple(_placed(span, gold_places) for span in unheld)
     hidden = _at([Span(token, token + 1, "masked") for token in given.masked], given.sentence.offsets, given_places)
     kept = _without((*true, *whole), [place for span in hidden for place in range(span.start, span.end)])
-    found = _at(found, given.sentence.offsets, given_places)
+    found = (
+        *_at(found, given.sentence.offsets, given_places),
+        *(_placed(span, given_places) for span in given.unheld),
+    )
     return _seated(kept, found, length, len(true) + len(whole) - len(kept), True)
+
+
+def _meet(place: tuple[int, int], span: Span) -> bool:
+    return place[0] < span.end and span.start < place[1]
 
 
 def _known(given: Given) -> tuple[Span, ...]:

@@ -179,3 +179,26 @@ def test_spans_of_whole_tokens_come_back_as_they_were(text: str, data: st.DataOb
     first = data.draw(st.integers(0, len(offsets) - 1))
     last = data.draw(st.integers(first, len(offsets) - 1))
     assert on_tokens((offsets[first][0], offsets[last][1]), offsets) == (first, last + 1)
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_spans_that_no_tokens_hold_are_compared_by_their_characters(tmp_path: Path, changed: bool) -> None:
+    (tmp_path / "given").mkdir()
+    given = write_jsonl(
+        tmp_path / "given", {**UNHELD, "spans": [{"start": 0, "end": 7 - changed, "type": "LOC"}]}, HELD
+    )
+    gold = write_jsonl(tmp_path, UNHELD, HELD)
+    result = CliRunner().invoke(commands, ["evaluate", str(given), "--gold", str(gold), "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["overall"]["recall"] == (0.5 if changed else 1.0)
+    assert json.loads(result.stdout)["overall"]["precision"] == (0.5 if changed else 1.0)
+
+
+def test_input_and_gold_may_count_differently(tmp_path: Path) -> None:
+    (tmp_path / "given").mkdir()
+    given = write_jsonl(tmp_path / "given", {"text": TEXT, "spans": counted(TEXT, "utf16")})
+    gold = write_jsonl(tmp_path, {"text": TEXT, "spans": counted(TEXT, "bytes")})
+    how = ["--offsets", "bytes", "--input-offsets", "utf16"]
+    result = CliRunner().invoke(commands, ["evaluate", str(given), "--gold", str(gold), "--json", *how])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["overall"]["f1"] == 1.0

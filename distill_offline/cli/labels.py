@@ -34,6 +34,9 @@ _SCHEMES = click.Choice(get_args(TagScheme))
 @click.option(
     "--offsets", type=click.Choice(OFFSETS), default="characters", help="What the spans of the gold file's text count."
 )
+@click.option(
+    "--input-offsets", type=click.Choice(OFFSETS), default="characters", help="The same for INPUT, if it is a file."
+)
 @click.option("--min-f1", type=click.FloatRange(0, 1), help="Exit with 5 below this F1 (a fraction).")
 @json_option
 def evaluate(
@@ -48,6 +51,7 @@ def evaluate(
     on_bad_file: Literal["error", "skip"],
     language: str | None,
     offsets: OffsetUnit,
+    input_offsets: OffsetUnit,
     min_f1: float | None,
     as_json: bool,
 ) -> None:
@@ -74,6 +78,7 @@ def evaluate(
         on_bad_file=on_bad_file,
         language=language,
         offsets=offsets,
+        input_offsets=input_offsets,
     )
     report = held.report
     console, share = Console(as_json), accuracy(report.counts)

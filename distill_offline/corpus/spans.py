@@ -255,7 +255,7 @@ def _known() -> str:
 
 
 def _remedy(unit: OffsetUnit) -> str:
-    return f"Set corpus.offsets: {unit} (evaluate: --offsets {unit}), or correct the offsets."
+    return f"Set corpus.offsets: {unit} (evaluate: --offsets or --input-offsets {unit}), or correct the offsets."
 
 
 def _is_int(value: object) -> bool:

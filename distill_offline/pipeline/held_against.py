@@ -35,6 +35,7 @@ def held_against(
     on_bad_file: OnBadFile = "error",
     language: str | None = None,
     offsets: OffsetUnit = "characters",
+    input_offsets: OffsetUnit = "characters",
 ) -> Held:
     """The scores of `labels` on `gold`: of entities or of classes, whichever the two hold; quality of annotations.
 
@@ -46,8 +47,9 @@ def held_against(
     nor as missed; gold's are counted (`masked`). `gold` may be a folder of texts in a folder a class; its bad files are
     an error or skipped and counted. Entities of gold that begin or end inside a token count as missed (`unheld`), but
     for those that the other side's tokens hold. `scheme` is of gold's tags, `input_scheme` of those of a labelled file.
-    `language` says how raw text is tokenised where no student does, `offsets` what gold's spans count, both as in
-    CorpusSettings.
+    `language` says how raw text is tokenised where no student does, `offsets` what gold's spans count and
+    `input_offsets`
+    those of a labelled file, all as in CorpusSettings.
     """
     source = Source(
         path=str(gold),
@@ -69,7 +71,12 @@ def held_against(
             f"{labels}: neither a student (config.json) nor annotations ({ANNOTATIONS}) are in this folder."
         )
     given = Source(
-        path=str(labels), token_column=token_column, tag_column=tag_column, scheme=input_scheme, language=language
+        path=str(labels),
+        token_column=token_column,
+        tag_column=tag_column,
+        scheme=input_scheme,
+        language=language,
+        offsets=input_offsets,
     )
     return _file(given, source, _common_head(folder, source))
 
@@ -94,7 +101,7 @@ def _file(given: Source, gold: Source, head: Head) -> Held:
     if wanted == "iob1" and given.scheme == "auto":
         how = scheme_of(given)  # a file like gold's: one I- is evidence enough
     examples = read_examples(replace(given, scheme=how), origin="distilled", head=head, counts=counts, strays=strays)
-    answers = [Given(other.sentence, other.labels, masked=other.masked) for other in examples]
+    answers = [Given.of(other) for other in examples]
     held = truth.of_entities(answers, {"stray_tags": len(strays)}, strays=len(strays))
     warnings = [strays_in_words(given.path, strays)] if strays else []
     if wanted != how and "auto" in (given.scheme, gold.scheme):
