@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from distill_offline.alignment import IGNORED, labels_of_seen, labels_of_words, spread_to_subwords
+from distill_offline.corpus.languages import tokeniser
+from distill_offline.corpus.refine import refined
 from distill_offline.errors import InputError, OutOfMemory
 from distill_offline.schema import Example, Head, Sentence
 from distill_offline.student_loading import HEADS, load_model, read_shape
@@ -94,8 +96,14 @@ class Student:
         self.tokenizer.save_pretrained(folder)
 
     def encode(self, examples: Sequence[Example]) -> list[list[Encoded]]:
-        """The windows of each example, with labels and weights, tokenised once. Raises InputError for a label that
-        the student does not have."""
+        """The windows of each example, with labels and weights, tokenised once.
+
+        What is learnt from a corpus's own tokens serves for raw text, too: tokens that raw text has in several pieces
+        have a label for each of these. Raises InputError for a label that the student does not have.
+        """
+        if self.head == "token-classification":
+            tokenise = tokeniser(self.language)
+            examples = [refined(example, tokenise) for example in examples]
         encoded = self._encode([example.sentence for example in examples])
         found = []
         for windows, example in zip(encoded, examples, strict=True):

@@ -73,7 +73,7 @@ _TOKEN = regex.compile(
             rf"\p{{Latin}}+(?=[Nn]{_APOSTROPHE}[Tt]{_END})|[Nn]{_APOSTROPHE}[Tt]{_END}",  # did n't
             rf"O{_APOSTROPHE}(?=\p{{Lu}})[\p{{Latin}}\p{{M}}]++",  # O'Brien
             rf"{_ELIDED}{_APOSTROPHE}(?=\p{{L}})(?!{_ENDING})",  # l' Oréal
-            rf"(?<=[\p{{L}}\p{{M}}\p{{N}}.]){_APOSTROPHE}{_ENDING}",  # Oslo 's
+            rf"(?<![^\s\p{{L}}\p{{M}}\p{{N}}.]){_APOSTROPHE}{_ENDING}(?!{_APOSTROPHE})",  # Oslo 's
             rf"(?:\p{{Lu}}{{1,4}}|\p{{Latin}}{{1,2}})\p{{Nd}}[[\p{{Latin}}\p{{Nd}}]&&\p{{ASCII}}]*+{_END}",  # H5N1
             *(_word(_letter(script)) for script in ("Latin", "Cyrillic", "Greek")),
             rf"(?P<arabic>{_word(_letter('Arabic'))})",

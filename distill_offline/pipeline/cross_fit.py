@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from distill_offline import catalogue
 from distill_offline.artifacts import ANNOTATIONS, read_rows, remove_folder, write_rows
 from distill_offline.config import as_plain
+from distill_offline.corpus import tokenisation
 from distill_offline.digests import file_digests
 from distill_offline.errors import InputError, Interrupted, MissingModel
 from distill_offline.inputs import Gold, make_task, read_gold
@@ -83,6 +84,7 @@ def _stage(folder: RunFolder, settings: CrossFitSettings) -> Stage:
             "distilled": source_digest(corpus.distilled, corpus),
             # test, too: what stands there is never trained on
             "original": labels_digest(folder.settings, "train", "dev", "test"),
+            "tokens": tokenisation(folder.settings.corpus.language),
             "encoder": catalogue.model_digest(encoder),
             "task": folder.settings.task.name,
             "settings": as_plain(settings),
@@ -167,6 +169,7 @@ class _Fitting:
         training.prepare(self.folder.settings.seed)
         encoder = catalogue.locate(train.encoder)
         student = Student.create(encoder, self.task.labels, self.task.head, max_length=train.max_length)
+        student.language = self.folder.settings.corpus.language
         checkpoints = Checkpoints(place / f"checkpoint-{fold}", f"{self.stage.fingerprint}-{fold}", self.folder.say)
         training.train(
             student,

@@ -12,7 +12,7 @@ from typing import Any
 from distill_offline import blending, catalogue
 from distill_offline.artifacts import ANNOTATIONS, fresh_folder, write_rows
 from distill_offline.config import as_plain
-from distill_offline.corpus import read_examples
+from distill_offline.corpus import read_examples, tokenisation
 from distill_offline.digests import file_digests
 from distill_offline.errors import ConfigError, InputError, Interrupted, MissingModel
 from distill_offline.inputs import make_task, read_gold
@@ -141,6 +141,8 @@ def _stage(folder: RunFolder, arm: ArmSettings) -> Stage:
             "selected": file_digests([selected])[selected],
             # test, too: what stands there is dropped from train
             "original": labels_digest(settings, "train", "dev", "test"),
+            # Tokens of column files, too, are learnt from in the pieces that raw text has.
+            "tokens": tokenisation(settings.corpus.language),
             "encoder": catalogue.model_digest(encoder),
             "task": settings.task.name,
             "train": decides(resolved),
