@@ -31,7 +31,8 @@ class Counts:
     `asked` counts prompts that the teacher answered now, `retried` those among them that were asked again with more
     room, and `unusable` those whose answer cannot be read; tokens are those of `asked`, first tries included. `renamed`
     counts types (or classes) that answers give by another name, as "PERSON as PER"; `only_unknown` the rows that have
-    no entity since every mention of theirs is of a type that the task has not.
+    no entity since every mention of theirs is of a type that the task has not. `causes` are those of the rows that an
+    engine failed: an example of each kind, and how many are of it.
     """
 
     rows: int = 0
@@ -49,11 +50,10 @@ class Counts:
     completion_tokens: int = 0
     cached_tokens: int = 0
     passed_over: Counter[str] = field(default_factory=Counter)
-    causes: Counter[str] = field(default_factory=Counter)  # of `engine_error`, with numbers left out
-    failed: dict[bytes, str] = field(default_factory=dict)  # what the engine said now of prompts without an answer
+    causes: Counter[str] = field(default_factory=Counter)
 
     def as_dict(self) -> dict[str, Any]:
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "failed"}
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return {key: dict(sorted(v.items())) if isinstance(v, Counter) else v for key, v in values.items()}
 
 
@@ -61,6 +61,7 @@ class Rows(Protocol):
     """What reading needs of a completion store; see completions.CompletionStore."""
 
     def rows(self, part: str) -> Iterator[tuple[str, bytes, Completion | None]]: ...
+    def failures(self) -> Mapping[bytes, str]: ...
 
 
 def parse(
@@ -79,7 +80,7 @@ def parse(
     The same stored completions give the same bytes. Of several `samples` of a sentence those that can be used vote;
     where none can, the sentence is quarantined for the first one's reason.
     """
-    rows = store.rows(part)
+    rows, failures, kinds = store.rows(part), store.failures(), dict[str, str]()
     with replacing(output) as labelled, replacing(quarantine) as refused:
         for sentence in sentences:
             said = list(islice(rows, samples))
@@ -89,9 +90,12 @@ def parse(
             annotation = understood(task, sentence, [completion for _, _, completion in said])
             if isinstance(annotation, str):
                 counts.quarantined[annotation] += 1
+                _, digest, completion = said[0]
+                finish = completion.finish_reason if completion else failures.get(digest, "")
+                refused.write(json_line(_refusal(sentence, annotation, digest, finish)))
                 if annotation == "engine_error":
-                    counts.causes[_cause(said[0][2], counts.failed.get(said[0][1]))] += 1
-                refused.write(json_line(_refusal(sentence, annotation, *said[0][1:], counts.failed)))
+                    cause = finish.removeprefix("error: ") or "the engine gave no answer"
+                    counts.causes[kinds.setdefault(re.sub(r"\d+", "0", cause), cause)] += 1
                 continue
             counts.annotated += 1
             counts.rejected.update(rejection.reason for rejection in annotation.rejected)
@@ -131,12 +135,6 @@ def _read(task: Task, sentence: Sentence, completion: Completion | None) -> Anno
         return error.reason
 
 
-def _cause(completion: Completion | None, failed: str | None) -> str:
-    """Why there is no answer, alike for errors of one kind."""
-    said = completion.finish_reason if completion else failed
-    return _NUMBER.sub("N", said.removeprefix("error: ")) if said else "the engine gave no answer"
-
-
 def annotation_row(sentence: Sentence, annotation: Annotation) -> dict[str, Any]:
     """A line of annotations.jsonl; spans, and classes, have `agreement` where several samples voted."""
     of_class = {"confidence": annotation.confidence, "agreement": annotation.agreement}
@@ -159,14 +157,12 @@ def _span_row(span: Span) -> dict[str, Any]:
     return row if span.agreement is not None else {k: v for k, v in row.items() if k != "agreement"}
 
 
-def _refusal(
-    sentence: Sentence, reason: str, digest: bytes, completion: Completion | None, failed: Mapping[bytes, str]
-) -> Mapping[str, Any]:
+def _refusal(sentence: Sentence, reason: str, digest: bytes, finish: str) -> Mapping[str, Any]:
     return {
         "id": sentence.id,
         "document": sentence.document,
         "index": sentence.index,
         "reason": reason,
-        "finish_reason": completion.finish_reason if completion else failed.get(digest, ""),
+        "finish_reason": finish,
         "completion": digest.hex(),
     }

@@ -134,7 +134,8 @@ class Prompt:
 class Completion:
     """What an engine answered, raw.
 
-    `finish_reason`: `stop`, `length` (cut off by max_tokens), `prompt_too_long` (never sent), or `error: ...`.
+    `finish_reason`: `stop`, `length` (cut off by max_tokens), `prompt_too_long` (never sent), `content_filter`
+    (withheld), or `error: ...`.
     `thinking` is the part that a reasoning model says before its answer, split off and kept apart.
     `token_logprobs` are natural logarithms, one for each of `token_texts`.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,10 +25,14 @@ def said(text: str, **more: Any) -> dict[str, Any]:
 
 
 class Server:
-    """A real HTTP server on loopback; `reply` decides what it answers. Status 0: it hangs up in the middle of it."""
+    """A real HTTP server on loopback; `reply` decides what it answers. Status 0: it hangs up in the middle of it.
+
+    `script`, where there is one, writes whatever it likes to the connection instead, which is closed then.
+    """
 
     def __init__(self, port: int = 0) -> None:
         self.reply: Reply = lambda body: (200, {}, said(body["messages"][-1]["content"].upper()))
+        self.script: Callable[[socket.socket], None] | None = None
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.busy = self.busiest = 0
@@ -43,6 +48,11 @@ class Server:
                     outer.headers.append(dict(self.headers))
                     outer.busy += 1
                     outer.busiest = max(outer.busiest, outer.busy)
+                if outer.script is not None:
+                    with contextlib.suppress(OSError):  # a client that has had enough
+                        outer.script(self.connection)
+                    self.close_connection = True
+                    return
                 status, headers, content = outer.reply(body)
                 data = content if isinstance(content, bytes) else json.dumps(content).encode()
                 with lock:
@@ -52,7 +62,7 @@ class Server:
                 for name, value in {**headers, "Content-Length": str(len(data) + (status == 0))}.items():
                     self.send_header(name, value)
                 self.end_headers()
-                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a client that has given up waiting
+                with contextlib.suppress(OSError):  # a client that has given up waiting
                     self.wfile.write(data)
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from openai_fake import Server, answers, backend, prompt, said
 
-from distill_offline.errors import BackendError
+from distill_offline.errors import BackendError, ConfigError
 from distill_offline.schema import Completion, Prompt
 
 
@@ -79,9 +79,11 @@ def test_a_prompt_without_an_answer_in_time_is_asked_once_and_fails_alone(server
 
 
 def test_a_prompt_on_which_the_server_always_breaks_fails_alone(server: Server) -> None:
-    server.reply = lambda body: (500, {}, {}) if body["messages"][-1]["content"] == "bad" else (200, {}, said("fine"))
+    server.reply = lambda body: (
+        (500, {}, {"error": "boom"}) if body["messages"][-1]["content"] == "bad" else (200, {}, said("fine"))
+    )
     bad, good = answers(backend(server), "bad", "good")
-    assert (bad.finish_reason, good.text) == ("error: the server refused it with status 500", "fine")
+    assert (bad.finish_reason, good.text) == ("error: the server refused it with status 500: boom", "fine")
     assert len(server.bodies) == 5  # One, and three more tries of the other.
 
 
@@ -106,18 +108,36 @@ def test_answers_that_were_under_way_are_kept_when_the_server_fails(server: Serv
             yield prompt(text)
 
     engine = backend(server, concurrency=3)
-    with pytest.raises(BackendError, match="status 401"):
+    with pytest.raises(ConfigError, match="status 401"):
         found.extend(engine.complete(source()))
     engine.close()
     assert {position: completion.text for position, completion in found} == {1: "late", 2: "late"}
     assert taken == ["first", "second", "third"]
 
 
-@pytest.mark.parametrize("status", [503, 401, 404])
-def test_a_server_that_refuses_us_as_such_stops_the_run(server: Server, status: int) -> None:
-    server.reply = lambda body: (status, {}, b"")
-    with pytest.raises(BackendError, match=f"status {status}"):
-        answers(backend(server), "x")
+@pytest.mark.parametrize(
+    ("status", "content", "error", "message"),
+    [
+        (
+            503,
+            {"error": {"message": "Loading model"}},
+            BackendError,
+            r"base_url: .* status 503: Loading model, 4 times",
+        ),
+        (401, {"detail": "no key"}, ConfigError, r"api_key_variable: .*without a key.*status 401: no key"),
+        (403, b"", ConfigError, r"api_key_variable: .*status 403"),
+        (404, b"<html><title>Not Found</title>", ConfigError, r"base_url: no such API .*status 404: Not Found"),
+        (404, {"error": {"message": "The model `x` does not exist."}}, ConfigError, r"backend\.model: .*'my/model'"),
+        (400, {"error": {"code": "model_not_found"}}, ConfigError, r"backend\.model: .* \(model_not_found\)"),
+        (200, {"error": {"message": "no", "code": 401}}, ConfigError, r"status 401"),
+    ],
+)
+def test_a_server_that_refuses_us_as_such_stops_the_run(
+    server: Server, status: int, content: Any, error: type[Exception], message: str
+) -> None:
+    server.reply = lambda body: (status, {}, content)
+    with pytest.raises(error, match=message):
+        answers(backend(server, retries=3, backoff_s=0), "x")
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -130,7 +150,7 @@ def test_a_redirect_is_not_followed_not_even_to_another_port_of_this_machine(
     address = f"http://{host}:{elsewhere.port}/v1/chat/completions"
     server.reply = lambda body: (status, {"Location": address}, b"")
     try:
-        with pytest.raises(BackendError, match=f"status {status}"):
+        with pytest.raises(ConfigError, match=f"status {status}.*Redirects are not followed"):
             answers(backend(server), "x")
     finally:
         elsewhere.close()

@@ -1,26 +1,21 @@
+"""openai_server: what servers of other makes answer, and how they say that they do not."""
+
 from __future__ import annotations
 
 import gzip
 import json
-import socket
-import threading
-import time
+import logging
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from annotated_runs import run_of
 from openai_fake import Server, answers, backend, prompt, said
 
-from distill_offline import pipeline
-from distill_offline.artifacts import read_rows
-from distill_offline.backends.dialects import count, error_of, finish_of, is_too_long, without_words_of
-from distill_offline.backends.http_exchange import Exchange, TooLarge
-from distill_offline.settings import BackendSettings, Settings
+from distill_offline.backends.chat_completion import finish_of, read_chat_completion
+from distill_offline.backends.server_errors import Fault, fault_in, seconds_to_wait, without_echo
+from distill_offline.schema import Completion, Message, Prompt, Sampling
 
-PAIR = '[["Ada","PER"]]'
+ANSWER = '[["Ada Lovelace","PERSON"]]'
 
 
 @pytest.fixture
@@ -30,253 +25,357 @@ def server() -> Iterator[Server]:
     running.close()
 
 
-def one(server: Server, content: Any, status: int = 200, headers: dict[str, str] | None = None, **options: Any) -> Any:
+def answered(server: Server, status: int, content: Any, headers: dict[str, str] | None = None) -> Completion:
     server.reply = lambda body: (status, headers or {}, content)
-    return answers(backend(server, retries=0, **options), "Ada met Bob in Oslo")[0]
+    return answers(backend(server, retries=0), "Maria Keller of Nordbank")[0]
+
+
+def choice(**changes: Any) -> dict[str, Any]:
+    whole = {"message": {"content": ANSWER}, "finish_reason": "stop"} | changes
+    return {"choices": [{key: value for key, value in whole.items() if value != "left out"}]}
 
 
 @pytest.mark.parametrize(
-    "reason",
+    ("word", "finish"),
     [
-        *("stop", "STOP", "eos", "eos_token", "end_turn", "stop_sequence", "stop-sequence", " stop ", "completed"),
-        *("FINISH_REASON_STOP", "FinishReason.STOP", None, ""),
+        *((word, "stop") for word in ("stop", "STOP", "eos_token", "eos", "end_turn", "stop_sequence", "COMPLETE")),
+        *((word, "stop") for word in (None, "", "left out", "tool_calls", "function_call", {"type": "stop"}, "</s>")),
+        *((word, "length") for word in ("length", "max_tokens", "MAX_TOKENS", "FINISH_REASON_MAX_TOKENS")),
+        *((word, "length") for word in ("model_length", "model_context_window_exceeded", {"type": "length"})),
+        *((word, "content_filter") for word in ("content_filter", "SAFETY", "refusal", "RECITATION", "ERROR_TOXIC")),
+        *((word, "error: the server broke off the answer") for word in ("error", "abort", "cancelled", "timeout")),
     ],
 )
-def test_an_answer_that_is_there_is_taken_however_its_end_is_called(server: Server, reason: str | None) -> None:
-    reply = said(PAIR)
-    reply["choices"][0]["finish_reason"] = reason
-    completion = one(server, reply)
-    assert (completion.text, completion.finish_reason) == (PAIR, "stop")
+def test_why_an_answer_ended_is_understood(word: Any, finish: str) -> None:
+    assert read_chat_completion(choice(finish_reason=word), prompt("x")).finish_reason == finish
 
 
-@pytest.mark.parametrize("reason", ["length", "MAX_TOKENS", "max_new_tokens", "model_length"])
-def test_a_cut_off_answer_is_one_in_every_dialect(reason: str) -> None:
-    assert finish_of(reason) == "length"
-
-
-def test_without_a_reason_an_answer_that_spent_all_its_tokens_was_cut_off(server: Server) -> None:
-    reply = said(PAIR)
-    del reply["choices"][0]["finish_reason"]
-    assert one(server, reply).finish_reason == "stop"
-    reply["usage"]["completion_tokens"] = 512
-    assert one(server, reply).finish_reason == "length"
-
-
-@pytest.mark.parametrize("reason", ["content_filter", "tool_calls", "abort", "error", 7, {"a": 1}])
-def test_any_other_end_is_an_error_with_its_name(reason: object) -> None:
-    assert finish_of(reason).startswith("error: the server ended the answer with ")
+@pytest.mark.parametrize(("tokens", "finish"), [(8, "length"), (9, "length"), (7, "stop"), (None, "stop")])
+def test_an_answer_that_does_not_say_why_it_ended_was_cut_off_if_it_is_as_long_as_it_may_be(
+    tokens: int | None, finish: str
+) -> None:
+    response = choice(finish_reason=None) | {"usage": {"completion_tokens": tokens}}
+    assert read_chat_completion(response, prompt("x"), max_tokens=8).finish_reason == finish
+    assert finish_of("stop", is_full=True) == "stop"
 
 
 @pytest.mark.parametrize(
-    "usage",
+    ("usage", "counts"),
     [
-        None,
-        {},
-        [],
-        "none",
-        {"prompt_tokens": None, "completion_tokens": None},
-        {"prompt_tokens": 3, "completion_tokens": 3, "prompt_tokens_details": None},
-        {"prompt_tokens": -1, "completion_tokens": float("inf"), "prompt_tokens_details": [1]},
-    ],
-)
-def test_usage_may_be_missing_or_odd(server: Server, usage: Any) -> None:
-    completion = one(server, {**said(PAIR), "usage": usage})
-    assert (completion.text, completion.finish_reason) == (PAIR, "stop")
-    assert completion.cached_tokens == 0
-
-
-def test_counts_are_whole_numbers_or_nothing() -> None:
-    assert [count(value) for value in (5, 5.0, "5", True, None, -1, float("nan"), "five", 10**30)] == [
-        *(5, 5, 5, 0, 0, 0, 0, 0, 0)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("content", "text", "thinking"),
-    [
-        ([{"type": "text", "text": PAIR}], PAIR, ""),
-        ([{"type": "output_text", "text": PAIR[:4]}, {"type": "output_text", "text": PAIR[4:]}], PAIR, ""),
-        ([PAIR], PAIR, ""),
-        ({"type": "text", "text": {"value": PAIR}}, PAIR, ""),
+        (None, (0, 0, 0)),
+        ({"prompt_tokens": None, "completion_tokens": None, "prompt_tokens_details": None}, (0, 0, 0)),
         (
-            [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "[]"}],
+            {"prompt_tokens": "12", "completion_tokens": 3.0, "prompt_tokens_details": {"cached_tokens": "4"}},
+            (12, 3, 4),
+        ),
+        ({"input_tokens": 7, "output_tokens": 2}, (7, 2, 0)),
+        ({"prompt_tokens": -1, "completion_tokens": True, "prompt_tokens_details": []}, (0, 0, 0)),
+        (
+            {"prompt_tokens": 1e300, "completion_tokens": 2**70, "prompt_tokens_details": {"cached_tokens": []}},
+            (0, 0, 0),
+        ),
+        ({"prompt_tokens": float("nan"), "completion_tokens": {"a": 1}}, (0, 0, 0)),
+        ("none", (0, 0, 0)),
+        ([], (0, 0, 0)),
+    ],
+)
+def test_counts_of_any_kind_cost_no_answer(usage: Any, counts: tuple[int, int, int]) -> None:
+    found = read_chat_completion(choice() | {"usage": usage}, prompt("x"))
+    assert (found.text, found.finish_reason) == (ANSWER, "stop")
+    assert (found.prompt_tokens, found.completion_tokens, found.cached_tokens) == counts
+
+
+@pytest.mark.parametrize(
+    ("changes", "text", "thinking"),
+    [
+        ({"message": {"content": [{"type": "text", "text": ANSWER}]}}, ANSWER, ""),
+        ({"message": {"content": [{"type": "output_text", "text": "[["}, {"type": "text", "text": "]]"}]}}, "[[]]", ""),
+        ({"message": {"content": ["[", "]"]}}, "[]", ""),
+        ({"message": {"content": {"type": "text", "text": ANSWER}}}, ANSWER, ""),
+        ({"message": {"content": {"parts": [{"text": ANSWER}]}}}, ANSWER, ""),
+        (
+            {"message": {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, "[]"]}},
             "[]",
             "hm",
         ),
-        ([{"type": "reasoning", "text": "hm"}, {"type": "image_url"}, {"type": "text", "text": "[]"}], "[]", "hm"),
-        (None, "", ""),
+        ({"message": {"content": [{"type": "reasoning", "text": "hm"}, {"type": "text", "text": "[]"}]}}, "[]", "hm"),
+        ({"message": {"content": [{"type": "image_url", "image_url": {}}, {"type": "text", "text": "[]"}]}}, "[]", ""),
+        # An answer that the server has parsed.
+        ({"message": {"content": [["Ada", "PERSON"]]}}, '[["Ada", "PERSON"]]', ""),
+        ({"message": {"content": {"entities": []}}}, '{"entities": []}', ""),
+        ({"message": {"content": [{"text": "Ada", "type": "PERSON"}]}}, '[{"text": "Ada", "type": "PERSON"}]', ""),
+        # No chat, or a stream's piece.
+        ({"message": "left out", "text": ANSWER}, ANSWER, ""),
+        ({"message": None, "delta": {"content": ANSWER}}, ANSWER, ""),
+        ({"message": ANSWER}, ANSWER, ""),
+        # Thinking is no answer, whatever it holds.
+        ({"message": {"content": None, "reasoning_content": ANSWER}}, "", ANSWER),
+        ({"message": {"content": "[]", "reasoning": {"effort": 1}}}, "[]", ""),
+        # A part without a text, and no parts at all: nothing was said.
+        ({"message": {"content": [{"type": "text", "text": None}]}}, "", ""),
+        ({"message": {"content": []}}, "", ""),
+        ({"message": {"content": None, "tool_calls": []}, "finish_reason": "tool_calls"}, "", ""),
     ],
 )
-def test_content_may_come_in_parts(server: Server, content: Any, text: str, thinking: str) -> None:
-    completion = one(server, said(content))
-    assert (completion.text, completion.thinking, completion.finish_reason) == (text, thinking, "stop")
-
-
-def test_an_answer_in_the_field_of_thoughts_alone_is_no_answer(server: Server) -> None:
-    reply = said("", reasoning_content=PAIR)
-    reply["choices"][0]["message"]["content"] = None
-    completion = one(server, reply)
-    assert (completion.text, completion.thinking) == ("", PAIR)
-
-
-def test_the_shape_of_plain_completions_is_read(server: Server) -> None:
-    assert one(server, {"choices": [{"text": PAIR, "finish_reason": "stop"}]}).text == PAIR
-
-
-@pytest.mark.parametrize("logprobs", [{"content": None}, {"tokens": ["a"]}, [], {"content": [{"token": "x"}]}])
-def test_log_probabilities_in_a_shape_of_their_own_are_none(server: Server, logprobs: Any) -> None:
-    reply = said(PAIR)
-    reply["choices"][0]["logprobs"] = logprobs
-    completion = one(server, reply)
-    assert (completion.text, completion.token_logprobs) == (PAIR, ())
+def test_an_answer_is_found_wherever_it_lies(changes: dict[str, Any], text: str, thinking: str) -> None:
+    found = read_chat_completion(choice(**changes), prompt("x"))
+    assert (found.text, found.thinking, found.finish_reason) == (text, thinking, "stop")
 
 
 @pytest.mark.parametrize(
-    ("status", "body"),
+    "changes",
     [
-        (400, {"error": {"message": "This model's maximum context length is 10 tokens.", "type": "BadRequestError"}}),
-        (400, {"object": "error", "message": "maximum context length is 10 tokens", "code": 400}),
-        (400, {"error": {"code": "context_length_exceeded", "message": "no"}}),
-        (413, {"error": {"message": "Payload"}}),
-        (413, b"<html><h1>413 Request Entity Too Large</h1></html>"),
-        (422, {"error": "Input validation error: `inputs` must have less than 1024 tokens. Given: 2000"}),
-        (422, {"error": "`inputs` tokens + `max_new_tokens` must be <= 2048", "error_type": "validation"}),
-        (400, {"detail": "The input (9000 tokens) is longer than the model's context length (8192 tokens)."}),
-        (400, {"detail": [{"msg": "prompt is too long: 9 tokens > 8 maximum"}]}),
-        (400, {"message": "Requested tokens (3000) exceed context window of 2048"}),
-        (500, {"error": {"message": "input length exceeds the context length"}}),
-        (400, b"Error: too many tokens"),
-        (400, {"error": {"message": "Please reduce the length of the messages"}}),
+        {"message": "left out", "finish_reason": "content_filter"},
+        {"message": {"content": None, "refusal": "I cannot"}},
+        {"message": {"content": ""}, "finish_reason": "SAFETY"},
     ],
 )
-def test_a_prompt_that_is_too_long_is_known_in_every_dialect(server: Server, status: int, body: Any) -> None:
-    assert one(server, body, status).finish_reason == "prompt_too_long"
+def test_an_answer_that_was_withheld_is_told_from_an_empty_one(changes: dict[str, Any]) -> None:
+    assert read_chat_completion(choice(**changes), prompt("x")).finish_reason == "content_filter"
+
+
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        None,
+        {},
+        {"content": None},
+        {"tokens": ["a"], "token_logprobs": [-0.5]},
+        {"content": [{"token": "a", "logprob": None}]},
+        {"content": [{"token": "a", "bytes": [97], "logprob": float("nan")}]},
+        {"content": [{"token": "a", "bytes": [97], "logprob": 3.0}]},
+        {"content": [{"token": "a", "bytes": [970], "logprob": -1}]},
+        {"content": [{"token": "a", "bytes": "a", "logprob": -1}]},
+        {"content": ["a"]},
+        [],
+    ],
+)
+def test_log_probabilities_that_are_none_are_left_out(logprobs: Any) -> None:
+    found = read_chat_completion(choice(logprobs=logprobs), prompt("x"))
+    assert (found.text, found.token_texts, found.token_logprobs) == (ANSWER, (), ())
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        ({"error": {"message": "boom"}}, "the server answers with an error: boom"),
+        ({"error": "boom"}, "the server answers with an error: boom"),
+        ({"error": {"type": "overloaded", "message": ""}}, "the server answers with an error (overloaded)"),
+        ({"object": "error", "message": "boom", "type": "X"}, "the server answers with an error (X): boom"),
+        ({"detail": "boom"}, "the server answers with an error: boom"),
+        ({"detail": [{"loc": ["seed"], "msg": "too big"}]}, "the server answers with an error: seed: too big"),
+        ({"message": "boom"}, "the server answers with an error: boom"),
+        ({"choices": None, "detail": "engine gone"}, "the server answers with an error: engine gone"),
+        ([{"error": {"code": 499, "message": "boom"}}], "the server refused it with status 499: boom"),
+        ({"choices": []}, "the server's answer has another shape (it has no choices)"),
+        ({"choices": {}}, "the server's answer has another shape (it has no choices)"),
+        ({"choices": [None]}, "the server's answer has another shape (it has no choices)"),
+        ({"choices": [{}]}, "the server's answer has another shape (it has no message)"),
+        ([], "the server's answer has another shape (AttributeError)"),
+        (b"", "the server's answer is no JSON, or breaks off"),
+        (b'{"choices": [{"message": {"content": "[', "the server's answer is no JSON, or breaks off"),
+        (b"<html><body>Maria Keller</body></html>", "the server's answer is no JSON, or breaks off"),
+        (b'{"choices": [{"message": {"content": "\xff"}}]}', "the server's answer is no UTF-8"),
+        (b'{"choices": ' + b"[" * 200_000, "the server's answer is nested too deeply"),
+        (b'{"choices": ' + b"9" * 5000 + b"}", "the server's answer is no JSON, or breaks off"),
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_none_says_why_in_few_words(server: Server, content: Any, cause: str) -> None:
+    assert answered(server, 200, content).finish_reason == f"error: {cause}"
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "cause"),
+    [
+        (400, {"error": {"message": "bad seed", "type": "BadRequest", "code": 400}}, " (BadRequest): bad seed"),
+        (400, {"error": {"message": "cannot parse 'Maria Keller'", "code": "x"}}, " (x): cannot parse '…'"),
+        (422, {"detail": [{"loc": ["body", "n"], "msg": "bad", "input": "Maria Keller"}]}, ": body.n: bad"),
+        (418, b"Nordbank says no\n", ": … says no"),
+        (418, b"<html><head><title>Teapot</title></head><body>Maria Keller</body></html>", ": Teapot"),
+        (418, b"<p>short &amp; stout</p>", ": short & stout"),
+        (418, b"", ""),
+        (418, b'{"error": {"mess', ': {"error": {"mess'),
+        (418, {"error": {"message": ["a", "b"], "type": ["Maria"]}}, ": a"),
+        (500, {"error": {"type": "MariaError", "message": None}}, ""),
+    ],
+)  # fmt: skip
+def test_a_refusal_carries_what_the_server_said_without_the_prompts_words(
+    server: Server, status: int, content: Any, cause: str
+) -> None:
+    found = answered(server, status, content)
+    assert found.finish_reason == f"error: the server refused it with status {status}{cause}"
+
+
+TOO_LONG = """\
+This model's maximum context length is 4096 tokens. However, you requested 5000 tokens (4744 in the messages).
+The decoder prompt (length 5000) is longer than the maximum model length of 4096.
+'max_tokens' is too large: 256. This model's maximum context length is 512 tokens and your request has 400 input tokens
+the request exceeds the available context size, try increasing it
+Requested tokens (1200) exceed context window of 512
+Input validation error: `inputs` tokens + `max_new_tokens` must be <= 2048. Given: 2000 and 256
+Input validation error: `inputs` must have less than 1024 tokens. Given: 1500
+Trying to keep the first 5000 tokens when context the overflows. The model is loaded with context length of only 4096
+The number of tokens to keep from the initial prompt is greater than the context length.
+input length exceeds maximum context length
+prompt too long; exceeded max context length by 40 tokens
+The input (5000 tokens) is longer than the model's context length (4096 tokens).
+Input length (5000 tokens) exceeds the maximum allowed length (4090 tokens).
+litellm.ContextWindowExceededError: litellm.BadRequestError
+prompt is too long: 210000 tokens > 200000 maximum
+The input token count (1000001) exceeds the maximum number of tokens allowed (1000000).
+Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length
+too many tokens: total number of tokens in the prompt cannot exceed 4081
+Please reduce the length of the messages or completion.
+Prompt length 5000 is greater than max_seq_len 4096
+Range of input length should be [1, 6000]
+Your input exceeds the context window of this model.
+""".splitlines()
+
+
+@pytest.mark.parametrize("message", TOO_LONG)
+@pytest.mark.parametrize("status", [200, 400, 422, 500])
+def test_every_way_to_say_that_a_prompt_is_too_long_is_understood(message: str, status: int) -> None:
+    for body in ({"error": {"message": message}}, {"object": "error", "message": message}, {"error": message}):
+        fault = fault_in(json.dumps(body).encode(), is_refusal=status != 200)
+        assert fault is not None
+        assert fault.is_too_long(status)
 
 
 @pytest.mark.parametrize(
     "message",
-    ["response_format not supported", "unknown field: seed", "the model is loading", "invalid length of logit_bias"],
+    [
+        *("response_format not supported", "Grammar error", "max_tokens: Input should be greater than 0", "boom"),
+        *("temperature must be less than or equal to 2", "Rate limit exceeded", "CUDA out of memory"),
+        *("Requested sample logprobs of 20, which is greater than max allowed: 5", "the JSON schema is too large"),
+        *("max_tokens is too large: 9000. This model supports at most 4096 completion tokens", "Too many requests"),
+    ],
 )
-def test_other_refusals_are_not_called_too_long(message: str) -> None:
-    assert not is_too_long(400, {"message": message})
+def test_other_refusals_are_not_taken_for_a_prompt_that_is_too_long(message: str) -> None:
+    assert not Fault(message).is_too_long(400)
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "cause"),
+    ("status", "content", "tokens"),
     [
-        (200, {"error": {"message": "boom", "type": "server_error"}}, "an error (server_error: boom)"),
-        (200, {"error": "boom"}, "an error (boom)"),
-        (200, {"choices": []}, "holds no choices"),
-        (200, {"choices": None, "detail": "engine gone"}, "an error (engine gone)"),
-        (200, b"<html>proxy</html>", "another shape"),
-        (200, b'{"choices": [{"mess', "another shape"),
-        (200, b"[" * 100_000, "another shape"),
-        (200, b"\xff\xfe", "another shape"),
-        (200, {"choices": [{"message": {"content": 7}}]}, "another shape"),
-        (200, {"choices": [7]}, "another shape"),
-        (400, {"error": {"message": "response_format not supported"}}, "400 (response_format not supported)"),
-        (400, b"plain words", "400 (plain words)"),
-        (400, b"<html><b>plain</b> words</html>", "400 (plain words)"),
-        (500, b"", "500"),
+        (413, b"<html><title>413 Request Entity Too Large</title></html>", 0),
+        (400, {"error": {"message": "no", "type": "exceed_context_size_error", "n_prompt_tokens": 3031}}, 3031),
+        (400, {"error": {"message": "no", "code": "context_length_exceeded"}}, 0),
+        (200, {"error": {"message": "maximum context length is 8", "code": 400}}, 0),
+        (500, {"error": "prompt is too long"}, 0),
     ],
 )
-def test_the_cause_of_an_error_is_told(server: Server, status: int, body: Any, cause: str) -> None:
-    reason = one(server, body, status).finish_reason
-    assert reason.startswith("error: the server")
-    assert cause in reason
+def test_a_prompt_that_is_too_long_is_asked_once(server: Server, status: int, content: Any, tokens: int) -> None:
+    server.reply = lambda body: (status, {}, content)
+    [found] = answers(backend(server, retries=3), "x")
+    assert (found.finish_reason, found.prompt_tokens, len(server.bodies)) == ("prompt_too_long", tokens, 1)
 
 
-def test_what_the_server_quotes_of_a_prompt_goes_no_further(server: Server) -> None:
-    reason = one(server, {"error": {"message": "cannot tokenise 'Ada met Bob in Oslo'"}}, 400).finish_reason
-    assert "cannot tokenise" in reason
-    assert not any(word in reason for word in ("Ada", "Bob", "Oslo"))
-    assert without_words_of("Bad: ADA, bob!", ["ada Bob"]) == "Bad: …!"
+@pytest.mark.parametrize("content", [{"error": {"code": 503, "message": "warming up"}}, {"error": {"code": "429"}}])
+def test_a_busy_server_that_says_200_is_asked_again(server: Server, content: Any) -> None:
+    replies: Iterator[Any] = iter([(200, {}, content), (200, {}, said("[]"))])
+    server.reply = lambda body: next(replies)
+    assert answers(backend(server), "x")[0].text == "[]"
 
 
-def test_a_body_of_any_depth_says_something_or_nothing() -> None:
-    assert error_of(b"[" * 90_000)["message"].startswith("[")
-    assert error_of({"error": {"error": {"message": "inner"}}})["message"] == "inner"
-    assert error_of({"answer": 1}) == error_of([]) == error_of(None) == {}
+def test_a_stream_that_nobody_asked_for_is_put_together(server: Server) -> None:
+    def event(**delta: Any) -> bytes:
+        return b"data: " + json.dumps({"choices": [{"delta": delta, "finish_reason": None}]}).encode() + b"\n\n"
+
+    whole = (
+        event(role="assistant", content="") + event(reasoning_content="hm") + event(content="[") + event(content="]")
+    )
+    end = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": {"completion_tokens": 2}}\n\n'
+    found = answered(server, 200, whole + end + b"data: [DONE]\n\n", {"Content-Type": "text/event-stream"})
+    assert (found.text, found.thinking, found.finish_reason, found.completion_tokens) == ("[]", "hm", "stop", 2)
+    assert answered(server, 200, whole).finish_reason == "error: the server's answer is no JSON, or breaks off"
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_an_answer_of_gigabytes_is_not_read_to_its_end(server: Server, packed: bool) -> None:
-    body = gzip.compress(b" " * (64 << 20)) if packed else b"x" * (4 << 20)
-    server.reply = lambda _: (200, {"Content-Encoding": "gzip"} if packed else {}, body)
-    exchange = Exchange({}, connections=1, timeout_s=20.0, retries=0, backoff_s=0.0, largest=1 << 20)
-    with pytest.raises(TooLarge, match="more than 1 MiB"):
-        exchange.post(server.url, b'{"messages": []}')
-    exchange.close()
+def test_a_packed_answer_is_unpacked(server: Server) -> None:
+    packed = gzip.compress(json.dumps(said("[]")).encode())
+    assert answered(server, 200, packed, {"Content-Encoding": "gzip"}).text == "[]"
+    for wrong in (packed[:-9], b"no gzip"):
+        assert answered(server, 200, wrong, {"Content-Encoding": "gzip"}).finish_reason.startswith(
+            "error: the server's"
+        )
+    assert "packed in a way" in answered(server, 200, packed, {"Content-Encoding": "gzip, gzip"}).finish_reason
 
 
-def test_a_compressed_answer_is_read(server: Server) -> None:
-    packed = gzip.compress(json.dumps(said(PAIR)).encode())
-    assert one(server, packed, headers={"Content-Encoding": "gzip"}).text == PAIR
+def asked_with_schema(asked: Server, *texts: str, kind: str | None = None) -> list[Completion]:
+    engine = backend(asked, concurrency=1, retries=0, server=kind)
+    found = dict(engine.complete(prompt(text, {"type": "array", "items": {"type": "string"}}) for text in texts))
+    engine.close()
+    return [found[number] for number in range(len(texts))]
 
 
-def test_an_answer_that_never_ends_fails_alone_when_the_time_is_up() -> None:
-    """A byte now and then: each keeps the connection alive, and none finishes the answer."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    over = threading.Event()
-
-    def drip() -> None:
-        client, _ = listener.accept()
-        with client:
-            client.recv(1 << 16)
-            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-            while not over.wait(0.02):
-                try:
-                    client.sendall(b" ")
-                except OSError:
-                    return
-
-    thread = threading.Thread(target=drip)
-    thread.start()
-    engine = backend(_At(listener.getsockname()[1]), retries=0, timeout_s=0.3)
-    started = time.monotonic()
-    try:
-        [(_, completion)] = engine.complete([prompt("x")])
-    finally:
-        over.set()
-        engine.close()
-        thread.join(10)
-        listener.close()
-    assert completion.finish_reason == "error: no whole answer within 0.3 s"
-    assert time.monotonic() - started < 5
-
-
-def test_each_kind_of_error_is_on_the_screen_once_and_its_cause_in_the_quarantine(
-    server: Server, tmp_path: Path, settings: Settings
+@pytest.mark.parametrize("kind", [None, "vllm"])
+def test_a_server_that_knows_no_schemas_is_asked_without_one_and_that_is_said_once(
+    server: Server, caplog: pytest.LogCaptureFixture, kind: str | None
 ) -> None:
-    """Servers that refuse half of the rows with one error, whose numbers differ, and a few with another."""
+    fields = {"response_format", "structured_outputs"}
 
     def judge(body: dict[str, Any]) -> tuple[int, dict[str, str], Any]:
-        number = len(server.bodies)
-        if number % 2:
-            return 400, {}, {"error": {"message": f"grammar {1000 + number} not supported", "type": "bad"}}
-        return (200, {}, {"choices": []}) if number % 8 == 0 else (200, {}, said("[]"))
+        return (400, {}, {"error": {"message": "unknown field"}}) if fields & set(body) else (200, {}, said("[]"))
 
     server.reply = judge
-    options = {"base_url": server.url, "retries": 0, "concurrency": 1}
-    assert settings.backend is not None
-    lenient = replace(settings.annotate, max_quarantined=1.0, max_failure_rate=1.0)
-    asked = replace(
-        settings, annotate=lenient, backend=BackendSettings(name="openai_server", model="m", options=options)
-    )
-    news: list[str] = []
-    folder = run_of(tmp_path, asked, news)
-    counts = pipeline.annotate(folder)["unlabelled"]
-    causes = counts["causes"]
-    assert sum(causes.values()) == counts["quarantined"]["engine_error"]
-    assert "the server refused it with status 400 (bad: grammar N not supported)" in " ".join(causes)
-    shown = [line for line in news if line.startswith("annotate unlabelled: engine_error: ")]
-    assert len(shown) == len(causes) == 2
-    rows = list(read_rows(folder.folder("annotate") / "quarantine.jsonl"))
-    assert {row["finish_reason"][:17] for row in rows} == {"error: the server"}
+    with caplog.at_level(logging.WARNING):
+        found = asked_with_schema(server, "a", "b", "c", kind=kind)
+    assert [completion.text for completion in found] == ["[]"] * 3
+    assert [bool(fields & set(body)) for body in server.bodies] == [True, False, False, False]
+    [line] = caplog.messages
+    assert "status 400: unknown field" in line
+    assert "asked without from now on" in line
 
 
-class _At(Server):
-    """An address alone."""
+def test_a_prompt_that_is_refused_with_and_without_a_schema_leaves_the_schema_in_force(server: Server) -> None:
+    server.reply = lambda body: (400, {}, {}) if body["messages"][-1]["content"] == "bad" else (200, {}, said("[]"))
+    bad, good, bad_again = asked_with_schema(server, "bad", "good", "bad")
+    assert (good.text, bad.finish_reason) == ("[]", bad_again.finish_reason)
+    # The first is tried both ways; once a schema has worked, it is not to blame.
+    assert [("response_format" in body) for body in server.bodies] == [True, False, True, True]
 
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}/v1"
+
+def test_a_server_with_another_model_or_no_log_probabilities_is_told_once(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.reply = lambda body: (200, {}, said("[]") | {"model": "other-7b"})
+    with caplog.at_level(logging.WARNING):
+        answers(backend(server, Sampling(logprobs=True)), "a", "b")
+        server.reply = lambda body: (200, {}, said("[]") | {"model": "org/Model-2024-08-06"})
+        answers(backend(server), "a")
+    assert [line.partition(":")[2] for line in caplog.messages] == [
+        " the server gives no log-probabilities: labels will have no confidence.",
+        " the server answers as 'other-7b', and was asked for 'my/model'.",
+    ]
+
+
+ASKED = Prompt("x", (Message("system", "Rules."), Message("user", "Maria Keller, 東京都に住む, Müller 4711.")))
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("unsupported parameter", "unsupported parameter"),
+        ("cannot parse 'Maria Keller'", "cannot parse '…'"),
+        ("near <MARIA>, textMaria, foo_Keller_bar", "near <…"),
+        ("M\\u00fcller", "…"),
+        ("入力は東京です", "…"),
+        ("patient 4711 of 12", "patient … of 12"),
+        ("ids [101, 2023, 7592, 102]", "ids […]"),
+        ("x" * 300, "…"),
+        ("a\x1b[2J\nb", "a [2J b"),
+        ("fault " * 100, ("fault " * 100)[:160] + " …"),
+    ],
+)
+def test_no_word_of_the_prompt_is_shown(message: str, shown: str) -> None:
+    found = without_echo(message, ASKED)
+    assert not any(word in found.casefold() for word in ("maria", "keller", "müller", "4711", "東京"))
+    assert found.startswith(shown)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("3", 3.0), ("1.5", 1.5), ("86400", 60.0), ("", None), ("-5", None), ("nan", None), ("soon", None), ("1e9", None),
+     ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("Fri, 31 Dec 2998 23:59:59 GMT", 60.0), ("Fri, 99 Foo 2998", None)],
+)  # fmt: skip
+def test_a_time_to_wait_is_read_as_seconds_or_date_and_bounded(header: str, seconds: float | None) -> None:
+    assert seconds_to_wait(header, 60.0) == seconds

@@ -1,84 +1,166 @@
-"""OpenAI's chat-completion shape, which llama.cpp and every compatible server answer in."""
+"""OpenAI's chat-completion shape, in the dialects that llama.cpp and compatible servers speak."""
 
 from __future__ import annotations
 
 import codecs
+import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distill_offline.backends.dialects import content_of, count, error_of, finish_of, without_words_of
 from distill_offline.schema import Completion, Prompt
 from distill_offline.thinking import Tags, split_thinking
 
-__all__ = ["cause_of", "failed", "read_chat_completion", "refused"]
+__all__ = ["failed", "finish_of", "join_events", "read_chat_completion", "refused"]
+
+# In capitals or not, with FINISH_REASON_ before it or not.
+_STOP = {"stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token", "complete", "completed", "done", "end"}
+_FINISHES = (
+    ("content_filter", re.compile(r"filter|safety|refus|recitation|block|prohibit|toxic|guardrail|spii")),
+    ("length", re.compile(r"length|max|limit|trunc|incomplete|exceed|window")),
+    ("error: the server broke off the answer", re.compile(r"error|abort|cancel|time_?out|fail|insufficient|malformed")),
+)
+_TEXT_PARTS = {"text", "output_text", "input_text"}
+_THOUGHT_PARTS = {"thinking", "reasoning", "reasoning_content", "reasoning_text", "thought", "redacted_thinking"}
+_OTHER_PARTS = {"image_url", "image", "audio", "input_audio", "file", "tool_use", "tool_call", "refusal", "citation"}
+_NAMED_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+_MOST_TOKENS = 10**9
 
 
 def read_chat_completion(
-    response: Mapping[str, Any], prompt: Prompt, tags: Tags | None = None, *, most: int = 0
+    response: Mapping[str, Any], prompt: Prompt, tags: Tags | None = None, *, max_tokens: int = 0
 ) -> Completion:
-    """The first choice of a response; `tags` are what the model's own template says of thoughts.
+    """The first choice of a response, whatever can be left out of it.
 
-    `most` is how many tokens the answer might have: a server that does not say why it ended cut it off there.
-    Raises LookupError, TypeError or ValueError where it has another shape.
+    `tags` are what the model's own template says of thoughts. `max_tokens`: how long the answer could be; one that does
+    not say why it ended was cut off if it has as many tokens. An answer without log-probabilities that can be read, or
+    without counts, is one all the same. Thinking that the server has split off is the completion's thinking, also where
+    there is nothing else: it never becomes the answer. Raises LookupError, TypeError or ValueError where there is no
+    answer in it.
     """
     choices = response.get("choices")
-    if not choices:
-        problem = _problem_of(response, prompt)
-        return failed(prompt, problem or "the server's answer holds no choices")
-    choice, usage = choices[0], response.get("usage")
-    usage = usage if isinstance(usage, Mapping) else {}
-    message = choice.get("message")
-    if message is None:  # the shape of plain completions
-        message = {"content": choice["text"]}
-    own_thinking, content = content_of(message)
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
+        raise LookupError("it has no choices")
+    choice, usage = choices[0], _mapping(response.get("usage"))
+    counted = _count(usage, "completion_tokens", "output_tokens")
+    finish = finish_of(choice.get("finish_reason"), is_full=0 < max_tokens <= counted)
+    message = _message_of(choice, finish)
+    content, thoughts = _content_of(message.get("content"))
     thinking, text = split_thinking(content, tags)
-    spent = count(usage.get("completion_tokens"))
-    finish = finish_of(choice.get("finish_reason"), spent=spent, most=most)
-    texts, logprobs = _tokens(choice.get("logprobs"), content, has_end=finish == "stop")
-    details = usage.get("prompt_tokens_details")
+    # Servers that split the thinking off themselves name it in one of several ways.
+    named = next((message[key] for key in _NAMED_THOUGHTS if _is_said(message.get(key))), "")
+    if finish == "stop" and not content and _is_said(message.get("refusal")):
+        finish = "content_filter"
+    texts, logprobs = _tokens_of(choice.get("logprobs"), content, ended=finish == "stop")
     return Completion(
         text=text,
         finish_reason=finish,
-        thinking=thinking or own_thinking,
+        thinking=thinking or named or thoughts,
         token_texts=texts,
         token_logprobs=logprobs,
-        prompt_tokens=count(usage.get("prompt_tokens")),
-        completion_tokens=spent,
-        cached_tokens=count(details.get("cached_tokens")) if isinstance(details, Mapping) else 0,
+        prompt_tokens=_count(usage, "prompt_tokens", "input_tokens"),
+        completion_tokens=counted,
+        cached_tokens=_count(_mapping(usage.get("prompt_tokens_details")), "cached_tokens"),
         sample=prompt.sample,
     )
 
 
-def _problem_of(response: Mapping[str, Any], prompt: Prompt) -> str:
-    """What an answer says that is an error, although its status says that all is well."""
-    error = error_of(response)
-    return f"the server answers with an error{cause_of(error, prompt)}" if error else ""
+def finish_of(said: Any, *, is_full: bool = False) -> str:
+    """`stop`, `length`, `content_filter`, or `error: ...` for what a server gives as its reason.
+
+    Where it gives none, or one that nobody knows, an answer that `is_full` was cut off, and any other was ended: a
+    parser still asks for a whole one.
+    """
+    if isinstance(said, Mapping):
+        said = said.get("type", said.get("reason"))
+    word = str(said or "").strip().lower().removeprefix("finish_reason_")
+    if word in _STOP:
+        return "stop"
+    return next((finish for finish, words in _FINISHES if words.search(word)), "length" if is_full else "stop")
 
 
-def cause_of(error: Mapping[str, Any], prompt: Prompt) -> str:
-    """` (KIND: what the server said)`, without the words of the prompt; nothing if it said nothing."""
-    texts = [message.content for message in prompt.messages]
-    kind = str(error.get("type") or error.get("code") or "")
-    said = without_words_of(str(error.get("message") or ""), texts)
-    parts = [kind if kind.isidentifier() and len(kind) <= 60 else "", said]
-    shown = ": ".join(part for part in parts if part)
-    return f" ({shown})" if shown else ""
+def join_events(body: bytes) -> Mapping[str, Any] | None:
+    """The response that a stream of server-sent events adds up to; None where the body is none, or breaks off.
+
+    Some proxies stream whatever is asked of them.
+    """
+    if not body.lstrip().startswith((b"data:", b"event:", b":")):
+        return None
+    data = [line[5:].strip() for line in body.splitlines() if line.startswith(b"data:")]
+    said: dict[str, str] = {"content": "", "reasoning_content": ""}
+    finish, usage, has_ended = None, None, b"[DONE]" in data
+    for event in (json.loads(each) for each in data if each and each != b"[DONE]"):
+        usage = event.get("usage") or usage
+        for choice in event.get("choices") or ():
+            delta = choice.get("delta") or choice.get("message") or {}
+            content, thoughts = _content_of(delta.get("content"))
+            said["content"] += content
+            said["reasoning_content"] += delta.get("reasoning_content") or delta.get("reasoning") or thoughts
+            finish = choice.get("finish_reason") or finish
+    if not has_ended and finish is None:
+        return None
+    return {"choices": [{"message": said, "finish_reason": finish}], "usage": usage}
 
 
-def _tokens(logprobs: object, content: str, *, has_end: bool) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    """The answer's tokens and their log-probabilities; none if the server gives none, or in a shape of its own."""
-    tokens = logprobs.get("content") if isinstance(logprobs, Mapping) else None
-    if not isinstance(tokens, list):
+def _message_of(choice: Mapping[str, Any], finish: str) -> Mapping[str, Any]:
+    """The message of a choice; of completions that are no chat, a text. One that was withheld may have neither."""
+    for key in ("message", "delta", "text"):
+        value = choice.get(key)
+        if isinstance(value, Mapping):
+            return value
+        if isinstance(value, str):
+            return {"content": value}
+    if finish == "content_filter":
+        return {}
+    raise LookupError("it has no message")
+
+
+def _content_of(content: Any) -> tuple[str, str]:
+    """(what was said, what was thought) of a message's content: text, parts, or an answer that is JSON already."""
+    if content is None or isinstance(content, str):
+        return content or "", ""
+    parts = [content] if isinstance(content, Mapping) else content
+    if isinstance(content, Mapping) and isinstance(content.get("parts"), list):
+        parts = content["parts"]
+    if not isinstance(parts, list) or not all(map(_is_part, parts)):
+        return json.dumps(content, ensure_ascii=False), ""
+    said, thought = [], []
+    for part in parts:
+        kind = "text" if isinstance(part, str) else part.get("type", "text")
+        if kind in _TEXT_PARTS:
+            inner = part if isinstance(part, str) else part.get("text")
+            inner = inner.get("value") if isinstance(inner, Mapping) else inner
+            said.append(inner if isinstance(inner, str) else "")
+        elif kind in _THOUGHT_PARTS:
+            inner = next((part[key] for key in (*sorted(_THOUGHT_PARTS), "text") if part.get(key)), "")
+            thought.append(_content_of(inner)[0])
+    return "".join(said), "".join(thought)
+
+
+def _is_part(value: Any) -> bool:
+    """Whether it is a piece of a message, and not of an answer that the server has parsed: those have other types."""
+    if isinstance(value, Mapping):
+        return value.get("type") in _TEXT_PARTS | _THOUGHT_PARTS | _OTHER_PARTS or set(value) == {"text"}
+    return isinstance(value, str)
+
+
+def _tokens_of(logprobs: Any, content: str, *, ended: bool) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """The answer's tokens and their log-probabilities; none at all where one of them is no number."""
+    tokens = _mapping(logprobs).get("content")
+    if not isinstance(tokens, list) or not all(isinstance(token, Mapping) for token in tokens):
         return (), ()
     try:
-        texts = _token_texts(tokens)
-        values = tuple(float(token["logprob"]) for token in tokens)
-    except (LookupError, TypeError, ValueError, AttributeError):
+        texts, logs = _token_texts(tokens), [float(token["logprob"]) for token in tokens]
+    except (LookupError, TypeError, ValueError, OverflowError):
         return (), ()
+    if not all(math.isfinite(log) and log <= 1e-3 for log in logs):
+        return (), ()
+    spelt = "".join(texts)
     # The end-of-turn token is no part of the answer. llama.cpp lists it without bytes, vLLM with those of its name.
-    if has_end and texts and not (texts[-1] and content and "".join(texts).endswith(content)):
+    if ended and texts and not (texts[-1] and content and spelt.endswith(content)):
         texts.pop()
-    return tuple(texts), values[: len(texts)]
+    return tuple(texts), tuple(logs[: len(texts)])
 
 
 def _token_texts(tokens: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -87,7 +169,28 @@ def _token_texts(tokens: Sequence[Mapping[str, Any]]) -> list[str]:
     A character that several tokens share is given to the last of them. (vLLM gives all its bytes there itself.)
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    return [decoder.decode(bytes(token.get("bytes") or ())) for token in tokens]
+    return [decoder.decode(bytes(list(token.get("bytes") or ()))) for token in tokens]
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _is_said(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _count(usage: Mapping[str, Any], *names: str) -> int:
+    """The first of these counts that is one, in digits or not; 0 where none is."""
+    for name in names:
+        value = usage.get(name)
+        try:
+            number = 0 if isinstance(value, bool) else int(float(value))  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError):
+            continue
+        if 0 < number < _MOST_TOKENS:
+            return number
+    return 0
 
 
 def refused(prompt: Prompt, tokens: int = 0) -> Completion:
@@ -97,5 +200,8 @@ def refused(prompt: Prompt, tokens: int = 0) -> Completion:
 
 def failed(prompt: Prompt, message: str) -> Completion:
     """A prompt that failed alone, with the first line of what the engine said."""
-    first_line = message.strip().partition("\n")[0][:200]
+    first_line = message.strip().partition("\n")[0][:_LONGEST_CAUSE]
     return Completion(text="", finish_reason=f"error: {first_line}", sample=prompt.sample)
+
+
+_LONGEST_CAUSE = 300

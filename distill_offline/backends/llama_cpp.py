@@ -21,6 +21,7 @@ from distill_offline.backends.chat_completion import failed, read_chat_completio
 from distill_offline.backends.counting import LlamaServerCounter
 from distill_offline.backends.gguf_file import find_gguf, read_chat_template
 from distill_offline.backends.options import read_options, read_template, require
+from distill_offline.backends.server_errors import without_echo
 from distill_offline.backends.thinking_tags import thinking_tags
 from distill_offline.errors import BackendError, ConfigError, MissingPackage
 from distill_offline.schema import Completion, Prompt, Sampling
@@ -175,7 +176,7 @@ class LlamaCpp:
             return read_chat_completion(response, prompt, self._tags)
         if problem.get("type") == "exceed_context_size_error":
             return refused(prompt, int(problem.get("n_prompt_tokens", 0)))
-        return failed(prompt, str(problem.get("message", problem)))
+        return failed(prompt, without_echo(str(problem.get("message", problem)), prompt))
 
     def _request(self, prompt: Prompt) -> dict[str, Any]:
         sampling = self._sampling

@@ -18,6 +18,7 @@ from distill_offline.backends.chat import Chat, token_texts
 from distill_offline.backends.counting import TokenizerCounter
 from distill_offline.backends.gguf_file import find_gguf
 from distill_offline.backends.options import read_options, read_template, require
+from distill_offline.backends.server_errors import without_echo
 from distill_offline.errors import BackendError, ConfigError, MissingModel
 from distill_offline.schema import Completion, Prompt, Sampling, canonical_json
 
@@ -166,7 +167,9 @@ class Transformers:
         try:
             ids = self._chat.token_ids(prompt.messages)
         except TemplateError as error:
-            return Completion(text="", finish_reason=f"error: chat template: {error}", sample=prompt.sample)
+            return Completion(
+                text="", finish_reason=f"error: chat template: {without_echo(str(error), prompt)}", sample=prompt.sample
+            )
         if len(ids) >= self._max_context:
             return Completion(text="", finish_reason="prompt_too_long", prompt_tokens=len(ids), sample=prompt.sample)
         return _Job(position, prompt, ids)

@@ -15,6 +15,7 @@ from pydantic import Field, PositiveInt
 from distill_offline.backends.chat import Chat, token_texts
 from distill_offline.backends.counting import TokenizerCounter
 from distill_offline.backends.options import read_options, read_template, require
+from distill_offline.backends.server_errors import without_echo
 from distill_offline.errors import BackendError, MissingModel
 from distill_offline.schema import Completion, Prompt, Sampling
 
@@ -199,7 +200,9 @@ class Vllm:
         try:
             ids = self._chat.token_ids(prompt.messages)
         except TemplateError as error:
-            return Completion(text="", finish_reason=f"error: chat template: {error}", sample=prompt.sample)
+            return Completion(
+                text="", finish_reason=f"error: chat template: {without_echo(str(error), prompt)}", sample=prompt.sample
+            )
         if len(ids) >= self._max_model_len:
             return Completion(text="", finish_reason="prompt_too_long", prompt_tokens=len(ids), sample=prompt.sample)
         try:
@@ -208,7 +211,7 @@ class Vllm:
             )
         except (ValueError, TypeError, self._request_error) as error:
             first_line = str(error).partition("\n")[0][:200]
-            return Completion(text="", finish_reason=f"error: {first_line}", sample=prompt.sample)
+            return Completion(text="", finish_reason=f"error: {without_echo(first_line, prompt)}", sample=prompt.sample)
         except Exception as error:
             raise BackendError(f"vllm: the engine died ({type(error).__name__}).") from error
         return added

@@ -19,6 +19,7 @@ from typing import Any, Self
 from distill_offline.artifacts import check_plain, make_folder, open_in_place
 from distill_offline.completions.lock import Lock
 from distill_offline.completions.tables import (
+    FAILURES,
     FORMAT,
     INSERT,
     RENUMBER,
@@ -156,6 +157,23 @@ class CompletionStore:
         with self.transaction() as connection:
             connection.executemany(f"{INSERT} ON CONFLICT (digest) DO NOTHING", rows)
 
+    def note_failures(self, causes: Mapping[bytes, str]) -> None:
+        """Say why prompts could not be answered. That is no answer: they are asked again."""
+        with self.transaction() as connection:
+            connection.execute(FAILURES)
+            connection.executemany("INSERT OR REPLACE INTO failures VALUES (?, ?)", list(causes.items()))
+
+    def failures(self) -> dict[bytes, str]:
+        """Why prompts without an answer could not be answered the last time, by digest."""
+        with self._guarded():
+            if not self._has_failures():
+                return {}
+            query = "SELECT digest, cause FROM failures WHERE digest NOT IN (SELECT digest FROM completions)"
+            return dict(self._open.execute(query).fetchall())
+
+    def _has_failures(self) -> bool:
+        return self._open.execute("SELECT 1 FROM sqlite_schema WHERE name = 'failures'").fetchone() is not None
+
     def set_rows(self, part: str, start: int, rows: Iterable[Row]) -> None:
         """Say which completion the sentences of a corpus from position `start` on want."""
         numbered = [
@@ -221,6 +239,8 @@ class CompletionStore:
                 (name,),
             )
             rows = connection.execute("DELETE FROM rows WHERE document = ?", (name,)).rowcount
+            if self._has_failures():
+                connection.execute("DELETE FROM failures WHERE digest NOT IN (SELECT digest FROM rows)")
             for statement in RENUMBER:
                 connection.execute(statement)
         if rows or completions:

@@ -8,7 +8,19 @@ from typing import NamedTuple
 
 from distill_offline.schema import Completion, canonical_json
 
-__all__ = ["FORMAT", "INSERT", "RENUMBER", "TABLES", "Answer", "Row", "dump", "load", "name_from", "name_to"]
+__all__ = [
+    "FAILURES",
+    "FORMAT",
+    "INSERT",
+    "RENUMBER",
+    "TABLES",
+    "Answer",
+    "Row",
+    "dump",
+    "load",
+    "name_from",
+    "name_to",
+]
 
 FORMAT = 2
 INSERT = "INSERT INTO completions VALUES (?, ?, ?, ?, ?)"
@@ -34,6 +46,13 @@ CREATE TABLE IF NOT EXISTS rows (
 ) WITHOUT ROWID;
 """
 
+# Made when it is first needed: stores of older versions have none.
+FAILURES = """
+CREATE TABLE IF NOT EXISTS failures (
+    digest BLOB PRIMARY KEY,      -- of a prompt that an engine could not answer, and that is asked again
+    cause TEXT NOT NULL           -- the last time; it holds no text of the corpus
+) WITHOUT ROWID
+"""
 
 RENUMBER = (
     """CREATE TEMP TABLE kept AS SELECT part, row_number() OVER (PARTITION BY part ORDER BY position) - 1,

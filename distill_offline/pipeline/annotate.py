@@ -202,12 +202,10 @@ def _parse(
     files = (place / ANNOTATIONS, place / QUARANTINE)
     parse(sentences, part, asking.task, asking.store, counted, *files, samples=asking.samples)
     folder.say(_in_one_line(part, counted, asking.task.head))
-    for cause, number in counted.causes.most_common(_MOST_CAUSES):
-        folder.say(f"annotate {part}: engine_error: {number} rows: {cause}")
-    if len(counted.causes) > _MOST_CAUSES:
-        folder.say(
-            f"annotate {part}: engine_error: {len(counted.causes) - _MOST_CAUSES} further kinds: see {QUARANTINE}"
-        )
+    for cause, rows in counted.causes.most_common(_MOST_CAUSES):
+        folder.say(f"annotate {part}: engine_error, {rows} rows, for example: {cause}")
+    if (more := len(counted.causes) - _MOST_CAUSES) > 0:
+        folder.say(f"annotate {part}: engine_error: {more} further kinds: see {QUARANTINE}")
     counts = counted.as_dict()
     if warnings := _warn(folder, part, counts):
         counts["warnings"] = warnings

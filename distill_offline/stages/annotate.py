@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Protocol, TypeVar
@@ -19,7 +19,6 @@ from distill_offline.tasks.base import Task
 __all__ = ["Ask", "Store", "ask", "batches", "changed_rows", "prompts", "survey"]
 
 Item = TypeVar("Item")
-_MOST_FAILED = 100_000  # prompts of which what the engine said is kept for the quarantine
 _WINDOW = 4096  # prompts looked at together, to find those that begin alike
 _COMMIT_EVERY_S = 5.0  # a slow teacher's answers do not wait for a whole chunk
 
@@ -29,9 +28,11 @@ class Store(Protocol):
 
     def known(self, digests: Iterable[bytes]) -> set[bytes]: ...
     def add(self, answers: Iterable[Answer]) -> None: ...
+    def note_failures(self, causes: Mapping[bytes, str]) -> None: ...
     def set_rows(self, part: str, start: int, rows: Iterable[Row]) -> None: ...
     def end_rows(self, part: str, count: int) -> None: ...
     def rows(self, part: str) -> Iterator[tuple[str, bytes, Completion | None]]: ...
+    def failures(self) -> Mapping[bytes, str]: ...
 
 
 class Picker(Protocol):
@@ -216,20 +217,21 @@ class _Asking:
         failed, window = len(self._failures) - self._failures.count(""), self._a.failure_window
         if reason and len(self._failures) == window and failed > self._a.max_failure_rate * window:
             common, times = Counter(filter(None, self._failures)).most_common(1)[0]
+            cause = f"; the last: {completion.finish_reason}" if reason == common == "engine_error" else ""
             raise QuarantineError(
-                f"annotate: {failed} of the last {window} answers cannot be used ({times} of them: {common}), more "
-                f"than annotate.max_failure_rate {self._a.max_failure_rate} allows. Stopped; all answers are stored. "
-                "Look at the prompt and the model with --sample, or allow more."
+                f"annotate: {failed} of the last {window} answers cannot be used ({times} of them: {common}{cause}), "
+                f"more than annotate.max_failure_rate {self._a.max_failure_rate} allows. Stopped; all answers are "
+                "stored. Look at the prompt and the model with --sample, or allow more."
             )
 
     def _commit(self) -> None:
         # An engine's own failure for one prompt may pass: it is not an answer, so it is asked again next time.
-        stored = []
-        for answer in self._answered:
-            if not answer.completion.finish_reason.startswith("error"):
-                stored.append(answer)
-            elif len(self.counts.failed) < _MOST_FAILED:
-                self.counts.failed[answer.digest] = answer.completion.finish_reason
+        stored = [answer for answer in self._answered if not answer.completion.finish_reason.startswith("error")]
+        causes = {a.digest: a.completion.finish_reason for a in self._answered}
+        for answer in stored:
+            del causes[answer.digest]
+        if causes:
+            self._a.store.note_failures(causes)
         if stored:
             self._a.store.add(stored)
             digests = {answer.digest for answer in stored}

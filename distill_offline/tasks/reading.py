@@ -45,13 +45,15 @@ class Read(Generic[Answer]):
 def answer_text(completion: Completion, asked: str = "") -> str:
     """What a completion says besides thinking, without tags around it; `asked` is the text that it was asked about.
 
-    Raises UnusableAnswer with the reasons that the quarantine counts: `truncated`, `prompt_too_long`, `engine_error`,
-    `empty`, `only_thinking` (it ends within a thought, or behind it), `not_json` (absurdly long).
+    Raises UnusableAnswer with the reasons that the quarantine counts: `truncated`, `prompt_too_long`, `content_filter`,
+    `engine_error`, `empty`, `only_thinking` (it ends within a thought, or behind it), `not_json` (absurdly long).
     """
     if completion.finish_reason == "length":
         raise UnusableAnswer("truncated", "cut off by max_tokens")
     if completion.finish_reason == "prompt_too_long":
         raise UnusableAnswer("prompt_too_long")
+    if completion.finish_reason == "content_filter":
+        raise UnusableAnswer("content_filter", "withheld by the server or the model")
     if completion.finish_reason != "stop":
         raise UnusableAnswer("engine_error", completion.finish_reason)
     if not completion.text.strip():
