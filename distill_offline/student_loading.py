@@ -167,4 +167,5 @@ def _used(tokenizer: Any) -> Iterable[int]:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    """What a library said, shortened: advice to use its hub or another version follows further on."""
+    return ". ".join(" ".join(str(error).split()).split(". ")[:2])[:240] or type(error).__name__

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import crafted_models
 import pytest
 from model_fixtures import (
     ENTITIES,
@@ -232,10 +233,15 @@ def test_backend_that_is_closed_before_its_first_prompt_lets_go() -> None:
 
 
 @pytest.mark.slow
-def test_file_that_is_no_model_is_a_backend_error_without_its_folder(tmp_path: Path) -> None:
+def test_file_that_is_no_model_is_told_without_its_folder(tmp_path: Path) -> None:
     whole = next(real_model(SMOLLM).glob("*.gguf"))
     with whole.open("rb") as stream:
         (tmp_path / "cut.gguf").write_bytes(stream.read(4_000_000))
-    with pytest.raises(BackendError, match=r"cannot start with cut\.gguf") as caught:
+    with pytest.raises(MissingModel, match=r"cut\.gguf is not a whole GGUF file") as caught:
         LlamaCpp(tmp_path, Sampling(), {"slots": 1, "context": 256})
     assert str(tmp_path) not in str(caught.value)
+    template = crafted_models.key("tokenizer.chat_template", 8, crafted_models.text("{{ messages }}"))
+    (tmp_path / "cut.gguf").write_bytes(crafted_models.gguf([*crafted_models.KEYS, template]))
+    with pytest.raises(BackendError, match=r"cannot start with cut\.gguf") as started:
+        LlamaCpp(tmp_path, Sampling(), {"slots": 1, "context": 256})
+    assert str(tmp_path) not in str(started.value)

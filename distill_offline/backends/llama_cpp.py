@@ -71,7 +71,8 @@ class LlamaCpp:
         self._sampling = sampling
         self._grammars: dict[str, str] = {}
         file = find_gguf(model)
-        template = override or read_chat_template(file)
+        own = read_chat_template(file)  # which also looks whether the file is whole
+        template = override or own
         if template is None:
             # llama.cpp would silently take ChatML, which the model may never have seen.
             raise ConfigError(

@@ -16,9 +16,9 @@ from distill_offline.artifacts import remove_folder
 from distill_offline.bundle.model_card import model_card
 from distill_offline.bundle.release_facts import Facts, gather
 from distill_offline.bundle.signing import Keys, sign
-from distill_offline.bundle.verifier.verify import safetensors_problem
 from distill_offline.digests import file_digests
 from distill_offline.errors import InputError, IntegrityError
+from distill_offline.model_headers import json_problem, safetensors_problem
 from distill_offline.statement import BUILD_TYPE, PREDICATE, STATEMENT, describe
 
 __all__ = ["Released", "release"]
@@ -128,12 +128,12 @@ def _carry(source: Path, target: Path) -> None:
 
 
 def _configuration(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InputError(f"student/{path.name}: is not JSON.") from error
-    if not isinstance(content, dict) or "auto_map" in content:
-        raise InputError(f"student/{path.name}: is no configuration, or one that asks for code of its own (auto_map).")
+    raw = path.read_bytes()
+    if problem := json_problem(raw, path.name):
+        raise InputError(f"student/{path.name}: {problem}.")
+    content = json.loads(raw)
+    if not isinstance(content, dict):
+        raise InputError(f"student/{path.name}: is no configuration.")
     return content
 
 

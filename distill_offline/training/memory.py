@@ -15,6 +15,8 @@ _SAYINGS = (
     "can't allocate memory",
     "not enough memory",
     "cannot allocate memory",
+    "could not create a primitive",  # oneDNN
+    "could not create a memory object",
     "cublas_status_alloc_failed",
     "cudnn_status_alloc_failed",
 )
