@@ -15,7 +15,7 @@ from distill_offline import corpus
 from distill_offline.bio import decode_bio, repair_iob2
 from distill_offline.corpus.columns import unwritable
 from distill_offline.corpus.record import join_tokens
-from distill_offline.errors import CorpusError, InputError
+from distill_offline.errors import CorpusError
 from distill_offline.pipeline.predict import predict
 from distill_offline.schema import Example, Sentence
 from distill_offline.student import Student
@@ -127,6 +127,6 @@ def test_predict_refuses_what_its_output_cannot_hold_before_it_looks_for_a_stude
 def test_a_student_of_classes_writes_no_columns(tmp_path: Path, encoder: Path) -> None:
     Student.create(encoder, ("a", "b"), "sequence-classification", max_length=64).save(tmp_path / "student")
     text = write_file(tmp_path, "in.txt", "Anna sang.")
-    with pytest.raises(InputError, match="a tag a token"):
+    with pytest.raises(CorpusError, match="no tag a token"):
         predict(tmp_path / "student", text, tmp_path / "out.conll")
     assert predict(tmp_path / "student", text, tmp_path / "out.jsonl", counts=Counter()) == 1

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from distill_offline.corpus import OnBadFile, check_writable, read_sentences, write_examples
-from distill_offline.errors import InputError
+from distill_offline.errors import CorpusError
 from distill_offline.schema import Example, Progress, Watch
 from distill_offline.settings import Source
 from distill_offline.student import Student
@@ -39,7 +39,9 @@ def predict(
     check_writable(output, read_sentences(source))
     model = Student.load(student)
     if model.head == "sequence-classification" and output.suffix.lower() == ".conll":
-        raise InputError(f"{output}: this student labels texts as a whole, and .conll has a tag a token. Write .jsonl.")
+        raise CorpusError(
+            f"{output}: this student labels whole texts and gives no tag a token, which .conll needs. Write .jsonl."
+        )
     check_writable(output, (), model.labels)
     sentences = read_sentences(replace(source, language=model.language), head=model.head, counts=counts)
     done = 0
