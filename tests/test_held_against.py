@@ -100,6 +100,8 @@ def test_each_side_is_read_in_its_own_scheme(tags: str, own: str, gold_tags: str
         ["--scheme", gold_scheme, "--input-scheme", own],
     ):
         assert scores(mine, "--gold", gold, *asked)["overall"]["f1"] == 1.0
+    rows_of_tags = labelled("mine.jsonl", tags)
+    assert scores(rows_of_tags, "--gold", gold)["overall"]["f1"] == 1.0
     if own == "iobes":
         assert scores(mine, "--gold", gold, "--input-scheme", "iob2")["overall"]["f1"] == 0.0
 
@@ -147,10 +149,12 @@ def test_other_spellings_of_a_scheme_are_read_on_either_side(tags: str, own: str
     assert scores(one, "--gold", columns("g.conll", "Anna B-PER\n"), "--input-scheme", "io")["overall"]["f1"] == 1.0
 
 
-def test_what_the_two_schemes_were_taken_for_is_said_where_they_differ() -> None:
+def test_tags_that_are_taken_for_iob1_beside_other_gold_are_told() -> None:
     gold = columns("gold.conll", GOLD)
-    assert "read as iobes in mine.conll and as iob2 in gold.conll" in told(columns("mine.conll", IOBES), "--gold", gold)
-    assert "read as" not in told(columns("same.conll", GOLD), "--gold", gold)
+    assert "mine.conll: its entities begin with I-" in told(columns("mine.conll", IOB1), "--gold", gold)
+    assert "begin with I-" not in told("mine.conll", "--gold", gold, "--input-scheme", "iob1")
+    for tags in (GOLD, IOBES):
+        assert "begin with I-" not in told(columns("same.conll", tags), "--gold", gold)
 
 
 def test_gold_with_a_stray_tag_is_an_error_in_every_kind_of_file() -> None:
@@ -210,6 +214,18 @@ def test_decomposed_letters_are_those_that_are_composed() -> None:
     assert scores(mine, "--gold", gold)["overall"]["f1"] == 1.0
 
 
+def test_column_files_that_differ_in_what_nobody_sees_agree_token_by_token() -> None:
+    gold = columns("gold.conll", "Am\u00e9lie B-PER\nAugust B-PER\n")
+    mine = columns("mine.conll", "Ame\u0301lie B-PER\nAu\u00adgust B-PER\n")
+    assert scores(mine, "--gold", gold)["overall"]["f1"] == 1.0
+
+
+def test_rows_in_another_order_are_refused_with_their_ids() -> None:
+    first, second = {"id": "x1", "text": "one two", "spans": []}, {"id": "x2", "text": "three", "spans": []}
+    said = fault(rows("mine.jsonl", second, first), "--gold", rows("gold.jsonl", first, second))
+    assert "the ids here are x2 and x1: the order must be the same" in said
+
+
 def test_other_texts_and_other_tokens_without_a_text_are_refused_with_both_places() -> None:
     gold = rows("gold.jsonl", {"text": "one two"}, {"text": TEXT, "spans": DRUGS})
     mine = rows("mine.jsonl", {"text": "one two", "spans": []}, {"text": TEXT.replace("3", "4"), "spans": DRUGS})
@@ -249,8 +265,11 @@ def test_gold_that_no_token_holds_is_missed_and_counted() -> None:
     span = {"start": 0, "end": 4, "type": "D"}
     gold = rows("gold.jsonl", {"id": "a", "text": "aspirinx y", "spans": [span]}, *({"text": f"filler {n}", "spans": [
         {"start": 0, "end": 6, "type": "D"}]} for n in range(3)))  # fmt: skip
-    found = scores(gold, "--gold", gold)
+    words = [["aspirinx", "y"], *(["filler", str(n)] for n in range(3))]
+    mine = rows("mine.jsonl", *({"tokens": tokens, "labels": ["B-D", "O"]} for tokens in words))
+    found = scores(mine, "--gold", gold)
     assert (found["overall"]["support"], found["overall"]["recall"], found["counts"]["unheld"]) == (4, 0.75, 1)
+    assert scores(gold, "--gold", gold)["overall"]["f1"] == 1.0
 
 
 NBSP = "\u00a0"

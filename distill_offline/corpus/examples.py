@@ -182,8 +182,8 @@ def overlap(train: Iterable[Example], held_out: Iterable[Example]) -> set[str]:
 def check_same_text(left: AnySource, right: AnySource, *, head: Head = "token-classification") -> None:
     """Raise CorpusError at the first sentence in which two sources differ, naming both places.
 
-    They must have the same tokens; or the same text, but for what cannot be seen, where one of them has more of it than
-    its tokens.
+    They must have the same tokens, but for what cannot be seen in them; or the same text, where one of them has more of
+    it than its tokens.
     """
     pairs = zip_longest(_unlabelled(left, head), _unlabelled(right, head))
     for one, other in pairs:
@@ -194,15 +194,23 @@ def check_same_text(left: AnySource, right: AnySource, *, head: Head = "token-cl
             )
         mine, theirs = one.sentence.tokens, other.sentence.tokens
         has_text = one.has_text or other.has_text
-        if mine != theirs and not (has_text and squeezed(one.sentence.text) == squeezed(other.sentence.text)):
+        if mine != theirs and not _looks_the_same(one, other):
             token = next(
                 (at for at, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), min(len(mine), len(theirs))
             )
             place = f"{other.shown}:{other.line + other.step * token}"
             texts = ", and so do the texts" if has_text else ""
+            if has_text and not (one.step or other.step) and one.sentence.id != other.sentence.id:
+                texts += f"; the ids here are {one.sentence.id} and {other.sentence.id}: the order must be the same"
             raise one.fault(
                 f"the tokens differ from those of {place}, from token {token} of the sentence on{texts}.", token
             )
+
+
+def _looks_the_same(one: Record, other: Record) -> bool:
+    if one.has_text or other.has_text:
+        return squeezed(one.sentence.text) == squeezed(other.sentence.text)
+    return list(map(squeezed, one.sentence.tokens)) == list(map(squeezed, other.sentence.tokens))
 
 
 def _unlabelled(source: AnySource, head: Head) -> Iterator[Record]:

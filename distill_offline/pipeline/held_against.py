@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,21 +92,22 @@ def _student(student: Student, gold: Source) -> Held:
 def _file(given: Source, gold: Source, head: Head) -> Held:
     given, gold = (as_source(each, None, "auto") for each in (given, gold))
     check_same_text(given, gold, head=head)
-    truth, counts, strays = Truth.read(gold, head), Counter[str](), list[str]()
     if head != "token-classification":
-        examples = read_examples(given, origin="distilled", head=head, counts=counts)
-        return truth.of_classes([example.labels for example in examples], {})
-    wanted, how = scheme_of(gold), scheme_of(given, "distilled")
-    if wanted == "iob1" and given.scheme == "auto":
-        how = scheme_of(given)  # a file like gold's: one I- is evidence enough
-    examples = read_examples(replace(given, scheme=how), origin="distilled", head=head, counts=counts, strays=strays)
+        classes = [example.labels for example in read_examples(given, origin="distilled", head=head)]
+        return Truth.read(gold, head).of_classes(classes, {})
+    wanted = scheme_of(gold)
+    how = scheme_of(given, "distilled")
+    if (wanted, how) == ("iob1", "iob2"):
+        how = scheme_of(given)  # beside gold in iob1, one I- alone tells of it, too
+    truth, strays = Truth.read(replace(gold, scheme=wanted), head), list[str]()
+    examples = read_examples(replace(given, scheme=how), origin="distilled", head=head, strays=strays)
     answers = [Given.of(other) for other in examples]
     held = truth.of_entities(answers, {"stray_tags": len(strays)}, strays=len(strays))
-    warnings = [strays_in_words(given.path, strays)] if strays else []
-    if wanted != how and "auto" in (given.scheme, gold.scheme):
+    warnings = [f"{strays_in_words(given.path, strays)} The tags were read as {how}."] if strays else []
+    if how == "iob1" != wanted and given.scheme == "auto":  # what would be stray in iob2 is an entity there
         warnings.append(
-            f"tags are read as {how} in {given.path} and as {wanted} in {gold.path}. If that is wrong, set "
-            "--input-scheme and --scheme."
+            f"{given.path}: its entities begin with I-, so its tags are read as iob1, though {gold.path} is {wanted}. "
+            "If that is wrong, set --input-scheme."
         )
     return replace(held, warnings=(*held.warnings, *warnings))
 
