@@ -15,7 +15,10 @@ import pytest
 from bundles import TOOLS, Bundle, made, sha256
 from installing import INSTALLER, current, install, installable_bundle, line_for, plain_bundle, run, successor, trust
 
-pytestmark = pytest.mark.skipif(bool(TOOLS), reason=f"{' and '.join(TOOLS)} not on this machine")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(TOOLS), reason=f"{' and '.join(TOOLS)} not on this machine"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +288,6 @@ def killed_at(call: int, *words: str | Path) -> Any:
     return subprocess.run(line, capture_output=True, text=True)
 
 
-@pytest.mark.slow
 def test_killed_at_many_points_of_a_rollback_or_a_removal_something_whole_is_current(
     two: tuple[Bundle, Bundle, Path], tmp_path: Path
 ) -> None:
@@ -430,7 +432,6 @@ def test_a_planted_environment_or_file_of_a_half_release_is_not_believed(bundle:
 NOEXEC = 'mount -t tmpfs -o noexec,mode=755,size=200m tmpfs "$1" && shift && exec "$@"'
 
 
-@pytest.mark.slow
 def test_a_root_that_starts_nothing_proves_nothing(tmp_path: Path) -> None:
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"]).returncode:
         pytest.skip("no mount namespaces here")
@@ -444,7 +445,6 @@ def test_a_root_that_starts_nothing_proves_nothing(tmp_path: Path) -> None:
     assert not [row for row in done.stdout.splitlines() if row.startswith("proven:")]
 
 
-@pytest.mark.slow
 def test_a_changed_environment_is_noticed_and_made_anew(tmp_path: Path) -> None:
     bundle = made(installable_bundle, tmp_path)
     root = tmp_path / "root"
@@ -461,7 +461,6 @@ def test_a_changed_environment_is_noticed_and_made_anew(tmp_path: Path) -> None:
     assert run("list", "--root", root).stdout.startswith("current")
 
 
-@pytest.mark.slow
 def test_a_planted_environment_of_a_half_release_is_built_anew(tmp_path: Path) -> None:
     bundle = made(installable_bundle, tmp_path)
     root = tmp_path / "root"
