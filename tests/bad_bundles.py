@@ -141,7 +141,7 @@ FORMS = [
     Case("content under an old id", raw(replaced('"version": "1.0"', '"version": "1.1"')), "bundle_id: must be"),
     Case("files out of order", edit(lambda m: m["files"].reverse()), "is out of order"),
     Case("path twice", edit(lambda m: m["files"].insert(0, m["files"][0])), "files[1]: README.txt stands twice"),
-    Case("total of bytes", raw(replaced('"bytes": [0-9]+', '"bytes": 5')), "totals.bytes: must be 501"),
+    Case("total of bytes", raw(replaced('"bytes": [0-9]+', '"bytes": 5')), "totals.bytes: must be 50"),
     Case("../", relist("data/train.conll", "data/../../x"), "'data/../../x' has the component '..'"),
     Case("./", relist("data/train.conll", "data/./x"), "has the component '.'"),
     Case("//", relist("data/train.conll", "data//x"), "has the component ''"),

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from bundles import safetensors, zipped
+from bundles import record_of, safetensors, zipped
 
 from distill_offline.bundle.build import Built, build
 from distill_offline.bundle.settings import BundleSettings, load
@@ -27,17 +27,26 @@ NATIVE = f"cp{PYTHON.replace('.', '')}-cp{PYTHON.replace('.', '')}-manylinux_2_1
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CREATED = "2026-01-01T00:00:00Z"
 
-BACKEND = '''
-import zipfile
+BACKEND = """
+import base64, hashlib, zipfile
+INFO = "from_source-1.0.dist-info"
+MEMBERS = {
+    "from_source.py": "value = 1\\n" * 100,
+    INFO + "/METADATA": "Metadata-Version: 2.1\\nName: from_source\\nVersion: 1.0\\n",
+    INFO + "/WHEEL": "Wheel-Version: 1.0\\nGenerator: t\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+}
+def row(path):
+    content = MEMBERS[path].encode()
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
+    return "%s,sha256=%s,%d\\n" % (path, digest, len(content))
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     name = "from_source-1.0-py3-none-any.whl"
+    record = "".join(map(row, MEMBERS)) + INFO + "/RECORD,,\\n"
     with zipfile.ZipFile(wheel_directory + "/" + name, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("from_source.py", "value = 1\\n" * 100)
-        archive.writestr("from_source-1.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: from_source\\nVersion: 1.0\\n")
-        archive.writestr("from_source-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nGenerator: t\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
-        archive.writestr("from_source-1.0.dist-info/RECORD", "")
+        for path, content in [*MEMBERS.items(), (INFO + "/RECORD", record)]:
+            archive.writestr(path, content)
     return name
-'''  # fmt: skip  # noqa: E501
+"""
 
 
 def tiny_wheel(
@@ -48,6 +57,7 @@ def tiny_wheel(
     tag: str = "py3-none-any",
     inner: str = "",
     licence: str = "MIT",
+    extra: dict[str, bytes] | None = None,
 ) -> Path:
     """A wheel that pip installs; `inner` are the tags that it claims inside, if others."""
     info = f"{name}-{version}.dist-info"
@@ -59,11 +69,11 @@ def tiny_wheel(
         f"{info}/METADATA": "\n".join([*head, *(f"Requires-Dist: {each}" for each in requires), "", ""]).encode(),
         f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: {inner or tag}\n".encode(),
         f"{info}/licenses/LICENSE": f"{licence}, in full.\n".encode(),
-        f"{info}/RECORD": b"",
     }
+    members |= extra or {}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{version}-{tag}.whl"
-    path.write_bytes(zipped(members))
+    path.write_bytes(zipped({**members, f"{info}/RECORD": record_of(members, info)}))
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -218,10 +219,20 @@ def wheel(name: str, version: str, *tags: str, inner_name: str = "", extra: dict
         f"{name}/__init__.py": b"import re\n",
         f"{info}/METADATA": f"Name: {inner_name or name}\nVersion: {version}\n\nName: no\n".encode(),
         f"{info}/WHEEL": "".join(["Wheel-Version: 1.0\n", *(f"Tag: {tag}\n" for tag in tags)]).encode(),
-        f"{info}/RECORD": b"",
         **(extra or {}),
     }
-    return zipped(members)
+    return zipped({**members, f"{info}/RECORD": members.get(f"{info}/RECORD", record_of(members, info))})
+
+
+def record_of(members: dict[str, bytes], info: str) -> bytes:
+    """A RECORD as an installer expects it."""
+    names = {path: f'"{path}"' if "," in path else path for path in members}
+    rows = [f"{names[path]},sha256={_plain_base64(content)},{len(content)}\n" for path, content in members.items()]
+    return "".join([*rows, f"{info}/RECORD,,\n"]).encode()
+
+
+def _plain_base64(content: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
 
 
 def zipped(members: dict[str, bytes]) -> bytes:

@@ -55,8 +55,7 @@ def installable(name: str, version: str, extra: dict[str, bytes] | None = None, 
         f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         **(extra or {}),
     }
-    listed = "".join(f"{path},,\n" for path in [*members, f"{info}/RECORD"])
-    return wheel(name, version, "py3-none-any", extra={**members, f"{info}/RECORD": listed.encode()})
+    return wheel(name, version, "py3-none-any", extra=members)
 
 
 def installable_bundle(path: Path, keys: Keys) -> Bundle:

@@ -201,6 +201,33 @@ def test_wheels_with_other_tags_inside_need_someone_to_vouch(site: Site) -> None
     assert "its signer vouches for the name" in verified(built.folder).stdout
 
 
+def test_files_that_run_at_each_start_need_someone_to_vouch_and_the_signer_is_told(site: Site) -> None:
+    hook = b"import gamma\n"
+    tiny_wheel(site.index, "gamma", "3.0", extra={"gamma_hook.pth": hook})
+    with pytest.raises(IntegrityError, match=r"would install gamma_hook\.pth .*accept_unusual_files: \[gamma\]"):
+        site.build("refused")
+    site.config["accept_unusual_files"] = ["gamma"]
+    built = site.build("accepted")
+    digest = bundles.sha256(hook)
+    wheel = "python/wheels/gamma-3.0-py3-none-any.whl"
+    manifest = json.loads((built.folder / "manifest.json").read_bytes())
+    assert manifest["policy"]["unusual_files"] == [{"wheel": wheel, "path": "gamma_hook.pth", "sha256": digest}]
+    assert any("gamma_hook.pth" in note and digest in note for note in built.notes)
+    assert f"{wheel} installs gamma_hook.pth" in verified(built.folder).stdout
+    sizes = {each["name"]: each["unpacked_bytes"] for each in manifest["components"]}
+    assert sizes["gamma"] > len(hook)
+
+
+def test_a_file_that_two_packages_share_needs_someone_to_vouch(site: Site) -> None:
+    shared = {"shared/data.txt": b"the same\n"}
+    tiny_wheel(site.index, "alpha", "1.5", "gamma>=1", extra=shared)
+    tiny_wheel(site.index, "gamma", "3.0", extra=shared)
+    with pytest.raises(IntegrityError, match=r"would overwrite shared/data\.txt"):
+        site.build("refused")
+    site.config["accept_unusual_files"] = ["alpha", "gamma"]
+    assert verified(site.build("accepted").folder).returncode == 3
+
+
 def test_interpreter_is_carried_by_its_digest(site: Site) -> None:
     archive = site.folder / "python.tar"
     for inner in ("python/bin/python3.1", f"python/bin/python{PYTHON}"):

@@ -62,6 +62,10 @@ def build(settings: BundleSettings, output: Path, profile: Path | None, keys: Ke
         moment = manifests.created(settings)
         notes = contents.stage(settings, environments, carried, staging, moment)
         manifest = contents.whole_manifest(settings, environments, carried, staging, moment, previous)
+        notes += [
+            f"{each['wheel']} installs {each['path']} (SHA-256 {each['sha256']}): by signing, you vouch for it."
+            for each in manifest["policy"].get("unusual_files", [])
+        ]
         notes += _host_notes(host, manifest, keys)
         path = staging.folder / "manifest.json"
         path.write_bytes(verify.canonical(manifest))

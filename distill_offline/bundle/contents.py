@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -150,6 +152,8 @@ def whole_manifest(
             "runtime_fetches": runtime_fetches(names, settings.runtime),
         },
     }
+    if unusual := _unusual_files(settings, environments, components):
+        manifest["policy"]["unusual_files"] = unusual
     manifest["bundle_id"] = manifests.bundle_id(manifest)
     manifests.require_whole(manifest)
     return manifest
@@ -190,6 +194,7 @@ def _components(settings: BundleSettings, environments: Environments) -> list[di
             "environments": sorted(users[sha256]),
             "licence": about.licence[: verify.LIMIT_TEXT],
             "purl": sbom.purl(package.name, package.version),
+            "unpacked_bytes": about.installed_bytes,
         }
         if _is_retagged(path, component):
             if package.name not in settings.accept_retagged:
@@ -200,6 +205,43 @@ def _components(settings: BundleSettings, environments: Environments) -> list[di
             component["retagged"] = True
         found.append(component)
     return sorted(found, key=lambda each: str(each["file"]))
+
+
+def _unusual_files(
+    settings: BundleSettings, environments: Environments, components: list[dict[str, Any]]
+) -> list[dict[str, str]]:
+    """Files that Python reads at each start, and ones that several packages share, of the packages accepted for that.
+
+    Raises IntegrityError for one that nobody vouches for.
+    """
+    wheels = {f"python/wheels/{path.name}": path for path in map(environments.path, _packages(environments))}
+    facts = {}
+    for each in components:
+        # Of a wheel that cannot be read the verifier tells what is wrong.
+        with wheels[each["file"]].open("rb") as file, suppress(verify.Unusable):
+            facts[each["file"]] = verify.wheel_facts(file, each)
+    owners = Counter(key for each in facts.values() for key in each.places)
+    listed = []
+    for each in components:
+        for key, (place, digest, why) in facts[each["file"]].places.items() if each["file"] in facts else ():
+            if not digest or not (why or (owners[key] > 1 and each["name"] in settings.accept_unusual_files)):
+                continue
+            path = place.partition(":")[2]
+            if each["name"] not in settings.accept_unusual_files and digest not in _KNOWN:
+                raise IntegrityError(
+                    f"{each['file']}: would install {path} (SHA-256 {digest}), {why}. Read that file; if you vouch for "
+                    f"it: accept_unusual_files: [{each['name']}]."
+                )
+            listed.append({"wheel": each["file"], "path": path, "sha256": digest})
+    return sorted(listed, key=lambda each: (each["wheel"], each["path"]))
+
+
+# setuptools' distutils-precedence.pth, the same in each of its releases since 2022.
+_KNOWN = frozenset({"2638ce9e2500e572a5e0de7faed6661eb569d1b696fcba07b0dd223da5f5d224"})
+
+
+def _packages(environments: Environments) -> list[Package]:
+    return [each for one in environments.resolved for each in one.packages]
 
 
 def _is_retagged(path: Path, component: dict[str, Any]) -> bool:

@@ -113,6 +113,8 @@ class BundleSettings:
     `data` and `configs` map a name below data/ or configs/ to the file or folder that goes there. `licences` maps an
     SPDX identifier to a file with its text, for models that bring none. `accept_retagged` names packages whose wheels
     claim other tags inside than in their file names: by listing them, the signer vouches for the names.
+    `accept_unusual_files` names packages that may bring files which Python reads at each start, or share a file with
+    another package: the manifest then lists each by its digest.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -127,6 +129,7 @@ class BundleSettings:
     project: ProjectSettings = field(default_factory=ProjectSettings)
     source_builds: dict[str, SourceBuild] = field(default_factory=dict)
     accept_retagged: tuple[str, ...] = ()
+    accept_unusual_files: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     configs: dict[str, str] = field(default_factory=dict)
     data: dict[str, str] = field(default_factory=dict)

@@ -33,6 +33,7 @@ import binascii
 import calendar
 import collections
 import contextlib
+import csv
 import datetime
 import errno
 import hashlib
@@ -72,6 +73,8 @@ LIMIT_TOKENS = 12_000_000  # of a manifest's JSON: twice what 200,000 files need
 LIMIT_INNER_TEXT = 16 << 20  # bytes of a file inside a wheel
 LIMIT_MEMBERS, LIMIT_MEMBER, LIMIT_LEVELS, LIMIT_LINKS = 100_000, 1_000, 40, 40  # of a carried interpreter
 HEADROOM = 256 << 20  # bytes that the headers of an archive may take besides its files
+LIMIT_MEMBER_NAME = 1_000  # bytes
+LEAST_UNPACKED, MOST_TIMES = 1 << 20, 8  # bytes, and times their size: what wheels may unpack to in any case
 CHUNK = 1 << 20
 DAY = 86_400  # seconds
 CHILD_SECONDS = 120
@@ -1045,7 +1048,7 @@ MANIFEST_SHAPE = record({
                 "name": _NORMALISED, "version": _VERSION, "file": inner_path, "licence": string(), "purl": _PLAIN,
                 "environments": listing(_ENVIRONMENT, by=(), low=1),
             },
-            {"retagged": choice(True)},
+            {"retagged": choice(True), "unpacked_bytes": integer(0)},
         ),
         by=("file",),
     ),
@@ -1064,13 +1067,20 @@ MANIFEST_SHAPE = record({
         "tool": _PLAIN, "tool_version": _PLAIN, "platform_tags": listing(_PLAIN),
         "environments": listing(record({"name": _ENVIRONMENT, "lock": inner_path}), by=("name",)),
     }),
-    "policy": record({
-        "model_kinds": listing(choice(*sorted(MODEL_KINDS)), by=()),
-        "volume_limit": integer(1),
-        "runtime_fetches": listing(
-            record({"name": _PLAIN, "answer": choice("shipped", "switched off"), "how": string()}), by=("name",)
-        ),
-    }),
+    "policy": record(
+        {
+            "model_kinds": listing(choice(*sorted(MODEL_KINDS)), by=()),
+            "volume_limit": integer(1),
+            "runtime_fetches": listing(
+                record({"name": _PLAIN, "answer": choice("shipped", "switched off"), "how": string()}), by=("name",)
+            ),
+        },
+        {
+            "unusual_files": listing(
+                record({"wheel": inner_path, "path": string(), "sha256": _HEX64}), by=("wheel", "path")
+            )
+        },
+    ),
 })  # fmt: skip
 
 
@@ -1249,6 +1259,9 @@ def check_components(manifest: Dict[str, Any], tell: Tell) -> None:
                 tell(where, f"the environment {environment} is not in resolution.environments")
             if found.setdefault((environment, component["name"]), component["version"]) != component["version"]:
                 tell(where, "{} has two versions in the environment {}".format(component["name"], environment))
+    for position, unusual in enumerate(manifest["policy"].get("unusual_files", [])):
+        if unusual["wheel"] not in wheels:
+            tell(f"policy.unusual_files[{position}]", "{} is not a wheel of this bundle".format(unusual["wheel"]))
     for position, wanted in enumerate(manifest["direct_requirements"]):
         where = f"direct_requirements[{position}]"
         if found.get((wanted["environment"], wanted["name"])) != wanted["resolved"]:
@@ -1579,6 +1592,8 @@ class Hashing:
     def __init__(self, medium: Medium, tree: Tree, manifest: Dict[str, Any], findings: Findings) -> None:
         self.medium, self.tree, self.manifest, self.findings = medium, tree, manifest, findings
         self.components = {each["file"]: each for each in manifest["components"]}
+        self.policy = WheelPolicy.of(manifest)
+        self.facts: Dict[str, WheelFacts] = {}
         self.stop = threading.Event()
         self.progress: Optional[Progress] = None
         self.done = self.hashed_files = self.hashed_bytes = self.reused_files = self.reused_bytes = 0
@@ -1598,6 +1613,8 @@ class Hashing:
                         self.reused_files += 1
                         self.reused_bytes += entry["size"]
                         self._advance(entry["path"], entry["size"])
+                        if entry["path"] in self.components:
+                            self._know_again(entry)
                     else:
                         pending[pool.submit(self._entry, entry)] = entry
             except RuntimeError as error:
@@ -1612,6 +1629,27 @@ class Hashing:
             self.stop.set()
             pool.shutdown()
             state.save()
+
+    def _know_again(self, entry: Dict[str, Any]) -> None:
+        """What a wheel that held in an earlier run would put where."""
+        with contextlib.ExitStack() as opened:
+            parts: List[Tuple[int, int]] = []
+            try:
+                for piece in pieces(entry):
+                    parts.append((self.medium.open(piece["path"]), piece["size"]))
+                    opened.callback(os.close, parts[-1][0])
+            except Unusable as unusable:
+                self.findings.add("contents", entry["path"], str(unusable))
+            else:
+                self._know(entry, parts)
+
+    def _know(self, entry: Dict[str, Any], parts: List[Tuple[int, int]]) -> bool:
+        """Note what a wheel would put where, for what wheels do to each other."""
+        try:
+            self.facts[entry["path"]] = wheel_facts(io.BufferedReader(Joined(parts)), self.components[entry["path"]])
+        except Unusable as unusable:
+            self.findings.add("contents", entry["path"], str(unusable))
+        return entry["path"] in self.facts
 
     def _advance(self, path: str, count: int) -> None:
         with self._lock:
@@ -1639,10 +1677,13 @@ class Hashing:
                 self.findings.add("digests", entry["path"], "has another SHA-256, joined, than the manifest says")
                 holds = False
             if holds:
-                joined = Joined(list(zip(descriptors, [piece["size"] for piece in listed])))
-                for reason in content_problems(joined, entry, self.components.get(entry["path"])):
+                parts = list(zip(descriptors, [piece["size"] for piece in listed]))
+                component = self.components.get(entry["path"])
+                for reason in content_problems(Joined(parts), entry, component, self.policy):
                     self.findings.add("contents", entry["path"], reason)
                     holds = False
+                if holds and component is not None:
+                    holds = self._know(entry, parts)
             # Compared with the walk, so that what changed before it was opened is told as well.
             for piece, descriptor in zip(listed, descriptors):
                 if not Identity.of(os.fstat(descriptor)).same_as(self.tree.files[piece["path"]]):
@@ -1724,12 +1765,14 @@ class Joined(io.RawIOBase):
         return 0
 
 
-def content_problems(joined: Joined, entry: Dict[str, Any], component: Optional[Dict[str, Any]]) -> List[str]:
+def content_problems(
+    joined: Joined, entry: Dict[str, Any], component: Optional[Dict[str, Any]], policy: Optional["WheelPolicy"] = None
+) -> List[str]:
     """What is wrong inside a file whose digest holds: against a careless or deceived builder, not a dishonest one."""
     with io.BufferedReader(joined) as file:
         try:
             if component is not None:
-                return inner_wheel_problems(file, component)
+                return inner_wheel_problems(file, component, policy)
             if entry["kind"] == "lock":
                 parse_lock(file.read(LIMIT_INNER_TEXT + 1))
             if entry["kind"] == "model":
@@ -1801,10 +1844,13 @@ _NO_ARCHIVE = (
 )  # fmt: skip
 
 
-def inner_wheel_problems(file: Any, component: Dict[str, Any]) -> List[str]:
+def inner_wheel_problems(file: Any, component: Dict[str, Any], policy: Optional["WheelPolicy"] = None) -> List[str]:
+    """What is wrong with a wheel by itself; with a policy also what it would do, once installed, that it may not."""
     try:
         with zipfile.ZipFile(file) as archive:
             problems = member_problems(archive)
+            if not problems and policy is not None:
+                problems = WheelContents(file, archive, component).problems(policy)
             return problems or metadata_problems(archive, component)
     except Unusable as unusable:
         return [str(unusable)]
@@ -1813,17 +1859,461 @@ def inner_wheel_problems(file: Any, component: Dict[str, Any]) -> List[str]:
 
 
 def member_problems(archive: zipfile.ZipFile) -> List[str]:
+    """What is wrong with the names of members, and with what they say they are."""
     problems: List[str] = []
-    names: Set[str] = set()
+    names: Dict[str, str] = {}
     for member in archive.infolist():
-        name = member.filename
-        outside = name.startswith("/") or ".." in name.split("/") or "\\" in name
-        if outside or stat.S_ISLNK(member.external_attr >> 16):
+        name, mode = member.filename, member.external_attr >> 16
+        parts = (name[:-1] if name.endswith("/") else name).split("/")
+        kind = stat.S_IFMT(mode)
+        if "" in parts or "." in parts or ".." in parts or "\\" in name or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             problems.append(f"has the member {name!r}, which leads out of it or is a link")
-        if name in names:
-            problems.append(f"has the member {name!r} twice")
-        names.add(name)
+        elif name != member.orig_filename or _UNSEEN.search(name) or len(name.encode("utf-8")) > LIMIT_MEMBER_NAME:
+            problems.append(f"has the member {name!r}, whose name is too long or has characters that no name should")
+        elif (kind == stat.S_IFDIR) > name.endswith("/") or (name.endswith("/") and member.file_size):
+            problems.append(f"has the member {name!r}, which is said to be both a file and a folder")
+        elif mode & (stat.S_ISUID | stat.S_ISGID):
+            problems.append(f"has the member {name!r}, which is setuid or setgid")
+        other = names.setdefault(fold("/".join(parts)), name)
+        if other is not name:
+            twice = "twice" if other == name else f"and {other!r}, which differ only by letter case or Unicode form"
+            problems.append(f"has the member {name!r} {twice}")
+        if len(problems) > 20:
+            break
     return problems
+
+
+class WheelPolicy(NamedTuple):
+    """What a manifest lets wheels do: how many bytes they may unpack to, and files by wheel, place and digest."""
+
+    size: int
+    allowed: Set[Tuple[str, str, str]]
+
+    @classmethod
+    def of(cls, manifest: Dict[str, Any]) -> "WheelPolicy":
+        listed = manifest["policy"].get("unusual_files", [])
+        allowed = {(each["wheel"], each["path"], each["sha256"]) for each in listed}
+        packed = sum(each["size"] for each in manifest["files"] if each["kind"] == "wheel")
+        return cls(max(manifest["totals"]["installed_bytes"], LEAST_UNPACKED, MOST_TIMES * packed), allowed)
+
+
+# Commands that a wheel may not bring, since whoever has the environment's bin/ in PATH would run them by mistake. The
+# owner of a name may: pip brings pip.
+_COMMANDS = re.compile(
+    r"(python|pypy)[0-9.]*(t|w|-config)?|pip[0-9.]*|easy_install[0-9.-]*|(de)?activate.*|pyvenv.*|distill-offline.*|"
+    r"ssh.*|scp|sftp|openssl|gpg.*|sha[0-9]+sum|md5sum|cksum|(ba|da|z|k|c|tc|fi|a)?sh|busybox|env|exec|eval|sudo|su|doas|"
+    r"unshare|nsenter|bwrap|chroot|strace|gdb|mount|umount|systemctl|crontab|nvidia-smi|ldd|ld|cc|gcc|c\+\+|g\+\+|make|"
+    r"test|true|false|echo|printf|ls|cat|cp|mv|rm|ln|dd|tar|gzip|unzip|zip|mkdir|rmdir|chmod|chown|touch|find|xargs|grep|"
+    r"[ef]grep|sed|awk|cut|tr|sort|uniq|head|tail|wc|tee|less|more|vi|vim|nano|id|who|whoami|ps|kill|pkill|killall|date|"
+    r"sleep|timeout|nice|nohup|uname|hostname|df|du|stat|readlink|realpath|dirname|basename|mktemp|which|type|command|"
+    r"curl|wget|git|rsync|perl|ruby|node|java"
+)
+_OWNERS = {"pip": r"pip[0-9.]*", "distill-offline": r"distill-offline"}
+_SCRIPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+_TARGET = re.compile(
+    r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\s*:\s*[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(\s*\[[\w ,.-]*\])?\Z", re.ASCII
+)
+
+
+def script_problem(name: str, owner: str) -> str:
+    """Why a distribution may not put a command of this name into bin/, or an empty string."""
+    if not _SCRIPT.match(name) or name.endswith("."):
+        return "which is no plain name"
+    if re.match(_OWNERS.get(owner, r"\Z.") + r"\Z", name):
+        return ""
+    return "which would stand for another program" if re.match(rf"({_COMMANDS.pattern})\Z", name.lower()) else ""
+
+
+def start_up_problem(path: str, own: str) -> str:
+    """Why a file at this place below site-packages is read or run without being asked for, or an empty string.
+
+    `own` is the wheel's .dist-info folder.
+    """
+    folded = fold(path)
+    top, slash, _ = folded.partition("/")
+    if not slash and re.search(r"\.(pth|start|egg-link|egg|egg-info)\Z", folded):
+        return "which Python reads at each start"
+    if re.match(r"(sitecustomize|usercustomize)(\.|\Z)", top):
+        return "which Python runs at each start"
+    if re.search(r"\.(dist-info|egg-info|egg)\Z", top) and path.split("/")[0] != own:
+        return "which makes it another distribution besides"
+    if folded.endswith((".pyc", ".pyo")) or "__pycache__" in folded.split("/"):
+        return "which is compiled code that hides what it was made from"
+    return ""
+
+
+class WheelFacts(NamedTuple):
+    """What a wheel would put where: place, in the form that is compared, → (place, SHA-256, start-up reason)."""
+
+    places: Dict[str, Tuple[str, str, str]]
+    packages: Set[str]  # folders with an __init__.py, in the form that is compared
+    size: int
+
+
+class WheelContents:
+    """A wheel's members, read strictly: their places in the archive, their bytes, and their places once installed."""
+
+    def __init__(self, file: Any, archive: zipfile.ZipFile, component: Dict[str, Any]) -> None:
+        self.file, self.archive, self.component = file, archive, component
+        self.members = sorted(archive.infolist(), key=lambda each: each.header_offset)
+        self.starts: Dict[str, int] = {}
+        self.digests: Dict[str, Tuple[str, int]] = {}
+        stems = {each.filename.split("/")[0] for each in self.members if ".dist-info/" in each.filename}
+        found = sorted(each for each in stems if each.endswith(".dist-info"))
+        if len(found) != 1:
+            raise Unusable(f"has {len(found)} .dist-info folders instead of one")
+        self.info = found[0]
+
+    @property
+    def size(self) -> int:
+        return sum(int(each.file_size) for each in self.members)
+
+    def problems(self, policy: WheelPolicy) -> List[str]:
+        """Raises Unusable, zipfile's and zlib's errors."""
+        declared = self.component.get("unpacked_bytes")
+        if declared is not None and self.size != declared:
+            return [f"unpacks to {self.size} bytes, but the manifest says {declared}"]
+        if self.size > policy.size:
+            return [f"unpacks to {self.size} bytes, more than the {policy.size} that the manifest allows"]
+        self._check_structure()
+        for member in self.members:
+            if not member.filename.endswith("/"):
+                self.digests[member.filename] = self._read(member)
+        return self._record_problems() or self._place_problems(policy)
+
+    # The archive: nothing before, between or behind the members, and each said the same of in both places.
+
+    def _check_structure(self) -> None:
+        """Raises Unusable."""
+        size = self.file.seek(0, io.SEEK_END)
+        start = self.archive.start_dir
+        self._check_end(size, start)
+        at = 0
+        for position, member in enumerate(self.members):
+            end = self.members[position + 1].header_offset if position + 1 < len(self.members) else start
+            if member.header_offset != at:
+                raise Unusable(f"has bytes between its members, or members that overlap, at {member.filename!r}")
+            at = self._check_local(member, end)
+        if at != start:
+            raise Unusable("has bytes between its members and their list")
+
+    def _check_end(self, size: int, start: int) -> None:
+        """The last record: no comment, no second disk, as many members as were read, and the list right before it."""
+        end = struct.unpack("<IHHHHIIH", self._at(size - 22, 22))
+        counts, length, offset, here = end[3:5], end[5], end[6], size - 22
+        if end[0] != 0x06054B50 or end[7]:
+            raise Unusable("has bytes after its list of members")
+        if 0xFFFF in counts or 0xFFFFFFFF in (length, offset):
+            wide = struct.unpack("<IQHHIIQQQQ", self._at(size - 22 - 20 - 56, 56))
+            locator = struct.unpack("<IIQI", self._at(size - 22 - 20, 20))
+            here = size - 22 - 20 - 56
+            if (wide[0], wide[1], locator[0], locator[2]) != (0x06064B50, 44, 0x07064B50, here):
+                raise Unusable("has a list of members of which its end says something else")
+            counts, length, offset = wide[6:8], wide[8], wide[9]
+        said = (tuple(counts), offset, offset + length, end[1:3])
+        if said != ((len(self.members),) * 2, start, here, (0, 0)):
+            raise Unusable("has a list of members of which its end says something else, or bytes before its first one")
+
+    def _check_local(self, member: zipfile.ZipInfo, end: int) -> int:
+        """What stands before the member's bytes against the list; where the member ends."""
+        name = member.filename
+        header = struct.unpack("<IHHHHHIIIHH", self._at(member.header_offset, 30))
+        length, extra_length = header[9:11]
+        inner, extra = (
+            self._at(member.header_offset + 30, length), self._at(member.header_offset + 30 + length, extra_length)
+        )  # fmt: skip
+        if member.flag_bits & ~0x80E or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise Unusable(f"has the member {name!r}, which is encrypted, or packed in a way that wheels are not")
+        encoded = name.encode("utf-8" if member.flag_bits & 0x800 else "ascii", "replace")
+        sizes: Tuple[int, ...] = header[6:9]  # CRC, packed, unpacked
+        for number, field in extra_fields(extra) + extra_fields(member.extra):
+            if number == 0x7075:
+                raise Unusable(f"has the member {name!r}, which has a second name")
+            if number == 1 and sizes[1:] == (0xFFFFFFFF,) * 2 and len(field) >= 16:
+                unpacked, packed = struct.unpack("<QQ", field[:16])
+                sizes = (sizes[0], packed, unpacked)
+        wanted = (member.CRC, member.compress_size, member.file_size)
+        later = bool(member.flag_bits & 8)
+        same = sizes == wanted or (later and sizes == (0, 0, 0))
+        if (
+            header[0] != 0x04034B50
+            or inner != encoded
+            or not same
+            or header[2:4] != (member.flag_bits, member.compress_type)
+        ):
+            raise Unusable(f"has the member {name!r}, of which its list says something else than stands before it")
+        if member.compress_type == zipfile.ZIP_STORED and member.compress_size != member.file_size:
+            raise Unusable(f"has the member {name!r}, which is not packed and has two sizes")
+        start: int = member.header_offset + 30 + length + extra_length
+        self.starts[name] = start
+        stop = start + int(member.compress_size)
+        if later and stop < end <= stop + 24:
+            tails = [struct.pack("<III", *wanted)] if max(wanted) < 1 << 32 else []
+            tails.append(struct.pack("<IQQ", *wanted))
+            if self._at(stop, end - stop) in [mark + each for each in tails for mark in (b"", b"PK\x07\x08")]:
+                return end
+        return stop
+
+    def _at(self, place: int, length: int) -> bytes:
+        if place < 0:
+            raise Unusable("is no whole archive")
+        self.file.seek(place)
+        found = bytes(self.file.read(length))
+        if len(found) != length:
+            raise Unusable("is no whole archive")
+        return found
+
+    def _read(self, member: zipfile.ZipInfo) -> Tuple[str, int]:
+        """SHA-256 and size of a member, unpacked by us, and no further than it may be. Raises Unusable."""
+        digest, crc, count, left = hashlib.sha256(), 0, 0, member.compress_size
+        unpack = zlib.decompressobj(-15) if member.compress_type == zipfile.ZIP_DEFLATED else None
+        self.file.seek(self.starts[member.filename])
+        waiting = b""
+        while True:
+            if left and not waiting:
+                waiting = self.file.read(min(CHUNK, left))
+                left -= len(waiting)
+                if not waiting:
+                    raise Unusable("is no whole archive")
+            if unpack is None:
+                chunk, waiting = waiting, b""
+            else:
+                chunk, waiting = unpack.decompress(waiting, CHUNK), unpack.unconsumed_tail
+            count += len(chunk)
+            digest.update(chunk)
+            crc = zlib.crc32(chunk, crc)
+            too_much = count > member.file_size or (unpack is not None and unpack.unused_data)
+            # With all of its input, zlib may still hold back what it made of it.
+            if too_much or (not left and not waiting and (unpack is None or unpack.eof or not chunk)):
+                break
+        whole = unpack is None or (unpack.eof and not unpack.unused_data and not left and not waiting)
+        if not whole or count != member.file_size or crc != member.CRC:
+            raise Unusable(f"has the member {member.filename!r}, whose bytes are not what its list says of them")
+        return digest.hexdigest(), count
+
+    def _text(self, name: str) -> str:
+        """A small text of the wheel. Raises Unusable."""
+        try:
+            with self.archive.open(name) as file:
+                content = file.read(LIMIT_INNER_TEXT + 1)
+            if len(content) > LIMIT_INNER_TEXT:
+                raise Unusable(f"has a {name} of more than {LIMIT_INNER_TEXT} bytes")
+            text = content.decode("utf-8")
+        except KeyError as error:
+            raise Unusable(f"has no {name}") from error
+        except UnicodeDecodeError as error:
+            raise Unusable(f"has a {name} that is not UTF-8") from error
+        return text.replace("\r\n", "\n")
+
+    # RECORD: every file, with its size and SHA-256, and nothing else.
+
+    def recorded(self) -> Dict[str, Tuple[str, str]]:
+        """path → (digest, size), as RECORD writes them. Raises Unusable."""
+        name = self.info + "/RECORD"
+        text = self._text(name)
+        found: Dict[str, Tuple[str, str]] = {}
+        if re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]", text):
+            raise Unusable(f"has a {name} with control characters")
+        try:
+            for row in csv.reader(io.StringIO(text, newline=""), strict=True):
+                if len(row) != 3:
+                    raise Unusable(f"has a {name} with a line that has no path, digest and size")
+                if row[0] in found:
+                    raise Unusable(f"has a {name} that lists {row[0]!r} twice")
+                found[row[0]] = (row[1], row[2])
+        except csv.Error as error:
+            raise Unusable(f"has a {name} that cannot be read: {error}") from error
+        return found
+
+    def _record_problems(self) -> List[str]:
+        name, recorded = self.info + "/RECORD", self.recorded()
+        problems = []
+        for path in sorted(self.digests.keys() | recorded.keys()):
+            if path not in self.digests:
+                problems.append(f"has a {name} that lists {path!r}, which is not there")
+            elif path not in recorded:
+                problems.append(f"has a {name} that does not list {path!r}")
+            else:
+                digest, size = self.digests[path]
+                plain = base64.urlsafe_b64encode(bytes.fromhex(digest)).decode("ascii").rstrip("=")
+                wanted = ("", "") if path == name else ("sha256=" + plain, str(size))
+                if recorded[path] != wanted:
+                    problems.append(f"has a {name} that says of {path!r} what is not so")
+        for signature in (name + ".jws", name + ".p7s"):
+            if signature in self.digests:
+                problems.append(f"has {signature}, a signature that nobody checks")
+        return problems[:20]
+
+    # What it does once it is installed.
+
+    def place_of(self, path: str) -> Tuple[str, str]:
+        """Where a file goes: ("site" | "bin" | "data" | "headers", path below it). Raises Unusable."""
+        parts = path.split("/")
+        if not fold(parts[0]).endswith(".data"):
+            return "site", path
+        if parts[0] != self.info[: -len(".dist-info")] + ".data" or len(parts) < 3:
+            raise Unusable(f"has the member {path!r}, which is in no folder for data of its own")
+        category, below = parts[1], "/".join(parts[2:])
+        if category in ("purelib", "platlib"):
+            return "site", below
+        if category == "scripts":
+            return "bin", below
+        if category == "headers":
+            return "headers", self.component["name"] + "/" + below
+        top, second = fold(parts[2]), fold("/".join(parts[3:4]))
+        harmless = top in ("share", "etc", "include", "man", "doc") and len(parts) > 3
+        library = top == "lib" and len(parts) > 3 and not re.match(r"python|pypy|site|dist", second)
+        if category != "data" or not (harmless or library):
+            raise Unusable(f"has the member {path!r}, which would go where no wheel may put anything")
+        return "data", below
+
+    def facts(self) -> WheelFacts:
+        """Raises Unusable for a file or a command that no wheel may bring."""
+        places: Dict[str, Tuple[str, str, str]] = {}
+        packages: Set[str] = set()
+        for path, (digest, _) in sorted(self.digests.items()):
+            kind, below = self.place_of(path)
+            why = start_up_problem(below, self.info if path == below else "") if kind == "site" else ""
+            if kind == "bin":
+                self._check_script(below)
+            self._put(places, kind + ":" + below, digest, why)
+            if kind == "site" and fold(below).endswith("/__init__.py"):
+                packages.add(fold("site:" + below)[: -len("/__init__.py")])
+        for name in self.entry_points():
+            self._check_script(name)
+            self._put(places, "bin:" + name, "", "")
+        return WheelFacts(places, packages, self.size)
+
+    def _put(self, places: Dict[str, Tuple[str, str, str]], place: str, digest: str, why: str) -> None:
+        if fold(place) in places:
+            raise Unusable("would put two files at {}".format(place.partition(":")[2]))
+        places[fold(place)] = (place, digest, why)
+
+    def _check_script(self, name: str) -> None:
+        bad = script_problem(name, self.component["name"])
+        if bad:
+            raise Unusable(f"would put the command {name!r} into bin/, {bad}")
+
+    def entry_points(self) -> List[str]:
+        """The commands that an installer makes for it. Raises Unusable for what readers could take in two ways."""
+        name = self.info + "/entry_points.txt"
+        if name not in self.digests:
+            return []
+        group, groups, found = "", set(), []  # type: str, Set[str], List[str]
+        for number, line in enumerate(self._text(name).split("\n"), 1):
+            where = f"has an entry_points.txt whose line {number}"
+            text = line.strip(" \t")
+            if re.search(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ufeff]", line):
+                raise Unusable(f"{where} has a control character")
+            if not text or text.startswith(("#", ";")):
+                continue
+            if text.startswith("["):
+                group = text[1:-1]
+                if not _GROUP.match(text) or fold(group) in groups or _almost_scripts(group):
+                    raise Unusable(f"{where} is no group, or is there twice, or some would take it for commands")
+                groups.add(fold(group))
+            elif not group:
+                raise Unusable(f"{where} is in no group")
+            elif group in _SCRIPT_GROUPS:
+                found.append(command_of(line, where))
+        return found
+
+    def _place_problems(self, policy: WheelPolicy) -> List[str]:
+        """What it may not do unless the manifest names the file."""
+        return [
+            "would install {}, {}".format(place.partition(":")[2], why)
+            for place, digest, why in self.facts().places.values()
+            if why and (self.component["file"], place.partition(":")[2], digest) not in policy.allowed
+        ][:20]
+
+
+_SCRIPT_GROUPS = ("console_scripts", "gui_scripts")
+_GROUP = re.compile(r"\[[A-Za-z0-9][A-Za-z0-9._-]*\]\Z")
+
+
+def _almost_scripts(group: str) -> bool:
+    return group not in _SCRIPT_GROUPS and bool(re.match(r"(console|gui)[._-]?scripts\Z", fold(group)))
+
+
+def command_of(line: str, where: str) -> str:
+    """The command that a line of entry points names. Raises Unusable."""
+    command, equals, target = line.strip(" \t").partition("=")
+    if line[0] in " \t" or not equals or not _TARGET.match(target.strip(" \t")):
+        raise Unusable(f"{where} is no command with its function, as NAME = MODULE:FUNCTION")
+    return command.strip(" \t")
+
+
+def extra_fields(extra: bytes) -> List[Tuple[int, bytes]]:
+    """The (number, content) of each extra field of a member. Raises Unusable."""
+    found = []
+    while extra:
+        number, length = struct.unpack("<HH", extra[:4]) if len(extra) >= 4 else (0, len(extra))
+        if len(extra) < 4 + length:
+            raise Unusable("has a member whose extra fields are cut off")
+        found.append((number, extra[4 : 4 + length]))
+        extra = extra[4 + length :]
+    return found
+
+
+def wheel_facts(file: Any, component: Dict[str, Any]) -> WheelFacts:
+    """What a wheel that holds would put where, by its own RECORD. Raises Unusable for one that cannot be read."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            contents = WheelContents(file, archive, component)
+            for path, (digest, _) in contents.recorded().items():
+                plain = base64.urlsafe_b64decode(digest.partition("=")[2] + "=") if digest else b""
+                contents.digests[path] = (plain.hex(), 0)
+            return contents.facts()
+    except (OSError, *_NO_ARCHIVE) as error:
+        raise Unusable(f"cannot be read as a wheel: {error}") from error
+
+
+def check_together(manifest: Dict[str, Any], facts: Dict[str, WheelFacts], findings: Findings) -> None:
+    """What the wheels of each environment would do to each other."""
+    policy = WheelPolicy.of(manifest)
+    total = 0
+    for environment in manifest["resolution"]["environments"]:
+        files = [
+            each["file"] for each in manifest["components"]
+            if environment["name"] in each["environments"] and each["file"] in facts
+        ]  # fmt: skip
+        total += sum(facts[file].size for file in files)
+        for file, reason in clashes({file: facts[file] for file in files}, policy):
+            if file not in findings.paths:
+                findings.add("contents", file, reason)
+    if total > policy.size:
+        findings.add(
+            "contents", MANIFEST, f"its wheels unpack to {total} bytes, more than the {policy.size} that it allows"
+        )
+
+
+def clashes(facts: Dict[str, WheelFacts], policy: WheelPolicy) -> Iterator[Tuple[str, str]]:
+    """(wheel, what it would do to another one), over the wheels of one environment."""
+    owners: Dict[str, List[str]] = {}
+    packages: Dict[str, Set[str]] = {}
+    folders: Dict[str, str] = {}
+    for file in sorted(facts):
+        for key in facts[file].places:
+            owners.setdefault(key, []).append(file)
+            for end in [at for at, each in enumerate(key) if each == "/"]:
+                folders.setdefault(key[:end], file)
+        for package in facts[file].packages:
+            packages.setdefault(package, set()).add(file)
+    for key, files in sorted(owners.items()):
+        places = [facts[file].places[key] for file in files]
+        path = places[0][0].partition(":")[2]
+        allowed = all(
+            (file, place[0].partition(":")[2], place[1]) in policy.allowed for file, place in zip(files, places)
+        )
+        if len(files) > 1 and not (allowed and len(set(places)) == 1):
+            yield files[-1], f"would overwrite {path}, which {files[0]} installs"
+        if key in folders and folders[key] not in files:
+            yield files[0], f"would put the file {path} where {folders[key]} has a folder"
+        for end in [at for at, each in enumerate(key) if each == "/"]:
+            others = packages.get(key[:end], set()) - set(files)
+            if others and not set(files) <= packages[key[:end]]:
+                yield files[0], f"would put {path} into a package of {sorted(others)[0]}"
+                break
 
 
 def metadata_problems(archive: zipfile.ZipFile, component: Dict[str, Any]) -> List[str]:
@@ -2604,6 +3094,12 @@ def read_trusted_manifest(medium: Medium, options: Options, report: Report) -> b
     report.notes += [
         f"{file} has other tags inside than in its name; its signer vouches for the name." for file in retagged
     ]
+    report.notes += [
+        "{wheel} installs {path}, which is run or read without being asked for, or shared; its signer allows it".format(
+            **each
+        )
+        for each in manifest["policy"].get("unusual_files", [])
+    ]
     return True
 
 
@@ -2617,6 +3113,7 @@ def hash_all(
     if state.note:
         report.notes.append(state.note)
     hashing.run(state, options.jobs)
+    check_together(hashing.manifest, hashing.facts, report.findings)
     report.checked = {key: getattr(hashing, key) for key in report.checked}
 
 
