@@ -412,7 +412,7 @@ def test_evaluate_and_predict_by_the_command_line(
         }
     teacher = json.loads(invoke("evaluate", "run/annotate", *gold, "--json").stdout)
     assert teacher["counts"] == {"sentences": 60, "correct": 24, "unanswered": 36, "not_in_gold": 0, "bad_file": 1}
-    with pytest.raises(InputError, match="labels texts as a whole"):
+    with pytest.raises(CorpusError, match="no tag a token"):
         invoke("predict", student, str(texts / "leak"), "-o", "out.conll")
     with pytest.raises(CorpusError, match=r"99\.txt:1: not UTF-8|99\.txt:1"):
         invoke("predict", student, str(texts), "-o", "out.jsonl")
