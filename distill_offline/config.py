@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from distill_offline.errors import ConfigError
 from distill_offline.settings import Settings, Source
+from distill_offline.text_encoding import NotUTF8, read_utf8
 
 __all__ = ["UniqueKeys", "dump", "load", "parse_settings"]
 
@@ -43,11 +44,13 @@ def load(path: Path, changes: Iterable[str] = ()) -> Settings:
     Values of changes are YAML, too: `train.updates=300`, `annotate.limit=null`. Raises ConfigError.
     """
     try:
-        value = yaml.load(path.read_text("utf-8"), UniqueKeys)
+        value = yaml.load(read_utf8(path), UniqueKeys)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: there is no such configuration file.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error}).") from error
+    except NotUTF8 as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         raise ConfigError(f"{path}:{mark.line + 1 if mark else '?'}: {error.problem}.") from error

@@ -13,6 +13,7 @@ import yaml
 
 from distill_offline.errors import ConfigError
 from distill_offline.model_files import FileDigest, is_model_file
+from distill_offline.text_encoding import NotUTF8, read_utf8
 
 __all__ = ["Catalogue", "Licence", "ModelEntry", "Source", "models_folder"]
 
@@ -107,8 +108,10 @@ class Catalogue:
         """
         path = path or _default_catalogue()
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
+            content = yaml.safe_load(read_utf8(path))
+        except NotUTF8 as error:
+            raise ConfigError(f"{path.name}:{error.line}: {error.problem}") from error
+        except OSError as error:
             raise ConfigError(f"{path.name}: cannot be read ({type(error).__name__}).") from error
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import codecs
 import re
+from pathlib import Path
 
-__all__ = ["BOM", "foreign", "undecodable"]
+__all__ = ["BOM", "NotUTF8", "decoded", "decoded_part", "foreign", "read_utf8", "undecodable"]
 
 BOM = codecs.BOM_UTF8
 _LOOK = 4096
+_AROUND = 500  # bytes around a faulty one, by which its encoding is guessed
 _MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
     (codecs.BOM_UTF32_BE, "UTF-32"),
@@ -33,6 +35,46 @@ _MAGIC = (
     (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer, not the file itself", "Fetch it: git lfs pull"),
 )  # fmt: skip
 _ZIP = b"PK\x03\x04"
+
+
+class NotUTF8(ValueError):
+    """What a file is that should be UTF-8 text, where it stops being that, and what to do."""
+
+    def __init__(self, problem: str, line: int, position: int) -> None:
+        super().__init__(f"line {line}: {problem}")
+        self.problem, self.line, self.position = problem, line, position
+
+
+def read_utf8(path: Path) -> str:
+    """The text of a file, without a byte order mark. Raises NotUTF8, or OSError."""
+    return decoded(path.read_bytes())
+
+
+def decoded(raw: bytes) -> str:
+    """The text of a whole file's bytes, without a byte order mark. Raises NotUTF8."""
+    if problem := foreign(raw):
+        raise NotUTF8(problem, 1, 0)
+    before = len(BOM) if raw.startswith(BOM) else 0
+    return decoded_part(raw[before:], before)
+
+
+def decoded_part(raw: bytes, position: int = 0, first_line: int = 1) -> str:
+    """The text of bytes that begin at `position` of a file, in its line `first_line`. Raises NotUTF8."""
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        around = raw[max(0, error.start - _AROUND) : error.start + _AROUND]
+        problem = f"byte {position + error.start} of the file is not UTF-8. {undecodable(around)}"
+        line = first_line + raw.count(b"\n", 0, error.start)
+        raise NotUTF8(problem, line, position + error.start) from error
+    if "\0" in text:
+        at = raw.index(0)
+        problem = f"byte {position + at} of the file is NUL, which no text holds. Is it damaged, or no text? {_NO_NUL}"
+        raise NotUTF8(problem, first_line + raw.count(b"\n", 0, at), position + at)
+    return text
+
+
+_NO_NUL = "Remove it, for example with: tr -d '\\000' < OLD > NEW"
 
 
 def foreign(head: bytes) -> str:
@@ -79,18 +121,19 @@ def _wide(head: bytes) -> str:
         if all(places[place] > 0.9 for place in empty) and len(head) >= 8:
             return name
     even, odd = head[0::2].count(0) / len(head[0::2]), head[1::2].count(0) / len(head[1::2])
-    is_likely = min(even, odd) < max(even, odd) / 4 and (max(even, odd) > 0.1 or not _is_utf8(head))
+    is_likely = min(even, odd) < max(even, odd) / 4 and not _is_plain(head)
     if is_likely and _reads(head, "be" if even > odd else "le"):
         return "UTF-16BE" if even > odd else "UTF-16LE"
     return ""
 
 
-def _is_utf8(head: bytes) -> bool:
+def _is_plain(head: bytes) -> bool:
+    """Whether the bytes are UTF-8 with hardly a control character in it."""
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
         return False
-    return True
+    return sum(letter < " " and letter not in "\t\r\n" for letter in text) <= 0.1 * len(text)
 
 
 def _reads(head: bytes, order: str) -> bool:

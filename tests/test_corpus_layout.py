@@ -306,3 +306,13 @@ def test_other_formats_are_refused_by_name(tmp_path: Path, name: str, content: s
     assert said in fault_of(path)
     with pytest.raises(CorpusError, match=said):
         list(corpus.read_sentences(path))
+
+
+def test_columns_in_a_folder_of_prose_are_refused_by_name(tmp_path: Path) -> None:
+    write_file(tmp_path, "texts/a.txt", "Anna sang in Oslo.\nNobody heard her.\n")
+    write_file(tmp_path, "texts/b.txt", "Anna B-PER\nsang O\n\nOslo B-LOC\n")
+    with pytest.raises(CorpusError, match=r"b\.txt:1: this holds columns"):
+        list(corpus.read_sentences(tmp_path / "texts"))
+    counts = Counter[str]()
+    assert len(list(corpus.read_sentences(tmp_path / "texts", on_bad_file="skip", counts=counts))) == 2
+    assert counts["bad_file"] == 1

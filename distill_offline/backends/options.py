@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from distill_offline.errors import ConfigError, MissingPackage
+from distill_offline.text_encoding import NotUTF8, read_utf8
 
 __all__ = ["read_options", "read_template", "require"]
 
@@ -51,8 +52,8 @@ def read_template(path: str | None) -> str | None:
     if path is None:
         return None
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_utf8(Path(path))
+    except (OSError, NotUTF8) as error:
         raise ConfigError(f"backend.options.chat_template: cannot read {path}: {error}.") from error
 
 

@@ -16,6 +16,7 @@ from pydantic import Field
 from distill_offline.backends.options import read_options
 from distill_offline.errors import ConfigError
 from distill_offline.schema import Completion, Prompt, Sampling, canonical_json
+from distill_offline.text_encoding import NotUTF8, read_utf8
 
 __all__ = ["Scripted", "ScriptedOptions"]
 
@@ -81,19 +82,21 @@ class Scripted:
 def _read_answers(path: str) -> dict[str, str]:
     answers: dict[str, str] = {}
     try:
-        with Path(path).open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                    answers[str(row["id"])] = str(row["text"])
-                except (ValueError, KeyError, TypeError) as error:
-                    raise ConfigError(
-                        f'backend.options.answers: {path}:{number}: not a JSON object with "id" and "text".'
-                    ) from error
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_utf8(Path(path))
+    except NotUTF8 as error:
+        raise ConfigError(f"backend.options.answers: {path}:{error.line}: {error.problem}") from error
+    except OSError as error:
         raise ConfigError(f"backend.options.answers: cannot read {path}: {error}.") from error
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            answers[str(row["id"])] = str(row["text"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f'backend.options.answers: {path}:{number}: not a JSON object with "id" and "text".'
+            ) from error
     return answers
 
 

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from distill_offline.bundle.verifier import verify
 from distill_offline.config import UniqueKeys
 from distill_offline.errors import ConfigError
+from distill_offline.text_encoding import NotUTF8, read_utf8
 
 __all__ = [
     "BundleSettings",
@@ -155,8 +156,10 @@ class BundleSettings:
 def load(path: Path) -> BundleSettings:
     """The settings of a YAML file. Raises ConfigError that names the file and key."""
     try:
-        value = yaml.load(path.read_text("utf-8"), UniqueKeys)
-    except (OSError, UnicodeDecodeError) as error:
+        value = yaml.load(read_utf8(path), UniqueKeys)
+    except NotUTF8 as error:
+        raise ConfigError(f"{path}:{error.line}: {error.problem}") from error
+    except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({type(error).__name__}).") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark

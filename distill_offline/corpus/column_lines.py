@@ -24,7 +24,11 @@ def is_blank(line: str) -> bool:
 
 def cells_of(line: str, *, tabbed: bool) -> list[str]:
     """In a tab-separated file a token may hold blanks; elsewhere runs of blanks and tabs separate."""
-    return [cell.strip(" ") for cell in line.split("\t")] if tabbed else _CELL.findall(line)
+    if tabbed:
+        cells = line.split("\t")
+        return [cell.strip(" ") for cell in cells] if " " in line else cells
+    cells = line.split(" ")  # many times faster than the pattern, and nearly always enough
+    return _CELL.findall(line) if "" in cells or "\t" in line else cells
 
 
 def trimmed(cells: list[str]) -> list[str]:
@@ -36,9 +40,11 @@ def trimmed(cells: list[str]) -> list[str]:
 
 def border_name(line: str) -> str | None:
     """The name of the document that a line begins; empty where it has none, None where it begins none."""
+    if not line.startswith(("#", DOCUMENT_BORDER)):
+        return None
     if line.startswith(DOCUMENT_BORDER):
         return ""
-    for pattern in _BORDERS if line.startswith("#") else ():
+    for pattern in _BORDERS:
         if match := pattern.fullmatch(line):
             part = match.groupdict().get("part")
             return (match["name"] or "") + (f".{part}" if part else "")

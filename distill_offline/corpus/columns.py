@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from distill_offline.corpus.tag_coding import coding_of, is_tag, plain_tags
 from distill_offline.errors import CorpusError
 from distill_offline.schema import Sentence
 
-__all__ = ["DOCUMENT_BORDER", "ColumnFile", "looks_like_columns", "unwritable"]
+__all__ = ["DOCUMENT_BORDER", "ColumnFile", "are_columns", "looks_like_columns", "unwritable"]
 
 _OWN_SCHEME: dict[str, Scheme] = {"bare": "iob1", "brackets": "iob2"}  # of tags that plain_tags has put into it
 _LINES = 200  # by which a file without a telling suffix is recognised
@@ -114,8 +115,13 @@ def looks_like_columns(path: Path, tag_column: int | None) -> bool:
     Most, so that a faulty row is reported as one. A single line is not enough, as prose may end with a capital O.
     """
     with path.open("rb") as file:
-        raw = [line for line in islice(iter(lambda: file.readline(65536), b""), _LINES) if line.strip()]
-    lines = [part for line in raw for part in line.decode("utf-8", "replace").strip("\n\ufeff").split("\r") if part]
+        raw = list(islice(iter(lambda: file.readline(65536), b""), _LINES))
+    return are_columns(b"".join(raw).decode("utf-8", "replace"), tag_column)
+
+
+def are_columns(text: str, tag_column: int | None = None) -> bool:
+    """`looks_like_columns` of the beginning of a text."""
+    lines = [line for line in re.split(r"[\r\n]", text.lstrip("\ufeff"), maxsplit=4 * _LINES)[:_LINES] if line.strip()]
     if lines and (lines[0].startswith(DOCUMENT_BORDER) or (lines[0].startswith("#") and border_name(lines[0]))):
         return True
     kept = [line for line in lines if border_name(line) is None and not is_blank(line)]
@@ -161,33 +167,46 @@ def _blocks(file: ColumnFile, layout: Layout) -> Iterator[_Block]:
     document, name, has_begun = 0, "", False
     block: _Block | None = None
     for number, line in text_lines(file.path, file.shown):
-        if number == layout.header:
-            continue
-        border = border_name(line)
-        cells = [] if border is not None and not line.startswith("#") else _row(line, layout)
-        if line.startswith("#") and layout.width:
-            role = layout.is_comment(line, cells, at_head=block is None)
-            if role is None and len(cells) == layout.width:
-                raise fault(file.shown, number, _COMMENT_OR_TOKEN)
-            border = border if role or layout.width == 1 else None
-            if role and border is None:
+        cells: list[str] | None = None
+        border: str | None = None
+        if line.startswith(("#", DOCUMENT_BORDER)):
+            cells, border = _special(line, number, layout, file.shown, at_head=block is None)
+            if cells is None and border is None:
                 continue
-        elif line.startswith("#") and border is None:
+        elif number == layout.header:
             continue
-        if border is not None or is_blank(line):
+        elif not is_blank(line):
+            cells = _row(line, layout)
+        if cells is None:
             if block is not None:
                 yield block
                 block = None
             if border is not None:
-                document, name = document + has_begun, border
-                has_begun = True
+                document, name, has_begun = document + has_begun, border, True
             continue
-        _check(cells, layout, number, file.shown, block)
-        has_begun = True
-        block = block or _Block(document, name, number)
+        if block is None:
+            block, has_begun = _Block(document, name, number), True
+        if len(cells) != layout.width or "\r" in line or not cells[layout.token]:
+            _check(cells, layout, number, file.shown, block)
         block.rows.append(cells)
     if block is not None:
         yield block
+
+
+def _special(
+    line: str, number: int, layout: Layout, shown: str, *, at_head: bool
+) -> tuple[list[str] | None, str | None]:
+    """The cells of a line that may be a comment or a border, or the border's name; neither for a comment."""
+    border = border_name(line)
+    if not line.startswith("#") or not layout.width or number == layout.header:
+        return None, border
+    cells = _row(line, layout)
+    role = layout.is_comment(line, cells, at_head=at_head)
+    if role is None and len(cells) == layout.width:
+        raise fault(shown, number, _COMMENT_OR_TOKEN)
+    if border is not None and (role or layout.width == 1):
+        return None, border
+    return (None, None) if role else (cells, None)
 
 
 _COMMENT_OR_TOKEN = (
@@ -198,14 +217,17 @@ _COMMENT_OR_TOKEN = (
 
 def _row(line: str, layout: Layout) -> list[str]:
     cells = cells_of(line, tabbed=layout.tabbed)
+    if len(cells) == layout.width:
+        return cells
     found = trimmed(cells)
     return found if len(found) >= layout.width else cells[: layout.width]
 
 
-def _check(cells: list[str], layout: Layout, number: int, shown: str, block: _Block | None) -> None:
-    width, first = (layout.width, layout.first) if layout.width else (len(cells), number)
-    if not layout.width and block is not None:
-        width, first = len(block.rows[0]), block.line
+def _check(cells: list[str], layout: Layout, number: int, shown: str, block: _Block) -> None:
+    """Raises CorpusError for a row that is none of its file, or of its sentence where each has its own width."""
+    width, first = layout.width, layout.first
+    if not width:
+        width, first = (len(block.rows[0]), block.line) if block.rows else (len(cells), number)
     if any("\r" in cell for cell in cells):
         raise fault(
             shown, number, "a lone carriage return: line ends are mixed. Convert them, with dos2unix or mac2unix."

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
+from distill_offline.corpus.foreign_rows import foreign_row
 from distill_offline.corpus.jsonl import jsonl_rows
+from distill_offline.corpus.lines import fault
 from distill_offline.corpus.parquet import parquet_rows
 from distill_offline.corpus.record import Head
 from distill_offline.corpus.source import AnySource, as_source, existing, format_of
 from distill_offline.corpus.standoff import read_header
+from distill_offline.corpus.tag_coding import PREFIXED, is_tag
 
 __all__ = ["head_of"]
-
-_TAG = re.compile(r"O|[BIES]-\S+")
 
 
 def head_of(source: AnySource) -> Head:
@@ -32,7 +32,9 @@ def head_of(source: AnySource) -> Head:
     if kind not in ("jsonl", "parquet"):
         return "sequence-classification" if kind == "folder" else "token-classification"
     could_be_tags = True
-    for _, row in (jsonl_rows if kind == "jsonl" else parquet_rows)(path, given.path):
+    for line, row in (jsonl_rows if kind == "jsonl" else parquet_rows)(path, given.path):
+        if whose := foreign_row(row):
+            raise fault(given.path, line, whose)
         found = _head_of_row(row) if isinstance(row, Mapping) else None
         if found is not None:
             return found
@@ -53,4 +55,4 @@ def _head_of_row(row: Mapping[str, Any]) -> Head | None:
 
 def _could_be_tags(row: object) -> bool:
     labels = row.get("labels") if isinstance(row, Mapping) else None
-    return not isinstance(labels, list) or all(isinstance(label, str) and _TAG.fullmatch(label) for label in labels)
+    return not isinstance(labels, list) or all(isinstance(label, str) and is_tag(label, PREFIXED) for label in labels)

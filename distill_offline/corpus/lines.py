@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import IO
 
 from distill_offline.errors import CorpusError
-from distill_offline.text_encoding import BOM, foreign, undecodable
+from distill_offline.text_encoding import BOM, NotUTF8, decoded, decoded_part, foreign
 
 __all__ = ["fault", "read_text", "text_lines"]
 
 _CHUNK = 1 << 20
-_AROUND = 500  # bytes around a faulty one, by which its encoding is guessed
 
 
 def fault(shown: str, line: int, problem: str) -> CorpusError:
@@ -31,8 +30,14 @@ def text_lines(path: Path, shown: str, *, strict: bool = True) -> Iterator[tuple
         with path.open("rb") as file:
             for number, raw in enumerate(_raw_lines(file, shown), start=1):
                 content = raw.removeprefix(BOM) if number == 1 else raw
-                before = position + len(raw) - len(content)
-                text = _decode(content, shown, number, before) if strict else content.decode("utf-8", "replace")
+                try:
+                    text = content.decode("utf-8")
+                    if strict and "\0" in text:
+                        raise ValueError
+                except ValueError:
+                    if strict:
+                        _refuse(content, shown, number, position + len(raw) - len(content))
+                    text = content.decode("utf-8", "replace")
                 yield number, text.rstrip("\r\n")
                 position += len(raw)
     except OSError as error:
@@ -45,9 +50,10 @@ def read_text(path: Path, shown: str) -> str:
         raw = path.read_bytes()
     except OSError as error:
         raise _unreadable(shown, error) from error
-    if problem := foreign(raw):
-        raise fault(shown, 1, problem)
-    return _decode(raw.removeprefix(BOM), shown, 1, len(BOM) if raw.startswith(BOM) else 0)
+    try:
+        return decoded(raw)
+    except NotUTF8 as error:
+        raise fault(shown, error.line, error.problem) from error
 
 
 def _raw_lines(file: IO[bytes], shown: str) -> Iterator[bytes]:
@@ -86,19 +92,9 @@ def _unreadable(shown: str, error: OSError) -> CorpusError:
     return CorpusError(f"{shown}: cannot be read ({error.strerror or type(error).__name__}).")
 
 
-def _decode(raw: bytes, shown: str, first_line: int, position: int) -> str:
+def _refuse(raw: bytes, shown: str, first_line: int, position: int) -> None:
+    """Raises the error of bytes that do not decode."""
     try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = first_line + raw.count(b"\n", 0, error.start)
-        around = raw[max(0, error.start - _AROUND) : error.start + _AROUND]
-        raise fault(
-            shown, line, f"byte {position + error.start} of the file is not UTF-8. {undecodable(around)}"
-        ) from error
-    if "\0" in text:
-        line = first_line + text.count("\n", 0, text.index("\0"))
-        raise fault(
-            shown, line, f"byte {position + raw.index(0)} of the file is NUL, which no text holds. "
-            "Is it a binary file, or damaged? Remove it, for example with: tr -d '\\000' < OLD > NEW",
-        )  # fmt: skip
-    return text
+        decoded_part(raw, position, first_line)
+    except NotUTF8 as error:
+        raise fault(shown, error.line, error.problem) from error

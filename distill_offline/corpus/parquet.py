@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
+from distill_offline.corpus.foreign_rows import FOREIGN_FIELDS
 from distill_offline.corpus.rows import FIELDS
 from distill_offline.errors import CorpusError
 
@@ -22,8 +23,9 @@ def parquet_rows(path: Path, shown: str) -> Iterator[tuple[int, object]]:
 
     try:
         with parquet.ParquetFile(path) as file:
-            columns = [name for name in file.schema_arrow.names if name in FIELDS]
-            if not columns:
+            names = file.schema_arrow.names
+            columns = [name for name in names if name in FIELDS or name in FOREIGN_FIELDS]
+            if {"tokenized_text", "data", *FIELDS}.isdisjoint(columns):
                 raise CorpusError(f"{shown}: none of its columns is known here. Name them {', '.join(FIELDS)}.")
             batches = file.iter_batches(batch_size=_BATCH, columns=columns)
             yield from enumerate((row for batch in batches for row in batch.to_pylist()), start=1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from distill_offline.corpus.columns import are_columns
 from distill_offline.corpus.languages import tokeniser
 from distill_offline.corpus.lines import fault, read_text
 from distill_offline.corpus.record import Head, Record
@@ -20,6 +21,7 @@ __all__ = ["OnBadFile", "TextFile", "read_folder", "read_text_file", "text_files
 
 OnBadFile = Literal["error", "skip"]
 
+_BEGINNING = 1 << 16  # characters that tell columns from prose
 _NOTICES = frozenset({"readme", "license", "licence"})
 
 
@@ -54,9 +56,15 @@ class TextFile:
             raise _empty(self.shown)
 
     def check(self) -> None:
-        """Raises CorpusError where it is empty or not UTF-8."""
-        if not has_tokens(read_text(self.path, self.shown)):
+        """Raises CorpusError where it is empty, not UTF-8, or no prose but a column file."""
+        text = read_text(self.path, self.shown)
+        if not has_tokens(text):
             raise _empty(self.shown)
+        if are_columns(text[:_BEGINNING]):
+            raise fault(
+                self.shown, 1, "this holds columns (a token and its tags a line), and a folder is of prose. "
+                "Name the file itself, or take it out."
+            )  # fmt: skip
 
 
 def read_folder(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 from distill_offline.bio import encode_bio
+from distill_offline.corpus.foreign_rows import foreign_row
 from distill_offline.corpus.languages import tokeniser
 from distill_offline.corpus.lines import fault
 from distill_offline.corpus.offset_units import OffsetUnit
@@ -102,8 +103,10 @@ def _repeated(shown: str, line: int) -> CorpusError:
 
 def _record(row: object, position: int, shown: str, line: int, stem: str, rules: _Rules) -> Record:
     if not isinstance(row, Mapping):
-        raise _RowError("a row must be an object with fields such as `tokens` or `text`.")
+        raise _RowError(foreign_row(row) or "a row must be an object with fields such as `tokens` or `text`.")
     fields = {key: value for key, value in row.items() if value is not None}
+    if (rules.labelled or not _is_text(fields)) and (whose := foreign_row(row)):
+        raise _RowError(whose)
     text, tokens, offsets = _text(fields, rules.tokenise)
     document = _name(fields, "document", stem)
     index = fields.get("index", position)
@@ -134,6 +137,14 @@ def _record(row: object, position: int, shown: str, line: int, stem: str, rules:
     except ValueError as error:
         raise _RowError(f"`spans`: {error}.") from error
     return Record(sentence, labels, shown, line, scheme="iob2", **beside)
+
+
+def _is_text(fields: Mapping[str, Any]) -> bool:
+    """Whether the row can be read as mere text, whoever wrote it."""
+    tokens = fields.get("tokens")
+    if isinstance(tokens, list):
+        return all(isinstance(token, str) for token in tokens)
+    return isinstance(fields.get("text"), str)
 
 
 def _spans(

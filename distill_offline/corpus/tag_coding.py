@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 __all__ = ["PREFIXED", "Coding", "coding_of", "is_tag", "plain_tags", "type_of"]
@@ -90,6 +91,7 @@ def plain_tags(tags: Sequence[str], coding: Coding) -> tuple[str, ...]:
     return _from_ends(plain) if coding.ends_only else plain
 
 
+@lru_cache(maxsize=4096)
 def _plain(tag: str, style: Style) -> str:
     if tag in _OUTSIDE:
         return "O"

@@ -17,6 +17,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from distill_offline.errors import ConfigError
 from distill_offline.schema import Example, Message, Sentence
 from distill_offline.settings import TaskSettings
+from distill_offline.text_encoding import NotUTF8, read_utf8
 
 __all__ = ["PromptTemplate", "Turns", "first_clause", "guidelines_text", "prompt_source"]
 
@@ -137,8 +138,10 @@ def prompt_source(settings: TaskSettings) -> str:
     folder = prompts / settings.name if settings.name.isidentifier() else prompts
     own = {file.stem: file for file in (folder if folder.is_dir() else prompts).glob("*.jinja")}
     try:
-        return own.get(prompt, Path(prompt)).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_utf8(own.get(prompt, Path(prompt)))
+    except NotUTF8 as error:
+        raise ConfigError(f"task.prompt: {prompt}:{error.line}: {error.problem}") from error
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"task.prompt: {prompt!r} is neither a readable file nor one of {', '.join(sorted(own))}."
         ) from error
@@ -149,6 +152,8 @@ def guidelines_text(text_or_path: str) -> str:
     if not text_or_path.endswith((".txt", ".md")):
         return text_or_path.strip()
     try:
-        return Path(text_or_path).read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        return read_utf8(Path(text_or_path)).strip()
+    except NotUTF8 as error:
+        raise ConfigError(f"task.guidelines: {text_or_path}:{error.line}: {error.problem}") from error
+    except OSError as error:
         raise ConfigError(f"task.guidelines: {text_or_path} cannot be read ({error}).") from error

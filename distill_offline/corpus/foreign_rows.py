@@ -1,0 +1,108 @@
+"""Rows that other tools write: refused by the tool's name, rather than read as something else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+__all__ = ["FOREIGN_FIELDS", "foreign_row"]
+
+FOREIGN_FIELDS = frozenset({
+    "tokenized_text", "ner", "ner_tags", "tags", "entities", "ents", "relations", "data", "annotations", "completions",
+    "predictions", "_input_hash", "_task_hash", "answer", "_view_id",
+})  # fmt: skip
+
+_WRITE = (
+    'Write an object a line: {"text": ..., "spans": [{"start", "end", "type"}]}, spans counted in characters, or '
+    '{"tokens": [...], "labels": [...]}, a tag a token.'
+)
+_Row = Mapping[str, Any]
+
+
+def foreign_row(row: object) -> str:
+    """Whose row this is, and what to do; empty where it looks like none that is known.
+
+    The tool is told by what it alone writes, so that our own rows with further fields stay ours.
+    """
+    if isinstance(row, list):
+        return _said("spaCy's training data", _WRITE) if _is_spacy_pair(row) else ""
+    if not isinstance(row, Mapping):
+        return ""
+    for is_one, whose, remedy in _MAKERS:
+        if is_one(row):
+            return _said(whose, remedy)
+    return ""
+
+
+def _said(whose: str, remedy: str) -> str:
+    return f"this is a row of {whose}, which is not read. {remedy}"
+
+
+def _is_prodigy(row: _Row) -> bool:
+    if any(key in row for key in ("_input_hash", "_task_hash", "_view_id")):
+        return True
+    if row.get("answer") in ("accept", "reject", "ignore") and isinstance(row.get("text"), str):
+        return "label" in row or _lists(row, "spans", _is_labelled_span)
+    return _lists(row, "spans", lambda span: isinstance(span, Mapping) and "token_start" in span)
+
+
+def _is_doccano(row: _Row) -> bool:
+    if any(_lists(row, key, _is_triple) for key in ("label", "labels")):
+        return True
+    return _lists(row, "entities", lambda each: isinstance(each, Mapping) and "start_offset" in each)
+
+
+def _is_gliner(row: _Row) -> bool:
+    return isinstance(row.get("tokenized_text"), list)
+
+
+def _is_hugging_face(row: _Row) -> bool:
+    return any(isinstance(row.get(key), list) for key in ("ner_tags", "tags")) and not isinstance(
+        row.get("labels"), list
+    )
+
+
+def _is_label_studio(row: _Row) -> bool:
+    parts = [row.get(key) for key in ("annotations", "completions", "predictions")]
+    return isinstance(row.get("data"), Mapping) or any(
+        isinstance(each, Mapping) and "result" in each for part in parts if isinstance(part, list) for each in part
+    )
+
+
+def _is_spacy(row: _Row) -> bool:
+    if _lists(row, "entities", _is_triple):
+        return True
+    return _lists(row, "ents", lambda each: isinstance(each, Mapping) and "label" in each)
+
+
+def _is_spacy_pair(row: list[Any]) -> bool:
+    return len(row) == 2 and isinstance(row[0], str) and isinstance(row[1], Mapping) and "entities" in row[1]
+
+
+_MAKERS: tuple[tuple[Callable[[_Row], bool], str, str], ...] = (
+    (_is_prodigy, "Prodigy", f"Keep the accepted ones. {_WRITE} (its `label` of a span is our `type`)"),
+    (_is_doccano, "doccano", _WRITE),
+    (_is_gliner, "GLiNER", f"{_WRITE} (its ends are the last token; ours is the one behind it)"),
+    (_is_hugging_face, "a Hugging Face data set", f"{_WRITE} Its numbers mean the names in the data set's features."),
+    (_is_label_studio, "Label Studio", f"Export CoNLL 2003 there. Or: {_WRITE}"),
+    (_is_spacy, "spaCy", _WRITE),
+)
+
+
+def _lists(row: _Row, key: str, is_one: Callable[[Any], bool]) -> bool:
+    value = row.get(key)
+    return isinstance(value, list) and bool(value) and all(map(is_one, value))
+
+
+def _is_triple(value: object) -> bool:
+    if not isinstance(value, (list, tuple)) or len(value) < 3:
+        return False
+    return _is_number(value[0]) and _is_number(value[1]) and isinstance(value[2], str)
+
+
+def _is_labelled_span(value: object) -> bool:
+    return isinstance(value, Mapping) and "label" in value and "type" not in value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
