@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from distill_offline.errors import ConfigError
-from distill_offline.registry import load
+from distill_offline.registry import described, load
 
 __all__ = ["SCHEDULES", "Batch", "Blend", "Schedule", "make_schedule", "with_share"]
 
@@ -129,7 +129,7 @@ def make_schedule(
     function = load("train.arms.schedule", name, SCHEDULES)
     if not callable(function):
         raise ConfigError(f"train.arms: schedule {name} is no function t → p.")
-    parameters = list(inspect.signature(function).parameters.values())[1:]
+    parameters = _parameters(name, function)
     known = {p.name for p in parameters}
     if unknown := sorted(set(options) - known):
         takes = ", ".join(sorted(known)) or "none"
@@ -143,8 +143,9 @@ def make_schedule(
     def schedule(t: float) -> float:
         try:
             p = float(function(t, **bound))
-        except (ArithmeticError, TypeError, ValueError) as error:
-            raise ConfigError(f"train.arms: schedule {name}{_shown(options)} fails at t = {t:g} ({error}).") from error
+        except Exception as error:
+            said = described(error, name) if ":" in name else error
+            raise ConfigError(f"train.arms: schedule {name}{_shown(options)} fails at t = {t:g} ({said}).") from error
         if not -_ROUNDING <= p <= 1.0 + _ROUNDING:  # NaN, too
             raise ConfigError(
                 f"train.arms: schedule {name}{_shown(options)} gives {p:g} at t = {t:g}, which is no probability."
@@ -152,6 +153,18 @@ def make_schedule(
         return min(1.0, max(0.0, p))
 
     return schedule
+
+
+def _parameters(name: str, function: Schedule) -> list[inspect.Parameter]:
+    """What a schedule takes besides t. Raises ConfigError where it takes no t."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"train.arms: schedule {name} does not say what it takes.") from error
+    first = parameters[0].kind if parameters else None
+    if first not in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
+        raise ConfigError(f"train.arms: schedule {name} must take t, from 0 to 1, as its first argument.")
+    return parameters[1:]
 
 
 def with_share(schedule: Schedule, share: float, updates: int) -> Schedule:

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from distill_offline import catalogue, offline, registry
 from distill_offline.backends import BACKENDS, EXTRAS
 from distill_offline.backends.base import Backend, PromptCounter
+from distill_offline.backends.guarded import GuardedBackend, check_backend
 from distill_offline.backends.worker import Worker
 from distill_offline.config import as_plain
 from distill_offline.corpus import overlap, read_examples, read_sentences
@@ -19,9 +20,11 @@ from distill_offline.demonstrations import Demonstrations, check_pool
 from distill_offline.digests import digest_of, file_digests
 from distill_offline.errors import ConfigError, OverlapError
 from distill_offline.schema import Example, Origin, Sentence, content_digest
+from distill_offline.scoring import check_metric
 from distill_offline.settings import AnnotateSettings, Settings, Source
 from distill_offline.tasks import TASKS
 from distill_offline.tasks.base import Task
+from distill_offline.tasks.guarded import GuardedTask
 
 __all__ = [
     "Gold",
@@ -37,8 +40,14 @@ __all__ = [
 
 def make_task(settings: Settings) -> Task:
     """The task that `task.name` names, with its settings."""
-    task: Task = registry.load("task.name", settings.task.name, TASKS)(settings.task)
-    return task
+    name = settings.task.name
+    kind = registry.load("task.name", name, TASKS)
+    if name in TASKS:
+        task: Task = kind(settings.task)
+        return task
+    made = GuardedTask(name, kind, settings.task)
+    check_metric(made.metric)
+    return cast(Task, made)
 
 
 def read_labelled(
@@ -172,6 +181,8 @@ class Teacher:
         if backend is None:
             raise ConfigError(f"{settings.name}: backend is missing; annotate needs a teacher.")
         kind = registry.load("backend.name", backend.name, BACKENDS, EXTRAS)
+        if backend.name not in BACKENDS:
+            check_backend(backend.name, kind)
         if not kind.needs_model:
             answers = {}
             if backend.name == "scripted" and "answers" not in backend.options:
@@ -221,7 +232,9 @@ class Teacher:
             return RayCluster(self.kind, self.model, sampling, options, self.settings.annotate.cluster)
         if self.kind.needs_model:
             return Worker(self.kind, self.model, sampling, options)
-        return self.kind(self.model, sampling, options)
+        if backend.name in BACKENDS:
+            return self.kind(self.model, sampling, options)
+        return GuardedBackend(backend.name, self.kind, self.model, sampling, options)
 
 
 def _content(value: Any) -> Any:

@@ -143,21 +143,15 @@ class Stage:
     def fingerprint(self) -> str:
         return manifest.digest_of({"version": __version__, "stage": self.name, **self.decides})
 
-    def stands(self) -> bool:
-        """Whether the folder is whole and was made from exactly this; changes nothing."""
+    def is_fresh(self) -> bool:
+        """Whether the folder is whole and was made from exactly this, so that the stage need not run."""
         return manifest.fingerprint_of(self.folder) == self.fingerprint
 
-    def is_fresh(self) -> bool:
-        """Whether the folder stands, so that the stage need not run.
-
-        A folder whose parents were made again, with the same content, is linked to their new manifests.
-        """
-        if not self.stands():
-            return False
+    def relink(self) -> None:
+        """Link a fresh folder to its parents' manifests as they are now: they may be made again, with same content."""
         parents = [parent / manifest.NAME for parent in self.parents]
         if all(path.is_file() for path in parents):
             manifest.link(self.folder, parents)
-        return True
 
     def begin(self) -> Path:
         """Take the seal off and make the folder. Raises InputError where anything in the run leads out of it."""

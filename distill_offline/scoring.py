@@ -8,12 +8,23 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from distill_offline.bio import decode_bio, encode_bio, trimmed
+from distill_offline.errors import ConfigError
 from distill_offline.mistakes import KINDS, mistakes
-from distill_offline.registry import load
+from distill_offline.registry import load, theirs
 from distill_offline.schema import Example, Head, Report, Scores
 from distill_offline.visible import invisible
 
-__all__ = ["METRICS", "METRIC_OF", "Measured", "accuracy", "comparable", "quick_f1", "score", "unanswered"]
+__all__ = [
+    "METRICS",
+    "METRIC_OF",
+    "Measured",
+    "accuracy",
+    "check_metric",
+    "comparable",
+    "quick_f1",
+    "score",
+    "unanswered",
+]
 
 Labels = Sequence[Sequence[str]]
 
@@ -44,8 +55,26 @@ def score(metric: str, gold: Labels, predicted: Labels, *, on: str) -> Report:
     for number, (a, b) in enumerate(zip(gold, predicted, strict=True)):
         if len(a) != len(b):
             raise ValueError(f"sentence {number}: {len(a)} gold labels and {len(b)} predicted ones")
-    found: Measured = load("metric", metric, METRICS)(gold, predicted)
+    found = _measured(metric, gold, predicted)
     return Report(on, found.overall, found.per_type, found.errors, {"sentences": len(gold), **found.counts})
+
+
+def check_metric(metric: str) -> None:
+    """Raises ConfigError where a task names a metric that is none."""
+    if not callable(load("metric", metric, METRICS)):
+        raise ConfigError(f"metric: {metric} is no function (gold, predicted) → Measured.")
+
+
+def _measured(metric: str, gold: Labels, predicted: Labels) -> Measured:
+    measure = load("metric", metric, METRICS)
+    if metric in METRICS:
+        found: Measured = measure(gold, predicted)
+        return found
+    with theirs("metric", metric):
+        found = measure(gold, predicted)
+    if not isinstance(found, Measured):
+        raise ConfigError(f"metric: {metric} must give a scoring.Measured.")
+    return found
 
 
 def comparable(

@@ -86,3 +86,16 @@ class Batch:
 
     def close(self) -> None:
         pass
+
+
+class Wrong(Batch):
+    """Answers what is no answer: `twice`, a `text`, or a position that nobody asked about."""
+
+    def complete(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Completion]]:
+        wrong: dict[str, list[object]] = {
+            "twice": [(0, Completion("", "stop"))] * 2,
+            "text": [(0, "stop")],
+            "nobody": [(9, Completion("", "stop"))],
+        }
+        for prompt in prompts:
+            yield from wrong[prompt.messages[-1].content]  # type: ignore[misc]

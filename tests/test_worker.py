@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engines import Batch, Echo
+from engines import Batch, Echo, Wrong
 
 from distill_offline.backends import worker as worker_module
 from distill_offline.backends.worker import Worker
@@ -222,3 +222,16 @@ def test_a_stream_that_was_left_does_not_answer_the_next(engine: Worker) -> None
 def test_an_error_class_of_somebody_else_reaches_the_caller_as_ours(engine: Worker) -> None:
     with pytest.raises(BackendError, match="OddError: 3 apples"):
         answers(engine, ["odd"])
+
+
+@pytest.mark.parametrize("what", ["twice", "text", "nobody"])
+def test_an_answer_that_is_none_is_told_with_the_backend(what: str) -> None:
+    engine = Worker(Wrong, Path("model"), Sampling(), {"size": 1, "answer": 1})
+    with pytest.raises(BackendError, match=r"backend\.name: engines:Wrong: complete\(\) must yield"):
+        answers(engine, [what])
+    engine.close()
+
+
+def test_an_error_in_a_backend_from_outside_has_its_file_and_line(engine: Worker) -> None:
+    with pytest.raises(BackendError, match=r"engines:Echo: .*engines\.py:\d+: RuntimeError: the engine gave up"):
+        answers(engine, ["raise"])

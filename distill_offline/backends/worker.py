@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from distill_offline import errors, offline
 from distill_offline.backends.base import Backend
 from distill_offline.errors import BackendError, DistillError
+from distill_offline.registry import described
 from distill_offline.schema import Completion, Prompt, Sampling
 
 __all__ = ["Worker"]
@@ -143,7 +144,7 @@ class Worker:
             if kind == "took":
                 taken += 1
             elif kind == "answer":
-                position = positions[content[0]]
+                position = self._answered(content, positions)
                 unanswered.pop(position)
                 self._done.add(position)
                 yield position, content[1]
@@ -153,6 +154,18 @@ class Worker:
             else:
                 self.close()
                 raise content[0]
+
+    def _answered(self, content: list[Any], positions: list[int]) -> int:
+        """The position that an answer belongs to. Raises BackendError where it is none, or belongs to none."""
+        number = content[0] if isinstance(content[0], int) else -1
+        position = positions[number] if 0 <= number < len(positions) else -1
+        if position < 0 or position in self._done or not isinstance(content[1], Completion):
+            self.close()
+            raise BackendError(
+                f"backend.name: {self._arguments[0]}: complete() must yield (position, Completion), each position of a "
+                "prompt that it took once."
+            )
+        return position
 
     def _start(self) -> None:
         if self._process is not None:
@@ -212,16 +225,16 @@ def _serve(pipe: Connection, target: str, model: Path, sampling: Sampling, optio
             engine: Backend = getattr(importlib.import_module(module), name)(model, sampling, options)
             line.say("ready", dict(engine.identity()))
         except Exception as error:
-            line.say("failed", _portable(error))
+            line.say("failed", _portable(error, target))
             return
         try:
-            while _answer_one_stream(engine, line):
+            while _answer_one_stream(engine, line, target):
                 pass
         finally:
             engine.close()
 
 
-def _answer_one_stream(engine: Backend, line: _Line) -> bool:
+def _answer_one_stream(engine: Backend, line: _Line, target: str) -> bool:
     """Answer the prompts of one `complete`; False where the engine is of no more use."""
     (kind,) = line.hear()
     assert kind == "begin", kind
@@ -230,7 +243,7 @@ def _answer_one_stream(engine: Backend, line: _Line) -> bool:
             line.say("answer", position, completion)
         line.say("ended")
     except Exception as error:
-        line.say("failed", _portable(error))
+        line.say("failed", _portable(error, target))
         return False
     return True
 
@@ -277,11 +290,13 @@ class _Line:
             self._heard.put(None)
 
 
-def _portable(error: Exception) -> DistillError:
+def _portable(error: Exception, target: str) -> DistillError:
     """Ours as it is; a foreign error, which may not survive the way between processes, as a BackendError."""
     if isinstance(error, DistillError) and type(error).__module__ == errors.__name__:
         return error
-    return BackendError(f"{type(error).__name__}: {error}")
+    if target.startswith(f"{__package__.partition('.')[0]}."):
+        return BackendError(f"{type(error).__name__}: {error}")
+    return BackendError(f"backend.name: {target}: {described(error, target)}")
 
 
 def _end_with_parent(parent: int) -> None:

@@ -57,7 +57,7 @@ def study(
 
     console, path = Console(as_json), resolve_path(str(config))
     found = studies.Study.load(path, changes)
-    results = studies.Results(output or Path(f"{path.with_suffix('')}.results.jsonl"))
+    results = studies.Results(output or _rows_file(config, path, only_read=dry_run or status or table))
     place = folder or Path("runs") / found.settings.name
     if dry_run or status:
         _show_progress(console, found, results, list_cells=dry_run)
@@ -78,6 +78,17 @@ def study(
     if left is not None:
         console.say(f"to go on: {shlex.join(command_line())}")
         raise left
+
+
+def _rows_file(config: Path, path: Path, *, only_read: bool) -> Path:
+    """Beside the configuration; of one that is installed with the package, in the folder where the command runs.
+
+    What is only read may come from the rows that are installed beside it.
+    """
+    beside = Path(f"{path.with_suffix('')}.results.jsonl")
+    here = Path(beside.name)
+    is_installed = str(config).startswith("package:")
+    return here if is_installed and (here.exists() or not only_read or not beside.exists()) else beside
 
 
 def _show_progress(console: Console, found: Study, results: Results, *, list_cells: bool) -> None:

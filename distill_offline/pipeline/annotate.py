@@ -40,6 +40,7 @@ def annotate(folder: RunFolder, *, refreeze: bool = False) -> dict[str, Any]:
         folder.warn(line)
     stage = work.stage()
     if stage.is_fresh():
+        stage.relink()
         folder.say("annotate: up to date")
         counts = stage.sealed_counts()
         for part, each in counts.items():
@@ -63,6 +64,7 @@ def annotate_shard(folder: RunFolder, shard: Shard) -> dict[str, Any]:
     work = Work.of(folder, shard=shard)
     stage = work.stage()
     if stage.is_fresh():
+        stage.relink()
         folder.say(f"{shard.name}: up to date")
         return stage.sealed_counts()
     target, counts = stage.begin(), dict[str, Any]()

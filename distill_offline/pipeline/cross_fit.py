@@ -48,6 +48,7 @@ def cross_fit(folder: RunFolder) -> dict[str, int]:
     settings: CrossFitSettings = folder.require("select.cross_fit", folder.settings.select.cross_fit)
     stage = _stage(folder, settings)
     if stage.is_fresh():
+        stage.relink()
         folder.say("cross_fit: up to date")
         return stage.sealed_counts()
     counts = Counter[str]()
@@ -67,7 +68,7 @@ def is_cross_fitted(folder: RunFolder) -> bool:
     """Whether cross_fit/ stands for the configuration and the labels as they are now; changes nothing."""
     settings = folder.settings.select.cross_fit
     try:
-        return settings is not None and _stage(folder, settings).stands()
+        return settings is not None and _stage(folder, settings).is_fresh()
     except (InputError, MissingModel):  # what comes before has not been run to its end, or the encoder is not there
         return False
 

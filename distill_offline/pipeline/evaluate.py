@@ -40,6 +40,7 @@ def evaluate(folder: RunFolder) -> dict[str, Any]:
     learnt = _calibration(folder.folder("select"))
     stage = _stage(folder, folders, teacher, learnt)
     if stage.is_fresh():
+        stage.relink()
         folder.say("evaluate: up to date")
         return _read(stage.folder / "report.json")
     target, task, gold = stage.begin(), make_task(settings), read_gold(settings)

@@ -62,7 +62,7 @@ def forecast(folder: RunFolder, *, refreeze: bool = False) -> Iterator[dict[str,
     """
     work = Work.of(folder, refreeze=refreeze, write=False)
     counter = work.teacher.counter()
-    changes, is_fresh = folder.changes(), work.stage().stands()
+    changes, is_fresh = folder.changes(), work.stage().is_fresh()
     with CompletionStore(folder.folder("annotate") / STORE, read_only=True) as store:
         for part in work.parts:
             step = _step(work, part, store, counter, is_fresh=is_fresh)

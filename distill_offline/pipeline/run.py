@@ -51,6 +51,7 @@ def _publish(folder: RunFolder, result: dict[str, Any]) -> None:
         parents=[folder.folder(name) for name in [*stages, "evaluate"]],
     )
     if stage.is_fresh():
+        stage.relink()
         folder.say("report: up to date")
         return
     target = stage.begin()

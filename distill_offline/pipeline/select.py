@@ -40,6 +40,7 @@ def select(folder: RunFolder) -> dict[str, int]:
     labels = _Labels.of(folder)
     stage = labels.stage()
     if stage.is_fresh():
+        stage.relink()
         folder.say("select: up to date")
         return stage.sealed_counts()
     target, gold, counts = stage.begin(), read_gold(settings), Counter[str]()
@@ -66,7 +67,7 @@ def is_selected(folder: RunFolder) -> bool:
     if folder.settings.select.cross_fit is not None and not is_cross_fitted(folder):
         return False
     try:
-        return _Labels.of(folder).stage().stands()
+        return _Labels.of(folder).stage().is_fresh()
     except InputError:  # what comes before has not been run to its end
         return False
 

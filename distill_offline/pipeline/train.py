@@ -64,7 +64,7 @@ def train(
 def is_trained(folder: RunFolder, arm: ArmSettings) -> bool:
     """Whether train/<arm>/ stands for the configuration and what is selected as they are now; changes nothing."""
     try:
-        return (_average_stage if arm.average else _stage)(folder, arm).stands()
+        return (_average_stage if arm.average else _stage)(folder, arm).is_fresh()
     except (InputError, MissingModel):  # what comes before has not been run to its end, or the encoder is not there
         return False
 
@@ -162,6 +162,7 @@ def _train_arm(folder: RunFolder, arm: ArmSettings, observe: Callable[[int, Stud
     settings, resolved = folder.settings, folder.settings.train.of(arm)
     processes, stage = count(resolved.processes), _stage(folder, arm)
     if stage.is_fresh():
+        stage.relink()
         folder.say(f"train {arm.name}: up to date")
         return stage.sealed_counts()
     task, gold = make_task(settings), read_gold(settings)
@@ -278,6 +279,7 @@ def _average_arm(folder: RunFolder, arm: ArmSettings) -> dict[str, Any]:
     settings, stage = folder.settings, _average_stage(folder, arm)
     students = [folder.folder(f"train/{name}") / "student" for name in arm.average]
     if stage.is_fresh():
+        stage.relink()
         folder.say(f"train {arm.name}: up to date")
         return stage.sealed_counts()
     task, gold = make_task(settings), read_gold(settings)

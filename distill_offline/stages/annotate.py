@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 from distill_offline.answers import Counts
 from distill_offline.backends.base import Backend
 from distill_offline.completions import Answer, Row
-from distill_offline.errors import Interrupted, QuarantineError, UnusableAnswer
+from distill_offline.errors import BackendError, Interrupted, QuarantineError, UnusableAnswer
 from distill_offline.schema import Completion, Example, Progress, Prompt, Sentence, Watch
 from distill_offline.tasks.base import Task
 
@@ -146,7 +146,9 @@ class _Asking:
     def _complete(self, requests: Iterator[_Request]) -> None:
         self._given = 0
         for position, completion in self._a.backend().complete(self._numbered(requests)):
-            self._take(self._sent.pop(position), completion)
+            if (request := self._sent.pop(position, None)) is None:
+                raise BackendError(f"the backend answered position {position}, which waits for no answer.")
+            self._take(request, completion)
 
     def _numbered(self, requests: Iterator[_Request]) -> Iterator[Prompt]:
         for request in self._feed(requests):

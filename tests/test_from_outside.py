@@ -1,0 +1,236 @@
+"""Tasks, backends, schedules and metrics from outside the package: what is wrong with them is one clear line."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from distill_offline import blending, scoring
+from distill_offline.cli import commands
+from distill_offline.errors import ConfigError, MissingPackage
+from distill_offline.registry import load
+from distill_offline.stages import acquire
+
+Module = Callable[[str, str], None]
+
+TASK = """
+from distill_offline.bio import encode_bio
+from distill_offline.schema import Annotation, Message, Prompt, Span
+
+class T:
+    head, metric = "token-classification", "entity_f1"
+    labels = ("O", "B-PER", "I-PER")
+    def __init__(self, settings): pass
+    def identity(self): return {"task": "t"}
+    def prompt(self, sentence, demonstrations): return Prompt(sentence.id, (Message("user", sentence.text),))
+    def answer(self, example): return "x"
+    def parse(self, sentence, completion): return Annotation(sentence.id, ("O",) * len(sentence.tokens))
+"""
+BACKEND = """
+from distill_offline.schema import Completion
+class B:
+    needs_model, speed_only = False, frozenset()
+    def __init__(self, model, sampling, options): pass
+    def identity(self): return {"backend": "b"}
+    def complete(self, prompts):
+        for position, prompt in enumerate(prompts): yield position, Completion("[]", "stop")
+    def close(self): pass
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Module:
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def write(name: str, source: str) -> None:
+        monkeypatch.delitem(__import__("sys").modules, name, raising=False)
+        (tmp_path / f"{name}.py").write_text(source)
+
+    return write
+
+
+def annotate(folder: Path, task: str, backend: str) -> Result:
+    (folder / "text.jsonl").write_text(json.dumps({"id": "row7", "text": "Zacharias met Ada ."}) + "\n")
+    config = {
+        "name": "run",
+        "task": {"name": task, "types": {"PER": "a human"}},
+        "corpus": {"unlabelled": str(folder / "text.jsonl")},
+        "backend": {"name": backend, "model": "m"},
+        "annotate": {"demonstrations": {"strategy": "none"}, "max_quarantined": 1.0},
+    }
+    (folder / "run.yaml").write_text(yaml.safe_dump(config))
+    return CliRunner().invoke(commands, ["annotate", str(folder / "run.yaml"), "-o", str(folder / "run")])
+
+
+def said(ran: Result) -> str:
+    assert isinstance(ran.exception, ConfigError), ran.exception
+    assert "Zacharias" not in str(ran.exception)
+    return str(ran.exception)
+
+
+def test_a_sound_task_and_backend_from_outside_are_used(tmp_path: Path, module: Module) -> None:
+    module("outside_task", TASK)
+    module("outside_backend", BACKEND)
+    ran = annotate(tmp_path, "outside_task:T", "outside_backend:B")
+    assert ran.exit_code == 0, ran.exception
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("class T(\n", r"mod_a\.py:1: SyntaxError: '\(' was never closed"),
+        (
+            "\nimport nothing_of_that_name\n",
+            r"mod_a\.py:2: ModuleNotFoundError: No module named 'nothing_of_that_name'",
+        ),
+        ("\n\nT = 1 / 0\n", r"mod_a\.py:3: ZeroDivisionError: division by zero"),
+        ("raise SystemExit(0)\n", r"mod_a\.py:1: SystemExit: 0"),
+        ("from json import nothing\n", r"mod_a\.py:1: ImportError: cannot import name 'nothing'"),
+        ("class Tt: pass\n", r"has no 'T'\. Did you mean mod_a:Tt\?"),
+    ],
+)
+def test_a_module_that_does_not_import_is_one_line_with_key_file_and_line(
+    module: Module, source: str, message: str
+) -> None:
+    module("mod_a", source)
+    for key in ("task.name", "backend.name", "train.arms.schedule", "metric", "measure"):
+        with pytest.raises(ConfigError, match=rf"^{key}: .*mod_a.*{message}"):
+            load(key, "mod_a:T", {})
+
+
+@pytest.mark.parametrize("name", ["a:b:c", ":b", "a:", "a b:c", ".a:b", "a/b:c", "a.b:c.d"])
+def test_a_name_that_is_none_is_told(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"task\.name: .* is not written as package\.module:Name"):
+        load("task.name", name, {})
+
+
+def test_a_module_that_is_not_there_is_told_from_one_of_ours_whose_dependency_is_missing() -> None:
+    with pytest.raises(ConfigError, match=r"there is no module not_there\. Is its folder on PYTHONPATH"):
+        load("task.name", "not_there.inside:T", {})
+    with pytest.raises(MissingPackage, match=r"Install it: pip install 'distill_offline\[vllm\]'"):
+        load("backend.name", "vllm", {"vllm": "not_there.inside:T"}, {"vllm": "vllm"})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("class T:", "def T(settings): pass\nclass U:", r"mod_t:T is no class"),
+        ("def answer", "def reply", r"mod_t:T has no answer"),
+        ('head, metric = "token-classification", "entity_f1"', "", r"mod_t:T has no head, no metric"),
+        ('"token-classification"', '"token"', r"head 'token' is unknown\. Known: token-classification"),
+        ('"entity_f1"', '"entity_f2"', r"metric: 'entity_f2' is unknown\. Did you mean entity_f1"),
+        ("__init__(self, settings)", "__init__(self)", r"made with the settings of task: .*TypeError"),
+        ('labels = ("O", "B-PER", "I-PER")', 'labels = "O"', r"labels must be a tuple of texts"),
+        ('return {"task": "t"}', "return {1, 2}", r"identity\(\): .*TypeError"),
+        ("return Prompt(", "return dict, (", r"prompt\(\) of row row7: .*must give a Prompt"),
+        ("return Prompt(", "sentence.text[99]; (", r"prompt\(\) of row row7: .*mod_t\.py:10: IndexError$"),
+        ("return Annotation(sentence.id", "return (sentence.id", r"parse\(\) of row row7: must give an Annotation"),
+        ("return Annotation(", "int(sentence.text); (", r"parse\(\) of row row7: .*mod_t\.py:12: ValueError$"),
+        ('("O",) * len(sentence.tokens)', '("O",)', r"row7: it gives 1 labels, and the row wants 4"),
+        ('("O",) * len(sentence.tokens)', '("X",) * 4', r"row7: label 0 is not among"),
+        ('("O",) * len(sentence.tokens)', '("O", "I-PER", "O", "O")', r"no valid BIO tags \(token 1\)"),
+        ("len(sentence.tokens))", 'len(sentence.tokens), (Span(0, 9, "PER"),))', r"a span lies outside"),
+        ("len(sentence.tokens))", 'len(sentence.tokens), (Span(0, 2, "PER"),))', r"contradict each other"),
+        (
+            '("O",) * len(sentence.tokens))',
+            'encode_bio([Span(0, 2, "PER")], 4), (Span(0, 2, "PER"), Span(0, 1, "PER")))',
+            r"contradict each other \(tokens 0 to 1\).*must not overlap",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_task_is_told_with_the_row(
+    tmp_path: Path, module: Module, old: str, new: str, message: str
+) -> None:
+    assert TASK.count(old) == 1
+    source = TASK.replace(old, new)
+    module("mod_t", source)
+    module("mod_b", BACKEND)
+    assert re.search(message, said(annotate(tmp_path, "mod_t:T", "mod_b:B")))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("class B:", "B = 3\nclass C:", r"backend\.name: mod_b:B is no class"),
+        ("def complete", "def answer", r"mod_b:B has no complete"),
+        ("needs_model, speed_only = False, frozenset()", "needs_model = False", r"mod_b:B has no speed_only"),
+        ("__init__(self, model, sampling, options)", "__init__(self)", r"made with model, .*TypeError"),
+        ("yield position, Completion", "yield str.join", r"must yield \(position, Completion\)"),
+        ("yield position, Completion", "raise KeyError", r"complete\(\): .*mod_b\.py:8: KeyError$"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_backend_is_told(tmp_path: Path, module: Module, old: str, new: str, message: str) -> None:
+    module("mod_t", TASK)
+    module("mod_b", BACKEND.replace(old, new))
+    assert re.search(message, said(annotate(tmp_path, "mod_t:T", "mod_b:B")))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("f = 3", r"schedule mod_s:f is no function"),
+        ("def f(): return 1", r"mod_s:f must take t"),
+        ("def f(*, t): return 1", r"mod_s:f must take t"),
+        ("def f(t):\n    return {}[t]", r"fails at t = 0 \(.*mod_s\.py:2: KeyError"),
+        ("def f(t): return 'much'", r"fails at t = 0 \(.*ValueError"),
+        ("def f(t): return 7", r"gives 7 at t = 0, which is no probability"),
+    ],
+)
+def test_what_is_wrong_with_a_schedule_is_told(module: Module, source: str, message: str) -> None:
+    module("mod_s", source)
+    with pytest.raises(ConfigError, match=message):
+        blending.make_schedule("mod_s:f", {}, tau=0.5, n_distilled=1, n_original=1)(0.0)
+
+
+def test_what_is_wrong_with_a_metric_or_a_measure_is_told(module: Module) -> None:
+    import numpy as np
+
+    module("mod_m", "n = 3\ndef f(*given): return given[9]\ndef g(*given): return 'good'")
+    with pytest.raises(ConfigError, match=r"metric: mod_m:n is no function"):
+        scoring.check_metric("mod_m:n")
+    with pytest.raises(ConfigError, match=r"metric: mod_m:f: .*mod_m\.py:2: IndexError"):
+        scoring.score("mod_m:f", [["O"]], [["O"]], on="x")
+    with pytest.raises(ConfigError, match=r"metric: mod_m:g must give a scoring\.Measured"):
+        scoring.score("mod_m:g", [["O"]], [["O"]], on="x")
+    with pytest.raises(ConfigError, match=r"measure: mod_m:g: .*ValueError"):
+        acquire.uncertainty("mod_m:g", np.ones((1, 2), np.float32))
+
+
+def test_a_question_whether_a_stage_is_fresh_changes_nothing(tmp_path: Path, module: Module) -> None:
+    from distill_offline.config import load as load_config
+    from distill_offline.pipeline.work import Work
+    from distill_offline.run_folder import RunFolder
+
+    module("mod_t", TASK)
+    module("mod_b", BACKEND)
+    assert annotate(tmp_path, "mod_t:T", "mod_b:B").exit_code == 0
+    manifest = tmp_path / "run/annotate/manifest.json"
+    before = manifest.stat().st_mtime_ns, manifest.stat().st_ino, manifest.read_bytes()
+    stage = Work.of(RunFolder(tmp_path / "run", load_config(tmp_path / "run.yaml"))).stage()
+    assert stage.is_fresh()
+    assert (manifest.stat().st_mtime_ns, manifest.stat().st_ino, manifest.read_bytes()) == before
+
+
+def test_a_study_of_an_installed_configuration_writes_where_the_command_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distill_offline.cli.study import _rows_file
+
+    monkeypatch.chdir(tmp_path)
+    installed = tmp_path / "package" / "x.yaml"
+    installed.parent.mkdir()
+    rows = installed.with_name("x.results.jsonl")
+    assert _rows_file(Path("package:configs/x.yaml"), installed, only_read=False) == Path("x.results.jsonl")
+    assert _rows_file(Path("package:configs/x.yaml"), installed, only_read=True) == Path("x.results.jsonl")
+    rows.touch()
+    assert _rows_file(Path("package:configs/x.yaml"), installed, only_read=True) == rows
+    assert _rows_file(Path("package:configs/x.yaml"), installed, only_read=False) == Path("x.results.jsonl")
+    Path("x.results.jsonl").touch()
+    assert _rows_file(Path("package:configs/x.yaml"), installed, only_read=True) == Path("x.results.jsonl")
+    assert _rows_file(installed, installed, only_read=False) == rows
