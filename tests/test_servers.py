@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -82,11 +83,22 @@ def test_a_schema_is_enforced_in_compact_json(url: str, schema: dict[str, Any]) 
 
 
 def test_response_format_which_every_server_has_is_enforced_as_well(url: str) -> None:
-    listed, refused = completions(engine(url), [ner_prompt(SENTENCES[0], LISTED), plain_prompt(STORY, PAIRS)])
+    with closing(engine(url)) as served:
+        ((_, listed),) = served.complete([ner_prompt(SENTENCES[0], LISTED)])
+        # This server does not know `"items": false`. It took a schema before: this prompt alone is at fault.
+        ((_, refused),) = served.complete([plain_prompt(STORY, PAIRS)])
     assert listed.finish_reason == "stop"
     assert all(kind in ("PER", "ORG", "LOC") for _, kind in json.loads(listed.text))
-    # This server does not know `"items": false`.
     assert refused.finish_reason.startswith("error: the server refused it with status 400 (invalid_request_error)")
+
+
+def test_a_server_that_refuses_the_first_schema_is_asked_without_one(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (answer,) = completions(engine(url), [plain_prompt(STORY, PAIRS)])
+    assert answer.finish_reason in ("stop", "length")
+    assert answer.text
+    assert "asked without from now on" in caplog.text
 
 
 def test_an_overlong_prompt_is_told_with_its_length_and_leaves_its_neighbours_be(url: str) -> None:

@@ -264,8 +264,8 @@ def test_ten_kills_at_random_moments_change_no_byte(encoder: Path, tmp_path: Pat
             assert child.stdout is not None
             reached.append(int(child.stdout.readline() or given.train.updates))
             if killed < 10:
-                # Twelve such waits last about as long as the training, so that all ten kills fall into it.
-                time.sleep(chance.uniform(0, whole / 6))
+                # Ten such waits last about a third of the training, so that all ten kills fall into it.
+                time.sleep(chance.uniform(0, whole / 15))
                 child.send_signal(signal.SIGKILL)
             child.stdout.read()
         if child.returncode != -signal.SIGKILL:
