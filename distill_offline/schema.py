@@ -94,20 +94,22 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a completion is drawn. Part of a completion's identity.
-
-    `max_tokens` bounds the answer; one that is cut off there is asked for once more with `retry_tokens` (default: twice
-    as many; 0: not again). `structured` asks the backend to enforce the prompt's JSON schema; `logprobs` asks for the
-    log-probability of every answer token.
-    """
+    """How a completion is drawn. Part of a completion's identity."""
 
     temperature: Annotated[float, Ge(0), Le(100)] = 0.0
+    """[temperature] 0 gives the likeliest answer each time; 0.7 and more gives varied ones."""
     top_p: Annotated[float, Gt(0), Le(1)] = 1.0
+    """[probability] Draw only from the likeliest tokens that together have this probability."""
     max_tokens: Annotated[int, Ge(1)] = 256
+    """[tokens] The longest answer."""
     retry_tokens: Annotated[int, Ge(0)] | None = None
+    """[tokens] The longest second answer if the first was cut off; empty: twice `max_tokens`; 0: no second one."""
     seed: int = 0
+    """[seed] Decides what is drawn if the temperature is not 0."""
     structured: bool = True
+    """Ask the engine to enforce the prompt's JSON schema."""
     logprobs: bool = False
+    """Ask for the log-probability of every answer token; spans then carry a confidence."""
 
     @property
     def second_tokens(self) -> int:

@@ -26,63 +26,68 @@ class Reference:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     path: Annotated[str, MinLen(1)]
+    """The file."""
     token_column: int | None = None
+    """[column] The column of the tokens, from 0, or from the end if negative; empty: recognised."""
     tag_column: int | None = None
+    """[column] The column of the tags, from 0, or from the end if negative; empty: recognised."""
     scheme: TagScheme | None = None
+    """How entities are written as tags; empty: as `corpus.scheme` says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExamineSettings:
-    """What is looked at in each arm while it is trained and afterwards; it decides no result.
-
-    At every train.eval_every the student labels `distilled` sentences of the pool that it is trained on, and `held_out`
-    of the split that is scored. With a `reference`, gold for the distilled sentences, the teacher's errors are known:
-    the finished student says which of them it repeats, over the whole pool. `variants`, `sizes` and `seeds`: only the
-    cells of these (default: all).
-    """
+    """What is looked at in each arm while it is trained and afterwards. It changes no result."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     distilled: Annotated[int, Ge(1)] = 200
+    """[sentences] How many of the arm's distilled pool the student labels at every `train.eval_every`."""
     held_out: Annotated[int, Ge(1)] = 200
+    """[sentences] How many of the split that is scored it labels then."""
     reference: Annotated[str, MinLen(1)] | Reference | None = None
+    """Gold for the distilled sentences: shows which of the teacher's errors a finished student repeats."""
     variants: tuple[str, ...] | None = None
+    """Look only into cells of these variants; empty: all."""
     sizes: tuple[int, ...] | None = None
+    """[sentences] Look only into cells of these sizes; empty: all."""
     seeds: tuple[int, ...] | None = None
+    """[seed] Look only into cells of these seeds; empty: all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudySettings:
     """What is compared. Every arm of `train.arms` is trained for each variant, size and seed.
 
-    A size is a budget of human-labelled sentences: the first so many of corpus.original.train, shuffled by the seed, so
-    that the 100 are among the 250. Where it has a `shuffle` of its own, all seeds train on the same sentences.
-    `reshuffle` names the other corpus keys that each seed shuffles, too, all alike, so that files with the same
-    sentences in the same order stay parallel. With `dev_share`, that part of the budget is dev and the rest is trained
-    on (0: no dev at all, the last weights count); without it, dev is what corpus.original.dev says, beyond the budget.
-    `reserve` is how many sentences of the shuffle are set aside for gold (default: the largest size): studies with the
-    same one draw alike, and share results.
-
-    `variants` are named sets of changes, dotted key to value as in `--set`; inside a value, `{size}`, `{train}` (how
-    many sentences of the budget are trained on) and `{seed}` are filled in. `baseline` is the arm that learns from gold
-    alone: of the variants that train it, the one with the best mean dev F1 at a size stands for it there. `against` are
-    the arms that all others are tested against (VARIANT/ARM for that of one variant). `draws` are the resamples behind
-    intervals and p-values; `notes` are caveats that stand beside every table. `examine` looks into the arms, to explain
-    what the scores say.
+    A size is the first so many sentences of corpus.original.train, shuffled by the seed, so that the 100 are among the
+    250. If corpus.original.train has a `shuffle` of its own, all seeds train on the same sentences. Studies with the
+    same `reserve` draw alike, and share results.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     sizes: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)]
+    """[sentences] Budgets of human-labelled sentences: the first so many of `corpus.original.train`, shuffled."""
     seeds: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1)] = (0, 1, 2, 3, 4)
+    """[seed] Each seed draws the gold sentences, the head's first weights and the training order."""
     dev_share: Annotated[float, Ge(0), Lt(1)] | None = None
+    """[share of the size] This part of each size is dev; 0: no dev; empty: dev is `corpus.original.dev`."""
     reserve: Annotated[int, Ge(1)] | None = None
+    """[sentences] How many of the shuffle are set aside for gold; empty: the largest size."""
     reshuffle: tuple[Literal["distilled", "unlabelled"], ...] = ()
+    """Corpus keys that each seed shuffles, too, in the same order as the gold."""
     variants: dict[str, dict[str, Any]] = field(default_factory=lambda: {"base": {}})
+    """Named sets of changes, as in `--set`. A value may hold `{size}`, `{train}` and `{seed}`."""
     baseline: str = "original_only"
+    """The arm that learns from gold alone; its best variant on dev stands for it."""
     against: tuple[str, ...] = ("original_only", "union")
+    """The arms that all others are compared with; `VARIANT/ARM` for that of one variant."""
     draws: Annotated[int, Ge(100)] = 10_000
+    """[resamples] How many are behind each interval and p-value."""
     keep_students: bool = False
+    """Keep the students' folders after they are scored."""
     notes: tuple[str, ...] = ()
+    """Caveats that are printed beside every table."""
     examine: ExamineSettings | None = None
+    """Look into the arms, to explain what the scores say."""
 
     def __post_init__(self) -> None:
         if not self.variants:

@@ -28,37 +28,55 @@ __all__ = ["ArmSettings", "TrainSettings"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmSettings:
-    """One way to blend; what is not set here comes from `train`, where it is explained.
-
-    `schedule` defaults to the arm's name. `average` names other arms: this arm is then not trained, but the mean of
-    their students' weights. `labelled_by` names another arm: its student's labels for the distilled sentences take the
-    place of the teacher's (self-training).
-    """
+    """One student, and how its training data are blended. A setting that is left empty here is that of `train`."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     name: str
+    """The arm's name; it becomes the folder `train/NAME`."""
     schedule: str = ""
+    """A schedule of docs/training.md, or `package.module:function`; empty: the one called as the arm is."""
     options: dict[str, float] = field(default_factory=dict)
+    """The schedule's own numbers, such as `p` of `constant`."""
     average: tuple[str, ...] = ()
+    """Other arms: this one is not trained, but is the mean of their students' weights."""
     labelled_by: str = ""
+    """Another arm: its student labels the distilled sentences anew, and this arm learns those labels."""
     share: Fraction | None = None
+    """[share of draws] As `train.share`, for this arm alone."""
     updates: Count | None = None
+    """[updates] As `train.updates`, for this arm alone."""
     batch_size: Count | None = None
+    """[sentences] As `train.batch_size`, for this arm alone."""
     learning_rate: Positive | None = None
+    """[step size] As `train.learning_rate`, for this arm alone."""
     learning_rate_decay: LearningRateDecay | None = None
+    """As `train.learning_rate_decay`, for this arm alone."""
     warmup: Below1 | None = None
+    """[share of updates] As `train.warmup`, for this arm alone."""
     restart: bool | None = None
+    """As `train.restart`, for this arm alone."""
     weight_decay: NonNegative | None = None
+    """[AdamW's weight decay] As `train.weight_decay`, for this arm alone."""
     layer_decay: LayerDecay | None = None
+    """[factor] As `train.layer_decay`, for this arm alone."""
     clip: Positive | None = None
+    """[norm] As `train.clip`, for this arm alone."""
     label_smoothing: Below1 | None = None
+    """[probability] As `train.label_smoothing`, for this arm alone."""
     gce_q: Fraction | None = None
+    """[exponent q] As `train.gce_q`, for this arm alone."""
     gce_after: Number | None = None
+    """[updates] As `train.gce_after`, for this arm alone."""
     confidence_weights: bool | None = None
+    """As `train.confidence_weights`, for this arm alone."""
     mask_errors: Below1 | None = None
+    """[probability] As `train.mask_errors`, for this arm alone."""
     mask_after: Number | None = None
+    """[updates] As `train.mask_after`, for this arm alone."""
     eval_every: Count | None = None
+    """[updates] As `train.eval_every`, for this arm alone."""
     tau: Inside01 | None = None
+    """[share of updates] As `train.tau`, for this arm alone."""
 
     def __post_init__(self) -> None:
         folder_name(self.name)
@@ -73,46 +91,63 @@ class ArmSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSettings:
-    """How students are trained; docs/training.md has it at length.
-
-    t = update / updates; `tau` is where step schedules change over. `share`: every schedule is stretched along t until
-    this share of the drawn sentences is distilled, so that arms differ by its shape alone. `restart`: the learning
-    rate starts again at tau. `layer_decay`: what the rate is multiplied by from layer to layer, downwards. Of distilled
-    examples only: `gce_q` (generalised cross-entropy) after `gce_after` updates, `confidence_weights` (whether the
-    weights that select gave count), `mask_errors` after `mask_after` updates (masking of likely errors); 0 is off.
-    `checkpoint_every`: seconds. `processes`: so many share each update's sentences; `auto` is one for each GPU.
-    """
+    """How students are trained. An arm may set most of these for itself; docs/training.md has them at length."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     encoder: str = ""
+    """The encoder that students start from: a model of the catalogue, or the path of a folder."""
     arms: tuple[ArmSettings, ...] = (
         ArmSettings(name="original_only"),
         ArmSettings(name="distilled_only"),
         ArmSettings(name="simple_mix"),
     )
+    """The students to train, each with its schedule."""
     share: Fraction | None = None
+    """[share of draws] Stretch every schedule until this share of the drawn sentences is distilled; empty: off."""
     updates: Count = 500
+    """[updates] How many steps of the optimizer."""
     batch_size: Count = 16
+    """[sentences] How many each update draws."""
     learning_rate: Positive = 5e-5
+    """[step size] The peak learning rate."""
     learning_rate_decay: LearningRateDecay = "linear"
+    """How the rate falls after the warm-up: to zero by a line or a cosine, or not at all (`constant`)."""
     warmup: Below1 = 0.1
+    """[share of updates] How long the rate rises at the beginning."""
     restart: bool = False
+    """Start the rate's schedule again, warm-up and all, when the arm changes over."""
     weight_decay: NonNegative = 0.01
+    """[AdamW's weight decay] On matrices only."""
     layer_decay: LayerDecay = 1.0
+    """[factor] What the rate is multiplied by from layer to layer, from the head down; 1: the same for all."""
     clip: Positive = 1.0
+    """[norm] The largest norm of the gradient."""
     label_smoothing: Below1 = 0.0
+    """[probability] What a label's target gives to all other labels together."""
     gce_q: Fraction = 0.0
+    """[exponent q] Generalised cross-entropy on distilled examples; 0.7 is the paper's value, 0 is off."""
     gce_after: Number = 150
+    """[updates] How long plain cross-entropy is used before `gce_q`."""
     confidence_weights: bool = True
+    """Whether the weights that `select` gave to distilled examples count."""
     mask_errors: Below1 = 0.0
+    """[probability] Skip distilled entity labels to which the student gives 1 minus this or less; 0 is off."""
     mask_after: Number = 150
+    """[updates] How long nothing is skipped by `mask_errors`."""
     eval_every: Count = 50
+    """[updates] How often the student is scored on dev; the best weights are kept."""
     tau: Inside01 = 0.5
+    """[share of updates] When step schedules change over, and when `restart` starts again."""
     micro_batch_tokens: Count = 2048
+    """[subwords] The most that are in memory at once, with padding."""
     max_length: Annotated[int, Ge(8)] = 512
+    """[subwords] The longest window that the student reads at once; longer sentences are cut into windows."""
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    """Compute in 16 bits: `bf16`, or `fp16` on a GPU."""
     checkpoint_every: NonNegative = 120.0
+    """[seconds] Time between checkpoints; 0: after every update."""
     processes: int | str = 1
+    """[processes] How many share each update's sentences; `auto`: one for each GPU."""
 
     def __post_init__(self) -> None:
         if self.processes != "auto" and (isinstance(self.processes, str) or not 1 <= self.processes <= 1024):

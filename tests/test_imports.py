@@ -17,6 +17,9 @@ ROWS = (
     {
         "settings",
         "setting_values",
+        "annotate_settings",
+        "corpus_settings",
+        "select_settings",
         "study_settings",
         "train_settings",
         "registry",

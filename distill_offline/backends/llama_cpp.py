@@ -33,22 +33,22 @@ _SOCKET = "llama.sock"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LlamaCppOptions:
-    """Options of the backend `llama_cpp`.
-
-    `slots`: sequences decoded together; each keeps the prefix that its last prompt shares with the next.
-    `context`: tokens a slot holds, prompt and answer together. `threads`: default is the physical cores that this
-    process may use. `gpu_layers`: -1 puts as many as fit onto a GPU where the installed build has one.
-    `cache_prompt`: reuse shared prefixes. `thinking`: let a reasoning model think; its answers are then not constrained
-    to the prompt's schema. `chat_template`: a Jinja file instead of the template in the model.
-    """
+    """Options of the backend `llama_cpp`."""
 
     slots: PositiveInt = 4
+    """[sequences] How many are decoded together; each keeps the prefix that its last prompt shares with the next."""
     context: Annotated[int, Field(ge=256)] = 4096
+    """[tokens] What a slot holds, prompt and answer together."""
     threads: PositiveInt | None = None
+    """[threads] How many compute; empty: the physical cores that the process may use."""
     gpu_layers: Annotated[int, Field(ge=-1)] = -1
+    """[layers] How many are put onto a GPU if the installed build has one; -1: as many as fit."""
     cache_prompt: bool = True
+    """Reuse prefixes that prompts share."""
     thinking: bool = False
+    """Let a reasoning model think; its answers are then not held to the prompt's JSON schema."""
     chat_template: str | None = None
+    """A Jinja file in place of the model's chat template."""
 
 
 class LlamaCpp:

@@ -22,22 +22,24 @@ PLAIN_SAMPLING: Mapping[str, Mapping[str, Any]] = {
 class OpenAIServerOptions:
     """Options of the backend `openai_server`.
 
-    `base_url`: where the API begins, such as http://10.0.0.7:8000/v1; its host is the only one that is opened.
-    `server`: what answers there, if that is known; then schemas are enforced without whitespace, and sampling is as
-    asked for and nothing else. `served`: what the site knows of the model behind the name (a digest, a version): part
-    of every completion's key, since a server can change its model and keep its name. `concurrency`: requests under way
-    at once. `timeout_s`: for one answer, and the longest wait that a Retry-After header can ask for. `retries`: further
-    tries where the server is busy or gone, after 0, 2, 4, 8 ... and at most 120 times `backoff_s`: with the defaults,
-    about four minutes in which it may start anew. `api_key_variable`: the environment variable that holds a key, if the
-    server wants one. `extra`: further fields of the request, such as chat_template_kwargs.
+    With the defaults, a server that is gone has about four minutes to start again.
     """
 
     base_url: str
+    """Where the API begins, such as `http://10.0.0.7:8000/v1`. Its host is the only one that is opened."""
     server: Literal["vllm", "llama.cpp"] | None = None
+    """What answers there, if that is known: schemas are then enforced, and sampling is as asked for."""
     served: str = ""
+    """What you know of the model behind the name (a digest, a version). It is part of each stored answer's key."""
     concurrency: PositiveInt = 16
+    """[requests] How many are under way at once."""
     timeout_s: PositiveFloat = 600.0
+    """[seconds] The longest wait for one answer, and the longest that a Retry-After header can ask for."""
     retries: Annotated[int, Field(ge=0)] = 8
+    """[tries] How often a request is sent again while the server is busy or gone."""
     backoff_s: Annotated[float, Field(ge=0)] = 1.0
+    """[seconds] Tries are 0, 2, 4, 8 ... times this apart, and at most 120 times."""
     api_key_variable: str = ""
+    """The environment variable that holds the server's key; the key itself is stored nowhere."""
     extra: dict[str, Any] = field(default_factory=dict)
+    """Further fields of each request, such as chat_template_kwargs."""

@@ -7,7 +7,7 @@ import json
 import random
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -23,14 +23,14 @@ __all__ = ["Scripted", "ScriptedOptions"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScriptedOptions:
-    """`answers` maps sentence ids to texts, or is the path of a JSONL file of {"id", "text"}.
+    """Options of the backend `scripted`."""
 
-    `noise` is the share of answers that are damaged; `delay_s` is waited before each answer.
-    """
-
-    answers: Mapping[str, str] | str
+    answers: Mapping[str, str] | str = field(metadata={"default": "the corpus's own labels"})
+    """Texts by sentence id, or a JSONL file of id and text."""
     noise: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """[share of answers] How many are damaged."""
     delay_s: Annotated[float, Field(ge=0)] = 0.0
+    """[seconds] Time before each answer."""
 
 
 class Scripted:

@@ -27,23 +27,24 @@ __all__ = ["Transformers", "TransformersOptions"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransformersOptions:
-    """Options of the backend `transformers`.
-
-    `device_map`: accelerate's, "auto" where there is CUDA and else none. `dtype`: "auto" with CUDA, else float32.
-    `quantization`: by bitsandbytes, 4bit is NF4 with double quantization. `batch_size`: prompts decoded together.
-    `window`: prompts gathered and sorted by length before they are batched, 8 batches by default. `max_context`:
-    tokens, prompt and answer together, by default what the model was built for. `chat_template`: a Jinja file instead
-    of the tokenizer's template.
-    """
+    """Options of the backend `transformers`."""
 
     device_map: str | dict[str, int | str] | None = None
+    """Accelerate's map of the model onto GPUs and memory; empty: `auto` with CUDA, else none."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
+    """The precision; empty: `auto` with CUDA, else float32."""
     quantization: Literal["4bit", "8bit"] | None = None
+    """By bitsandbytes; 4bit is NF4 with double quantization."""
     batch_size: PositiveInt = 16
+    """[prompts] How many are decoded together."""
     window: PositiveInt | None = None
+    """[prompts] How many are gathered and sorted by length before they are batched; empty: 8 batches."""
     max_context: PositiveInt | None = None
+    """[tokens] The longest prompt and answer together; empty: what the model was built for."""
     thinking: bool = False
+    """Let a reasoning model think before it answers."""
     chat_template: str | None = None
+    """A Jinja file in place of the tokenizer's chat template."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,28 +38,38 @@ _ENVIRONMENT_DEFAULTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VllmOptions:
-    """Options of the backend `vllm`, handed to `vllm.LLM` under the same names; None leaves vLLM its default.
-
-    `dtype` is float32 on a CPU build unless set. `data_parallel_size` above 1 needs a launcher such as torchrun; vLLM
-    refuses it in a single process. `thinking`: let a reasoning model think; its answers are then not constrained to
-    the prompt's schema. `chat_template`: a Jinja file instead of the tokenizer's template.
-    """
+    """Options of the backend `vllm`, handed to `vllm.LLM` under the same names."""
 
     tensor_parallel_size: PositiveInt = 1
+    """[GPUs] How many share one copy of the model; it must divide the model's attention heads."""
     pipeline_parallel_size: PositiveInt = 1
+    """[GPUs or nodes] Into how many parts the model's layers are divided."""
     data_parallel_size: PositiveInt = 1
+    """[copies] Above 1 needs a launcher such as torchrun; vLLM refuses it in a single process."""
     distributed_executor_backend: Literal["mp", "ray", "uni", "external_launcher"] | None = None
+    """How vLLM starts its own workers; empty: vLLM's choice."""
     max_model_len: PositiveInt | None = None
+    """[tokens] The longest prompt and answer together; empty: what the model was built for."""
     max_num_seqs: PositiveInt | None = None
+    """[prompts] How many run together; empty: vLLM's choice."""
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
+    """[share of GPU memory] How much vLLM takes; empty: vLLM's choice."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """The precision; `auto` is the model's own, and float32 on a CPU build."""
     quantization: str | None = None
+    """A method that vLLM knows; empty: what the model's files say."""
     kv_cache_dtype: str | None = None
+    """The precision of the key-value cache, such as `fp8`; empty: vLLM's choice."""
     enforce_eager: bool = False
+    """Compute without CUDA graphs: slower, with less memory."""
     enable_prefix_caching: bool = True
+    """Reuse prefixes that prompts share."""
     seed: int = 0
+    """[seed] The engine's own."""
     thinking: bool = False
+    """Let a reasoning model think; its answers are then not held to the prompt's JSON schema."""
     chat_template: str | None = None
+    """A Jinja file in place of the tokenizer's chat template."""
 
 
 class Vllm:

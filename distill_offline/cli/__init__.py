@@ -44,16 +44,18 @@ class _Verbs(click.Group):
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="distill-offline")
 @click.option(
-    "--isolate", is_flag=True, help="Run the command where the kernel has no network but loopback, or not at all."
+    "--isolate",
+    is_flag=True,
+    help="Have the kernel give the command no network but loopback; if it cannot, do not run it.",
 )
 def commands(isolate: bool) -> None:
     """Turn a local open LLM into a small, fast, auditable NLP model, inside a network that nothing leaves.
 
-    Nothing connects to any host but this one: `models fetch` alone opens more. `--isolate`, before the command, lets
-    the kernel see to that.
+    Nothing connects to any other host; only `models fetch` does. With `--isolate` before the command, the kernel
+    enforces that.
 
-    Exit codes: 0 done, 1 failed, 2 usage, config or input, 3 too many rows quarantined, 4 environment, 5 a quality
-    gate was missed, 130 interrupted (run the same command again).
+    Exit codes: 0 done, 1 failed, 2 a mistake in the command, configuration or input, 3 too many rows quarantined,
+    4 something is missing on this machine, 5 a quality gate was missed, 130 interrupted (run it again).
     """
     if isolate:
         from distill_offline.network import isolation

@@ -17,29 +17,31 @@ __all__ = ["acquire"]
 @click.command()
 @click.argument("student", type=click.Path(path_type=Path))
 @click.argument("text", metavar="TEXT", type=click.Path(path_type=Path))
-@click.option("-n", "--number", required=True, type=click.IntRange(min=1), help="How many sentences.")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help=".jsonl")
+@click.option("-n", "--number", required=True, type=click.IntRange(min=1), help="How many sentences to choose.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The file to write (.jsonl).")
 @click.option(
     "--by",
     type=click.Choice(["uncertainty", "random", "diverse"]),
     default="uncertainty",
     show_default=True,
-    help="Those the student is least sure of; a random choice; or such as are unlike each other.",
+    help="Take those that the student is least sure of, a random choice, or sentences that differ from each other.",
 )
 @click.option(
     "--measure",
     type=click.Choice(["mnlp", "least-confidence", "entropy", "max-entropy"]),
     default="mnlp",
     show_default=True,
-    help="Of uncertainty: over a sentence's tokens, the mean negative log-probability, 1 minus the probability of all, "
-    "the mean entropy, or the highest one.",
+    help="How uncertainty is measured over a sentence's tokens: the mean negative log-probability, 1 minus the "
+    "probability of all labels, the mean entropy, or the highest one.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of random and diverse.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The seed of a random or diverse choice."
+)
 @click.option(
     "--known",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="A file or folder of sentences that are labelled already, by content; may be repeated.",
+    help="A file or folder of sentences that are labelled already; they are left out. May be repeated.",
 )
 @click.option("--token-column", type=int, help="The column of a column file's tokens, from 0 [recognised].")
 @on_bad_file_option

@@ -17,10 +17,10 @@ __all__ = ["annotate", "merge", "purge"]
 
 @click.command()
 @config_options
-@click.option("--status", is_flag=True, help="Say how far a running or stopped annotation is; disturb nothing.")
+@click.option("--status", is_flag=True, help="Show how far a running or stopped annotation is.")
 @click.option("--probe", type=click.IntRange(1), metavar="N", help="Time N of the missing rows; say how long all take.")
 @click.option("--sample", type=click.IntRange(1), metavar="N", help="After an edit: ask N rows anew, compare labels.")
-@click.option("--refreeze", is_flag=True, help="Take prompt, guidelines and demonstrations as they are now.")
+@click.option("--refreeze", is_flag=True, help="Use prompt, guidelines and demonstrations as they are now.")
 @click.option("--reparse", is_flag=True, help="Read the stored answers again with the parser as it is now; no model.")
 @click.option("--shard", metavar="I/N", help="Ask only every N-th row, from the I-th on, into a store of its own.")
 def annotate(
@@ -31,7 +31,9 @@ def annotate(
     as_json: bool,
     **mode: Any,
 ) -> None:
-    """Let the teacher label the corpus. Ctrl-C stops cleanly; running it again asks only what is missing.
+    """Let the teacher label the corpus.
+
+    Ctrl-C stops cleanly; the same command goes on and asks only what is missing.
 
     Example: distill-offline annotate configs/quickstart.yaml --set annotate.limit=40
     """
@@ -76,7 +78,7 @@ def merge(
     """Join the answers of shards into one run, and write its annotations.
 
     STORE is a completions.sqlite, or the folder that holds one; by default those of the run's shards. Any number, in
-    any order; duplicates and gaps are told. A damaged store gives what can still be read of it.
+    any order; duplicates and gaps are shown. Of a damaged store, what can still be read is used.
 
     Example: distill-offline merge configs/quickstart.yaml
     """
@@ -105,7 +107,9 @@ def merge(
 @click.argument("runs", nargs=-1, metavar="[RUN]...", type=click.Path(path_type=Path))
 @json_option
 def purge(document: str, runs: tuple[Path, ...], as_json: bool) -> None:
-    """Delete a document from runs: answers, demonstrations, annotations. Says which students learnt from it.
+    """Delete a document from runs: answers, demonstrations, annotations.
+
+    It also says which students learned from the document.
 
     RUN is a run's folder, or one that holds runs (a study's, say): every run at or below it is looked at. By default
     that is every run below runs/, at any depth.

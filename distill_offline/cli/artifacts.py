@@ -17,17 +17,17 @@ __all__ = ["models", "release"]
 
 @click.group()
 def models() -> None:
-    """Teachers and students: list them, fetch them, pin and verify their bytes."""
+    """List, fetch, pin and verify models."""
 
 
 def megabytes(size: int | None) -> str:
     return "-" if size is None else str(round(size / 1e6))
 
 
-@models.command("list")
+@models.command("list", short_help="List the models of the catalogue, and which are here.")
 @json_option
 def list_models(as_json: bool) -> None:
-    """What the catalogue knows, and what is here.
+    """List the models of the catalogue, and say which are here.
 
     Example: distill-offline models list
     """
@@ -72,7 +72,7 @@ def list_models(as_json: bool) -> None:
 @models.command()
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 def fetch(ids: tuple[str, ...]) -> None:
-    """Download pinned models into models/; the one command that uses the network. Only the digests are trusted.
+    """Download pinned models into models/. This is the one command that uses a network; only digests are trusted.
 
     Example: distill-offline models fetch SmolLM2-135M-Instruct-GGUF all-MiniLM-L6-v2
     """
@@ -93,7 +93,7 @@ def fetch(ids: tuple[str, ...]) -> None:
 @models.command()
 @click.argument("model", metavar="ID|FOLDER")
 def pin(model: str) -> None:
-    """Compute the digests of a model that the site brought in, and write them into the catalogue.
+    """Write the digests of a model that you brought in into the catalogue.
 
     Example: distill-offline models pin models/all-MiniLM-L6-v2
     """
@@ -107,7 +107,9 @@ def pin(model: str) -> None:
 @click.argument("ids", metavar="[ID...]", nargs=-1)
 @json_option
 def verify(ids: tuple[str, ...], as_json: bool) -> None:
-    """Read every byte of the models that are here and compare with the catalogue. Exit code 4 for a difference.
+    """Compare every byte of the models that are here with the catalogue.
+
+    Exit code 4 if anything differs.
 
     Example: distill-offline models verify all-MiniLM-L6-v2
     """
@@ -132,7 +134,9 @@ def verify(ids: tuple[str, ...], as_json: bool) -> None:
 @click.option("--openssl-key", type=click.Path(path_type=Path), help="Sign with this P-256 key (PEM).")
 @json_option
 def release(student: Path, output: Path, ssh_key: Path | None, openssl_key: Path | None, as_json: bool) -> None:
-    """Carry a student out: weights, tokenizer, labels, model card and a redacted manifest that a person can read.
+    """Carry a student out in a small signed folder.
+
+    It holds weights, tokenizer, labels, a model card, and a redacted manifest that a person can read.
 
     Example: distill-offline release runs/quickstart/train/simple_mix/student -o carried
     """

@@ -17,18 +17,20 @@ __all__ = ["doctor"]
 @click.command()
 @click.argument("words", metavar="[CONFIG] | --network [-- COMMAND...]", nargs=-1, type=click.UNPROCESSED)
 @click.option(
-    "--network", is_flag=True, help="Which layers keep the network out; with COMMAND, every address it names."
+    "--network", is_flag=True, help="Show which layers keep the network out; with COMMAND, every address it names."
 )
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep COMMAND's raw trace in this file.")
 @json_option
 @click.pass_context
 def doctor(context: click.Context, words: tuple[str, ...], network: bool, keep: Path | None, as_json: bool) -> None:
-    """Look at this machine: Python, packages, GPU, models, disks, offline environment. Exit code 4 if it cannot work.
+    """Check this machine: Python, packages, GPU, models, disks, offline environment.
 
-    With --network: which of three layers keep the network out (environment, kernel, a tracer's evidence), each tried,
-    and what they do not prove. Exit code 4 if one is violated. With a COMMAND after `--`: run it under strace, and
-    report every address that it or a child named to the kernel. Exit code 4 if one lies beyond this machine, else
-    COMMAND's own.
+    Exit code 4 if it cannot do the work.
+
+    With --network, it tries three layers that keep the network out (environment, kernel, a trace of system calls), and
+    says what they do not prove. Exit code 4 if one is violated. With a COMMAND after `--`, it runs that under strace
+    and lists every address that it or a child named to the kernel. Exit code 4 if one is beyond this machine, else
+    that of COMMAND.
 
     Example: distill-offline doctor configs/quickstart.yaml
     """

@@ -19,7 +19,7 @@ __all__ = ["export_labels"]
 @click.option("--corpus", required=True, type=click.Path(path_type=Path), help="The corpus whose sentences they label.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The file to write (.jsonl).")
 @click.option("--tag-column", type=int, help="The column of INPUT's tags, from 0 [the last one].")
-@click.option("--scheme", type=click.Choice(get_args(TagScheme)), default="auto", help="INPUT's tag scheme.")
+@click.option("--scheme", type=click.Choice(get_args(TagScheme)), default="auto", help="The tag scheme of INPUT.")
 @on_bad_file_option
 @language_option
 @json_option
@@ -33,7 +33,9 @@ def export_labels(
     language: str | None,
     as_json: bool,
 ) -> None:
-    """Write labels without text: positions, types and confidences, to be joined with the same corpus again.
+    """Write labels without their text: positions, types and confidences.
+
+    They are joined with the same corpus again later.
 
     INPUT is an annotate or select folder, or a labelled file (.conll, .jsonl, .parquet). A configuration takes the
     result as corpus.distilled: {path: CORPUS, labels: OUTPUT}.

@@ -32,12 +32,15 @@ _SCHEMES = click.Choice(get_args(TagScheme))
 @on_bad_file_option
 @language_option
 @click.option(
-    "--offsets", type=click.Choice(OFFSETS), default="characters", help="What the spans of the gold file's text count."
+    "--offsets",
+    type=click.Choice(OFFSETS),
+    default="characters",
+    help="What the start and end of a span in the gold file count.",
 )
 @click.option(
     "--input-offsets", type=click.Choice(OFFSETS), default="characters", help="The same for INPUT, if it is a file."
 )
-@click.option("--min-f1", type=click.FloatRange(0, 1), help="Exit with 5 below this F1 (a fraction).")
+@click.option("--min-f1", type=click.FloatRange(0, 1), help="Exit with code 5 if F1 is below this (0 to 1).")
 @json_option
 def evaluate(
     labels: Path,
@@ -55,11 +58,13 @@ def evaluate(
     min_f1: float | None,
     as_json: bool,
 ) -> None:
-    """Score INPUT on a gold file: entities by exact match (seqeval, strict, IOB2), classes by macro-F1 and accuracy.
+    """Score INPUT on a gold file.
+
+    Entities are scored by exact match (seqeval, strict, IOB2), classes by macro-F1 and accuracy.
 
     INPUT is a student's folder, an annotate or select folder, or a labelled file (.conll, .jsonl, .parquet). Gold
-    classes may be a folder of .txt files in a folder a class. Of the entities in an annotate or select folder, the
-    kinds of error (nervaluate) are shown by type, by how they were found, and by confidence.
+    classes may be a folder with one folder of .txt files for each class. For an annotate or select folder of entities,
+    the kinds of error (nervaluate) are shown by type, by how they were found, and by confidence.
 
     Example: distill-offline evaluate runs/quickstart/train/simple_mix/student --gold package:demo/test.jsonl
     """
@@ -113,7 +118,13 @@ def _what(by: str) -> str:
 @click.command()
 @click.argument("student", type=click.Path(path_type=Path))
 @click.argument("text", metavar="INPUT", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help=".conll, .jsonl or .parquet")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The file to write: .conll, .jsonl or .parquet.",
+)
 @click.option("--token-column", type=int, help="The column of a column file's tokens, from 0 [recognised].")
 @on_bad_file_option
 def predict(

@@ -22,13 +22,13 @@ _MARKS = {"holds": "✓", "gap": "?", "broken": "✗"}
 
 @click.group()
 def manifest() -> None:
-    """What made a folder: show it, verify it down to the teacher and the signer, compare two, sign it."""
+    """Show, verify, compare or sign what made a folder."""
 
 
 @manifest.command()
 @click.argument("folder", type=_PATH)
 def show(folder: Path) -> None:
-    """The manifest of a stage or run, in short, as JSON.
+    """Show the manifest of a stage or run, in short, as JSON.
 
     Example: distill-offline manifest show runs/quickstart/evaluate
     """
@@ -47,7 +47,9 @@ def show(folder: Path) -> None:
 @click.option("--strict", is_flag=True, help="Exit code 1 also for what could not be checked here.")
 @json_option
 def verify(folder: Path, deep: bool, as_json: bool, **options: Any) -> None:
-    """Find every changed, missing or extra file of a stage or a run. Exit code 1 for a difference.
+    """Find every changed, missing or extra file of a stage or a run.
+
+    Exit code 1 if there is any.
 
     With --deep, every link of the chain that made it is checked and named. ✓ holds, ? could not be checked here, ✗ is
     broken. Exit code 1 for a broken link; with --strict also for one that could not be checked.
@@ -117,7 +119,9 @@ def _branch(link: Link) -> tuple[str, list[Any]]:
 @json_option
 @click.pass_context
 def diff(context: click.Context, a: Path, b: Path, as_json: bool) -> None:
-    """What differs between two runs, or two stages: causes first, then what came out. Exit code 1 if anything does.
+    """Show what differs between two runs, or between two stages.
+
+    Causes come first, then what came out. Exit code 1 if anything differs.
 
     Example: distill-offline manifest diff runs/first runs/second
     """
@@ -144,7 +148,9 @@ def diff(context: click.Context, a: Path, b: Path, as_json: bool) -> None:
 @click.option("--dsse", is_flag=True, help="Besides, write manifest.json.dsse by the P-256 key, for in-toto's tools.")
 @json_option
 def sign(folder: Path, ssh_key: Path | None, openssl_key: Path | None, dsse: bool, as_json: bool) -> None:
-    """Sign the manifest of a run, a stage or a release, as it is; a run's covers all its stages.
+    """Sign the manifest of a run, a stage or a release.
+
+    The signature of a run covers all its stages.
 
     Example: distill-offline manifest sign runs/quickstart --ssh-key ~/.ssh/release
     """

@@ -33,10 +33,11 @@ on_bad_file_option = click.option(
     "--on-bad-file",
     type=click.Choice(["error", "skip"]),
     default="error",
-    help="What to do with a folder's file that is empty or not UTF-8.",
+    help="What to do with a file of a folder that is empty or not UTF-8.",
 )
 language_option = click.option(
-    "--language", help="Whose words raw text is cut into, as corpus.language [the rules for every script]."
+    "--language",
+    help="Cut raw text into the words of this language, as corpus.language does [by rules for every script].",
 )
 
 

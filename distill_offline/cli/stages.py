@@ -18,7 +18,7 @@ __all__ = ["run", "select", "train"]
 def run(config: Path, output: Path | None, changes: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     """Annotate, select, train every arm, evaluate, and write a report.
 
-    What is done already is not done again; a changed setting runs the stages again that it touches.
+    What is done already is not done again. After a change of a setting, the stages that depend on it run again.
 
     Example: distill-offline run configs/quickstart.yaml --set annotate.limit=40
     """
@@ -42,8 +42,8 @@ def run(config: Path, output: Path | None, changes: tuple[str, ...], dry_run: bo
 def select(config: Path, output: Path | None, changes: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     """Choose which annotations students may learn from.
 
-    Shows what was kept and dropped, by reason; and how good the labels are before and after, where gold says so: where
-    the teacher labelled gold training sentences (annotate.gold: [train]), or with select.truth.
+    Shows what was kept and dropped, by reason. If there is gold to compare with (annotate.gold: [train], or
+    select.truth), it also shows how good the labels are before and after.
 
     Example: distill-offline select configs/quickstart.yaml --set select.drop_rejected=true
     """

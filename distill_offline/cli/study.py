@@ -26,7 +26,7 @@ __all__ = ["study"]
 @click.option("--folder", type=click.Path(path_type=Path), help="Where cells run and tables go [runs/NAME].")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change one setting: section.key=value.")
 @click.option("--dry-run", is_flag=True, help="List the cells that would run, in order; train nothing.")
-@click.option("--status", is_flag=True, help="How many cells are done, and how long the rest will take.")
+@click.option("--status", is_flag=True, help="Show how many cells are done, and how long the rest will take.")
 @click.option("--table", is_flag=True, help="Only make tables and plots of the rows that are there.")
 @click.option(
     "--limit-hours", type=click.FloatRange(min=0, min_open=True), help="Stop before a cell that would end later."
@@ -43,10 +43,12 @@ def study(
     limit_hours: float | None,
     as_json: bool,
 ) -> None:
-    """Train and score every arm for each variant, original size and seed of CONFIG's study section.
+    """Train and score every arm for several sizes and seeds.
 
-    A finished cell is one line of the rows file and never run again, unless what went into it has changed. Ctrl-C and a
-    kill lose no finished cell. Exit code 130 where cells are left, after --limit-hours too.
+    CONFIG's section `study` says which variants, sizes and seeds.
+
+    A finished cell is one line of the rows file. It does not run again unless what went into it has changed. Ctrl-C and
+    a kill lose no finished cell. Exit code 130 if cells are left, also after --limit-hours.
 
     Example: distill-offline study configs/paper/phase2.yaml --limit-hours 8
     """

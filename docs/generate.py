@@ -1,0 +1,277 @@
+"""Write the pages that are made from the program itself: cli.md, configuration.md and ../configs/schema.json.
+
+    python docs/generate.py
+
+A test compares the files with what this makes, so that they cannot go stale.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import itertools
+import json
+import re
+import textwrap
+import types
+import typing
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import click
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import TypeAdapter
+from pydantic.fields import FieldInfo
+
+from distill_offline.backends import BACKENDS
+from distill_offline.cli import commands
+from distill_offline.settings import Settings, Source
+
+DOCS = Path(__file__).parent
+WIDTH = 100  # of a command's help
+TITLE = "A configuration of distill_offline"  # what editors call a file that the schema fits
+
+_UNIT = re.compile(r"\[([^]]+)\] ")
+_NAMES = {int: "whole number", float: "number", str: "text", bool: "`true` or `false`", Any: "anything"}
+
+CONFIGURATION = """# Every setting
+
+A configuration is a YAML file with these sections. Only `name`, `task.types` and `corpus` must be there; a teacher
+needs `backend.name`, and a student `train.encoder`. An unknown key is an error that names the nearest known one. On
+the command line, `--set section.key=value` changes a setting. Paths are relative to the folder in which the command
+runs.
+
+Editors that understand JSON Schema complete and check the keys: begin the file with
+`# yaml-language-server: $schema=` and the path of [`configs/schema.json`](../configs/schema.json).
+
+This page is made from the program by `python docs/generate.py`; "empty" means that the setting is left out.
+"""
+
+CLI = """# Every command
+
+Results go to stdout (`--json` for machines), progress goes to stderr. This page is made from the program by
+`python docs/generate.py`. What the settings of a configuration mean is in [configuration.md](configuration.md).
+
+| exit code | means |
+|--:|---|
+| 0 | done |
+| 1 | failed |
+| 2 | a mistake in the command, the configuration or the input |
+| 3 | more rows quarantined than `annotate.max_quarantined` allows |
+| 4 | something is missing on this machine: a model, a package, a driver, disk space |
+| 5 | a quality gate was missed (`evaluate.min_f1`, `--min-f1`) |
+| 130 | interrupted; the same command goes on |
+"""
+
+
+class Setting(NamedTuple):
+    """One key of a section as a person reads about it."""
+
+    name: str
+    kind: str
+    default: str
+    unit: str
+    meaning: str
+
+
+def settings_of(section: type) -> list[Setting]:
+    """The keys of a settings dataclass, in the order of its source."""
+    hints, said = typing.get_type_hints(section, include_extras=True), meanings(section)
+    return [
+        Setting(each.name, kind(hints[each.name]), _default(each), *said.get(each.name, ("", "")))
+        for each in dataclasses.fields(section)
+    ]
+
+
+def meanings(section: type) -> dict[str, tuple[str, str]]:
+    """Unit and meaning of each key: the string below it in the source, `[unit] meaning`."""
+    body = typing.cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(section))).body[-1]).body
+    found: dict[str, tuple[str, str]] = {}
+    for line, below in itertools.pairwise(body):
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and isinstance(below, ast.Expr):
+            text = " ".join(inspect.cleandoc(ast.literal_eval(below.value)).split())
+            unit = _UNIT.match(text)
+            found[line.target.id] = (unit[1] if unit else "", text[unit.end() :] if unit else text)
+    return found
+
+
+def kind(hint: Any) -> str:
+    """A type in plain words."""
+    if typing.get_origin(hint) is typing.Annotated:
+        inner, *limits = typing.get_args(hint)
+        return kind(inner) + _limited(inner, limits)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        members = [member for member in typing.get_args(hint) if member is not type(None)]
+        return " or ".join("path" if member is str and Source in members else kind(member) for member in members)
+    if typing.get_origin(hint) is Literal:
+        return ", ".join(f"`{value}`" for value in typing.get_args(hint))
+    if typing.get_origin(hint) is tuple:
+        return f"list of {kind(typing.get_args(hint)[0])}"
+    if typing.get_origin(hint) is not None:
+        return "mapping"
+    return f"[{_title(hint)}](#{_anchor(hint)})" if hint in _PATHS else _NAMES[hint]
+
+
+def _limited(inner: Any, limits: list[Any]) -> str:
+    """`, 1 or more`: what Annotated says of a number's range."""
+    flat = [each for limit in limits for each in (limit.metadata if isinstance(limit, FieldInfo) else [limit])]
+    low = next((each.ge for each in flat if isinstance(each, Ge)), None)
+    above = next((each.gt for each in flat if isinstance(each, Gt)), None)
+    high = next((each.le for each in flat if isinstance(each, Le)), None)
+    below = next((each.lt for each in flat if isinstance(each, Lt)), None)
+    if above is not None and inner is int:
+        low, above = typing.cast(int, above) + 1, None
+    if low is not None and high is not None:
+        return f", {low} to {high}"
+    words = {"{} or more": low, "above {}": above, "at most {}": high, "below {}": below}
+    return "".join(f", {word.format(limit)}" for word, limit in words.items() if limit is not None)
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    if "default" in field.metadata:
+        return str(field.metadata["default"])
+    if field.default_factory is not dataclasses.MISSING:
+        made = field.default_factory()
+        return "" if dataclasses.is_dataclass(made) else f"`{json.dumps(made)}`" if made else "empty"
+    if field.default is dataclasses.MISSING:
+        return "**must be set**"
+    value = field.default
+    if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
+        return ", ".join(f"`{each.name}`" for each in value)
+    if value is None or value in ("", ()):
+        return "empty"
+    return f"`{value}`" if isinstance(value, str) else f"`{json.dumps(value)}`"
+
+
+def sections(root: type = Settings, path: str = "") -> Iterator[tuple[str, type]]:
+    """Every section with the path of its first use, outer ones first."""
+    seen: set[type] = set()
+
+    def below(section: type, path: str) -> Iterator[tuple[str, type]]:
+        if section not in seen:
+            seen.add(section)
+            yield path, section
+            hints = typing.get_type_hints(section)
+            for each in dataclasses.fields(section):
+                for inner in _held(hints[each.name]):
+                    yield from below(inner, f"{path}.{each.name}".lstrip("."))
+
+    yield from below(root, path)
+
+
+def _held(hint: Any) -> list[type]:
+    """The dataclasses that a type is made of."""
+    if dataclasses.is_dataclass(hint):
+        return [typing.cast(type, hint)]
+    return [inner for member in typing.get_args(hint) for inner in _held(member)]
+
+
+_PATHS = {section: path for path, section in sections()}
+
+
+def _title(section: type) -> str:
+    path = _PATHS[section]
+    if section is Source:
+        return "source"
+    return path or "Top level"
+
+
+def _anchor(section: type) -> str:
+    return re.sub(r"[^a-z0-9 _-]", "", _title(section).lower()).replace(" ", "-")
+
+
+def _table(section: type) -> str:
+    rows = ["| key | type | default | unit | meaning |", "|---|---|---|---|---|"]
+    for each in settings_of(section):
+        cells = (f"`{each.name}`", each.kind, each.default, each.unit, each.meaning)
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows)
+
+
+def _about(section: type) -> str:
+    return inspect.cleandoc(section.__doc__ or "")
+
+
+def configuration_page() -> str:
+    """docs/configuration.md."""
+    parts = [CONFIGURATION]
+    for path, section in sections():
+        level = "##" if "." not in path or section is Source else "###"
+        parts.append(f"{level} {_title(section)}\n\n{_about(section)}\n\n{_table(section)}\n")
+        if path == "backend":
+            parts += [_options(name) for name in BACKENDS]
+    return "\n".join(parts)
+
+
+def _options(name: str) -> str:
+    section = options_of(name)
+    return f"### backend.options of {name}\n\n{_about(section)}\n\n{_table(section)}\n"
+
+
+def options_of(name: str) -> type:
+    """The dataclass of a backend's options."""
+    module = import_module(BACKENDS[name].partition(":")[0])
+    found = [value for key, value in vars(module).items() if key.endswith("Options") and inspect.isclass(value)]
+    assert len(found) == 1, (name, found)
+    return found[0]
+
+
+def verbs(group: click.Group = commands, path: str = "distill-offline") -> Iterator[tuple[str, click.Command]]:
+    """Every command with the words that call it, groups before what they hold."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield f"{path} {name}", command
+        if isinstance(command, click.Group):
+            yield from verbs(command, f"{path} {name}")
+
+
+def cli_page() -> str:
+    """docs/cli.md."""
+    parts = [CLI, _help("distill-offline", commands)]
+    for words, command in verbs():
+        title = words.removeprefix("distill-offline ")
+        parts.append(f"## {title}\n\n{_help(words, command)}")
+    return "\n".join(parts)
+
+
+def _help(words: str, command: click.Command) -> str:
+    settings = {**commands.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
+    context = click.Context(command, info_name=words, **settings)
+    return f"```text\n{command.get_help(context).rstrip()}\n```\n"
+
+
+def schema() -> str:
+    """configs/schema.json: what an editor needs to complete and check a configuration."""
+    made = TypeAdapter(Settings).json_schema()
+    by_name = {section.__name__: section for section in _PATHS}
+    for name, part in {**made["$defs"], "Settings": made}.items():
+        part.pop("title", None)
+        part["description"] = _about(by_name[name]).partition("\n")[0]
+        for key, (unit, meaning) in meanings(by_name[name]).items():
+            shown = part["properties"][key]
+            shown.pop("title", None)
+            if "$ref" in shown:
+                shown = part["properties"][key] = {"allOf": [shown]}
+            shown["description"] = f"{meaning} Unit: {unit}." if unit else meaning
+    return (
+        json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", "title": TITLE, **made}, indent=1) + "\n"
+    )
+
+
+def pages() -> dict[Path, str]:
+    """Every generated file with its content."""
+    return {
+        DOCS / "cli.md": cli_page(),
+        DOCS / "configuration.md": configuration_page(),
+        DOCS.parent / "configs" / "schema.json": schema(),
+    }
+
+
+if __name__ == "__main__":
+    for path, content in pages().items():
+        path.write_text(content, "utf-8")
