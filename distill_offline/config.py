@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +14,11 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from distill_offline.errors import ConfigError
+from distill_offline.plain_yaml import PlainDumper, UniqueKeys, ValueLoader
 from distill_offline.settings import Settings, Source
 from distill_offline.text_encoding import NotUTF8, read_utf8
 
-__all__ = ["UniqueKeys", "dump", "load", "parse_settings"]
-
-
-class UniqueKeys(yaml.SafeLoader):
-    """Safe YAML in which a key given twice is an error and not a silent choice."""
-
-
-def _mapping(loader: UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[str] = set()
-    for key_node, _ in node.value:
-        plain = isinstance(key_node, yaml.ScalarNode)
-        if not plain or key_node.value in seen:
-            problem = f"the key {key_node.value!r} stands here twice" if plain else "a key is no list and no mapping"
-            raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-        seen.add(key_node.value)
-    # What `<<` merges in may be overridden, so it is no second key.
-    return loader.construct_mapping(node, deep=True)
-
-
-UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+__all__ = ["coerced", "dump", "load", "parse_settings"]
 
 
 def load(path: Path, changes: Iterable[str] = ()) -> Settings:
@@ -66,7 +49,10 @@ def load(path: Path, changes: Iterable[str] = ()) -> Settings:
 def parse_settings(value: Mapping[str, Any], where: str) -> Settings:
     """Settings out of plain values; `where` names them in messages. Raises ConfigError with every problem found."""
     try:
-        return TypeAdapter(Settings).validate_python(value)
+        made = TypeAdapter(Settings).validate_python(value)
+        if unlike := list(coerced(value, made)):
+            raise ConfigError("\n".join(f"{where}: {problem}" for problem in unlike))
+        return made
     except ValidationError as error:
         problems = _problems(error)
         raise ConfigError("\n".join(f"{where}: {problem}" for problem in problems)) from error
@@ -74,12 +60,34 @@ def parse_settings(value: Mapping[str, Any], where: str) -> Settings:
 
 def dump(settings: Settings) -> str:
     """The resolved settings as YAML."""
-    return yaml.safe_dump(as_plain(settings), sort_keys=False, allow_unicode=True, width=100)
+    return yaml.dump(as_plain(settings), Dumper=PlainDumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def as_plain(settings: Any) -> Any:
     """Settings as JSON values: what manifests and fingerprints hold."""
     return TypeAdapter(type(settings)).dump_python(settings, mode="json")
+
+
+def coerced(given: Any, made: Any, key: str = "") -> Iterator[str]:
+    """What was taken for a number, or for true or false, and is none: `true`, "3", 2.0 for a whole number, NaN.
+
+    `given` are the plain values that the settings `made` come from.
+    """
+    if isinstance(given, Mapping):
+        for name, value in given.items():
+            inner = made.get(name) if isinstance(made, Mapping) else getattr(made, str(name), None)
+            yield from coerced(value, inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(given, list) and isinstance(made, tuple | list):
+        for number, (value, inner) in enumerate(zip(given, made, strict=False)):
+            yield from coerced(value, inner, f"{key}.{number}")
+    elif isinstance(made, bool) and not isinstance(given, bool):
+        yield f"{key}: true or false is expected (it is {_shortened(given)})."
+    elif isinstance(made, int) and (isinstance(given, bool) != isinstance(made, bool) or not isinstance(given, int)):
+        yield f"{key}: a whole number is expected (it is {_shortened(given)})."
+    elif isinstance(made, float) and (isinstance(given, bool) or not isinstance(given, int | float)):
+        yield f"{key}: a number is expected (it is {_shortened(given)})."
+    elif isinstance(made, float) and not math.isfinite(made):
+        yield f"{key}: a finite number is expected (it is {_shortened(given)})."
 
 
 def _apply(value: dict[str, Any], change: str) -> None:
@@ -88,7 +96,9 @@ def _apply(value: dict[str, Any], change: str) -> None:
     if not separator or not all(parts):
         raise ConfigError(f"--set {change}: write section.key=value, for example train.updates=300.")
     try:
-        new = yaml.load(text, UniqueKeys)
+        new = yaml.load(text, ValueLoader)
+    except yaml.composer.ComposerError as error:
+        raise ConfigError(f"--set {key}: {error.problem}.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"--set {key}: {text!r} is not a YAML value.") from error
     place: Any = value

@@ -140,7 +140,7 @@ def test_a_huge_wrong_value_is_cut_short(file: Path) -> None:
         ("a: [1\nb: 2\n", "c.yaml:2: expected ',' or ']', but got ':'."),
         ("a:\n\tb: 1\n", "c.yaml:2: found character '\\t' that cannot start any token."),
         ("? [a]\n: 1\n", "c.yaml:1: a key is no list and no mapping."),
-        ("a: &a [*a]\n", "c.yaml:1: found unconstructable recursive node."),
+        ("a: &a [*a]\n", "c.yaml:1: an alias that holds itself."),
         ("a: *b\n", "c.yaml:1: found undefined alias 'b'."),
         ("a: !!python/object/apply:os.getcwd []\n", "c.yaml:1: could not determine a constructor"),
         ("a: 1\n---\nb: 2\n", "c.yaml:2: but found another document."),

@@ -20,6 +20,7 @@ ROWS = (
         "annotate_settings",
         "corpus_settings",
         "select_settings",
+        "plain_yaml",
         "study_settings",
         "train_settings",
         "registry",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
@@ -37,6 +38,8 @@ def read_options(kind: type[T], options: Mapping[str, Any]) -> T:
         except ValidationError as error:
             faults = {fault["msg"] for fault in error.errors(include_url=False, include_input=False)}
             raise ConfigError(f"backend.options.{key}: {'; or '.join(sorted(faults))}.") from error
+        if isinstance(values[key], float) and not math.isfinite(values[key]):
+            raise ConfigError(f"backend.options.{key}: a finite number is expected (it is {values[key]}).")
     missing = [field.name for field in fields(kind) if _is_required(field) and field.name not in values]  # type: ignore[arg-type]
     if missing:
         raise ConfigError(f"backend.options.{missing[0]} is missing.")

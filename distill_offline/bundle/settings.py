@@ -13,8 +13,9 @@ from annotated_types import Ge
 from pydantic import TypeAdapter, ValidationError
 
 from distill_offline.bundle.verifier import verify
-from distill_offline.config import UniqueKeys
+from distill_offline.config import coerced
 from distill_offline.errors import ConfigError
+from distill_offline.plain_yaml import UniqueKeys
 from distill_offline.text_encoding import NotUTF8, read_utf8
 
 __all__ = [
@@ -169,7 +170,11 @@ def load(path: Path) -> BundleSettings:
     if not isinstance(value, Mapping):
         raise ConfigError(f"{path}: a bundle's configuration is a mapping: name, version, sequence, environments, ...")
     try:
-        return TypeAdapter(BundleSettings).validate_python(_times_as_text(value))
+        value = _times_as_text(value)
+        made = TypeAdapter(BundleSettings).validate_python(value)
+        if unlike := list(coerced(value, made)):
+            raise ConfigError("\n".join(f"{path.name}: {problem}" for problem in unlike))
+        return made
     except ValidationError as error:
         problems = [
             f"{path.name}: {'.'.join(str(part) for part in each['loc']) or 'the bundle'}: "

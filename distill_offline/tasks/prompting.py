@@ -12,11 +12,11 @@ from typing import Any
 
 import jinja2
 from jinja2 import meta
-from jinja2.sandbox import SandboxedEnvironment
 
 from distill_offline.errors import ConfigError
 from distill_offline.schema import Example, Message, Sentence
 from distill_offline.settings import TaskSettings
+from distill_offline.tasks.template_limits import BoundedEnvironment, LimitReached, bounded
 from distill_offline.text_encoding import NotUTF8, read_utf8
 
 __all__ = ["PromptTemplate", "Turns", "first_clause", "guidelines_text", "prompt_source"]
@@ -37,17 +37,17 @@ class PromptTemplate:
     def __init__(self, settings: TaskSettings, known: Sequence[str]) -> None:
         self.name = settings.prompt
         self._source = prompt_source(settings)
-        environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
+        self._environment = environment = BoundedEnvironment()
         self._values = {"types": settings.types, "guidelines": guidelines_text(settings.guidelines)}
-        try:
-            self._template = environment.from_string(self._source)
-        except jinja2.TemplateSyntaxError as error:
-            raise ConfigError(f"task.prompt: {self.name}:{error.lineno}: {error}") from error
+        self._template = self._compiled()
         if missing := {"system", "user"} - set(self._template.blocks):
             raise ConfigError(f"task.prompt: {self.name} has no block {sorted(missing)[0]!r}.")
+        values = {**self._values, "text": "", "before": "", "after": ""}
         with self._mistakes(self._values):
-            self._module = self._template.make_module({**self._values, "text": "", "before": "", "after": ""})
-        self.answer = str(getattr(self._module, "answer", ""))
+            context = self._template.new_context(values)
+            environment.pieces(self._template.root_render_func(context))
+        self._set = context.get_exported()  # what the template sets outside its blocks
+        self.answer = str(self._set.get("answer", ""))
         if self.answer not in known:
             raise ConfigError(f"task.prompt: {self.name} must set answer to one of {', '.join(known)}.")
         self.system = self._block("system", self._values)
@@ -56,6 +56,17 @@ class PromptTemplate:
             environment.parse(self._source)
         ):
             raise ConfigError(f"task.context: {self.name} shows neither `before` nor `after`; use them in block user.")
+
+    def _compiled(self) -> jinja2.Template:
+        try:
+            with bounded():
+                return self._environment.from_string(self._source)
+        except jinja2.TemplateSyntaxError as error:
+            raise ConfigError(f"task.prompt: {self.name}:{error.lineno}: {error}") from error
+        except LimitReached as error:
+            raise ConfigError(f"task.prompt: {self.name}: it is nested too deeply.") from error
+        except SyntaxError as error:  # Python's own limits: too many blocks in blocks
+            raise ConfigError(f"task.prompt: {self.name}: {error.msg}.") from error
 
     def user(self, text: str, before: str = "", after: str = "") -> str:
         """The user's turn for one text, with the text around it."""
@@ -72,24 +83,27 @@ class PromptTemplate:
 
     def whole_number(self, name: str) -> int | None:
         """The number, from 1, that the template sets by that name outside its blocks; None where it sets none."""
-        value = getattr(self._module, name, None)
-        if value is not None and (not isinstance(value, int) or value < 1):
+        value = self._set.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise ConfigError(f"task.prompt: {self.name}: {name} must be a whole number, 1 or more.")
         return value
 
     def _block(self, name: str, values: dict[str, Any]) -> str:
         with self._mistakes(values):
-            return "".join(self._template.blocks[name](self._template.new_context(values))).strip()
+            context = self._template.new_context(values)
+            return self._environment.pieces(self._template.blocks[name](context)).strip()
 
     @contextmanager
     def _mistakes(self, values: dict[str, Any]) -> Iterator[None]:
         # Not only Jinja's own errors: an expression of the template may divide by zero or call what is no function.
         try:
-            yield
+            with bounded():
+                yield
         except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             line = self._line(error)
             # What Python says of a failed expression may quote the corpus.
-            problem = type(error).__name__ if values.get("text") else error
+            is_known = isinstance(error, LimitReached) or not values.get("text")
+            problem = error if is_known else type(error).__name__
             raise ConfigError(f"task.prompt: {self.name}{f':{line}' if line else ''}: {problem}") from error
 
     def _line(self, error: BaseException) -> int | None:
