@@ -31,6 +31,7 @@ ROWS = (
         "filesystem",
         "installation",
         "network",
+        "template_limits",
         "text_encoding",
     },
     {"bio", "model_folder", "artifacts", "json_values"},

@@ -68,15 +68,13 @@ def test_numbers_are_read_as_people_write_them(file: Path) -> None:
     assert config.load(file, ["name=run-2", "task.types.DATE=1:30"]).task.types["DATE"] == "1:30"
 
 
-@pytest.mark.parametrize(
-    "text", ["1e5", "1e-5", "010", "1_0", "0x1f", "0o17", ".5", "12:30", "true", "1.", "-.inf", ".nan"]
-)
-def test_a_text_that_looks_like_a_number_stays_a_text_through_a_dump(file: Path, text: str) -> None:
-    settings = config.load(file, [f"task.types.PER='{text}'"])
-    assert settings.task.types["PER"] == text
+def test_a_text_that_looks_like_a_number_stays_a_text_through_a_dump(file: Path) -> None:
+    texts = ["1e5", "1e-5", "010", "1_0", "0x1f", "0o17", ".5", "12:30", "true", "1.", "-.inf", ".nan"]
+    settings = config.load(file, [f"task.types.T{place}='{text}'" for place, text in enumerate(texts)])
+    assert list(settings.task.types.values())[1:] == texts
     file.write_text(config.dump(settings))
     assert config.load(file) == settings
-    assert yaml.safe_load(config.dump(settings))["task"]["types"]["PER"] == text
+    assert list(yaml.safe_load(config.dump(settings))["task"]["types"].values())[1:] == texts
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,11 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from distill_offline.backends.chat_template import ChatTemplate
 from distill_offline.backends.thinking_tags import thinking_tags
 from distill_offline.errors import BackendError, ConfigError
 from distill_offline.schema import Message
+from distill_offline.template_limits import LimitReached
 from distill_offline.thinking import split_thinking
 
 __all__ = ["Chat", "fold_system", "token_texts"]
@@ -38,22 +40,27 @@ class Chat:
     by a probe, and such a model gets the system text folded into its first user turn. `thinking` is handed to the
     template as `enable_thinking`. `template_sha256` is the digest of the template in use.
 
-    Raises ConfigError where there is no template, BackendError where it cannot render even a plain user turn.
+    A template has limits in steps, time, size and depth. Raises ConfigError where there is none, BackendError where it
+    cannot render even a plain user turn, or not within the limits.
     """
 
     def __init__(self, tokenizer: Any, *, thinking: bool = False, template: str | None = None) -> None:
         self._tokenizer = tokenizer
         self._thinking = thinking
         try:
-            self._template: str = template or tokenizer.get_chat_template()
+            source: str = template or tokenizer.get_chat_template()
         except ValueError as error:
             raise ConfigError(
                 "backend.model: the tokenizer has no chat template. "
                 "Name a Jinja file as backend.options.chat_template, or use an instruction-tuned model."
             ) from error
-        self.template_sha256 = hashlib.sha256(self._template.encode()).hexdigest()
-        self._tags = thinking_tags(self._template, thinking=thinking)
-        self._folds = not self._knows_system()
+        self.template_sha256 = hashlib.sha256(source.encode()).hexdigest()
+        try:
+            self._template = ChatTemplate(source)
+            self._tags = thinking_tags(source, thinking=thinking)
+            self._folds = not self._knows_system()
+        except TemplateError as error:
+            raise BackendError(f"backend.model: the chat template does not render ({error}).") from error
 
     def split(self, text: str, ids: Sequence[int]) -> tuple[str, str]:
         """(thinking, answer) of what was generated: `text` without special tokens, and all its token ids.
@@ -79,24 +86,24 @@ class Chat:
         return self._apply(fold_system(messages) if self._folds else messages)
 
     def _apply(self, messages: Sequence[Message]) -> str:
-        text: str = self._tokenizer.apply_chat_template(
-            [{"role": message.role, "content": message.content} for message in messages],
-            chat_template=self._template,
-            tokenize=False,
+        # The values that the tokenizer's own apply_chat_template hands to a template; test_chat_template compares.
+        return self._template.render(
+            **self._tokenizer.special_tokens_map,
+            messages=[{"role": message.role, "content": message.content} for message in messages],
+            tools=None,
+            documents=None,
             add_generation_prompt=True,
             enable_thinking=self._thinking,
         )
-        return text
 
     def _knows_system(self) -> bool:
         user = Message("user", "Hello")
         try:
             return _PROBE in self._apply((Message("system", _PROBE), user))
+        except LimitReached:
+            raise
         except TemplateError:
-            try:
-                self._apply((user,))
-            except TemplateError as error:
-                raise BackendError(f"backend.model: the chat template does not render ({error}).") from error
+            self._apply((user,))
             return False
 
 

@@ -25,6 +25,7 @@ from distill_offline.backends.server_errors import without_echo
 from distill_offline.backends.thinking_tags import thinking_tags
 from distill_offline.errors import BackendError, ConfigError, MissingPackage
 from distill_offline.schema import Completion, Prompt, Sampling
+from distill_offline.template_limits import LimitReached
 
 __all__ = ["LlamaCpp", "LlamaCppOptions"]
 
@@ -79,7 +80,10 @@ class LlamaCpp:
                 f"backend.model: {file.name} has no chat template. "
                 "Name a Jinja file as backend.options.chat_template, or use an instruction-tuned model."
             )
-        self._tags = thinking_tags(template, thinking=self._options.thinking)
+        try:  # also finds a template that never ends, before the engine hangs in it
+            self._tags = thinking_tags(template, thinking=self._options.thinking)
+        except LimitReached as error:
+            raise BackendError(f"backend.model: {file.name}: the chat template does not render ({error}).") from error
         self._template_sha256 = hashlib.sha256(template.encode()).hexdigest()
         # A socket's path has 107 bytes at most, which a deep TMPDIR alone can use up.
         short = None if len(os.fsencode(tempfile.gettempdir())) < 80 else "/tmp"

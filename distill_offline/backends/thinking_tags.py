@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any
 
 import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from distill_offline.backends.chat_template import ChatTemplate
+from distill_offline.template_limits import LimitReached
 from distill_offline.thinking import Tags, ends_within_thought, is_known
 
 __all__ = ["thinking_tags"]
@@ -24,13 +24,15 @@ def thinking_tags(template: str, *, thinking: bool) -> Tags:
     """What a Jinja chat template says of thoughts. `thinking` is handed to it as `enable_thinking`.
 
     The tags are found out by rendering a turn that has a thought, else from where the template itself cuts a turn
-    (`.split("</x>")`); those that thinking.py knows are left out.
+    (`.split("</x>")`); those that thinking.py knows are left out. Raises LimitReached.
     """
     try:
-        compiled = _environment().from_string(template)
+        compiled = ChatTemplate(template)
         tags = _rendered(compiled, thinking)
         begun = ends_within_thought(_opening(compiled, thinking, tags))
-    except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+    except LimitReached:
+        raise
+    except jinja2.TemplateError:
         tags, begun = None, False
     if tags is None:
         ends = (match[2].strip() for match in _SPLIT.finditer(template))
@@ -38,7 +40,7 @@ def thinking_tags(template: str, *, thinking: bool) -> Tags:
     return Tags(is_begun=begun) if not tags.close or is_known(tags.close) else replace(tags, is_begun=begun)
 
 
-def _rendered(compiled: jinja2.Template, thinking: bool) -> Tags | None:
+def _rendered(compiled: ChatTemplate, thinking: bool) -> Tags | None:
     before, _, behind = _turn(compiled, thinking, dict.fromkeys(_FIELDS, _THOUGHT)).partition(_THOUGHT)
     between, answered, _ = behind.partition(_ANSWER)
     close = between.replace(_THOUGHT, "").strip()
@@ -51,29 +53,21 @@ def _rendered(compiled: jinja2.Template, thinking: bool) -> Tags | None:
     return Tags("" if is_heading else name, close)
 
 
-def _opening(compiled: jinja2.Template, thinking: bool, tags: Tags | None) -> str:
+def _opening(compiled: ChatTemplate, thinking: bool, tags: Tags | None) -> str:
     """What a prompt ends with behind the question; an uncommon tag that opens a thought as a common one."""
-    prompt = compiled.render(
-        messages=[{"role": "user", "content": _QUESTION}], add_generation_prompt=True, enable_thinking=thinking
-    ).rpartition(_QUESTION)[2]
+    prompt = _render(compiled, [{"role": "user", "content": _QUESTION}], is_prompt=True, thinking=thinking)
+    prompt = prompt.rpartition(_QUESTION)[2]
     if tags is not None and tags.open and not is_known(tags.close):
         return prompt.replace(tags.open, "<think>").replace(tags.close, "</think>")
     return prompt
 
 
-def _turn(compiled: jinja2.Template, thinking: bool, thought: dict[str, str]) -> str:
+def _turn(compiled: ChatTemplate, thinking: bool, thought: dict[str, str]) -> str:
     messages = [{"role": "user", "content": _QUESTION}, {"role": "assistant", "content": _ANSWER, **thought}]
-    return compiled.render(messages=messages, add_generation_prompt=False, enable_thinking=thinking)
+    return _render(compiled, messages, is_prompt=False, thinking=thinking)
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
-    """As chat templates expect it."""
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+def _render(compiled: ChatTemplate, messages: list[dict[str, str]], *, is_prompt: bool, thinking: bool) -> str:
+    return compiled.render(
+        bos_token="", eos_token="", messages=messages, add_generation_prompt=is_prompt, enable_thinking=thinking
     )
-    environment.globals.update(raise_exception=_refuse, strftime_now=lambda form: "", bos_token="", eos_token="")
-    return environment
-
-
-def _refuse(message: str) -> Any:
-    raise jinja2.TemplateError(message)

@@ -1,4 +1,4 @@
-"""Jinja for templates that a site writes: sandboxed, and bounded in steps, time, size and depth, in any thread."""
+"""Jinja for templates of a site or a model: sandboxed, and bounded in steps, time, size and depth, in any thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import jinja2
 from jinja2 import nodes
 from jinja2.sandbox import SandboxedEnvironment
 
-__all__ = ["BoundedEnvironment", "LimitReached", "bounded"]
+__all__ = ["BoundedEnvironment", "LimitReached", "bounded", "check_format", "guarded"]
 
 _STEPS = 200_000  # passes of loops, calls of macros and functions
 _SECONDS = 10.0
@@ -61,9 +61,10 @@ class BoundedEnvironment(SandboxedEnvironment):
 
     intercepted_binops = frozenset({"*", "**", "+", "%"})
 
-    def __init__(self) -> None:
-        super().__init__(undefined=jinja2.StrictUndefined, autoescape=False, optimized=False)
-        self.filters = {name: _guarded(function) for name, function in self.filters.items()}
+    def __init__(self, undefined: type[jinja2.Undefined] = jinja2.StrictUndefined, **settings: Any) -> None:
+        super().__init__(undefined=undefined, autoescape=False, optimized=False, **settings)
+        self.filters = {name: guarded(function) for name, function in self.filters.items()}
+        self.tests |= {name: _guarded_test(function) for name, function in dict[str, Any](self.tests).items()}
 
     def pieces(self, stream: Iterable[str]) -> str:
         """What a template's stream of texts adds up to."""
@@ -77,12 +78,14 @@ class BoundedEnvironment(SandboxedEnvironment):
 
     def step(self, literal: int = 0) -> None:
         """One step more, with so many characters of the template's own text."""
-        _used.steps += 1
+        _step()
         _charge(literal)
-        if _used.steps > _STEPS:
-            raise LimitReached(f"more than {_STEPS:,} steps: a loop that hardly ends?")
-        if time.monotonic() > _used.until:
-            raise LimitReached(f"more than {_SECONDS:g} s")
+
+    def compared(self, value: Any) -> Any:
+        """A value that is about to be compared: two lists in lists take time beyond measure."""
+        if isinstance(value, list | tuple | Mapping):
+            _weight(value)
+        return value
 
     def shown(self, value: Any) -> Any:
         """The value of an expression that is about to be written out."""
@@ -96,7 +99,7 @@ class BoundedEnvironment(SandboxedEnvironment):
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if operator == "%" and isinstance(left, str | bytes):
-            _check_format(left, (right,))
+            check_format(left, (right,))
         elif operator in ("*", "**"):
             _check_product(operator, left, right)
         elif operator == "+":
@@ -123,11 +126,12 @@ class BoundedEnvironment(SandboxedEnvironment):
         return super()._generate(source, name, filename, defer_init)
 
 
+_SLOW = {"do_striptags", "do_urlize"}  # their time grows with the square of the text
 _COUNTING: tuple[Any, ...] = (jinja2.utils.generate_lorem_ipsum,)
 
 
 def _count_steps(tree: nodes.Node) -> None:
-    """Have each loop, macro and block count its steps, each output its size, and `~` made by us."""
+    """Have loops, macros and blocks count steps, outputs their size; what is compared is looked at, `~` made by us."""
     for node in list(tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock, nodes.FilterBlock, nodes.AssignBlock))):
         literal = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
         body: list[nodes.Node] = node.body  # type: ignore[attr-defined]
@@ -136,6 +140,10 @@ def _count_steps(tree: nodes.Node) -> None:
         output.nodes = [
             each if isinstance(each, nodes.TemplateData) else _call(each, "shown", [each]) for each in output.nodes
         ]
+    for compared in list(tree.find_all(nodes.Compare)):
+        compared.expr = _call(compared.expr, "compared", [compared.expr])
+        for other in compared.ops:
+            other.expr = _call(other.expr, "compared", [other.expr])
     _replace_joins(tree)
 
 
@@ -165,15 +173,18 @@ def _at(place: nodes.Node, node: nodes.Node) -> nodes.Node:
     return node.set_environment(place.environment) if place.environment is not None else node
 
 
-def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter with its arguments looked at before, and its result after."""
+def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter that counts as a step, with its arguments looked at before, and its result after."""
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
+        _step()
         values = [*args, *kwargs.values()]
         while values and isinstance(values[0], jinja2.Environment | jinja2.runtime.Context | jinja2.nodes.EvalContext):
             values.pop(0)
         if values:
+            if function.__name__ in _SLOW and _size(values[0]) > _NUMBER:
+                raise LimitReached(f"a text of more than {_NUMBER:,} characters for a filter that is slow with such")
             _check_call(values[0], values[1:], is_format=function.__name__ == "do_format")
         found = function(*args, **kwargs)
         _charge(_weight(found) if isinstance(found, str | bytes) else 0)
@@ -182,12 +193,32 @@ def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def _guarded_test(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def run(*args: Any) -> Any:
+        _step()
+        for value in args:
+            if isinstance(value, list | tuple | Mapping):
+                _weight(value)
+        return function(*args)
+
+    return run
+
+
+def _step() -> None:
+    _used.steps += 1
+    if _used.steps > _STEPS:
+        raise LimitReached(f"more than {_STEPS:,} steps: a loop that hardly ends?")
+    if time.monotonic() > _used.until:
+        raise LimitReached(f"more than {_SECONDS:g} s")
+
+
 def _check_call(owner: Any, others: Iterable[Any], *, is_format: bool) -> None:
     """What a function of a text may make at most: as many of each of its characters as the arguments have."""
     given = list(others)
     _check_numbers(given)
     if is_format:
-        _check_format(owner, given)
+        check_format(owner, given)
     most = max(1, _weight(owner)) * (1 + sum(abs(each) if isinstance(each, int) else _weight(each) for each in given))
     if most > _MADE and not isinstance(owner, int | float):
         raise LimitReached("a text that is made of others grows beyond any measure")
@@ -198,7 +229,8 @@ def _check_numbers(values: Iterable[Any]) -> None:
         raise LimitReached(f"a function is given a number beyond {_NUMBER:,} ({str(wrong)[:12]}...)")
 
 
-def _check_format(text: Any, values: Iterable[Any]) -> None:
+def check_format(text: Any, values: Iterable[Any]) -> None:
+    """Raises LimitReached for a format that makes far more than it is given."""
     if _WIDE.search(text if isinstance(text, str) else text.decode("latin-1")):
         raise LimitReached("a format with a width that no prompt needs")
     if len(text) * (1 + sum(map(_weight, values))) > _MADE:
