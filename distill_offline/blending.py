@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from distill_offline.errors import ConfigError
-from distill_offline.registry import described, load
+from distill_offline.registry import described, load, spelled
 
 __all__ = ["SCHEDULES", "Batch", "Blend", "Schedule", "make_schedule", "with_share"]
 
@@ -126,7 +126,7 @@ def make_schedule(
     an option that it does not take, or one that it needs and did not get. The schedule itself raises ConfigError where
     what it gives is no probability.
     """
-    function = load("train.arms.schedule", name, SCHEDULES)
+    function = load("train.arms.schedule", name, SCHEDULES, group="schedules")
     if not callable(function):
         raise ConfigError(f"train.arms: schedule {name} is no function t → p.")
     parameters = _parameters(name, function)
@@ -144,7 +144,7 @@ def make_schedule(
         try:
             p = float(function(t, **bound))
         except Exception as error:
-            said = described(error, name) if ":" in name else error
+            said = error if name in SCHEDULES else described(error, spelled(name, "schedules"))
             raise ConfigError(f"train.arms: schedule {name}{_shown(options)} fails at t = {t:g} ({said}).") from error
         if not -_ROUNDING <= p <= 1.0 + _ROUNDING:  # NaN, too
             raise ConfigError(

@@ -36,6 +36,9 @@ class Source:
     """[column] The column of the tags in a column file, from 0, or from the end if negative; empty: recognised."""
     scheme: TagScheme | None = None
     """How entities are written as tags; empty: as `corpus.scheme` says."""
+    format: str | None = None
+    """The format: `columns`, `text`, `jsonl`, `parquet`, the name of one that is installed, or `package.module:Name`;
+    empty: what the suffix says."""
     documents: Literal["all", "even", "odd"] = "all"
     """Which documents are read, by their position in the file, from 0."""
     max_documents: Count | None = None

@@ -41,11 +41,11 @@ __all__ = [
 def make_task(settings: Settings) -> Task:
     """The task that `task.name` names, with its settings."""
     name = settings.task.name
-    kind = registry.load("task.name", name, TASKS)
+    kind = registry.load("task.name", name, TASKS, group="tasks")
     if name in TASKS:
         task: Task = kind(settings.task)
         return task
-    made = GuardedTask(name, kind, settings.task)
+    made = GuardedTask(registry.spelled(name, "tasks"), kind, settings.task)
     check_metric(made.metric)
     return cast(Task, made)
 
@@ -180,9 +180,9 @@ class Teacher:
         backend = settings.backend
         if backend is None:
             raise ConfigError(f"{settings.name}: backend is missing; annotate needs a teacher.")
-        kind = registry.load("backend.name", backend.name, BACKENDS, EXTRAS)
+        kind = registry.load("backend.name", backend.name, BACKENDS, EXTRAS, group="backends")
         if backend.name not in BACKENDS:
-            check_backend(backend.name, kind)
+            check_backend(registry.spelled(backend.name, "backends"), kind)
         if not kind.needs_model:
             answers = {}
             if backend.name == "scripted" and "answers" not in backend.options:
@@ -234,7 +234,8 @@ class Teacher:
             return Worker(self.kind, self.model, sampling, options)
         if backend.name in BACKENDS:
             return self.kind(self.model, sampling, options)
-        return GuardedBackend(backend.name, self.kind, self.model, sampling, options)
+        name = registry.spelled(backend.name, "backends")
+        return GuardedBackend(name, self.kind, self.model, sampling, options)
 
 
 def _content(value: Any) -> Any:

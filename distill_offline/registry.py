@@ -1,4 +1,7 @@
-"""Name → object, by one table of `module:attribute` strings or by a user's own; and what goes wrong in users' code."""
+"""Name → object: by one table of `module:attribute` strings, by an entry point, or by a user's own `module:attribute`.
+
+And what goes wrong in users' code.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +11,39 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from traceback import walk_tb
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distill_offline.errors import ConfigError, DistillError, MissingPackage
 
-__all__ = ["check_has", "described", "load", "theirs"]
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+__all__ = ["check_has", "described", "is_offered", "load", "spelled", "theirs"]
 
 _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _OUR_FOLDER = str(Path(__file__).parent)
 _LONGEST = 200
+_NAMELESS = "a distribution without METADATA"
 
 
-def load(kind: str, name: str, table: Mapping[str, str], extras: Mapping[str, str] | None = None) -> Any:
-    """The object that `name` stands for in `table`, or that `package.module:attribute` names directly.
+def load(
+    kind: str, name: str, table: Mapping[str, str], extras: Mapping[str, str] | None = None, *, group: str = ""
+) -> Any:
+    """The object that `name` stands for: in `table`; else among the entry points of `distill_offline.<group>`; or
+    directly, where it is written `package.module:attribute`.
 
-    `kind` is the configuration key, for messages. `extras` says which extra installs a name's dependencies.
-    Raises ConfigError for an unknown name and for a user's module that cannot be imported, whatever the reason, with
-    its file and line; MissingPackage where a dependency of ours is not installed.
+    `kind` is the configuration key, for messages. `extras` says which extra installs a name's dependencies. Entry
+    points are looked up only for a name that is not in the table, so none can stand in for one of ours.
+    Raises ConfigError for an unknown name, for one that two distributions offer, and for a user's module that cannot be
+    imported, whatever the reason, with its file and line; MissingPackage where a dependency of ours is not installed.
     """
     if name not in table:
-        return _theirs(kind, name, table)
+        return _theirs(kind, name, table, group)
     module, _, attribute = table[name].partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
@@ -40,6 +53,17 @@ def load(kind: str, name: str, table: Mapping[str, str], extras: Mapping[str, st
         raise MissingPackage(
             f"{kind}: {name!r} needs {error.name or module}, which does not import ({error}).{remedy}"
         ) from error
+
+
+def is_offered(group: str, name: str) -> bool:
+    """Whether an installed distribution has an entry point of that name in `distill_offline.<group>`."""
+    return name in _offers(group, tuple(sys.path))
+
+
+def spelled(name: str, group: str) -> str:
+    """A name that is not ours, for messages: an entry point's with the `package.module:attribute` behind it."""
+    offers = [] if ":" in name else _offers(group, tuple(sys.path)).get(name, [])
+    return f"{name} ({offers[0].target})" if offers else name
 
 
 def check_has(kind: str, name: str, value: Any, attributes: Iterable[str]) -> None:
@@ -64,28 +88,75 @@ def theirs(kind: str, name: str, doing: str = "", *, may_quote: bool = False) ->
 
 
 def described(error: Exception, name: str, *, may_quote: bool = False) -> str:
-    """`file:line: ErrorType: message` of an error in a user's code; `name` is its `package.module:attribute`."""
-    module = sys.modules.get(name.partition(":")[0])
+    """`file:line: ErrorType: message` of an error in a user's code; `name` is, or ends in (as `spelled`), its
+    `package.module:attribute`."""
+    target = _TARGET.search(name)
+    module = sys.modules.get(target[0].partition(":")[0]) if target else None
     return _place(error, module) + (type(error).__name__ if may_quote else _said(error))
 
 
-def _theirs(kind: str, name: str, table: Mapping[str, str]) -> Any:
-    if ":" not in name:
-        near = difflib.get_close_matches(name, table, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """An entry point: the distribution that has it, and what it stands for."""
+
+    distribution: str
+    target: str
+
+
+@lru_cache(maxsize=32)
+def _offers(group: str, path: tuple[str, ...]) -> dict[str, list[_Offer]]:
+    """The entry points of `distill_offline.<group>` by their names; looked up once for each `path` (sys.path)."""
+    from importlib.metadata import entry_points
+
+    found: dict[str, list[_Offer]] = {}
+    for entry in entry_points(group=f"distill_offline.{group}") if group else ():
+        offer = _Offer(_distribution(entry), entry.value.replace(" ", ""))
+        if offer not in found.setdefault(entry.name, []):
+            found[entry.name].append(offer)
+    return found
+
+
+def _distribution(entry: EntryPoint) -> str:
+    try:
+        name, version = (entry.dist.name, entry.dist.version) if entry.dist else ("", "")
+    except TypeError:  # a .dist-info folder without METADATA
+        return _NAMELESS
+    return f"{name} {version}" if name else _NAMELESS
+
+
+def _theirs(kind: str, name: str, table: Mapping[str, str], group: str) -> Any:
+    if ":" in name:
+        return _named(kind, name, name)
+    offers = _offers(group, tuple(sys.path))
+    given = offers.get(name, [])
+    if len(given) > 1:
+        which = " and ".join(f"{offer.distribution} ({offer.target})" for offer in given)
         raise ConfigError(
-            f"{kind}: {name!r} is unknown.{hint} Known: {', '.join(sorted(table))}, or package.module:Name."
+            f"{kind}: {name!r} is offered {len(given)} times: by {which}. Uninstall all but one, or write "
+            "package.module:Name."
         )
-    if not _TARGET.fullmatch(name):
-        raise ConfigError(f"{kind}: {name!r} is not written as package.module:Name.")
-    module, _, attribute = name.partition(":")
+    if given:
+        return _named(kind, f"{name} (of {given[0].distribution})", given[0].target)
+    known = sorted({*table, *offers})
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise ConfigError(f"{kind}: {name!r} is unknown.{hint} Known: {', '.join(known)}, or package.module:Name.")
+
+
+def _named(kind: str, name: str, target: str) -> Any:
+    """What `package.module:Name` stands for; `name` is what the user wrote."""
+    if not _TARGET.fullmatch(target):
+        what = f"{target!r} is not written" if name == target else f"{name}: its entry point {target!r} is not written"
+        raise ConfigError(f"{kind}: {what} as package.module:Name.")
+    module, _, attribute = target.partition(":")
     loaded = _imported(kind, name, module)
     try:
         return getattr(loaded, attribute)
     except AttributeError as error:
         near = difflib.get_close_matches(attribute, vars(loaded), n=1)
         hint = f" Did you mean {module}:{near[0]}?" if near else ""
-        raise ConfigError(f"{kind}: module {module} has no {attribute!r}.{hint}") from error
+        whose = "" if name == target else f"{name}: "
+        raise ConfigError(f"{kind}: {whose}module {module} has no {attribute!r}.{hint}") from error
 
 
 def _imported(kind: str, name: str, module: str) -> ModuleType:

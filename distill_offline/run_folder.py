@@ -13,7 +13,7 @@ from typing import Any
 from distill_offline import __version__, config, manifest
 from distill_offline.artifacts import STORE, check_own, make_folder, replacing
 from distill_offline.completions import check_free
-from distill_offline.corpus import resolve_path, tokenisation
+from distill_offline.corpus import may_be_raw, resolve_path, tokenisation
 from distill_offline.digests import file_digests
 from distill_offline.errors import ConfigError, InputError
 from distill_offline.schema import Watch
@@ -197,7 +197,7 @@ def labels_digest(settings: Settings, *splits: str) -> dict[str, Any]:
 def plain_source(source: Source) -> dict[str, Any]:
     """JSON of a source, for fingerprints: what was added to it later is there only where it is set."""
     plain = dict(config.as_plain(source))
-    later = ("token_column", "language", "offsets")
+    later = ("token_column", "language", "offsets", "format")
     return {key: value for key, value in plain.items() if value is not None or key not in later}
 
 
@@ -226,14 +226,11 @@ def source_digest(source: str | Source | None, corpus: CorpusSettings) -> Any:
 def reading_of(source: str | Source, corpus: CorpusSettings) -> dict[str, Any]:
     """JSON of how text that may be raw is tokenised and what its spans count; of a column file its token column."""
     meant, path = corpus.read_as(source), source_path(source)
-    if not path.is_dir() and path.suffix.lower() not in _MAY_BE_RAW:
+    if not may_be_raw(path, meant):
         return {} if meant.token_column is None else {"token_column": meant.token_column}
     counts = {"offsets": meant.offsets} if meant.offsets != "characters" else {}
     column = {} if meant.token_column is None else {"token_column": meant.token_column}  # a .txt may hold columns
     return {"tokens": tokenisation(meant.language), **counts, **column}
-
-
-_MAY_BE_RAW = frozenset({".txt", ".jsonl", ".ndjson", ".parquet"})
 
 
 def _files_digest(source: str | Source) -> dict[str, Any]:

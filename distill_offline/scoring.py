@@ -10,7 +10,7 @@ from typing import Protocol
 from distill_offline.bio import decode_bio, encode_bio, trimmed
 from distill_offline.errors import ConfigError
 from distill_offline.mistakes import KINDS, mistakes
-from distill_offline.registry import load, theirs
+from distill_offline.registry import load, spelled, theirs
 from distill_offline.schema import Example, Head, Report, Scores
 from distill_offline.visible import invisible
 
@@ -61,16 +61,16 @@ def score(metric: str, gold: Labels, predicted: Labels, *, on: str) -> Report:
 
 def check_metric(metric: str) -> None:
     """Raises ConfigError where a task names a metric that is none."""
-    if not callable(load("metric", metric, METRICS)):
+    if not callable(load("metric", metric, METRICS, group="metrics")):
         raise ConfigError(f"metric: {metric} is no function (gold, predicted) → Measured.")
 
 
 def _measured(metric: str, gold: Labels, predicted: Labels) -> Measured:
-    measure = load("metric", metric, METRICS)
+    measure = load("metric", metric, METRICS, group="metrics")
     if metric in METRICS:
         found: Measured = measure(gold, predicted)
         return found
-    with theirs("metric", metric):
+    with theirs("metric", spelled(metric, "metrics")):
         found = measure(gold, predicted)
     if not isinstance(found, Measured):
         raise ConfigError(f"metric: {metric} must give a scoring.Measured.")

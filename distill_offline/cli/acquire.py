@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from distill_offline.cli.options import json_option, on_bad_file_option
+from distill_offline.cli.options import format_option, json_option, on_bad_file_option
 from distill_offline.console import Console
 
 __all__ = ["acquire"]
@@ -44,6 +44,7 @@ __all__ = ["acquire"]
     help="A file or folder of sentences that are labelled already; they are left out. May be repeated.",
 )
 @click.option("--token-column", type=int, help="The column of a column file's tokens, from 0 [recognised].")
+@format_option("--input-format", "TEXT")
 @on_bad_file_option
 @json_option
 def acquire(
@@ -56,6 +57,7 @@ def acquire(
     seed: int,
     known: tuple[Path, ...],
     token_column: int | None,
+    input_format: str | None,
     on_bad_file: Literal["error", "skip"],
     as_json: bool,
 ) -> None:
@@ -78,6 +80,7 @@ def acquire(
         seed=seed,
         known=known,
         token_column=token_column,
+        input_format=input_format,
         on_bad_file=on_bad_file,
         counts=counts,
         watch=console.watch,

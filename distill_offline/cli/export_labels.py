@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import click
 
-from distill_offline.cli.options import json_option, language_option, on_bad_file_option
+from distill_offline.cli.options import format_option, json_option, language_option, on_bad_file_option
 from distill_offline.console import Console
 from distill_offline.setting_values import TagScheme
 
@@ -20,6 +20,8 @@ __all__ = ["export_labels"]
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The file to write (.jsonl).")
 @click.option("--tag-column", type=int, help="The column of INPUT's tags, from 0 [the last one].")
 @click.option("--scheme", type=click.Choice(get_args(TagScheme)), default="auto", help="The tag scheme of INPUT.")
+@format_option("--input-format", "INPUT, if it is a file")
+@format_option("--corpus-format", "the corpus")
 @on_bad_file_option
 @language_option
 @json_option
@@ -31,6 +33,8 @@ def export_labels(
     scheme: TagScheme,
     on_bad_file: Literal["error", "skip"],
     language: str | None,
+    input_format: str | None,
+    corpus_format: str | None,
     as_json: bool,
 ) -> None:
     """Write labels without their text: positions, types and confidences.
@@ -46,6 +50,7 @@ def export_labels(
 
     console = Console(as_json)
     how: dict[str, Any] = {"tag_column": tag_column, "scheme": scheme, "on_bad_file": on_bad_file, "language": language}
+    how |= {"input_format": input_format, "corpus_format": corpus_format}
     counts = export(labels, corpus, output, **how)
     if as_json:
         console.json(counts)

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import click
 
-from distill_offline.cli.options import json_option, language_option, on_bad_file_option
+from distill_offline.cli.options import format_option, json_option, language_option, on_bad_file_option
 from distill_offline.console import Console, percent
 from distill_offline.errors import GateMissed
 from distill_offline.setting_values import TagScheme
@@ -40,6 +40,8 @@ _SCHEMES = click.Choice(get_args(TagScheme))
 @click.option(
     "--input-offsets", type=click.Choice(OFFSETS), default="characters", help="The same for INPUT, if it is a file."
 )
+@format_option("--format", "the gold file")
+@format_option("--input-format", "INPUT, if it is a file")
 @click.option("--min-f1", type=click.FloatRange(0, 1), help="Exit with code 5 if F1 is below this (0 to 1).")
 @json_option
 def evaluate(
@@ -55,6 +57,8 @@ def evaluate(
     language: str | None,
     offsets: OffsetUnit,
     input_offsets: OffsetUnit,
+    format: str | None,  # noqa: A002  the option's name
+    input_format: str | None,
     min_f1: float | None,
     as_json: bool,
 ) -> None:
@@ -84,6 +88,8 @@ def evaluate(
         language=language,
         offsets=offsets,
         input_offsets=input_offsets,
+        file_format=format,
+        input_format=input_format,
     )
     report = held.report
     console, share = Console(as_json), accuracy(report.counts)
@@ -125,10 +131,18 @@ def _what(by: str) -> str:
     type=click.Path(path_type=Path),
     help="The file to write: .conll, .jsonl or .parquet.",
 )
+@format_option("--input-format", "INPUT")
+@format_option("--output-format", "OUTPUT")
 @click.option("--token-column", type=int, help="The column of a column file's tokens, from 0 [recognised].")
 @on_bad_file_option
 def predict(
-    student: Path, text: Path, output: Path, token_column: int | None, on_bad_file: Literal["error", "skip"]
+    student: Path,
+    text: Path,
+    output: Path,
+    input_format: str | None,
+    output_format: str | None,
+    token_column: int | None,
+    on_bad_file: Literal["error", "skip"],
 ) -> None:
     """Label INPUT (.conll, .jsonl, .parquet, .txt or a folder of .txt) with a trained student.
 
@@ -144,6 +158,8 @@ def predict(
         text,
         output,
         token_column=token_column,
+        input_format=input_format,
+        output_format=output_format,
         on_bad_file=on_bad_file,
         counts=counts,
         watch=console.watch,

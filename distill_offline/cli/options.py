@@ -20,6 +20,7 @@ from distill_offline.errors import Interrupted
 __all__ = [
     "command_line",
     "config_options",
+    "format_option",
     "json_option",
     "language_option",
     "on_bad_file_option",
@@ -39,6 +40,16 @@ language_option = click.option(
     "--language",
     help="Cut raw text into the words of this language, as corpus.language does [by rules for every script].",
 )
+
+
+def format_option(name: str, what: str) -> Callable[..., Any]:
+    """An option that names a corpus format."""
+    return click.option(
+        name,
+        metavar="NAME",
+        help=f"The format of {what}: columns, text, jsonl, parquet, an installed one, or package.module:Name [by the "
+        "suffix].",
+    )
 
 
 def config_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ from distill_offline.corpus.examples import (
 from distill_offline.corpus.head import head_of
 from distill_offline.corpus.languages import tokenisation
 from distill_offline.corpus.plain_text import OnBadFile
-from distill_offline.corpus.source import AnyScheme, AnySource, resolve_path
+from distill_offline.corpus.source import AnyScheme, AnySource, may_be_raw, resolve_path
 from distill_offline.corpus.write import check_writable, write_examples, write_sentences
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "check_writable",
     "digest",
     "head_of",
+    "may_be_raw",
     "overlap",
     "read_annotations",
     "read_examples",

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from distill_offline.corpus.foreign_rows import foreign_row
-from distill_offline.corpus.jsonl import jsonl_rows
+from distill_offline.corpus.formats import COLUMNS, TEXT, format_named
 from distill_offline.corpus.lines import fault
-from distill_offline.corpus.parquet import parquet_rows
 from distill_offline.corpus.record import Head
-from distill_offline.corpus.source import AnySource, as_source, existing, format_of
+from distill_offline.corpus.source import FOLDER, AnySource, as_source, existing, format_of
 from distill_offline.corpus.standoff import read_header
 from distill_offline.corpus.tag_coding import PREFIXED, is_tag
 
@@ -29,10 +28,10 @@ def head_of(source: AnySource) -> Head:
         return read_header(existing(given.labels), given.labels).task
     path = existing(given.path)
     kind = format_of(path, given, labelled=True)
-    if kind not in ("jsonl", "parquet"):
-        return "sequence-classification" if kind == "folder" else "token-classification"
+    if kind in (FOLDER, COLUMNS, TEXT):
+        return "sequence-classification" if kind == FOLDER else "token-classification"
     could_be_tags = True
-    for line, row in (jsonl_rows if kind == "jsonl" else parquet_rows)(path, given.path):
+    for line, row in format_named(kind).read(path, given.path):
         if whose := foreign_row(row):
             raise fault(given.path, line, whose)
         found = _head_of_row(row) if isinstance(row, Mapping) else None

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from distill_offline.corpus.lines import fault, text_lines
 
-__all__ = ["jsonl_rows"]
+__all__ = ["JsonLines", "jsonl_rows"]
+
+
+class JsonLines:
+    """The format `jsonl`."""
+
+    def read(self, path: Path, shown: str) -> Iterator[tuple[int, object]]:
+        return jsonl_rows(path, shown)
+
+    def write(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+        with path.open("wb") as file:
+            for row in rows:
+                try:
+                    file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+                except UnicodeEncodeError:  # half a character (a lone surrogate): as an escape
+                    file.write(json.dumps(row).encode() + b"\n")
 
 
 class _RepeatedKey(ValueError):

@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from distill_offline.corpus.foreign_rows import FOREIGN_FIELDS
 from distill_offline.corpus.rows import FIELDS
 from distill_offline.errors import CorpusError
 
-__all__ = ["parquet_rows", "write_parquet"]
+__all__ = ["Parquet"]
 
 _BATCH = 1024
 
 
-def parquet_rows(path: Path, shown: str) -> Iterator[tuple[int, object]]:
+class Parquet:
+    """The format `parquet`."""
+
+    def read(self, path: Path, shown: str) -> Iterator[tuple[int, object]]:
+        return _rows(path, shown)
+
+    def write(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+        _write(path, rows)
+
+
+def _rows(path: Path, shown: str) -> Iterator[tuple[int, object]]:
     """(row from 1, fields) of the columns that mean something here."""
     import pyarrow
     from pyarrow import parquet
@@ -33,18 +43,20 @@ def parquet_rows(path: Path, shown: str) -> Iterator[tuple[int, object]]:
         raise CorpusError(f"{shown}: not a Parquet file that can be read ({type(error).__name__}).") from error
 
 
-def write_parquet(file: IO[bytes], rows: Iterable[Mapping[str, Any]], *, labelled: bool) -> None:
-    """Write the rows, a batch in memory at a time."""
+def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write the rows, a batch in memory at a time; the first one says whether they are labelled."""
     import pyarrow
     from pyarrow import parquet
 
+    remaining = iter(rows)
+    batch = list(islice(remaining, _BATCH))
     text, number = pyarrow.string(), pyarrow.int64()
     fields = [("id", text), ("document", text), ("index", number), ("text", text), ("tokens", pyarrow.list_(text))]
     fields.append(("offsets", pyarrow.list_(pyarrow.list_(number))))
-    if labelled:
+    if batch and "labels" in batch[0]:
         fields.append(("labels", pyarrow.list_(text)))
     schema = pyarrow.schema(fields)
-    with parquet.ParquetWriter(file, schema) as writer:
-        remaining = iter(rows)
-        while batch := list(islice(remaining, _BATCH)):
+    with parquet.ParquetWriter(path, schema) as writer:
+        while batch:
             writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
+            batch = list(islice(remaining, _BATCH))

@@ -16,10 +16,16 @@ from typing import Any, Protocol, TypeVar
 from distill_offline.bio import Scheme, detect_scheme
 from distill_offline.corpus.columns import ColumnFile, looks_like_columns
 from distill_offline.corpus.context import with_context
-from distill_offline.corpus.formats import COLUMNS, FOREIGN, JSONL, KNOWN
-from distill_offline.corpus.jsonl import jsonl_rows
+from distill_offline.corpus.formats import (
+    COLUMNS,
+    FORMATS,
+    TEXT,
+    format_named,
+    format_of_suffix,
+    is_foreign,
+    unknown_format,
+)
 from distill_offline.corpus.lines import fault
-from distill_offline.corpus.parquet import parquet_rows
 from distill_offline.corpus.plain_text import OnBadFile, read_folder, read_text_file, text_files
 from distill_offline.corpus.record import Head, Record
 from distill_offline.corpus.rows import read_rows
@@ -30,13 +36,17 @@ from distill_offline.schema import Origin
 from distill_offline.setting_values import TagScheme
 from distill_offline.settings import Source
 
-__all__ = ["AnyScheme", "AnySource", "as_source", "existing", "format_of", "read_records", "resolve_path", "scheme_of"]
+__all__ = [
+    "FOLDER", "AnyScheme", "AnySource", "as_source", "existing", "format_of", "may_be_raw", "read_records",
+    "resolve_path", "scheme_of",
+]  # fmt: skip
 
 AnyScheme = TagScheme
 AnySource = str | Path | Source
 
 # A column file's letters are read as those of IOBES, and its IOE tags as IOB2, whatever scheme they are said to be of.
 _READ_AS: dict[AnyScheme, Scheme] = {"bilou": "iobes", "bmewo": "iobes", "ioe1": "iob2", "ioe2": "iob2", "io": "iob1"}
+FOLDER = "folder"  # of plain text; what format_of calls it
 _PACKAGE = "package:"
 _TELLING = 10_000  # rows that are read for their scheme
 _NO_TAGS = (
@@ -89,15 +99,13 @@ def scheme_of(source: Source, origin: Origin = "original") -> Scheme:
     if source.scheme in ("iob1", "iob2", "iobes"):
         return source.scheme
     path = existing(source.path)
-    match format_of(path, source, labelled=True):
-        case "columns":
-            return detect_scheme(_columns(path, source).tags(), least=1 if origin == "original" else 2)
-        case "jsonl" | "parquet" as kind:
-            rows = jsonl_rows(path, source.path) if kind == "jsonl" else parquet_rows(path, source.path)
-            found = detect_scheme(_row_tags(rows), least=2)
-            return "iob2" if found == "iob1" and origin == "original" else found
-        case _:
-            return "iob2"
+    name = format_of(path, source, labelled=True)
+    if name == COLUMNS:
+        return detect_scheme(_columns(path, source).tags(), least=1 if origin == "original" else 2)
+    if name in (FOLDER, TEXT):
+        return "iob2"
+    found = detect_scheme(_row_tags(format_named(name).read(path, source.path)), least=2)
+    return "iob2" if found == "iob1" and origin == "original" else found
 
 
 def _row_tags(rows: Iterable[tuple[int, object]]) -> Iterator[Sequence[str]]:
@@ -180,23 +188,18 @@ def _read(
     source: Source, *, labelled: bool, head: Head, on_bad_file: OnBadFile, counts: Counter[str]
 ) -> Iterator[Record]:
     path, shown = existing(source.path), source.path
-    match format_of(path, source, labelled=labelled):
-        case "folder":
-            return read_folder(path, shown, head, on_bad_file=on_bad_file, counts=counts, language=source.language)
-        case "text":
-            if labelled and head == "token-classification":
-                raise fault(shown, 1, _NO_TAGS)
-            return read_text_file(path, shown, head, source.language)
-        case "columns":
-            if labelled and head != "token-classification":
-                raise fault(
-                    shown, 1, "a column file has a tag a token, not a class a text. Use JSONL, Parquet or folders."
-                )
-            return _columns(path, source).read(counts, labelled=labelled)
-        case "jsonl":
-            rows = jsonl_rows(path, shown)
-        case _:
-            rows = parquet_rows(path, shown)
+    name = format_of(path, source, labelled=labelled)
+    if name == FOLDER:
+        return read_folder(path, shown, head, on_bad_file=on_bad_file, counts=counts, language=source.language)
+    if name == TEXT:
+        if labelled and head == "token-classification":
+            raise fault(shown, 1, _NO_TAGS)
+        return read_text_file(path, shown, head, source.language)
+    if name == COLUMNS:
+        if labelled and head != "token-classification":
+            raise fault(shown, 1, "a column file has a tag a token, not a class a text. Use JSONL, Parquet or folders.")
+        return _columns(path, source).read(counts, labelled=labelled)
+    rows = format_named(name).read(path, shown)
     how: dict[str, Any] = {"language": source.language, "offsets": source.offsets or "characters"}
     return read_rows(rows, shown, path.stem, head, labelled=labelled, **how)
 
@@ -216,24 +219,31 @@ def existing(shown: str) -> Path:
 
 
 def format_of(path: Path, source: Source, *, labelled: bool) -> str:
-    """`folder`, `columns`, `jsonl`, `parquet` or `text`. Raises CorpusError for another format."""
-    suffix = path.suffix.lower()
-    if path.is_dir():
-        return "folder"
-    if suffix in COLUMNS:
-        return "columns"
-    if suffix in JSONL:
-        return "jsonl"
-    if suffix == ".parquet":
-        return "parquet"
-    if suffix in FOREIGN:
-        raise CorpusError(f"{source.path}: the format {suffix} is unknown ({FOREIGN[suffix]}). Known: {KNOWN}.")
+    """FOLDER, COLUMNS, TEXT, or a name that formats.format_named knows. Raises CorpusError for another format."""
+    if path.is_dir() and source.format in (None, TEXT):
+        return FOLDER
+    if source.format is not None:
+        if path.is_dir() and source.format in (COLUMNS, *FORMATS):
+            raise CorpusError(f"{source.path}: is a folder, and {source.format} is a format of files.")
+        return source.format
+    if named := format_of_suffix(path):
+        return named
+    if is_foreign(path):
+        raise unknown_format(path, source.path)
     if looks_like_columns(path, source.tag_column):
-        return "columns"
-    if suffix == ".txt":
+        return COLUMNS
+    if path.suffix.lower() == ".txt":
         # Whoever names a tag column wants to hear what is wrong with the columns.
-        return "columns" if source.token_column is not None or (labelled and source.tag_column is not None) else "text"
-    raise CorpusError(f"{source.path}: the format {suffix or 'without a suffix'} is unknown. Known: {KNOWN}.")
+        return COLUMNS if source.token_column is not None or (labelled and source.tag_column is not None) else TEXT
+    raise unknown_format(path, source.path)
+
+
+def may_be_raw(path: Path, source: Source) -> bool:
+    """Whether it may be text that we tokenise; not known for certain without reading it."""
+    if path.is_dir():
+        return True
+    named = source.format or format_of_suffix(path)
+    return path.suffix.lower() == ".txt" if named is None else named != COLUMNS
 
 
 def _not_empty(items: Iterable[_Item], source: Source) -> Iterator[_Item]:

@@ -1,49 +1,55 @@
-"""Sentences and examples to .conll, .jsonl or .parquet, whole or not at all."""
+"""Sentences and examples to a file of any format that can be written, whole or not at all."""
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from distill_offline.corpus.columns import DOCUMENT_BORDER, unwritable
-from distill_offline.corpus.parquet import write_parquet
+from distill_offline.corpus.formats import COLUMNS, TEXT, format_named, format_of_suffix, is_ours
+from distill_offline.corpus.guarded import GuardedFormat
 from distill_offline.errors import CorpusError
 from distill_offline.schema import Example, Sentence
 
-__all__ = ["check_writable", "write_examples", "write_sentences"]
+__all__ = ["check_writable", "write_examples", "write_sentences", "written_format"]
 
 _Labelled = tuple[Sentence, tuple[str, ...] | None]
 
 
-def write_examples(path: str | Path, examples: Iterable[Example]) -> None:
-    """Write the examples in the format of the suffix, streamed, as a file of mode 0600 that replaces the old one.
+def write_examples(path: str | Path, examples: Iterable[Example], *, file_format: str | None = None) -> None:
+    """Write the examples, streamed, as a file of mode 0600 that replaces the old one.
 
-    .conll holds tokens and IOB2 tags alone, with borders between documents; .jsonl and .parquet hold everything but
-    origin, weight and masked tokens. Raises CorpusError for another suffix, and where .conll cannot hold a token or
+    `file_format`: columns, jsonl, parquet or one from outside; by itself the suffix names it. .conll (columns) holds
+    tokens and IOB2 tags alone, with borders between documents; .jsonl and .parquet hold everything but origin, weight
+    and masked tokens. Raises CorpusError for a suffix that names no format, and where .conll cannot hold a token or
     label.
     """
-    _write(Path(path), ((example.sentence, example.labels) for example in examples), labelled=True)
+    _write(Path(path), ((example.sentence, example.labels) for example in examples), file_format)
 
 
-def write_sentences(path: str | Path, sentences: Iterable[Sentence]) -> None:
+def write_sentences(path: str | Path, sentences: Iterable[Sentence], *, file_format: str | None = None) -> None:
     """`write_examples` without labels."""
-    _write(Path(path), ((sentence, None) for sentence in sentences), labelled=False)
+    _write(Path(path), ((sentence, None) for sentence in sentences), file_format)
 
 
-def check_writable(path: str | Path, sentences: Iterable[Sentence], labels: Iterable[str] = ()) -> None:
+def check_writable(
+    path: str | Path, sentences: Iterable[Sentence], labels: Iterable[str] = (), *, file_format: str | None = None
+) -> None:
     """Raises CorpusError where `path` could not hold the sentences with such labels, before any work is done for them.
 
-    `sentences` are read, once, for .conll alone.
+    `sentences` are read, once, for columns alone.
     """
     target = Path(path)
-    suffix = _suffix(target)
+    name = written_format(target, file_format)
     if not target.parent.is_dir():
         raise CorpusError(f"{target}: cannot be written: there is no folder {target.parent}. Make it first.")
-    if suffix != ".conll":
+    if name != COLUMNS:
+        chosen = format_named(name)
+        if isinstance(chosen, GuardedFormat):
+            chosen.check("write")
         return
     for label in labels:
         _check_label(label, target)
@@ -51,46 +57,48 @@ def check_writable(path: str | Path, sentences: Iterable[Sentence], labels: Iter
         _check_tokens(*_encodable((sentence, ()), target), target)
 
 
-def _suffix(path: Path) -> str:
+def written_format(path: Path, file_format: str | None = None) -> str:
+    """The format in which `path` is to be written. Raises CorpusError where it cannot be told, or is only read."""
     suffix = path.suffix.lower()
-    if suffix not in {".conll", ".jsonl", ".parquet"}:
+    name = file_format or _SUFFIXES.get(suffix) or (None if is_ours(path) else format_of_suffix(path))
+    if name is None or name == TEXT:
+        what = TEXT if name else suffix or "without a suffix"
         raise CorpusError(
-            f"{path}: cannot write the format {suffix or 'without a suffix'}. Known: .conll, .jsonl, .parquet."
+            f"{path}: cannot write the format {what}. Known: .conll, .jsonl, .parquet, or a format from outside."
         )
-    return suffix
+    return name
 
 
-def _write(path: Path, items: Iterator[_Labelled], *, labelled: bool) -> None:
-    suffix = _suffix(path)
+_SUFFIXES = {".conll": COLUMNS, ".jsonl": "jsonl", ".parquet": "parquet"}
+
+
+def _write(path: Path, items: Iterator[_Labelled], file_format: str | None) -> None:
+    name = written_format(path, file_format)
     try:
         # mkstemp makes the file with mode 0600, and beside the target, so that replacing it is atomic.
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
     except OSError as error:
         raise CorpusError(f"{path}: cannot be written ({error.strerror}). Does its folder exist?") from error
     try:
-        with os.fdopen(handle, "wb") as file:
-            _fill(file, suffix, items, path, labelled=labelled)
-            file.flush()
+        _fill(Path(temporary), name, items, path)
+        with Path(temporary).open("rb") as file:
             os.fsync(file.fileno())
-        Path(name).replace(path)
+        Path(temporary).chmod(0o600)
+        Path(temporary).replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        Path(temporary).unlink(missing_ok=True)
         raise
 
 
-def _fill(file: IO[bytes], suffix: str, items: Iterator[_Labelled], path: Path, *, labelled: bool) -> None:
-    if suffix == ".parquet":
-        write_parquet(file, (_row(*_encodable(item, path)) for item in items), labelled=labelled)
-    elif suffix == ".jsonl":
-        for item in items:
-            row = _row(*item)
-            try:
-                file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-            except UnicodeEncodeError:
-                file.write(json.dumps(row).encode() + b"\n")
+def _fill(temporary: Path, name: str, items: Iterator[_Labelled], path: Path) -> None:
+    if name == COLUMNS:
+        with temporary.open("wb") as file:
+            for chunk in _column_lines(items, path):
+                file.write(chunk.encode())
     else:
-        for chunk in _column_lines(items, path):
-            file.write(chunk.encode())
+        given = items if name == "jsonl" else (_encodable(item, path) for item in items)
+        format_named(name).write(temporary, (_row(*item) for item in given))
 
 
 def _row(sentence: Sentence, labels: tuple[str, ...] | None) -> dict[str, Any]:

@@ -31,6 +31,7 @@ def acquire(
     seed: int = 0,
     known: Iterable[Path] = (),
     token_column: int | None = None,
+    input_format: str | None = None,
     on_bad_file: OnBadFile = "error",
     counts: Counter[str] | None = None,
     watch: Watch = lambda progress: None,
@@ -48,7 +49,7 @@ def acquire(
     check_writable(output, ())
     found = Counter[str]() if counts is None else counts
     model = Student.load(student)
-    given = Source(path=str(text), token_column=token_column)
+    given = Source(path=str(text), format=input_format, token_column=token_column)
     pool = _Pool(given, model, on_bad_file, frozenset())
     known_ones = (content_digest(each) for file in known for each in pool.read(Source(path=str(file))))
     pool = replace(pool, known=frozenset(known_ones))

@@ -40,6 +40,8 @@ def export_labels(
     scheme: AnyScheme = "auto",
     on_bad_file: OnBadFile = "error",
     language: str | None = None,
+    input_format: str | None = None,
+    corpus_format: str | None = None,
 ) -> dict[str, int]:
     """Write the labels of `labels` for the sentences of `corpus` to `output`, as corpus/standoff.py says.
 
@@ -47,10 +49,11 @@ def export_labels(
     `scheme`). A row goes with the sentence that has its id and tokens; where there is none, with the first one left
     that has its tokens. `corpus` is read whole. Gives counts: `sentences` and `spans` written, `not_in_corpus` rows
     left out for want of a sentence, `in_corpus` sentences. Raises InputError where nothing is left.
-    `language` says how raw text is tokenised, as corpus.language.
+    `language` says how raw text is tokenised, as corpus.language; `input_format` and `corpus_format` name the formats
+    that suffixes do not.
     """
-    rows, head = _read(labels, tag_column, scheme)
-    source = Source(path=str(corpus), on_bad_file=on_bad_file, language=language)
+    rows, head = _read(labels, tag_column, scheme, input_format)
+    source = Source(path=str(corpus), format=corpus_format, on_bad_file=on_bad_file, language=language)
     places = _Places(rows)
     for position, sentence in enumerate(read_sentences(source, head=head)):
         places.add(position, sentence)
@@ -95,9 +98,11 @@ class _Places:
                 yield StandoffLabels(*place, row.spans, row.label, row.carried)
 
 
-def _read(labels: Path, tag_column: int | None, scheme: AnyScheme) -> tuple[list[_Labelled], Head]:
+def _read(
+    labels: Path, tag_column: int | None, scheme: AnyScheme, file_format: str | None
+) -> tuple[list[_Labelled], Head]:
     path = resolve_path(labels)
-    if path.is_dir() or path.name == ANNOTATIONS:
+    if file_format is None and (path.is_dir() or path.name == ANNOTATIONS):
         file = path / ANNOTATIONS if path.is_dir() else path
         if not file.is_file():
             raise InputError(f"{labels}: there are no annotations ({ANNOTATIONS}) in this folder.")
@@ -106,7 +111,8 @@ def _read(labels: Path, tag_column: int | None, scheme: AnyScheme) -> tuple[list
             raise InputError(f"{labels}: its stage has not been run to its end. Run it first.")
         head = head_of(file)
         return [_of_row(row, file, number, head) for number, row in enumerate(read_rows(file), 1)], head
-    head = head_of(Source(path=str(path), tag_column=tag_column))
+    source = Source(path=str(path), format=file_format, tag_column=tag_column)
+    head = head_of(source)
     per_token = head == "token-classification"
     return [
         _Labelled(
@@ -116,7 +122,7 @@ def _read(labels: Path, tag_column: int | None, scheme: AnyScheme) -> tuple[list
             None if per_token else annotation.labels[0],
             carried,
         )
-        for sentence, annotation, carried in read_annotations(path, tag_column=tag_column, scheme=scheme, head=head)
+        for sentence, annotation, carried in read_annotations(source, scheme=scheme, head=head)
     ], head
 
 

@@ -35,6 +35,8 @@ def held_against(
     language: str | None = None,
     offsets: OffsetUnit = "characters",
     input_offsets: OffsetUnit = "characters",
+    file_format: str | None = None,
+    input_format: str | None = None,
 ) -> Held:
     """The scores of `labels` on `gold`: of entities or of classes, whichever the two hold; quality of annotations.
 
@@ -47,11 +49,12 @@ def held_against(
     an error or skipped and counted. Entities of gold that begin or end inside a token count as missed (`unheld`), but
     for those that the other side's tokens hold. `scheme` is of gold's tags, `input_scheme` of those of a labelled file.
     `language` says how raw text is tokenised where no student does, `offsets` what gold's spans count and
-    `input_offsets`
-    those of a labelled file, all as in CorpusSettings.
+    `input_offsets` those of a labelled file, all as in CorpusSettings; `file_format` and `input_format` name their
+    formats where the suffix does not.
     """
     source = Source(
         path=str(gold),
+        format=file_format,
         token_column=gold_token_column,
         tag_column=gold_column,
         scheme=scheme,
@@ -65,19 +68,20 @@ def held_against(
         return _student(student, replace(source, language=student.language))
     if (folder / ANNOTATIONS).is_file():
         return _annotations(folder / ANNOTATIONS, source)
-    if folder.is_dir():
+    if folder.is_dir() and input_format is None:
         raise InputError(
             f"{labels}: neither a student (config.json) nor annotations ({ANNOTATIONS}) are in this folder."
         )
     given = Source(
         path=str(labels),
+        format=input_format,
         token_column=token_column,
         tag_column=tag_column,
         scheme=input_scheme,
         language=language,
         offsets=input_offsets,
     )
-    return _file(given, source, _common_head(folder, source))
+    return _file(given, source, _common_head(given, source))
 
 
 def _student(student: Student, gold: Source) -> Held:
@@ -113,7 +117,7 @@ def _file(given: Source, gold: Source, head: Head) -> Held:
 
 
 def _annotations(file: Path, gold: Source) -> Held:
-    truth = Truth.read(gold, _common_head(file, gold))
+    truth = Truth.read(gold, _common_head(Source(path=str(file)), gold))
     lines, ids = AnnotationLines.read(file, truth.head), {example.sentence.id for example in truth.examples}
     if not ids & set(lines.given):
         raise InputError(f"{file}: none of its sentence ids occurs in {gold.path}; these are labels of another corpus.")
@@ -125,9 +129,11 @@ def _annotations(file: Path, gold: Source) -> Held:
     return replace(held, warnings=(*held.warnings, *lines.warnings()))
 
 
-def _common_head(labels: Path, gold: Source) -> Head:
+def _common_head(labels: Source, gold: Source) -> Head:
     """What both files label. Raises InputError where it is not the same."""
     wanted, found = head_of(gold), head_of(labels)
-    if found != wanted and labels.stat().st_size:  # an empty file may mean either
-        raise InputError(f"{labels} holds {_WHAT[found]}, and {gold.path} holds {_WHAT[wanted]}: nothing to compare.")
+    if found != wanted and resolve_path(labels.path).stat().st_size:  # an empty file may mean either
+        raise InputError(
+            f"{labels.path} holds {_WHAT[found]}, and {gold.path} holds {_WHAT[wanted]}: nothing to compare."
+        )
     return wanted

@@ -9,6 +9,8 @@ from itertools import islice
 from pathlib import Path
 
 from distill_offline.corpus import OnBadFile, check_writable, read_sentences, write_examples
+from distill_offline.corpus.formats import COLUMNS
+from distill_offline.corpus.write import written_format
 from distill_offline.errors import CorpusError
 from distill_offline.schema import Example, Progress, Watch
 from distill_offline.settings import Source
@@ -25,24 +27,26 @@ def predict(
     output: Path,
     *,
     token_column: int | None = None,
+    input_format: str | None = None,
+    output_format: str | None = None,
     on_bad_file: OnBadFile = "error",
     counts: Counter[str] | None = None,
     watch: Watch = lambda progress: None,
 ) -> int:
-    """Label the sentences of `text` and write them to `output`, formats by suffix; gives their number. Streams.
+    """Label the sentences of `text` and write them to `output`, formats by suffix or by name; gives their number.
 
-    Raw text is tokenised as that was from which the student learnt. A student of classes labels each text as a whole.
-    `counts` gains what was passed over, as in read_sentences. What `output` cannot hold is refused before anything is
-    predicted.
+    Streams. Raw text is tokenised as that was from which the student learnt. A student of classes labels each text as
+    a whole. `counts` gains what was passed over, as in read_sentences. What `output` cannot hold is refused before
+    anything is predicted.
     """
-    source = Source(path=str(text), token_column=token_column, on_bad_file=on_bad_file)
-    check_writable(output, read_sentences(source))
+    source = Source(path=str(text), format=input_format, token_column=token_column, on_bad_file=on_bad_file)
+    check_writable(output, read_sentences(source), file_format=output_format)
     model = Student.load(student)
-    if model.head == "sequence-classification" and output.suffix.lower() == ".conll":
+    if model.head == "sequence-classification" and written_format(output, output_format) == COLUMNS:
         raise CorpusError(
-            f"{output}: this student labels whole texts and gives no tag a token, which .conll needs. Write .jsonl."
+            f"{output}: this student labels whole texts and gives no tag a token, which columns need. Write .jsonl."
         )
-    check_writable(output, (), model.labels)
+    check_writable(output, (), model.labels, file_format=output_format)
     sentences = read_sentences(replace(source, language=model.language), head=model.head, counts=counts)
     done = 0
 
@@ -54,5 +58,5 @@ def predict(
             done += len(chunk)
             watch(Progress("predict", done, 0))
 
-    write_examples(output, labelled())
+    write_examples(output, labelled(), file_format=output_format)
     return done

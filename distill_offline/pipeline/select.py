@@ -20,6 +20,7 @@ from distill_offline.pipeline.cross_fit import cross_fit, is_cross_fitted
 from distill_offline.pipeline.distilled import distilled_rows
 from distill_offline.pipeline.effect import Effect, effect_on_gold, effect_on_truth
 from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_digest, source_paths
+from distill_offline.settings import SelectSettings
 from distill_offline.stages.select import Row
 from distill_offline.stages.select import select as keep
 
@@ -117,7 +118,7 @@ class _Labels:
                 # train decides what dev and test are not, and what calibration learns from
                 "held_out": labels_digest(settings, *(("train",) if on_gold else ()), "dev", "test"),
                 "truth": source_digest(chosen.truth, corpus),
-                "settings": as_plain(chosen),
+                "settings": _plain(chosen),
                 "seed": settings.seed if chosen.budget is not None else None,
             },
             inputs=source_paths(
@@ -168,3 +169,11 @@ def _effects(
         kept = read_rows(labels.folder.folder("select") / ANNOTATIONS)
         effects.append(effect_on_truth(metric, lambda: labels.rows(calibrated, Counter()), kept, truth))
     return [effect for effect in effects if effect is not None]
+
+
+def _plain(settings: SelectSettings) -> dict[str, Any]:
+    """JSON of the settings, for the fingerprint: what a source could not say before is there only where it is set."""
+    plain: dict[str, Any] = as_plain(settings)
+    if isinstance(plain["truth"], dict) and plain["truth"]["format"] is None:
+        del plain["truth"]["format"]
+    return plain

@@ -117,7 +117,7 @@ def _located(name: str) -> Path | None:
 
 def _needs_model(backend: str) -> bool:
     try:
-        return bool(registry.load("backend.name", backend, BACKENDS, EXTRAS).needs_model)
+        return bool(registry.load("backend.name", backend, BACKENDS, EXTRAS, group="backends").needs_model)
     except DistillError:
         return True
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_offline.diversity import spread
-from distill_offline.registry import load, theirs
+from distill_offline.registry import load, spelled, theirs
 
 __all__ = ["MEASURES", "By", "diverse", "most_uncertain", "uncertainty", "uniform"]
 
@@ -31,8 +31,8 @@ def uncertainty(measure: str, probabilities: NDArray[np.float32]) -> float:
     All go back to uncertainty sampling (Lewis and Gale 1994), for sequences surveyed by Settles and Craven (2008).
     Raises ConfigError for an unknown measure.
     """
-    function = load("measure", measure, MEASURES)
-    with theirs("measure", measure):
+    function = load("measure", measure, MEASURES, group="measures")
+    with theirs("measure", spelled(measure, "measures")):
         return float(function(np.asarray(probabilities, dtype=np.float64)))
 
 
