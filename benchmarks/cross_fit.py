@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -29,8 +30,9 @@ from distill_offline.bio import decode_bio
 from distill_offline.blending import Blend, make_schedule
 from distill_offline.calibration import reliability
 from distill_offline.corpus import read_examples
+from distill_offline.decoding import Distribution, Scored, distributions
 from distill_offline.offline import enforce
-from distill_offline.out_of_fold import folds, span_factors
+from distill_offline.out_of_fold import folds, span_confidence
 from distill_offline.schema import Example, Progress, Span, content_digest
 from distill_offline.settings import Source, TrainSettings
 from distill_offline.stages.train import Pools, prepare, train
@@ -38,8 +40,7 @@ from distill_offline.student import Student
 
 LABELS = ("O", *(f"{prefix}-{kind}" for kind in ("PER", "ORG", "LOC", "MISC") for prefix in "BI"))
 FOLDS, SEED = 5, 1
-USED = "geometric mean, with the end"  # what the package calls a span's confidence
-Probabilities = list[NDArray[np.float32]]
+USED = "probability, its geometric mean"  # what the package calls a span's confidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +87,13 @@ def main(
 
 def judged(
     model: Path, distilled: list[Example], original: list[Example], updates: int, work: Path, left: Iterator[int]
-) -> Probabilities:
+) -> list[Distribution]:
     """The out-of-fold probabilities of each sentence; folds that were finished before are read.
 
     Exits where `left`, the number of folds that may still be trained, has come to 0.
     """
     fold_of = folds([content_digest(e.sentence) for e in distilled], FOLDS, SEED)
-    found: Probabilities = [np.empty((0, len(LABELS)), np.float32)] * len(distilled)
+    found: dict[int, Scored] = {}
     for fold in range(FOLDS):
         inside = [n for n, each in enumerate(fold_of) if each == fold]
         file = work / f"{fold}.npz"
@@ -102,15 +103,18 @@ def judged(
             never = {content_digest(distilled[n].sentence) for n in inside}
             rest = [e for e, each in zip(distilled, fold_of, strict=True) if each != fold]
             student = trained(model, rest, [e for e in original if content_digest(e.sentence) not in never], updates)
-            arrays = student.probabilities([distilled[n].sentence for n in inside])
+            scored = student.scored([distilled[n].sentence for n in inside])
+            arrays: dict[str, NDArray[Any]] = {f"scores_{n}": each.log_probabilities for n, each in enumerate(scored)}
+            arrays |= {f"seen_{n}": each.seen for n, each in enumerate(scored)}
             file.parent.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(file.with_suffix(".part.npz"), *arrays)
+            np.savez_compressed(file.with_suffix(".part.npz"), **arrays)  # type: ignore[arg-type]
             file.with_suffix(".part.npz").replace(file)
             say(f"{work.name}: fold {fold + 1} of {FOLDS}")
         with np.load(file, allow_pickle=False) as stored:
             for position, n in enumerate(inside):
-                found[n] = stored[f"arr_{position}"]
-    return found
+                length = len(distilled[n].sentence.tokens)
+                found[n] = Scored(stored[f"scores_{position}"], stored[f"seen_{position}"], length)
+    return distributions([found[n] for n in range(len(distilled))], LABELS)
 
 
 def trained(model: Path, distilled: list[Example], original: list[Example], updates: int) -> Student:
@@ -131,13 +135,18 @@ def _quiet(progress: Progress) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A span of the distilled labels: its sentence, whether gold has it, and its factors (the last: its end)."""
+    """A span of the distilled labels: its sentence, whether gold has it, and what its probability is.
+
+    `factors` are each token's own probabilities (the last: its end), whatever tags are valid together.
+    """
 
     sentence: int
     span: Span
     is_right: bool
     factors: tuple[float, ...]
     ends_with_sentence: bool
+    probability: float
+    confidence: float
 
     @property
     def own(self) -> tuple[float, ...]:
@@ -145,6 +154,8 @@ class Judged:
 
 
 FORMULAS: dict[str, Callable[[Judged], float]] = {
+    "probability": lambda each: each.probability,
+    USED: lambda each: each.confidence,
     "product": lambda each: math.prod(each.own),
     "product, with the end": lambda each: math.prod(each.factors),
     "geometric mean": lambda each: _geometric(each.own),
@@ -158,7 +169,7 @@ def _geometric(factors: Sequence[float]) -> float:
     return math.prod(factors) ** (1 / len(factors))
 
 
-def tables(data: Data, found: Probabilities) -> list[str]:
+def tables(data: Data, found: Sequence[Distribution]) -> list[str]:
     """Formulas, thresholds for what is labelled, thresholds for what is not."""
     spans = list(_judged(data, found))
     confidence = {id(each): FORMULAS[USED](each) for each in spans}
@@ -174,13 +185,25 @@ def tables(data: Data, found: Probabilities) -> list[str]:
     ]
 
 
-def _judged(data: Data, found: Probabilities) -> Iterator[Judged]:
+def _judged(data: Data, found: Sequence[Distribution]) -> Iterator[Judged]:
     for number, (mine, gold) in enumerate(zip(data.distilled, data.gold, strict=True)):
         truth = {(s.start, s.end, s.type) for s in decode_bio(gold.labels)}
         for span in decode_bio(mine.labels):
-            factors = tuple(span_factors(found[number], span, LABELS))
             is_right = (span.start, span.end, span.type) in truth
-            yield Judged(number, span, is_right, factors, span.end == len(mine.labels))
+            sure = found[number].of(span), span_confidence(found[number], span)
+            yield Judged(number, span, is_right, _factors(found[number], span), span.end == len(mine.labels), *sure)
+
+
+def _factors(found: Distribution, span: Span) -> tuple[float, ...]:
+    """What must be true for the span, token by token: B-, each I-, and no I- behind it; tokens unseen have no say."""
+    first, end = np.searchsorted(found.seen, (span.start, span.end)).tolist()
+    rows, inside = np.exp(found.scores[first : end + 1]), LABELS.index(f"I-{span.type}")
+    own = (
+        [float(rows[0, LABELS.index(f"B-{span.type}")]), *rows[1 : end - first, inside].tolist()]
+        if end > first
+        else [0.0]
+    )
+    return (*own, *(1.0 - rows[end - first :, inside]).tolist())
 
 
 def _formulas(spans: Sequence[Judged]) -> str:
@@ -265,9 +288,10 @@ def _scores(right: int, given: int, gold: int) -> str:
     return f"{100 * precision:.1f} / {100 * recall:.1f} / {100 * f1:.1f}"
 
 
-def _missed(data: Data, found: Probabilities) -> str:
+def _missed(data: Data, found: Sequence[Distribution]) -> str:
     scores, is_entity = [], []
-    for mine, gold, probabilities in zip(data.distilled, data.gold, found, strict=True):
+    for mine, gold, distribution in zip(data.distilled, data.gold, found, strict=True):
+        probabilities = distribution.of_tokens()
         for token, (tag, truth) in enumerate(zip(mine.labels, gold.labels, strict=True)):
             if tag == "O":
                 scores.append(1.0 - float(probabilities[token, 0]))

@@ -7,15 +7,15 @@ CrossWeigh (Wang et al. 2019) found wrong entity labels by the predictions of su
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distill_offline.decoding import Distribution
 from distill_offline.schema import Span
 
-__all__ = ["folds", "missed", "span_confidence", "span_factors"]
+__all__ = ["folds", "missed", "span_confidence"]
 
 
 def folds(contents: Sequence[str], count: int, seed: int) -> list[int]:
@@ -28,26 +28,15 @@ def folds(contents: Sequence[str], count: int, seed: int) -> list[int]:
     return [fold_of[content] for content in contents]
 
 
-def span_factors(probabilities: NDArray[np.float32], span: Span, labels: Sequence[str]) -> list[float]:
-    """What must be true of each token for exactly this span to stand there, as the student's probabilities.
+def span_confidence(found: Distribution, span: Span) -> float:
+    """How sure the student is of exactly this span and type of somebody else's, 0 to 1.
 
-    B- of its type at the first token, I- at each further one; and, where the sentence goes on, that the next token does
-    not: 1 - p(I-). `probabilities` are tokens × labels.
+    Its probability among all valid tags, as the geometric mean of what it takes: a tag at each of its tokens, and that
+    it ends there where the sentence goes on. It ranks spans as well as the probability itself, which sinks with a
+    span's length, and lies nearer to the share that is right: see docs/confidence-without-probabilities.md.
     """
-    begins, continues = labels.index(f"B-{span.type}"), labels.index(f"I-{span.type}")
-    inside = [float(probabilities[token, continues]) for token in range(span.start + 1, span.end)]
-    ends = [1.0 - float(probabilities[span.end, continues])] if span.end < len(probabilities) else []
-    return [float(probabilities[span.start, begins]), *inside, *ends]
-
-
-def span_confidence(probabilities: NDArray[np.float32], span: Span, labels: Sequence[str]) -> float:
-    """How sure the student is of exactly this span and type, 0 to 1: the geometric mean of span_factors.
-
-    It ranks spans as well as their product, which would be the probability, and lies nearer to the share that is right:
-    see docs/confidence-without-probabilities.md.
-    """
-    factors = span_factors(probabilities, span, labels)
-    return math.prod(factors) ** (1 / len(factors))
+    parts = span.end - span.start + (span.end < found.length)
+    return float(found.of(span) ** (1 / parts))
 
 
 def missed(probabilities: NDArray[np.float32], tags: Sequence[str], labels: Sequence[str]) -> float:

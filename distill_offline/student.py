@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from distill_offline.alignment import IGNORED, labels_of_seen, labels_of_words, spread_to_subwords
+from distill_offline.alignment import IGNORED, labels_of_seen, spread_to_subwords
 from distill_offline.corpus.languages import tokeniser
 from distill_offline.corpus.refine import refined
+from distill_offline.decoding import Distribution, Scored, decode, distributions
 from distill_offline.errors import InputError, OutOfMemory
 from distill_offline.schema import Example, Head, Sentence
 from distill_offline.student_loading import HEADS, load_model, read_shape
@@ -188,67 +189,54 @@ class Student:
         return Loss((losses.view_as(labels) * batch["weights"][:, None]).sum(), masked.sum())
 
     def predict(self, sentences: Sequence[Sentence], *, batch_tokens: int | None = None) -> list[tuple[str, ...]]:
-        """The labels of each sentence: valid IOB2, one a token; or one class.
+        """The labels of each sentence: of all valid IOB2 the likeliest, one a token; or the likeliest class.
 
-        A token in which the tokenizer sees nothing (control characters, zero-width ones) is labelled as labels_of_words
-        says: it does not break an entity. Batches are sorted by length and bounded by `batch_tokens` subwords, padding
-        included; by itself 1,024 on a CPU, 8,192 on a GPU.
+        See decoding.decode; a token in which the tokenizer sees nothing (control characters, zero-width ones) does not
+        break an entity. Batches are sorted by length and bounded by `batch_tokens` subwords, padding included; by
+        itself 1,024 on a CPU, 8,192 on a GPU.
         """
-        chosen: list[list[str | None]] = [[None] * len(sentence.tokens) for sentence in sentences]
+        if self.head == "token-classification":
+            return decode(self.scored(sentences, batch_tokens), self.labels)
         classes: list[tuple[str, ...]] = [()] * len(sentences)
         for part, logits in self._forward(sentences, batch_tokens):
-            for window, indices in zip(part, logits.argmax(-1).cpu().tolist(), strict=True):
-                if self.head == "sequence-classification":
-                    classes[window.sentence] = (self.labels[indices],)
-                    continue
-                for position, word in enumerate(window.words):
-                    if word is not None:
-                        chosen[window.sentence][word] = self.labels[indices[position]]
-        if self.head == "sequence-classification":
-            return classes
-        return [labels_of_words(tags) for tags in chosen]
+            for window, number in zip(part, logits.argmax(-1).cpu().tolist(), strict=True):
+                classes[window.sentence] = (self.labels[number],)
+        return classes
+
+    def distributions(self, sentences: Sequence[Sentence], *, batch_tokens: int | None = None) -> list[Distribution]:
+        """How probable tags and spans are in each sentence, among all valid IOB2; of students of tokens."""
+        return distributions(self.scored(sentences, batch_tokens), self.labels)
 
     def probabilities(
         self, sentences: Sequence[Sentence], *, batch_tokens: int | None = None
     ) -> list[NDArray[np.float32]]:
         """How sure the student is: for each sentence an array tokens × labels (1 × labels for classes), float32.
 
-        Rows sum to 1; columns stand for `self.labels`. What `predict` says is the row's largest, but for an I- tag that
-        continues nothing. A token in which the tokenizer sees nothing has of each I- tag what the next token that is
-        seen has of it, if one is seen before it, and for the rest O. Batches as in `predict`.
+        Rows sum to 1; columns stand for `self.labels`. Of tokens they are Distribution.of_tokens: a tag has the
+        probability of all valid IOB2 with it. Batches as in `predict`.
         """
-        import numpy as np
-
-        whole = self.head == "sequence-classification"
-        found = [np.zeros((1 if whole else len(s.tokens), len(self.labels)), np.float32) for s in sentences]
+        if self.head == "token-classification":
+            return [each.of_tokens() for each in self.distributions(sentences, batch_tokens=batch_tokens)]
+        found: dict[int, NDArray[np.float32]] = {}
         for part, logits in self._forward(sentences, batch_tokens):
-            shares = logits.float().softmax(-1).cpu().numpy()
-            for window, rows in zip(part, shares, strict=True):
-                if whole:
-                    found[window.sentence][0] = rows
-                    continue
-                for position, word in enumerate(window.words):
-                    if word is not None:
-                        found[window.sentence][word] = rows[position]
-        if not whole:
-            for array in found:
-                self._fill_unseen(array)
-        return found
+            for window, row in zip(part, logits.float().softmax(-1).cpu().numpy(), strict=True):
+                found[window.sentence] = row[None]
+        return [found[number] for number in range(len(sentences))]
 
-    def _fill_unseen(self, rows: NDArray[np.float32]) -> None:
-        """Give rows of zeros, of tokens without subwords, what `probabilities` says they have."""
+    def scored(self, sentences: Sequence[Sentence], batch_tokens: int | None = None) -> list[Scored]:
+        """What the head says of each sentence's tokens, each in the window that answers for it."""
         import numpy as np
 
-        seen = np.flatnonzero(rows.any(1))
-        if len(seen) == len(rows):
-            return
-        unseen = sorted(set(range(len(rows))) - set(seen.tolist()))
-        inside = [i for i, label in enumerate(self.labels) if label.startswith("I-")]
-        for token in unseen:
-            after = seen[seen > token]
-            if len(after) and seen[0] < token:
-                rows[token, inside] = rows[after[0], inside]
-        rows[unseen, self._index.get("O", 0)] = 1.0 - rows[unseen].sum(1)
+        scores = [np.zeros((len(sentence.tokens), len(self.labels)), np.float32) for sentence in sentences]
+        is_seen = [np.zeros(len(sentence.tokens), np.bool_) for sentence in sentences]
+        for part, logits in self._forward(sentences, batch_tokens):
+            for window, rows in zip(part, logits.float().log_softmax(-1).cpu().numpy(), strict=True):
+                places = [place for place, word in enumerate(window.words) if word is not None]
+                words = [word for word in window.words if word is not None]
+                scores[window.sentence][words] = rows[places]
+                is_seen[window.sentence][words] = True
+        seen = [np.flatnonzero(each) for each in is_seen]
+        return [Scored(rows[at], at, len(rows)) for rows, at in zip(scores, seen, strict=True)]
 
     def _forward(
         self, sentences: Sequence[Sentence], batch_tokens: int | None

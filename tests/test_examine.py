@@ -271,7 +271,7 @@ def test_table_shows_what_was_seen(place: Path, tmp_path: Path) -> None:
         "calibration.csv",
     } <= names
     text = (tmp_path / "tables.md").read_text("utf-8")
-    for title in ("forgetting (F1)", "the teacher's errors", "calibration", "geometric mean"):
+    for title in ("forgetting (F1)", "the teacher's errors", "calibration", "probability among all valid tags"):
         assert title in text
         assert title in done.stdout.replace("\n", " ")
     assert "examined" in json.loads((tmp_path / "summary.json").read_text("utf-8"))

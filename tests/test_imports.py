@@ -37,6 +37,7 @@ ROWS = (
     {"bio", "model_folder", "artifacts", "json_values"},
     {
         "alignment",
+        "decoding",
         "diversity",
         "matching",
         "mistakes",

@@ -7,7 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from distill_offline.out_of_fold import folds, missed, span_confidence, span_factors
+from distill_offline.decoding import Distribution, Scored, distributions
+from distill_offline.out_of_fold import folds, missed, span_confidence
 from distill_offline.schema import Span
 
 LABELS = ("O", "B-X", "I-X", "B-Y", "I-Y")
@@ -17,24 +18,30 @@ def probabilities(*rows: tuple[float, ...]) -> np.ndarray:
     return np.array(rows, np.float32)
 
 
+def distribution(rows: np.ndarray) -> Distribution:
+    logarithms = np.log(np.maximum(rows, 1e-30)).astype(np.float32)
+    return distributions([Scored(logarithms, np.arange(len(rows)), len(rows))], LABELS)[0]
+
+
 SENTENCE = probabilities((0.1, 0.8, 0.1, 0, 0), (0.2, 0.1, 0.5, 0.1, 0.1), (0.7, 0, 0.2, 0.1, 0), (0.4, 0, 0, 0.6, 0))
 
 
 def test_a_span_needs_its_beginning_its_tokens_and_its_end() -> None:
-    assert span_factors(SENTENCE, Span(0, 2, "X"), LABELS) == pytest.approx([0.8, 0.5, 0.8])
-    assert span_confidence(SENTENCE, Span(0, 2, "X"), LABELS) == pytest.approx(0.32 ** (1 / 3))
-    assert span_factors(SENTENCE, Span(0, 1, "X"), LABELS) == pytest.approx([0.8, 0.5])  # the second goes on with I-X
-    assert span_confidence(SENTENCE, Span(0, 1, "Y"), LABELS) == 0
+    found = distribution(SENTENCE)
+    assert span_confidence(found, Span(0, 2, "X")) == pytest.approx(found.of(Span(0, 2, "X")) ** (1 / 3))
+    assert span_confidence(found, Span(0, 1, "X")) == pytest.approx(found.of(Span(0, 1, "X")) ** (1 / 2))
+    assert 0.1 < span_confidence(found, Span(0, 1, "X")) < span_confidence(found, Span(0, 2, "X")) < 0.9
+    assert span_confidence(found, Span(0, 1, "Y")) < 1e-9
 
 
 def test_nothing_need_end_where_the_sentence_does() -> None:
-    assert span_factors(SENTENCE, Span(3, 4, "Y"), LABELS) == pytest.approx([0.6])
+    assert span_confidence(distribution(SENTENCE), Span(3, 4, "Y")) == pytest.approx(0.6)
 
 
 def test_confidence_does_not_sink_with_a_spans_length() -> None:
-    alike = probabilities((0.2, 0.8, 0, 0, 0), *[(0.1, 0.1, 0.8, 0, 0)] * 5)
-    assert span_confidence(alike, Span(0, 6, "X"), LABELS) == pytest.approx(0.8)
-    assert span_confidence(alike, Span(0, 3, "X"), LABELS) == pytest.approx((0.8**3 * 0.2) ** 0.25)  # it goes on
+    alike = distribution(probabilities((0.2, 0.8, 0, 0, 0), *[(0.1, 0.1, 0.8, 0, 0)] * 5))
+    assert alike.of(Span(0, 6, "X")) < 0.5
+    assert span_confidence(alike, Span(0, 6, "X")) > 0.8
 
 
 def test_what_the_label_missed_is_the_likeliest_entity_at_an_o() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from sentences import sentence
+from test_decoding import every_valid
 
-from distill_offline.alignment import labels_of_words
+from distill_offline.bio import decode_bio
 from distill_offline.corpus import read_sentences
 from distill_offline.student import Student
 
@@ -22,7 +24,7 @@ def student(encoder: Path) -> Student:
     return Student.create(encoder, LABELS, "token-classification", max_length=32)
 
 
-def test_the_likeliest_labels_are_those_that_it_predicts(student: Student) -> None:
+def test_probabilities_are_one_row_a_token_and_leave_the_student_as_it_was(student: Student) -> None:
     sentences = [*read_sentences("package:demo/dev.jsonl"), sentence(" ".join(f"word{n}" for n in range(90)))]
     student.model.train()
     probabilities = student.probabilities(sentences)
@@ -32,8 +34,24 @@ def test_the_likeliest_labels_are_those_that_it_predicts(student: Student) -> No
         assert found.shape == (len(each.tokens), 5)
         assert found.dtype == np.float32
         assert found.sum(1) == pytest.approx(1, abs=1e-5)
-    best = [labels_of_words([LABELS[i] for i in found.argmax(1)]) for found in probabilities]
-    assert best == student.predict(sentences)
+
+
+def test_what_it_says_is_the_likeliest_of_all_valid_tags_by_plain_transformers_scores(student: Student) -> None:
+    student.model.eval()
+    for words in (["Marta", "closed", "V-17"], ["at", "06:00"], ["Gate", "V-17", "on", "Tuesday"]):
+        ids = student.tokenizer([words], is_split_into_words=True, return_tensors="pt")
+        rows = student.model(**ids).logits[0].log_softmax(-1).detach().numpy()
+        first = [ids.word_ids(0).index(word) for word in range(len(words))]
+        weights = every_valid(rows[first], LABELS)
+        (tags,), (found,) = (
+            student.predict([sentence(" ".join(words))]),
+            student.distributions([sentence(" ".join(words))]),
+        )
+        assert tags == max(weights, key=lambda each: weights[each])
+        total = sum(math.exp(weight) for weight in weights.values())
+        for span in {span for each in weights for span in decode_bio(each)}:
+            share = sum(math.exp(weight) for each, weight in weights.items() if span in decode_bio(each))
+            assert found.of(span) == pytest.approx(share / total, abs=1e-5)
 
 
 def test_the_order_of_sentences_is_kept_whatever_the_batches(student: Student) -> None:

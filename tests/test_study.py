@@ -431,7 +431,7 @@ def test_a_changed_default_asks_for_a_new_method() -> None:
     # Defaults are no part of a cell's key: where one of these changes, raise study.grid.METHOD, then this list.
     train, select = TrainSettings(), SelectSettings()
     assert (METHOD, train.updates, train.batch_size, train.learning_rate, train.learning_rate_decay) == (
-        2, 500, 16, 5e-5, "linear",
+        3, 500, 16, 5e-5, "linear",
     )  # fmt: skip
     assert (train.warmup, train.weight_decay, train.layer_decay, train.clip, train.label_smoothing) == (
         0.1, 0.01, 1.0, 1.0, 0.0,

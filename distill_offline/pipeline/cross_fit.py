@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from distill_offline import catalogue
 from distill_offline.artifacts import ANNOTATIONS, read_rows, remove_folder, write_rows
 from distill_offline.config import as_plain
 from distill_offline.corpus import tokenisation
+from distill_offline.decoding import Distribution
 from distill_offline.digests import file_digests
 from distill_offline.errors import InputError, Interrupted, MissingModel
 from distill_offline.inputs import Gold, make_task, read_gold
@@ -149,9 +147,15 @@ class _Fitting:
 
     def _fold(self, fold: int, inside: Sequence[int], contents: Sequence[str], place: Path) -> Iterator[Row]:
         student = self._student(fold, {contents[number] for number in inside}, contents, place)
-        probabilities = student.probabilities([_sentence(self.rows[number]) for number in inside])
-        for number, found in zip(inside, probabilities, strict=True):
-            yield _judged(self.rows[number], found, student)
+        rows = [self.rows[number] for number in inside]
+        sentences = [_sentence(row) for row in rows]
+        if student.head == "sequence-classification":
+            for row, shares in zip(rows, student.probabilities(sentences), strict=True):
+                share = float(shares[0, student.labels.index(row["labels"][0])])
+                yield {"confidence": round(share, _DIGITS)}
+            return
+        for row, found in zip(rows, student.distributions(sentences), strict=True):
+            yield _judged(row, found)
 
     def _student(self, fold: int, left_out: set[str], contents: Sequence[str], place: Path) -> Student:
         """A student of all rows whose content is neither in this fold nor in dev or test."""
@@ -192,13 +196,11 @@ def _sentence(row: Row) -> Sentence:
     return Sentence(row["id"], row["document"], row["index"], row["text"], tuple(row["tokens"]), offsets)
 
 
-def _judged(row: Row, found: NDArray[np.float32], student: Student) -> Row:
-    if student.head == "sequence-classification":
-        return {"confidence": round(float(found[0, student.labels.index(row["labels"][0])]), _DIGITS)}
+def _judged(row: Row, found: Distribution) -> Row:
     spans = [Span(span["start"], span["end"], span["type"]) for span in row["spans"]]
     return {
-        "spans": [round(span_confidence(found, span, student.labels), _DIGITS) for span in spans],
-        "missed": round(missed(found, row["labels"], student.labels), _DIGITS),
+        "spans": [round(span_confidence(found, span), _DIGITS) for span in spans],
+        "missed": round(missed(found.of_tokens(), row["labels"], found.labels), _DIGITS),
     }
 
 

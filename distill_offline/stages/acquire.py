@@ -28,7 +28,8 @@ _SMALLEST = 1e-12  # of a probability, where its logarithm is taken
 def uncertainty(measure: str, probabilities: NDArray[np.float32]) -> float:
     """How unsure a student is of one sentence, 0 where it is sure; `probabilities` are tokens × labels.
 
-    All go back to uncertainty sampling (Lewis and Gale 1994), for sequences surveyed by Settles and Craven (2008).
+    Of tags they are those among all valid ones (Student.probabilities). All go back to uncertainty sampling (Lewis and
+    Gale 1994), for sequences surveyed by Settles and Craven (2008).
     Raises ConfigError for an unknown measure.
     """
     function = load("measure", measure, MEASURES, group="measures")
@@ -37,7 +38,7 @@ def uncertainty(measure: str, probabilities: NDArray[np.float32]) -> float:
 
 
 def mnlp(probabilities: NDArray[np.float64]) -> float:
-    """The mean negative log-probability of the labels that it would give (Shen et al. 2018).
+    """The mean negative log-probability of each token's likeliest label (Shen et al. 2018).
 
     The mean over tokens, so that long sentences do not win by their length.
     """
@@ -45,7 +46,7 @@ def mnlp(probabilities: NDArray[np.float64]) -> float:
 
 
 def least_confidence(probabilities: NDArray[np.float64]) -> float:
-    """1 minus the probability of all the labels that it would give together: long sentences are less sure."""
+    """1 minus the product of the probabilities of each token's likeliest label: long sentences are less sure."""
     return float(-np.expm1(np.log(np.maximum(probabilities.max(1), _SMALLEST)).sum()))
 
 

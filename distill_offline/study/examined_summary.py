@@ -167,8 +167,8 @@ def _notes(study: Study, shown: Sequence[Examined]) -> tuple[str, ...]:
         f"Curves: F1 of the student after so many updates, on {sample} sentences of its distilled pool (against the "
         f"distilled labels, and against gold) and on {held_out} of the {study.settings.evaluate.split} split. The "
         "shaded area is p(t). What comes after the curves is of the finished student, with the weights that dev chose.",
-        "Confidence of an entity: the geometric mean of the probabilities of its tokens' labels and of its end, over "
-        "the whole split. Entities that the student misses have none. ECE is over 20 bins of equal width.",
+        "Confidence of an entity: its probability among all valid tags of its sentence, over the whole split. "
+        "Entities that the student misses have none. ECE is over 20 bins of equal width.",
     ]
     if any(each.errors is not None for each in shown):
         pool, without = (max(_count(each, name) for each in shown) for name in ("pool", "without"))

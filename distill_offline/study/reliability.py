@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from distill_offline.bio import decode_bio
-from distill_offline.out_of_fold import span_confidence
 from distill_offline.schema import Example
 from distill_offline.student import Student
 
@@ -71,17 +70,21 @@ def confidences(
 ) -> list[tuple[float, bool]]:
     """How sure the student is of each entity that it finds, and whether exactly this one is there; or of each class.
 
-    The confidence of an entity is that of `out_of_fold`: the geometric mean of the probabilities of its tokens' labels
-    and of its ending where it ends.
+    The confidence of an entity is its probability among all valid tags: that it begins, goes on and ends just there.
     """
+    sentences = [example.sentence for example in examples]
+    if student.head == "sequence-classification":
+        shares = [
+            rows[0, student.labels.index(labels[0])]
+            for rows, labels in zip(student.probabilities(sentences), predicted, strict=True)
+        ]
+        return [
+            (float(share), labels[0] == example.labels[0])
+            for share, labels, example in zip(shares, predicted, examples, strict=True)
+        ]
     found = []
-    shares = student.probabilities([example.sentence for example in examples])
-    for example, labels, rows in zip(examples, predicted, shares, strict=True):
-        if student.head == "sequence-classification":
-            found.append((float(rows[0, student.labels.index(labels[0])]), labels[0] == example.labels[0]))
-            continue
+    for example, labels, distribution in zip(examples, predicted, student.distributions(sentences), strict=True):
         true = {(span.start, span.end, span.type) for span in decode_bio(example.labels)}
         for span in decode_bio(labels):
-            score = span_confidence(rows, span, student.labels)
-            found.append((min(score, 1.0), (span.start, span.end, span.type) in true))
+            found.append((distribution.of(span), (span.start, span.end, span.type) in true))
     return found

@@ -1,0 +1,271 @@
+"""From a token head's scores to tags: the likeliest sequence that is valid IOB2, and how probable a span is among all.
+
+A head scores every token for itself, so that its likeliest tags together may be no entities at all: an I- tag that
+continues nothing. Here only valid sequences count, in which an I- tag follows a B- or I- tag of its own type; each has
+the product of its tokens' probabilities for a weight. `decode` finds the one of most weight (Viterbi 1967),
+`distributions` what share of all weight a tag or a span has (forward-backward: Baum 1972; Rabiner 1989). Pure numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill_offline.alignment import labels_of_words
+from distill_offline.schema import Span
+
+__all__ = ["Distribution", "Scored", "decode", "distributions"]
+
+_AT_ONCE = 1 << 14  # tokens, padding included, of sentences of like length: enough for numpy, little for memory
+_NEVER = -1e4  # instead of a logarithm of 0: so unlikely, and still better than what the rules forbid
+
+Float = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a head says of a sentence of `length` tokens: `log_probabilities` of its labels for the tokens at `seen`.
+
+    Their shape is seen tokens × labels. The others are tokens in which the tokenizer sees nothing.
+    """
+
+    log_probabilities: NDArray[np.float32]
+    seen: Index
+    length: int
+
+
+def decode(sentences: Sequence[Scored], labels: Sequence[str]) -> list[tuple[str, ...]]:
+    """The tags of each sentence: of all valid ones those of the highest probability, one a token.
+
+    What a token has in which nothing is seen, labels_of_words says. A type of which the head has no B- tag begins with
+    I-, and its entities are given a B- all the same.
+    """
+    rules, tags = _Rules.of(tuple(labels)), [("O",) * each.length for each in sentences]
+    names = np.array(rules.labels, dtype=object)
+    for part, block in _blocks(sentences, len(labels)):
+        for number, row in zip(part, _best(block, rules), strict=True):
+            each = sentences[number]
+            found = names[row[: len(each.seen)]].tolist()
+            if len(each.seen) < each.length:
+                given: list[str | None] = [None] * each.length
+                for token, tag in zip(each.seen.tolist(), found, strict=True):
+                    given[token] = tag
+                found = given
+            tags[number] = labels_of_words(found)
+    return tags
+
+
+def distributions(sentences: Sequence[Scored], labels: Sequence[str]) -> list[Distribution]:
+    """How probable tags and spans are in each sentence, among all valid sequences of tags."""
+    rules = _Rules.of(tuple(labels))
+    found: list[Distribution | None] = [None] * len(sentences)
+    for part, block in _blocks(sentences, len(labels)):
+        passed = _both_ways(block, rules)
+        for row, number in enumerate(part):
+            found[number] = _distribution(sentences[number], rules, block, passed, row)
+    nothing = np.zeros((0, len(labels)))
+    return [
+        each or Distribution(rules.labels, sentence.seen, sentence.length, nothing, nothing, np.zeros(1), np.zeros(1))
+        for each, sentence in zip(found, sentences, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """One sentence's. `marginals` and `scores` are seen tokens × labels, the latter logarithms.
+
+    `before[i]` is the logarithm of all the weight of the first i seen tokens, `after[i]` of those from the i-th on,
+    provided that it continues nothing.
+    """
+
+    labels: tuple[str, ...]
+    seen: Index
+    length: int
+    marginals: Float
+    scores: Float
+    before: Float
+    after: Float
+
+    def of(self, span: Span) -> float:
+        """The probability of exactly this span and type, 0 to 1: that it begins, goes on, and ends where it does.
+
+        Tokens in which nothing is seen have no say; a span of such alone has the probability 0. Raises ValueError for a
+        type without a B- tag.
+        """
+        begin, inside = f"B-{span.type}", f"I-{span.type}"
+        if begin not in self.labels:
+            raise ValueError(f"{begin} is none of {', '.join(self.labels)}")
+        first, end = np.searchsorted(self.seen, (span.start, span.end)).tolist()
+        if first == end or (end > first + 1 and inside not in self.labels):
+            return 0.0
+        weight = self.before[first] + self.scores[first, self.labels.index(begin)] + self.after[end] - self.before[-1]
+        if end > first + 1:
+            weight += self.scores[first + 1 : end, self.labels.index(inside)].sum()
+        return float(np.exp(min(0.0, weight)))
+
+    def of_tokens(self) -> NDArray[np.float32]:
+        """The probability of each tag, tokens × labels; rows sum to 1.
+
+        A token in which nothing is seen has of each I- tag what the next token that is seen has of it, if one is seen
+        before it, and for the rest O.
+        """
+        found = np.zeros((self.length, len(self.labels)), np.float32)
+        found[self.seen] = self.marginals
+        unseen = sorted(set(range(self.length)) - set(self.seen.tolist()))
+        inside = [number for number, label in enumerate(self.labels) if label.startswith("I-")]
+        for token in unseen:
+            after = int(np.searchsorted(self.seen, token))
+            if 0 < after < len(self.seen):
+                found[token, inside] = self.marginals[after, inside]
+        outside = self.labels.index("O") if "O" in self.labels else 0
+        found[unseen, outside] = 1.0 - found[unseen].sum(1)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """`free` labels may follow any other and begin a sentence; `inside[k]` follows `begin[k]` and itself alone."""
+
+    labels: tuple[str, ...]
+    free: Index
+    inside: Index
+    begin: Index
+    pair: Index  # of each label the k of which it is `begin` or `inside`, or -1
+    is_inside: NDArray[np.bool_]
+
+    @classmethod
+    @lru_cache(maxsize=64)
+    def of(cls, labels: tuple[str, ...]) -> _Rules:
+        number = {label: n for n, label in enumerate(labels)}
+        pairs = [
+            (n, number[f"B-{each[2:]}"]) for each, n in number.items() if each[:2] == "I-" and f"B-{each[2:]}" in number
+        ]
+        inside, begin = (np.array(column, np.intp) for column in (zip(*pairs, strict=True) if pairs else ((), ())))
+        pair = np.full(len(labels), -1, np.intp)
+        pair[inside] = pair[begin] = np.arange(len(pairs))
+        is_inside = np.isin(np.arange(len(labels)), inside)
+        return cls(labels, np.flatnonzero(~is_inside), inside, begin, pair, is_inside)
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Sentences, the longest first: log-probabilities sentences × tokens × labels, padded, and how long each is."""
+
+    scores: Float
+    lengths: Index
+
+    def active(self, token: int) -> int:
+        """How many sentences have this token: they are the first ones."""
+        return int(np.searchsorted(-self.lengths, -token, side="left"))
+
+
+def _blocks(sentences: Sequence[Scored], labels: int) -> Iterator[tuple[list[int], _Block]]:
+    """All sentences with a token that is seen, in blocks of like length, and which ones these are."""
+    seen = [len(each.seen) for each in sentences]
+    order = sorted((number for number, count in enumerate(seen) if count), key=lambda number: -seen[number])
+    while order:
+        longest = seen[order[0]]
+        part, order = order[: max(1, _AT_ONCE // longest)], order[max(1, _AT_ONCE // longest) :]
+        scores = np.zeros((len(part), longest, labels))
+        for row, number in enumerate(part):
+            scores[row, : seen[number]] = sentences[number].log_probabilities
+        np.nan_to_num(scores, copy=False, nan=_NEVER)
+        yield part, _Block(scores.clip(_NEVER, 0.0), np.array([seen[number] for number in part], np.intp))
+
+
+def _best(block: _Block, rules: _Rules) -> Index:
+    """Viterbi: the label of each token of each sentence; what is behind a sentence's end says nothing."""
+    count, longest, _ = block.scores.shape
+    best = block.scores[:, 0].copy()
+    best[:, rules.inside] = -np.inf
+    before = np.zeros((longest, count), np.intp)  # the best label of all before a token
+    goes_on = np.zeros((longest, count, len(rules.inside)), np.bool_)  # whether I- rather follows I- than B-
+    last = np.zeros(count, np.intp)
+    active = count
+    for token in range(1, longest + 1):
+        still = block.active(token) if token < longest else 0
+        last[still:active] = best[still:active].argmax(1)
+        if not still:
+            break
+        best, active = best[:still], still
+        before[token, :still] = best.argmax(1)
+        begun, gone_on = best[:, rules.begin], best[:, rules.inside]
+        goes_on[token, :still] = gone_on >= begun
+        step = best.max(1, keepdims=True) + block.scores[:still, token]
+        step[:, rules.inside] = np.maximum(begun, gone_on) + block.scores[:still, token, rules.inside]
+        best = step
+    return _walked_back(block, rules, last, before, goes_on)
+
+
+def _walked_back(block: _Block, rules: _Rules, last: Index, before: Index, goes_on: NDArray[np.bool_]) -> Index:
+    """From each sentence's last label to its first."""
+    count, longest, _ = block.scores.shape
+    found = np.zeros((count, longest), np.intp)
+    found[np.arange(count), block.lengths - 1] = last
+    for token in range(longest - 1, 0, -1):
+        rows = np.arange(block.active(token))
+        now = found[rows, token]
+        pair = rules.pair[now]
+        follows = (
+            np.where(goes_on[token, rows, pair], rules.inside[pair], rules.begin[pair]) if len(rules.inside) else now
+        )
+        found[rows, token - 1] = np.where(rules.is_inside[now], follows, before[token, rows])
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Passed:
+    """Logarithms of weights: `upto` of all that ends with a token's label, `onward` of all that follows it."""
+
+    upto: Float
+    onward: Float
+    before: Float
+    after: Float
+
+
+def _both_ways(block: _Block, rules: _Rules) -> _Passed:
+    """Forward and backward over all sentences of a block; see Distribution for `before` and `after`."""
+    scores, (count, longest, labels) = block.scores, block.scores.shape
+    upto, onward = np.full((2, count, longest, labels), -np.inf)
+    before, after = np.zeros((2, count, longest + 1))
+    for token in range(longest):
+        rows = slice(block.active(token))
+        now = before[rows, token, None] + scores[rows, token]
+        if len(rules.inside):
+            previous = upto[rows, token - 1] if token else np.full((count, labels), -np.inf)
+            continued = np.logaddexp(previous[:, rules.begin], previous[:, rules.inside])
+            now[:, rules.inside] = continued + scores[rows, token][:, rules.inside]
+        upto[rows, token] = now
+        before[rows, token + 1] = _log_sum(now)
+    for token in range(longest - 1, -1, -1):
+        rows = slice(block.active(token))
+        onward[rows, token] = after[rows, token + 1, None]
+        still = slice(block.active(token + 1) if token + 1 < longest else 0)
+        if len(rules.inside) and still.stop:
+            further = scores[still, token + 1][:, rules.inside] + onward[still, token + 1][:, rules.inside]
+            goes_on = np.logaddexp(after[still, token + 1, None], further)
+            onward[still, token][:, rules.inside] = goes_on
+            onward[still, token][:, rules.begin] = goes_on
+        after[rows, token] = _log_sum((scores[rows, token] + onward[rows, token])[:, rules.free])
+    return _Passed(upto, onward, before, after)
+
+
+def _log_sum(weights: Float) -> Float:
+    highest = weights.max(1)
+    total: Float = highest + np.log(np.exp(weights - highest[:, None]).sum(1))
+    return total
+
+
+def _distribution(each: Scored, rules: _Rules, block: _Block, passed: _Passed, row: int) -> Distribution:
+    length = len(each.seen)
+    before, after = passed.before[row, : length + 1].copy(), passed.after[row, : length + 1].copy()
+    marginals = np.exp(passed.upto[row, :length] + passed.onward[row, :length] - before[-1])
+    scores = block.scores[row, :length].copy()
+    return Distribution(
+        rules.labels, each.seen, each.length, marginals / marginals.sum(1, keepdims=True), scores, before, after
+    )
