@@ -1,0 +1,73 @@
+"""The pages that people read: whole, linked, and true to the program where they quote it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "benchmarks/README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that a page's headings have as link targets."""
+    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.S)
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    plain = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in headings]
+    return {re.sub(r"[^\w -]", "", heading).replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    for target, anchor in LINK.findall(page.read_text("utf-8")):
+        found = (page.parent / target) if target else page
+        assert found.exists(), target
+        if anchor and found.suffix == ".md":
+            assert anchor in anchors(found), f"{target}#{anchor}"
+
+
+def test_index_has_every_page() -> None:
+    listed = {target for target, _ in LINK.findall((ROOT / "docs/index.md").read_text("utf-8"))}
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} - listed == {"index.md"}
+
+
+def test_readme_comes_to_the_point() -> None:
+    before, _, after = README.partition("```bash\n")
+    assert len(before.splitlines()) <= 10, "the first command is on the first screen"
+    assert after.splitlines()[0].startswith("python3 -m venv")
+    assert README.index("\n## Your own data") < README.index("\n## Results")
+    results = README.partition("\n## Results")[2].partition("\n## ")[0]
+    assert 0 < len(re.findall(r"^\|", results, re.M)) - 2 <= 10
+
+
+def test_figures_of_the_readme_are_in_results() -> None:
+    results = (ROOT / "docs/results.md").read_text("utf-8").replace("**", "")
+    table = README.partition("\n## Results")[2].partition("\n## ")[0].replace("**", "")
+    figures = [cell.strip() for row in re.findall(r"^\|(.+)\|$", table, re.M) for cell in row.split("|")[2:]]
+    checked = [figure for figure in figures if re.match(r"[+\d]", figure)]
+    assert len(checked) > 10
+    for figure in checked:
+        assert figure in results, figure
+
+
+def test_messages_of_the_troubleshooting_page_are_in_the_source() -> None:
+    """Each in its fixed parts, `…` between them; literals that the source divides over lines count as one."""
+    files = (ROOT / "distill_offline").rglob("*.py")
+    code = re.sub(r'""".*?"""', "", "\n".join(path.read_text("utf-8") for path in files), flags=re.S)
+    source = re.sub(r'"\s*\n\s*[fr]?"', "", code)
+    page = (ROOT / "docs/troubleshooting.md").read_text("utf-8")
+    messages = re.findall(r"^\| `([^`]+)` \|", page, re.M)
+    assert len(messages) > 40
+    for message in messages:
+        parts = [part.strip(" .…;:()") for part in message.split("…")]
+        assert [part for part in parts if part not in source] == [], message
+        assert max(map(len, parts)) > 8, f"{message}: too little of it is fixed to be found by"
