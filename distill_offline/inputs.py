@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +19,7 @@ from distill_offline.corpus import overlap, read_examples, read_sentences
 from distill_offline.demonstrations import Demonstrations, check_pool
 from distill_offline.digests import digest_of, file_digests
 from distill_offline.errors import ConfigError, OverlapError
+from distill_offline.run_folder import source_digest
 from distill_offline.schema import Example, Origin, Sentence, content_digest
 from distill_offline.scoring import check_metric
 from distill_offline.settings import AnnotateSettings, Settings, Source
@@ -172,7 +173,6 @@ class Teacher:
     kind: type[Backend]
     model: Path
     digest: str
-    answers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Settings, task: Task) -> Teacher:
@@ -184,14 +184,29 @@ class Teacher:
         if backend.name not in BACKENDS:
             check_backend(registry.spelled(backend.name, "backends"), kind)
         if not kind.needs_model:
-            answers = {}
-            if backend.name == "scripted" and "answers" not in backend.options:
-                answers = _gold_answers(settings, task)
-            return cls(settings, task, kind, Path(backend.model), digest_of([backend.model, answers]), answers)
+            model = Path(backend.model)
+            found = cls(settings, task, kind, model, digest_of([backend.model, {}]))
+            if found.says_the_labels:  # none of them is read for it: a finished run does not need them
+                corpus, sources = settings.corpus, cls.labelled_sources(settings)
+                decides = [[source_digest(each, corpus) for each in sources], corpus.tag_column, corpus.scheme]
+                found = replace(found, digest=digest_of([backend.model, *decides, task.identity()]))
+            return found
         if not backend.model:
             raise ConfigError("backend.model is missing: give a catalogue id or the path of a model.")
         model = catalogue.locate(backend.model)
         return cls(settings, task, kind, model, catalogue.model_digest(model))
+
+    @property
+    def says_the_labels(self) -> bool:
+        """Whether it is scripted, with the corpus's own labels for answers."""
+        backend = self.settings.backend
+        return backend is not None and backend.name == "scripted" and "answers" not in backend.options
+
+    @staticmethod
+    def labelled_sources(settings: Settings) -> list[str | Source]:
+        """The corpora whose labels are such answers."""
+        splits = [getattr(settings.corpus.original, split) for split in settings.annotate.gold]
+        return [source for source in (settings.corpus.unlabelled, *splits) if source is not None]
 
     def recipe(self) -> dict[str, Any]:
         """What all its completions share and what decides them, besides the prompt: the key's other half.
@@ -223,8 +238,8 @@ class Teacher:
         options = dict(backend.options)
         if "base_url" in options:  # the one host beyond this one that a configuration can open
             offline.allow(str(options["base_url"]))
-        if self.answers:
-            options["answers"] = self.answers
+        if self.says_the_labels:
+            options["answers"] = _gold_answers(self.settings, self.task)
         sampling = self.settings.annotate.sampling
         if self.settings.annotate.cluster is not None:
             from distill_offline.backends.ray_cluster import RayCluster
@@ -246,11 +261,8 @@ def _content(value: Any) -> Any:
 
 def _gold_answers(settings: Settings, task: Task) -> dict[str, str]:
     """What a perfect teacher would say, where the text to annotate is labelled: for dry runs and tests."""
-    original, corpus = settings.corpus.original, settings.corpus
-    sources = [corpus.unlabelled, *(getattr(original, split) for split in settings.annotate.gold)]
     return {
         example.sentence.id: task.answer(example)
-        for source in sources
-        if source is not None
+        for source in Teacher.labelled_sources(settings)
         for example in read_labelled(settings, source, origin="original")
     }

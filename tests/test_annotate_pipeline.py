@@ -15,6 +15,7 @@ from distill_offline.completions import CompletionStore
 from distill_offline.config import parse_settings
 from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import ConfigError, InputError, StoreError
+from distill_offline.inputs import Teacher
 from distill_offline.run_folder import RunFolder
 from distill_offline.settings import DemonstrationSettings, OriginalSettings, Settings
 
@@ -145,3 +146,29 @@ def test_mentions_lost_inside_tokens_are_warned_of_where_they_are_many(
     settings = replace(folder.settings, annotate=replace(folder.settings.annotate, max_inside_token=0.5))
     pipeline.annotate(replace(folder, settings=settings))
     assert len(warned) == 2 * warns
+
+
+def test_a_finished_run_is_known_without_reading_a_label(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    folder = run_of(tmp_path, settings, said)
+    counts = pipeline.annotate(folder)
+
+    def refuse(*_: object) -> dict[str, str]:
+        raise AssertionError("the labels were read, of which there may be millions")
+
+    monkeypatch.setitem(Teacher.start.__globals__, "_gold_answers", refuse)
+    assert pipeline.annotate(folder) == counts
+    assert said[-1] == "annotate: up to date"
+
+
+def test_other_labels_are_another_teacher(tmp_path: Path, settings: Settings, pool: Path) -> None:
+    own = replace(settings, corpus=replace(settings.corpus, unlabelled=str(pool)))
+    folder = run_of(tmp_path, own)
+    pipeline.annotate(folder)
+    rows = [json.loads(line) for line in pool.read_text("utf-8").splitlines()]
+    changed = next(row for row in rows if set(row["labels"]) != {"O"})
+    changed["labels"] = ["O"] * len(changed["tokens"])
+    pool.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    assert pipeline.annotate(folder)["unlabelled"]["asked"] == len(rows)
