@@ -21,6 +21,7 @@ import click
 import numpy as np
 
 from distill_offline import offline, pipeline
+from distill_offline.annotations import read_lines
 from distill_offline.artifacts import ANNOTATIONS, QUARANTINE, STORE, read_rows
 from distill_offline.bio import decode_bio
 from distill_offline.completions import CompletionStore
@@ -110,7 +111,8 @@ def measure(cell: str, model: str, rows: int, stop: Any) -> dict[str, Any]:
     folder = RunFolder(place, settings, watch=watch, stop=stop, say=lambda line: print(line, flush=True))
     folder.open()
     counts = pipeline.annotate(folder)["unlabelled"]
-    given = {row["id"]: row["labels"] for row in read_rows(folder.folder("annotate") / ANNOTATIONS)}
+    lines = read_lines(folder.folder("annotate") / ANNOTATIONS, "token-classification")
+    given = {line.sentence.id: line.labels for line in lines}
     refused = sum(1 for _ in read_rows(folder.folder("annotate") / QUARANTINE))
     gold = read_examples(settings.corpus.unlabelled, origin="original")
     triples = []

@@ -10,13 +10,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+from distill_offline.annotations import AnnotationLine
 from distill_offline.artifacts import json_line, replacing
 from distill_offline.confidence import vote
 from distill_offline.errors import InputError, UnusableAnswer
-from distill_offline.schema import Annotation, Completion, Sentence, Span
+from distill_offline.schema import Annotation, Completion, Sentence
 from distill_offline.tasks.base import Task
 
-__all__ = ["Counts", "annotation_row", "parse", "understood"]
+__all__ = ["Counts", "parse", "understood"]
 
 
 _NUMBER = re.compile(r"\d{4,}|(?<!status )\b\d+\b")
@@ -103,7 +104,7 @@ def parse(
             counts.renamed.update(f"{written[:_LONGEST_NAME]} as {name}" for written, name in annotation.renamed)
             reasons = {rejection.reason for rejection in annotation.rejected}
             counts.only_unknown += not annotation.spans and reasons == {"unknown_type"}
-            labelled.write(json_line(annotation_row(sentence, annotation)))
+            labelled.write(AnnotationLine.of(sentence, annotation).as_line())
         if (left := next(rows, None)) is not None:
             raise _changed(part, left[0], "no sentence")
     counts.rows //= samples
@@ -133,28 +134,6 @@ def _read(task: Task, sentence: Sentence, completion: Completion | None) -> Anno
         return task.parse(sentence, completion)
     except UnusableAnswer as error:
         return error.reason
-
-
-def annotation_row(sentence: Sentence, annotation: Annotation) -> dict[str, Any]:
-    """A line of annotations.jsonl; spans, and classes, have `agreement` where several samples voted."""
-    of_class = {"confidence": annotation.confidence, "agreement": annotation.agreement}
-    return {
-        "id": sentence.id,
-        "document": sentence.document,
-        "index": sentence.index,
-        "text": sentence.text,
-        "tokens": sentence.tokens,
-        "offsets": sentence.offsets,
-        "labels": annotation.labels,
-        "spans": [_span_row(span) for span in annotation.spans],
-        "rejected": [{"mention": each.mention, "reason": each.reason} for each in annotation.rejected],
-        **{key: value for key, value in of_class.items() if value is not None},
-    }
-
-
-def _span_row(span: Span) -> dict[str, Any]:
-    row = {name: getattr(span, name) for name in Span.__dataclass_fields__}
-    return row if span.agreement is not None else {k: v for k, v in row.items() if k != "agreement"}
 
 
 def _refusal(sentence: Sentence, reason: str, digest: bytes, finish: str) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from distill_offline.calibration import Calibration, Reliability, reliability
 from distill_offline.schema import Span
 
-__all__ = ["Kinds", "Quality", "quality", "spans_of"]
+__all__ = ["Kinds", "Quality", "quality"]
 
 Spans = Sequence[Sequence[Span]]
 _Key = TypeVar("_Key", str, int)
@@ -88,14 +88,6 @@ class Quality:
 
 def _of_spans(kinds: Kinds) -> dict[str, Any]:
     return {name: value for name, value in kinds.as_dict().items() if name != "missed"}
-
-
-def spans_of(row: Mapping[str, Any]) -> tuple[Span, ...]:
-    """The spans of a line of annotations.jsonl."""
-    return tuple(
-        Span(each["start"], each["end"], each["type"], each.get("confidence"), each.get("alignment", "tags"))
-        for each in row["spans"]
-    )
 
 
 def quality(gold: Spans, predicted: Spans, calibration: Calibration | None = None) -> Quality:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -30,6 +30,7 @@ __all__ = [
     "Watch",
     "canonical_json",
     "content_digest",
+    "join_tokens",
     "text_digest",
     "tokens_digest",
 ]
@@ -67,6 +68,16 @@ class Sentence:
     offsets: tuple[tuple[int, int], ...]
     before: str = ""
     after: str = ""
+
+
+def join_tokens(tokens: tuple[str, ...], glued: Collection[int] = ()) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """The tokens joined by single spaces, but for those after the positions in `glued`; and each one's range."""
+    pieces, offsets, start = list[str](), list[tuple[int, int]](), 0
+    for position, token in enumerate(tokens):
+        pieces.append(token if position in glued or position == len(tokens) - 1 else f"{token} ")
+        offsets.append((start, start + len(token)))
+        start += len(pieces[-1])
+    return "".join(pieces), tuple(offsets)
 
 
 def content_digest(sentence: Sentence) -> str:

@@ -14,9 +14,9 @@ from confident_teacher import confident
 from sentences import example
 
 from distill_offline import pipeline
-from distill_offline.answers import annotation_row
-from distill_offline.artifacts import ANNOTATIONS, read_rows, write_rows
-from distill_offline.bio import decode_bio
+from distill_offline.annotations import AnnotationLine, write_lines
+from distill_offline.artifacts import ANNOTATIONS, read_rows
+from distill_offline.bio import decode_bio, encode_bio
 from distill_offline.calibration import Calibration
 from distill_offline.completions import CompletionStore
 from distill_offline.config import parse_settings
@@ -49,15 +49,15 @@ def rated(each: Example, sure: float | None, *, is_right: bool) -> Annotation:
     spans = [replace(span, confidence=sure, alignment="exact") for span in decode_bio(each.labels)]
     if not is_right:
         spans = [replace(span, type="LOC" if span.type == "PER" else "PER") for span in spans]
-    return Annotation(each.sentence.id, each.labels, tuple(spans))
+    return Annotation(each.sentence.id, encode_bio(spans, len(each.labels)), tuple(spans))
 
 
 def written(path: Path, examples: Sequence[Example], rate: Callable[[int], tuple[float | None, bool]]) -> Path:
-    rows = []
+    lines = []
     for n, each in enumerate(examples):
         sure, is_right = rate(n)
-        rows.append(annotation_row(each.sentence, rated(each, sure, is_right=is_right)))
-    write_rows(path / ANNOTATIONS, rows)
+        lines.append(AnnotationLine.of(each.sentence, rated(each, sure, is_right=is_right)))
+    write_lines(path / ANNOTATIONS, lines)
     return path / ANNOTATIONS
 
 

@@ -124,7 +124,7 @@ def test_labels_apart_from_their_text_leave_the_neighbours_alone(tmp_path: Path)
     source = Source(path=str(corpus), labels=str(tmp_path / "labels.jsonl"), shuffle=1)
     found = [each.sentence for each in read_examples(source, origin="distilled", context=1)]
     assert around(found) == {"two": "one|three", "three": "two|four"}
-    assert {each.before + each.after for each, *_ in read_annotations(source)} == {""}
+    assert {line.sentence.before + line.sentence.after for line in read_annotations(source)} == {""}
 
 
 def test_no_further_document_is_read_for_a_part_of_the_first(tmp_path: Path) -> None:

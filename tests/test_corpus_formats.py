@@ -81,7 +81,7 @@ def test_a_suffix_names_an_installed_format_and_a_source_names_any(folder: Path)
     assert by_suffix == examples(Source(path="gold.dat", format="piped"))
     assert by_suffix == examples(Source(path="gold.dat", format="fmt_one:Piped"))
     assert [s.tokens for s in read_sentences("gold.piped")] == [e.sentence.tokens for e in by_suffix]
-    assert [annotation.labels for _, annotation, _ in read_annotations("gold.piped")] == [e.labels for e in by_suffix]
+    assert [line.labels for line in read_annotations("gold.piped")] == [e.labels for e in by_suffix]
     assert head_of("gold.piped") == "token-classification"
 
 
@@ -159,7 +159,7 @@ def test_predict_evaluate_export_and_a_configuration_read_and_write_it(folder: P
     assert json.loads(run(*by_name).output) == found
     run("export-labels", "gold.dat", "--input-format", "piped", "--corpus", "gold.piped", "-o", "labels.jsonl")
     read = list(read_annotations(Source(path="gold.piped", labels="labels.jsonl")))
-    assert [annotation.labels for _, annotation, _ in read] == [example.labels for example in examples("gold.piped")]
+    assert [line.labels for line in read] == [example.labels for example in examples("gold.piped")]
     run("acquire", "student", "gold.dat", "--input-format", "piped", "-n", "1", "-o", "next.jsonl")
     corpus = {"original": {"train": "gold.piped", "dev": {"path": "gold.dat", "format": "piped"}}, "on_overlap": "drop"}
     gold = read_gold(parse_settings({"name": "x", "task": {"types": {"PER": "a"}}, "corpus": corpus}, "x"))

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -136,12 +137,6 @@ def test_a_module_that_is_not_there_is_told_from_one_of_ours_whose_dependency_is
         ('("O",) * len(sentence.tokens)', '("X",) * 4', r"row7: label 0 is not among"),
         ('("O",) * len(sentence.tokens)', '("O", "I-PER", "O", "O")', r"no valid BIO tags \(token 1\)"),
         ("len(sentence.tokens))", 'len(sentence.tokens), (Span(0, 9, "PER"),))', r"a span lies outside"),
-        ("len(sentence.tokens))", 'len(sentence.tokens), (Span(0, 2, "PER"),))', r"contradict each other"),
-        (
-            '("O",) * len(sentence.tokens))',
-            'encode_bio([Span(0, 2, "PER")], 4), (Span(0, 2, "PER"), Span(0, 1, "PER")))',
-            r"contradict each other \(tokens 0 to 1\).*must not overlap",
-        ),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_task_is_told_with_the_row(
@@ -152,6 +147,53 @@ def test_what_is_wrong_with_a_task_is_told_with_the_row(
     module("mod_t", source)
     module("mod_b", BACKEND)
     assert re.search(message, said(annotate(tmp_path, "mod_t:T", "mod_b:B")))
+
+
+def files_of(folder: Path) -> list[list[dict[str, Any]]]:
+    names = ("annotations.jsonl", "quarantine.jsonl")
+    return [[json.loads(row) for row in (folder / "run/annotate" / name).read_text().splitlines()] for name in names]
+
+
+def test_an_overlapping_span_of_a_task_is_a_rejection_and_the_others_stay(tmp_path: Path, module: Module) -> None:
+    told = 'encode_bio([Span(0, 2, "PER")], 4), (Span(0, 2, "PER", 0.5, "exact"), Span(1, 3, "PER")))'
+    module("mod_t", TASK.replace('("O",) * len(sentence.tokens))', told))
+    module("mod_b", BACKEND)
+    ran = annotate(tmp_path, "mod_t:T", "mod_b:B")
+    assert ran.exit_code == 0, ran.exception
+    ((line,), refused) = files_of(tmp_path)
+    assert (line["labels"], refused) == (["B-PER", "I-PER", "O", "O"], [])
+    assert [(span["start"], span["end"], span["confidence"]) for span in line["spans"]] == [(0, 2, 0.5)]
+    assert line["rejected"] == [{"mention": "met Ada", "reason": "overlapping"}]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        '("O",) * 4, (Span(0, 2, "PER"), Span(1, 3, "PER")))',  # what cannot be said is not "no entity"
+        'encode_bio([Span(0, 1, "PER")], 4), (Span(0, 1, "PER"), Span(2, 3, "PER")))',
+        'encode_bio([Span(0, 1, "PER"), Span(2, 3, "PER")], 4), (Span(0, 1, "PER"),))',
+        'encode_bio([Span(0, 1, "PER")], 4), (Span(0, 1, "PER"), Span(0, 1, "PER")))',
+    ],
+)
+def test_labels_and_spans_of_a_task_that_contradict_each_other_are_quarantined(
+    tmp_path: Path, module: Module, told: str
+) -> None:
+    module("mod_t", TASK.replace('("O",) * len(sentence.tokens))', told))
+    module("mod_b", BACKEND)
+    ran = annotate(tmp_path, "mod_t:T", "mod_b:B")
+    assert ran.exit_code == 0, ran.exception
+    ((), (row,)) = files_of(tmp_path)
+    assert (row["id"], row["reason"]) == ("row7", "spans_unlike_labels")
+    assert "1 spans_unlike_labels" in ran.output
+
+
+def test_spans_that_a_task_leaves_out_are_those_of_its_labels(tmp_path: Path, module: Module) -> None:
+    told = 'encode_bio([Span(0, 1, "PER")], 4))'
+    module("mod_t", TASK.replace('("O",) * len(sentence.tokens))', told))
+    module("mod_b", BACKEND)
+    assert annotate(tmp_path, "mod_t:T", "mod_b:B").exit_code == 0
+    ((line,), _) = files_of(tmp_path)
+    assert line["spans"] == [{"start": 0, "end": 1, "type": "PER", "confidence": None, "alignment": "tags"}]
 
 
 @pytest.mark.parametrize(

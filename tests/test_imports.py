@@ -52,7 +52,7 @@ ROWS = (
         "calibration",
         "quality",
     },
-    {"training", "out_of_fold"},
+    {"training", "out_of_fold", "annotations"},
     {"tasks", "backends", "completions", "corpus", "statement", "download", "report"},
     {"model_entries", "model_files", "student", "student_loading", "manifest"},
     {"catalogue"},

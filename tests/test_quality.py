@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from distill_offline.bio import encode_bio
 from distill_offline.calibration import Calibration
-from distill_offline.quality import Kinds, Quality, quality, spans_of
+from distill_offline.quality import Kinds, Quality, quality
 from distill_offline.schema import Span
 from distill_offline.scoring import score
 
@@ -142,9 +142,3 @@ def test_a_very_long_sentence_takes_no_more_than_its_share_of_time() -> None:
     start = time.perf_counter()
     assert quality([gold], [gold[::2]]).overall == Kinds(correct=2500, missed=2500)
     assert time.perf_counter() - start < 5
-
-
-def test_spans_are_read_from_a_line_of_annotations_whatever_else_it_says() -> None:
-    line = {"spans": [{"start": 0, "end": 2, "type": "X", "confidence": 0.5, "alignment": "fuzzy", "agreement": 1.0}]}
-    assert spans_of(line) == (Span(0, 2, "X", 0.5, "fuzzy"),)
-    assert spans_of({"spans": [{"start": 0, "end": 2, "type": "X"}]}) == (Span(0, 2, "X", None, "tags"),)

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from distill_offline.annotations import AnnotationLine, Beside
+from distill_offline.bio import encode_bio
+from distill_offline.schema import Rejection, Sentence, Span, join_tokens
 from distill_offline.settings import SelectSettings
 from distill_offline.stages.select import select
 
 
-def row(words: str, *confidences: float | None, rejected: bool = False, id_: str = "") -> dict[str, Any]:
-    spans = [{"start": 0, "end": 1, "type": "X", "confidence": value} for value in confidences]
-    return {
-        "id": id_ or words,
-        "text": words,
-        "tokens": words.split(" "),
-        "spans": spans,
-        "rejected": [{"mention": "m", "reason": "not_in_text"}] if rejected else [],
-    }
+def row(words: str, *confidences: float | None, rejected: bool = False, id_: str = "", **beside: Any) -> AnnotationLine:
+    tokens = tuple(words.split(" "))
+    spans = tuple(Span(0, 1, "X", value, "tags") for value in confidences)
+    lost = (Rejection("m", "not_in_text"),) if rejected else ()
+    sentence = Sentence(id_ or words, "d", 0, words, tokens, join_tokens(tokens)[1])
+    return AnnotationLine(sentence, ("O",) * len(tokens), spans, lost, Beside(**beside))
 
 
 def kept(
-    rows: list[dict[str, Any]], held_out: tuple[str, ...] = (), seed: int = 0, **settings: Any
+    lines: list[AnnotationLine], held_out: tuple[str, ...] = (), seed: int = 0, **settings: Any
 ) -> tuple[list[str], dict[str, int]]:
     counts = Counter[str]()
-    lines = list(select(lambda: rows, SelectSettings(**settings), held_out, counts, seed=seed))
-    assert all(any(line is given for given in rows) for line in lines)  # unchanged
-    assert counts["seen"] == len(rows)
-    return [line["id"] for line in lines], {key: n for key, n in counts.items() if key != "seen" and n}
+    found = list(select(lambda: lines, SelectSettings(**settings), held_out, counts, seed=seed))
+    assert all(any(line is given for given in lines) for line in found)  # unchanged
+    assert counts["seen"] == len(lines)
+    return [line.sentence.id for line in found], {key: n for key, n in counts.items() if key != "seen" and n}
 
 
 def test_everything_is_kept_in_order_by_default() -> None:
@@ -42,7 +43,7 @@ def test_what_stands_in_dev_or_test_is_never_trained_on() -> None:
 
 @pytest.mark.parametrize("near", [None, 0.9])
 def test_what_stands_in_dev_or_test_is_found_however_it_is_cut_and_spaced(near: float | None) -> None:
-    given = {**row("Anna met Am\u00e9lie in Au\u00adgust, at BLD2.LV3"), "id": "a"}
+    given = row("Anna met Am\u00e9lie in Au\u00adgust, at BLD2.LV3", id_="a")
     for held in ("Anna met Am\u00e9lie in August , at BLD2 . LV3", "Anna met Ame\u0301lie\u00a0in August, at BLD2.LV3"):
         assert kept([given, row("b")], held_out=(held,), near_duplicates=near)[0] == ["b"]
     near_copy = ("Anna met Am\u00e9lie in August , at BLD2 . LV4",)
@@ -89,28 +90,19 @@ def test_every_row_is_counted_exactly_once() -> None:
     assert "3" not in ids
 
 
-def tagged(*spans: tuple[int, int, float | None, str]) -> dict[str, Any]:
-    labels = ["O"] * 6
-    for start, end, _, _ in spans:
-        labels[start:end] = ["B-X"] + ["I-X"] * (end - start - 1)
-    return {
-        "id": "t",
-        "text": "a b c d e f",
-        "tokens": list("abcdef"),
-        "labels": labels,
-        "spans": [{"start": a, "end": b, "type": "X", "confidence": c, "alignment": k} for a, b, c, k in spans],
-        "rejected": [],
-    }
+def tagged(*spans: tuple[int, int, float | None, str], **beside: Any) -> AnnotationLine:
+    found = tuple(Span(start, end, "X", confidence, kind) for start, end, confidence, kind in spans)
+    return replace(row("a b c d e f", id_="t", **beside), labels=encode_bio(found, 6), spans=found)
 
 
 def test_doubtful_spans_can_be_dropped_alone() -> None:
     given, counts = tagged((0, 2, 0.9, "exact"), (2, 4, 0.2, "exact"), (5, 6, None, "normalised")), Counter[str]()
     settings = SelectSettings(min_confidence=0.5, alignments=("exact",), doubtful="span")
     (line,) = select(lambda: [given], settings, (), counts)
-    assert line["labels"] == ["B-X", "I-X", "O", "O", "O", "O"]
-    assert [span["start"] for span in line["spans"]] == [0]
+    assert line.labels == ("B-X", "I-X", "O", "O", "O", "O")
+    assert [span.start for span in line.spans] == [0]
     assert counts["spans_dropped"] == 2
-    assert given["labels"].count("O") == 1  # the teacher's own line is left alone
+    assert given.labels.count("O") == 1  # the teacher's own line is left alone
 
 
 def test_a_way_of_finding_mentions_can_be_distrusted() -> None:
@@ -126,7 +118,7 @@ def test_a_span_that_came_as_gold_was_not_found_and_is_not_distrusted_for_it() -
 
 def test_a_span_that_samples_disagree_on_is_doubtful() -> None:
     given = tagged((0, 1, 0.9, "exact"))
-    given["spans"][0]["agreement"] = 0.4
+    given = replace(given, spans=tuple(replace(span, agreement=0.4) for span in given.spans))
     assert kept([given], min_agreement=0.5) == ([], {"doubtful": 1})
     assert kept([given], min_agreement=0.4) == (["t"], {"kept": 1})
 
@@ -135,16 +127,16 @@ def test_masked_spans_leave_labels_valid_and_name_their_tokens() -> None:
     given, counts = tagged((0, 2, 0.2, "exact"), (2, 4, 0.9, "exact"), (5, 6, 0.1, "exact")), Counter[str]()
     settings = SelectSettings(min_confidence=0.5, doubtful="mask")
     (line,) = select(lambda: [given], settings, (), counts)
-    assert line["masked"] == [0, 1, 5]
-    assert line["labels"] == ["O", "O", "B-X", "I-X", "O", "O"]
-    assert [span["start"] for span in line["spans"]] == [2]
+    assert line.beside.masked == (0, 1, 5)
+    assert line.labels == ("O", "O", "B-X", "I-X", "O", "O")
+    assert [span.start for span in line.spans] == [2]
     assert (counts["spans_masked"], counts["tokens_masked"], counts["spans_dropped"]) == (2, 3, 0)
 
 
 def test_masks_that_a_line_brings_along_stay() -> None:
-    given = {**tagged((0, 1, 0.2, "exact")), "masked": [3]}
+    given = tagged((0, 1, 0.2, "exact"), masked=(3,))
     (line,) = select(lambda: [given], SelectSettings(min_confidence=0.5, doubtful="mask"), (), Counter())
-    assert line["masked"] == [0, 3]
+    assert line.beside.masked == (0, 3)
 
 
 def test_a_sentence_is_as_sure_as_its_least_sure_span_whatever_doubt_costs() -> None:
@@ -154,12 +146,12 @@ def test_a_sentence_is_as_sure_as_its_least_sure_span_whatever_doubt_costs() -> 
 
 
 def test_the_confidence_of_a_class_counts_too() -> None:
-    rows = [{**row("a"), "confidence": 0.4}, {**row("b"), "confidence": 0.6}]
+    rows = [row("a", confidence=0.4), row("b", confidence=0.6)]
     assert kept(rows, min_sentence_confidence=0.5)[0] == ["b"]
 
 
 def test_a_sentence_that_probably_lacks_an_entity_can_be_left_out() -> None:
-    rows = [{**row("a"), "missed": 0.8}, {**row("b"), "missed": 0.2}, row("c")]
+    rows = [row("a", missed=0.8), row("b", missed=0.2), row("c")]
     assert kept(rows) == (["a", "b", "c"], {"kept": 3})
     assert kept(rows, max_missed=0.5) == (["b", "c"], {"kept": 2, "probably_missed_an_entity": 1})
 
@@ -168,8 +160,7 @@ def test_the_weight_is_the_least_confidence_that_is_left() -> None:
     given = tagged((0, 1, 0.2, "exact"), (2, 3, 0.7, "exact"), (4, 5, 0.9, "exact"))
     settings = SelectSettings(min_confidence=0.5, doubtful="span", weigh=True)
     weighted, plain = select(lambda: [given, row("a b")], settings, (), Counter())
-    assert weighted["weight"] == 0.7
-    assert "weight" not in plain
+    assert (weighted.beside.weight, plain.beside.weight) == (0.7, None)
 
 
 LONG = "the committee said on friday that it will not raise the fee for members this year"

@@ -172,7 +172,7 @@ def test_masks_and_weights_reach_the_example(tmp_path: Path) -> None:
         ({"masked": [5]}, "`masked` must be a list of token positions, 0 to 4"),
         ({"masked": [-1]}, "`masked`"),
         ({"masked": True}, "`masked`"),
-        ({"weight": -1}, "`weight` must be a number, 0 or more"),
+        ({"weight": -1}, "`weight` is not a number, 0 or more"),
         ({"weight": float("nan")}, "`weight`"),
         ({"weight": "1"}, "`weight`"),
         ({"weight": 10**400}, "`weight`"),

@@ -15,7 +15,7 @@ from corpus_files import write_file
 from hypothesis import HealthCheck, given, settings, strategies
 
 from distill_offline import manifest, pipeline
-from distill_offline.answers import annotation_row
+from distill_offline.annotations import AnnotationLine, Beside, write_lines
 from distill_offline.artifacts import read_rows, write_rows
 from distill_offline.cli import commands
 from distill_offline.config import parse_settings
@@ -34,16 +34,16 @@ def corpus(tmp_path: Path) -> Path:
     return write_file(tmp_path, "text.conll", CONLL)
 
 
-def annotated(folder: Path, corpus: Path, *spans: tuple[int, Span], **carried: Any) -> Path:
+def annotated(folder: Path, corpus: Path, *spans: tuple[int, Span], **beside: Any) -> Path:
     """An annotate folder with a row for each named sentence of the corpus; sealed as a stage would be."""
     sentences = list(read_sentences(corpus))
-    rows = []
+    lines = []
     for position, span in spans:
         labels = ["O"] * len(sentences[position].tokens)
         labels[span.start : span.end] = [f"B-{span.type}"] + [f"I-{span.type}"] * (span.end - span.start - 1)
         annotation = Annotation(sentences[position].id, tuple(labels), (span,))
-        rows.append({**annotation_row(sentences[position], annotation), **carried})
-    write_rows(folder / "annotations.jsonl", rows)
+        lines.append(AnnotationLine.of(sentences[position], annotation, Beside(**beside)))
+    write_lines(folder / "annotations.jsonl", lines)
     seal(folder)
     return folder
 
@@ -90,13 +90,13 @@ def test_labels_meet_their_sentences_again_and_the_others_are_left_out(corpus: P
 
 def test_confidence_alignment_and_what_else_was_carried_come_back(tmp_path: Path, corpus: Path) -> None:
     span = Span(0, 2, "ORG", 0.1 + 0.2, "fuzzy", agreement=0.75)
-    folder = annotated(tmp_path / "run", corpus, (3, span), masked=[1], missed=0.5)
+    folder = annotated(tmp_path / "run", corpus, (3, span), masked=(1,), missed=0.5)
     counts = export_labels(folder, corpus, tmp_path / "labels.jsonl")
     assert counts == {"sentences": 1, "spans": 1, "not_in_corpus": 0, "in_corpus": 5}
     source = Source(path=str(corpus), labels=str(tmp_path / "labels.jsonl"))
-    ((sentence, annotation, carried),) = read_annotations(source, types=["ORG"])
+    (line,) = read_annotations(source, types=["ORG"])
     (row,) = read_rows(folder / "annotations.jsonl")
-    assert json.loads(json.dumps({**annotation_row(sentence, annotation), **carried})) == row
+    assert json.loads(line.as_line()) == row
     (example,) = joined(corpus, tmp_path / "labels.jsonl")
     assert (example.masked, example.weight) == ((1,), 1.0)
 
@@ -251,19 +251,19 @@ def test_jsonl_and_folders_of_text_make_the_round_trip(tmp_path: Path) -> None:
 
 
 def test_classes_of_texts_make_the_round_trip(tmp_path: Path) -> None:
-    folder, rows = tmp_path / "texts", []
+    folder, lines = tmp_path / "texts", []
     for name in ("sport/1", "sport/2", "tech/1"):
         write_file(folder, f"{name}.txt", f"About {name}. Two sentences.")
     sentences = list(read_sentences(folder, head="sequence-classification"))
     for sentence, label in list(zip(sentences, ("sport", "tech", "tech"), strict=True))[1:]:
-        rows.append({**annotation_row(sentence, Annotation(sentence.id, (label,))), "confidence": 0.5})
-    write_rows(tmp_path / "run/annotations.jsonl", rows)
+        lines.append(AnnotationLine.of(sentence, Annotation(sentence.id, (label,), confidence=0.5)))
+    write_lines(tmp_path / "run/annotations.jsonl", lines)
     seal(tmp_path / "run")
     export_labels(tmp_path / "run", folder, tmp_path / "labels.jsonl")
     source = Source(path=str(folder), labels=str(tmp_path / "labels.jsonl"), limit=2)
     assert head_of(source) == "sequence-classification"
-    ((sentence, annotation, carried),) = read_annotations(source, head="sequence-classification")
-    assert (sentence, annotation.labels, carried) == (sentences[1], ("tech",), {"confidence": 0.5})
+    (line,) = read_annotations(source, head="sequence-classification")
+    assert (line.sentence, line.labels, line.beside) == (sentences[1], ("tech",), Beside(confidence=0.5))
 
 
 TOKENS = strategies.text(strategies.characters(categories=["L"], min_codepoint=0x370), min_size=2, max_size=8)
@@ -344,8 +344,8 @@ def test_tags_without_spans_are_exported_as_what_they_are(tmp_path: Path, corpus
     write_rows(file, [{"id": first.id, "tokens": first.tokens, "labels": ["B-PER", "O"]}])
     export_labels(file, corpus, tmp_path / "labels.jsonl")
     source = Source(path=str(corpus), labels=str(tmp_path / "labels.jsonl"))
-    ((_, annotation, _),) = read_annotations(source)
-    assert annotation.spans == (Span(0, 1, "PER", alignment="tags"),)
+    (line,) = read_annotations(source)
+    assert line.spans == (Span(0, 1, "PER", alignment="tags"),)
 
 
 @pytest.mark.parametrize("wrong", [{"confidence": float("nan")}, {"confidence": "high"}, {"start": "0"}, {"type": ""}])

@@ -346,10 +346,10 @@ def test_classes_that_samples_disagree_on_are_dropped_and_their_agreement_travel
     assert counts["doubtful"] == sum(each < 0.75 for each in agreements) > 0
     export_labels(folder.folder("annotate"), texts, tmp_path / "labels.jsonl", on_bad_file="skip")
     source = Source(path=str(texts), labels=str(tmp_path / "labels.jsonl"), on_bad_file="skip")
-    found = [carried["agreement"] for *_, carried in read_annotations(source, head="sequence-classification")]
+    found = [line.beside.agreement or 0 for line in read_annotations(source, head="sequence-classification")]
     assert sorted(found) == sorted(agreements)
     plain = read_annotations(folder.folder("annotate") / "annotations.jsonl", head="sequence-classification")
-    assert [carried["agreement"] for *_, carried in plain] == agreements
+    assert [line.beside.agreement for line in plain] == agreements
 
 
 def test_a_sample_shows_which_texts_change_their_class(tmp_path: Path, settings: Settings) -> None:

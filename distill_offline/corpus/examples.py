@@ -5,19 +5,18 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from itertools import zip_longest
-from typing import Any
 
+from distill_offline.annotations import AnnotationLine, Beside, checked_span
 from distill_offline.bio import InvalidTags, Scheme, bridged, decode_bio, repair, to_iob2
 from distill_offline.corpus.plain_text import OnBadFile
 from distill_offline.corpus.record import Head, Record
 from distill_offline.corpus.source import AnyScheme, AnySource, as_source, read_records, scheme_of
-from distill_offline.corpus.standoff import carried_of, checked
 from distill_offline.corpus.tag_coding import PREFIXED, plain_tags
 from distill_offline.errors import CorpusError
-from distill_offline.schema import Annotation, Example, Origin, Sentence, Span, canonical_json, content_digest
+from distill_offline.schema import Example, Origin, Sentence, Span, canonical_json, content_digest
 from distill_offline.settings import Source
 from distill_offline.visible import invisible, squeezed
 
@@ -76,8 +75,10 @@ def read_examples(
     found = Counter[str]() if counts is None else counts
     given = as_source(source, tag_column, scheme, token_column)
     for record, labels in _labelled(given, origin, head, types, found, on_bad_file, context, strays):
-        carried = {} if record.standoff is None else record.standoff.carried
-        weight, masked = carried.get("weight", record.weight), carried.get("masked", record.masked)
+        weight, masked = record.weight, record.masked
+        if record.standoff is not None:
+            beside = record.standoff.beside
+            weight, masked = weight if beside.weight is None else beside.weight, beside.masked
         if record.unheld:
             found["unheld"] += len(record.unheld)
         yield Example(record.sentence, labels, origin, float(weight), tuple(masked), record.unheld)
@@ -92,8 +93,8 @@ def read_annotations(
     head: Head = "token-classification",
     types: Collection[str] | None = None,
     counts: Counter[str] | None = None,
-) -> Iterator[tuple[Sentence, Annotation, Mapping[str, Any]]]:
-    """The sentences of a source of distilled labels, their annotation, and what else came with it.
+) -> Iterator[AnnotationLine]:
+    """The sentences of a source of distilled labels, each with what is said of it.
 
     Spans out of a stand-off file, and those that a row lists, have the confidence, alignment and agreement that stand
     there; those that tags alone make have none, and the alignment `tags`. Where a row has tags, spans that these do not
@@ -104,26 +105,26 @@ def read_annotations(
     for record, labels in _labelled(given, "distilled", head, types, counted, None):
         sentence, standoff = record.sentence, record.standoff
         if standoff is not None:
-            yield sentence, Annotation(sentence.id, labels, standoff.spans), standoff.carried
+            yield AnnotationLine(sentence, labels, standoff.spans, beside=standoff.beside)
             continue
         try:
             spans = _spans(record, labels) if head == "token-classification" else ()
             weight = {"weight": record.weight} if record.weight != 1.0 else {}
-            carried = carried_of({**record.carried, **weight, "masked": list(record.masked)})
+            beside = Beside.read({**record.carried, **weight, "masked": record.masked})
         except ValueError as error:
             raise record.fault(f"{error}. Correct it, or leave it out.") from error
         if record.unheld:
             counted["unheld"] += len(record.unheld)
         if unlike := {_place(span) for span in record.spans} - {_place(span) for span in spans}:
             counted["spans_unlike_labels"] += len(unlike)
-        yield sentence, Annotation(sentence.id, labels, spans), carried
+        yield AnnotationLine(sentence, labels, spans, beside=beside)
 
 
 def _spans(record: Record, labels: tuple[str, ...]) -> tuple[Span, ...]:
     """The spans of the labels, with what the row says of those among them that it lists."""
     listed = {_place(span): span for span in record.spans}
     given = [listed.get(_place(span), replace(span, alignment="tags")) for span in decode_bio(labels)]
-    return tuple(checked(span) for span in given)
+    return tuple(checked_span(span) for span in given)
 
 
 def _place(span: Span) -> tuple[int, int, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ from distill_offline.bio import Scheme
 from distill_offline.corpus.lines import fault
 from distill_offline.corpus.standoff import StandoffLabels
 from distill_offline.errors import CorpusError
-from distill_offline.schema import Head, Sentence, Span
+from distill_offline.schema import Head, Sentence, Span, join_tokens
 
 __all__ = ["Head", "Record", "join_tokens"]
 
@@ -23,7 +23,7 @@ class Record:
     its row, from 1; `step` is 1 where each token has a line of its own. `document_position` counts the file's
     documents from 0 where the format has borders between them. `standoff` is where the labels came from, if out of a
     stand-off file. `weight` and `masked` are those of an Example. `spans` are those that a row lists, in tokens, and
-    `carried` the numbers beside its labels (standoff.carried_of), both as they stand there: unchecked.
+    `carried` the numbers beside its labels (annotations.Beside), both as they stand there: unchecked.
     `unheld` are spans, in characters, that begin or end inside a token: no label says them; their tokens are masked.
     `has_text`: the file has the text itself, and not only its tokens.
     """
@@ -53,13 +53,3 @@ class Record:
         if self.standoff is not None:
             return fault(self.standoff.shown, self.standoff.line, problem)
         return fault(self.shown, self.line + self.step * token, problem)
-
-
-def join_tokens(tokens: tuple[str, ...], glued: Collection[int] = ()) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """The tokens joined by single spaces, but for those after the positions in `glued`; and each one's range."""
-    pieces, offsets, start = list[str](), list[tuple[int, int]](), 0
-    for position, token in enumerate(tokens):
-        pieces.append(token if position in glued or position == len(tokens) - 1 else f"{token} ")
-        offsets.append((start, start + len(token)))
-        start += len(pieces[-1])
-    return "".join(pieces), tuple(offsets)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
+from distill_offline.annotations import Beside, checked_offsets, checked_tokens
 from distill_offline.bio import encode_bio
 from distill_offline.corpus.foreign_rows import foreign_row
 from distill_offline.corpus.languages import tokeniser
@@ -20,12 +20,12 @@ from distill_offline.schema import Sentence, Span
 
 __all__ = ["FIELDS", "read_rows"]
 
+_Value = TypeVar("_Value")
 _CARRIED = ("confidence", "agreement", "missed")
 FIELDS = (
     *("id", "document", "index", "text", "tokens", "offsets", "labels", "label", "spans", "weight", "masked"),
     *_CARRIED,
 )
-_LARGEST = sys.float_info.max  # a whole number may be larger, and so no float
 
 
 class _Beside(TypedDict):
@@ -117,12 +117,16 @@ def _record(row: object, position: int, shown: str, line: int, stem: str, rules:
     if not rules.labelled:
         return Record(sentence, None, shown, line)
     carried = {key: fields[key] for key in _CARRIED if key in fields}
+    said = _checked(Beside.read, fields, ("weight", "masked"))
+    weight = 1.0 if said.weight is None else float(said.weight)
     if rules.head != "token-classification":
-        return Record(sentence, _single_label(fields), shown, line, weight=_weight(fields), carried=carried)
+        return Record(sentence, _single_label(fields), shown, line, weight=weight, carried=carried)
     spans, unheld = _spans(fields, sentence, line, rules.spans)
-    masked = sorted({*_masked(fields, len(tokens)), *(at for span in unheld for at in _touched(span, offsets))})
+    if any(token >= len(tokens) for token in said.masked):
+        raise _RowError(f"`masked` must be a list of token positions, 0 to {len(tokens) - 1}.")
+    masked = sorted({*said.masked, *(at for span in unheld for at in _touched(span, offsets))})
     beside: _Beside = {
-        "weight": _weight(fields),
+        "weight": weight,
         "masked": tuple(masked),
         "spans": tuple(spans or ()),
         "carried": carried,
@@ -187,9 +191,7 @@ def _text(fields: Mapping[str, Any], tokenise: Callable[[str], Offsets]) -> tupl
         if not offsets:
             raise _RowError("`text` is empty. Remove the row.")
         return text, tuple(text[start:end] for start, end in offsets), offsets
-    tokens = tuple(_list_of_str(fields, "tokens"))
-    if not tokens or not all(tokens):
-        raise _RowError("`tokens` is empty or holds an empty token.")
+    tokens = _checked(checked_tokens, fields["tokens"])
     if text is None:
         if "offsets" in fields:
             raise _RowError("`offsets` are given without the `text` that they count.")
@@ -197,7 +199,7 @@ def _text(fields: Mapping[str, Any], tokenise: Callable[[str], Offsets]) -> tupl
         return joined, tokens, found
     if "offsets" not in fields:
         return text, tokens, _search(tokens, text)
-    return text, tokens, _offsets(fields, tokens, text)
+    return text, tokens, _checked(checked_offsets, fields["offsets"], tokens, text)
 
 
 def _search(tokens: Sequence[str], text: str) -> Offsets:
@@ -210,23 +212,6 @@ def _search(tokens: Sequence[str], text: str) -> Offsets:
         end = start + len(token)
         found.append((start, end))
     return tuple(found)
-
-
-def _offsets(fields: Mapping[str, Any], tokens: Sequence[str], text: str) -> Offsets:
-    value = fields["offsets"]
-    if not isinstance(value, list) or len(value) != len(tokens):
-        raise _RowError(f"`offsets` must be a list of {len(tokens)} pairs, one a token.")
-    offsets = []
-    end_before = 0
-    for position, (pair, token) in enumerate(zip(value, tokens, strict=True)):
-        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(_is_int(end) for end in pair):
-            raise _RowError(f"offset {position} is no pair of whole numbers.")
-        start, end = pair
-        if start < end_before or text[start:end] != token:
-            raise _RowError(f"offset {position} does not lead to its token in `text`.")
-        offsets.append((start, end))
-        end_before = end
-    return tuple(offsets)
 
 
 def _tags(fields: Mapping[str, Any], length: int) -> tuple[str, ...]:
@@ -248,18 +233,12 @@ def _single_label(fields: Mapping[str, Any]) -> tuple[str, ...] | None:
     return (labels[0],)
 
 
-def _weight(fields: Mapping[str, Any]) -> float:
-    value = fields.get("weight", 1.0)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LARGEST:
-        raise _RowError("`weight` must be a number, 0 or more.")
-    return float(value)
-
-
-def _masked(fields: Mapping[str, Any], length: int) -> tuple[int, ...]:
-    value = fields.get("masked", [])
-    if not isinstance(value, list) or not all(_is_int(token) and 0 <= token < length for token in value):
-        raise _RowError(f"`masked` must be a list of token positions, 0 to {length - 1}.")
-    return tuple(value)
+def _checked(check: Callable[..., _Value], *values: Any) -> _Value:
+    """What a check of the annotations gives, with its ValueError as a fault of the row."""
+    try:
+        return check(*values)
+    except ValueError as error:
+        raise _RowError(f"{error}.") from error
 
 
 def _list_of_str(fields: Mapping[str, Any], key: str) -> list[str]:

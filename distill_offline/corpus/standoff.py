@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from distill_offline.annotations import Beside, checked_span
 from distill_offline.artifacts import replacing
 from distill_offline.corpus.jsonl import jsonl_rows
 from distill_offline.corpus.lines import fault
@@ -16,14 +16,11 @@ from distill_offline.errors import CorpusError
 from distill_offline.schema import Head, Sentence, Span, canonical_json, tokens_digest
 
 __all__ = [
-    "Header", "StandoffLabels", "carried_of", "checked", "content_prefix", "read_header", "read_standoff",
-    "write_standoff",
+    "Header", "StandoffLabels", "content_prefix", "read_header", "read_standoff", "write_standoff",
 ]  # fmt: skip
 
 _FORMAT, _VERSION = "distill_offline stand-off labels", 1
 _DIGITS = 12  # of the digest of its tokens: enough that another sentence agrees once in 10^14
-_ALIGNMENTS = ("exact", "repeated", "normalised", "fuzzy", "tags", "gold")
-_HIGHEST = {"confidence": 1.0, "agreement": 1.0, "missed": 1.0, "weight": sys.float_info.max}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +38,15 @@ class StandoffLabels:
     """The labels of the `position`-th sentence of a corpus, counted from 0 in the order in which it is read.
 
     `content` proves that they meet their sentence: the first 12 hex digits of the digest of its tokens. Spans count
-    tokens; `label` is the class of a text. `carried` are the numbers that came with the labels (carried_of). `shown`
-    and `line` (from 1) are where they stand.
+    tokens; `label` is the class of a text. `beside` is what came with the labels. `shown` and
+    `line` (from 1) are where they stand.
     """
 
     position: int
     content: str
     spans: tuple[Span, ...] = ()
     label: str | None = None
-    carried: Mapping[str, Any] = field(default_factory=dict)
+    beside: Beside = field(default_factory=Beside)
     shown: str = ""
     line: int = 0
 
@@ -57,36 +54,6 @@ class StandoffLabels:
 def content_prefix(sentence: Sentence) -> str:
     """What a stand-off file has of a sentence."""
     return tokens_digest(sentence.tokens)[:_DIGITS]
-
-
-def carried_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What a line of annotations says beside labels and spans, where it does: numbers, never text.
-
-    `confidence` and `agreement` (of a class), `missed` (an entity, probably), `weight`, and `masked`, positions of
-    tokens. Raises ValueError where one of them is something else.
-    """
-    carried = {key: row[key] for key in _HIGHEST if row.get(key) is not None}
-    for key, value in carried.items():
-        if not _is_number(value, _HIGHEST[key]):
-            raise ValueError(f"`{key}` is not a number, 0 {'or more' if key == 'weight' else 'to 1'}")
-    if row.get("masked"):
-        if not isinstance(row["masked"], list) or not all(map(_is_count, row["masked"])):
-            raise ValueError("`masked` is not a list of token positions")
-        carried["masked"] = row["masked"]
-    return carried
-
-
-def checked(span: Span) -> Span:
-    """The span itself. Raises ValueError where what came as one out of a file has fields of other kinds or sizes."""
-    if not _is_count(span.start) or not _is_count(span.end):
-        raise ValueError("a span's start and end must be positions of tokens")
-    if not span.type or not isinstance(span.type, str):
-        raise ValueError("a span's type must be a string")
-    if span.alignment not in _ALIGNMENTS:  # anything else might be text, and be exported
-        raise ValueError(f"a span's alignment must be one of {', '.join(_ALIGNMENTS)}")
-    if not all(value is None or _is_number(value, 1.0) for value in (span.confidence, span.agreement)):
-        raise ValueError("a span's confidence and agreement must be numbers, 0 to 1")
-    return span
 
 
 def write_standoff(path: Path, task: Head, rows: Iterable[StandoffLabels], corpus: Mapping[str, Any]) -> Header:
@@ -132,7 +99,7 @@ def read_standoff(path: Path, shown: str) -> Iterator[StandoffLabels]:
 
 
 def _plain(row: StandoffLabels) -> dict[str, Any]:
-    plain: dict[str, Any] = {"n": row.position, "content": row.content, **row.carried}
+    plain: dict[str, Any] = {"n": row.position, "content": row.content, **row.beside.as_dict()}
     if row.label is not None:
         return {**plain, "label": row.label}
     return {**plain, "spans": [_plain_span(span) for span in row.spans]}
@@ -162,24 +129,24 @@ def _row(value: object, shown: str, line: int, task: Head) -> StandoffLabels:
     if not isinstance(value, Mapping) or not _is_count(value.get("n")) or not isinstance(value.get("content"), str):
         raise fault(shown, line, "a line needs `n`, a sentence's position, and `content`, 12 digits of its digest.")
     try:
-        carried = carried_of(value)
+        beside = Beside.read(value)
     except ValueError as error:
         raise fault(shown, line, f"{error}.") from error
     label, spans = value.get("label"), value.get("spans")
     if task == "sequence-classification":
         if not isinstance(label, str) or not label:
             raise fault(shown, line, "`label` is missing.")
-        return StandoffLabels(value["n"], value["content"], (), label, carried, shown, line)
+        return StandoffLabels(value["n"], value["content"], (), label, beside, shown, line)
     if not isinstance(spans, list):
         raise fault(shown, line, "`spans` are missing.")
     found = tuple(_span(span, shown, line) for span in spans)
-    return StandoffLabels(value["n"], value["content"], found, None, carried, shown, line)
+    return StandoffLabels(value["n"], value["content"], found, None, beside, shown, line)
 
 
 def _span(value: object, shown: str, line: int) -> Span:
     fields = [*value, None][:6] if isinstance(value, list) and len(value) in (5, 6) else []
     try:
-        return checked(Span(*fields))
+        return checked_span(Span(*fields))
     except (TypeError, ValueError) as error:
         form = "a span is [start, end, type, confidence or null, alignment]"
         raise fault(shown, line, f"{form}, with a confidence of 0 to 1, not {_shortened(value)}.") from error
@@ -187,10 +154,6 @@ def _span(value: object, shown: str, line: int) -> Span:
 
 def _shortened(value: object) -> str:
     return json.dumps(value)[:60]
-
-
-def _is_number(value: object, highest: float) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= highest
 
 
 def _is_count(value: object) -> bool:

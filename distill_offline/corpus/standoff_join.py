@@ -55,7 +55,7 @@ def _joined(record: Record, row: StandoffLabels) -> Record:
         return replace(record, labels=(row.label,), standoff=row)
     try:
         labels = encode_bio(row.spans, length := len(record.sentence.tokens))
-        if any(token >= length for token in row.carried.get("masked", ())):
+        if any(token >= length for token in row.beside.masked):
             raise ValueError(f"`masked` is out of range: there are {length} tokens")
     except ValueError as error:
         raise fault(row.shown, row.line, f"{where}: {error}.") from error

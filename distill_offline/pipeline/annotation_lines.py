@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from distill_offline.artifacts import read_rows
-from distill_offline.bio import bridged, repair_iob2
+from distill_offline.annotations import read_lines
 from distill_offline.comparison import Given
-from distill_offline.corpus.record import join_tokens
-from distill_offline.corpus.standoff import carried_of, checked
 from distill_offline.errors import InputError
 from distill_offline.pipeline.inside_token import lost_inside_tokens
-from distill_offline.quality import spans_of
-from distill_offline.schema import Example, Head, Sentence
+from distill_offline.schema import Example, Head
 from distill_offline.scoring import unanswered
-from distill_offline.visible import invisible, squeezed
+from distill_offline.visible import squeezed
 
-__all__ = ["AnnotationLines", "sentence_of", "strays_in_words"]
+__all__ = ["AnnotationLines", "strays_in_words"]
 
 _SHOWN = 5  # places
 
@@ -40,15 +35,14 @@ class AnnotationLines:
     def read(cls, file: Path, head: Head) -> AnnotationLines:
         """Raises InputError with file and line for what is no line of annotations, and for an id that occurs twice."""
         lines = cls(file, head)
-        for number, row in enumerate(read_rows(file), 1):
-            id_, given, stray = _line(row, file, number, head)
+        for number, line in enumerate(read_lines(file, head), 1):
+            id_ = line.sentence.id
             if id_ in lines.given:
                 raise InputError(f"{file}:{number}: sentence {id_} occurs before, in line {lines.given[id_][0]}.")
-            lines.given[id_] = number, given
-            reasons = [str(each.get("reason")) for each in row.get("rejected") or () if isinstance(each, Mapping)]
-            lines.rejected.update(reasons)
-            lines.mentions += len(reasons) + len(given.spans or ())
-            lines.strays += [f"{file}:{number}"] * stray
+            lines.given[id_] = number, Given(line.sentence, line.labels, line.spans, line.beside.masked)
+            lines.rejected.update(rejection.reason for rejection in line.rejected)
+            lines.mentions += len(line.rejected) + len(line.spans)
+            lines.strays += [f"{file}:{number}"] * line.strays
         return lines
 
     def answer(self, example: Example) -> Given:
@@ -80,33 +74,3 @@ def strays_in_words(path: str, places: Sequence[str]) -> str:
         f"{path}: {len(places)} stray tags, which continue or close no entity of their type, are none, as strict "
         f"scoring has it ({shown})."
     )
-
-
-def _line(row: Mapping[str, Any], file: Path, number: int, head: Head) -> tuple[str, Given, int]:
-    """A sentence's id, what a line of annotations says of it, and how many of its tags are stray."""
-    try:
-        tokens, labels, masked = tuple(row["tokens"]), tuple(row["labels"]), tuple(carried_of(row).get("masked", ()))
-        wanted, stray = len(tokens) if head == "token-classification" else 1, 0
-        if len(labels) != wanted or not all(isinstance(label, str) for label in labels):
-            raise ValueError(f"`labels` are not {wanted} strings")
-        if head == "token-classification":
-            labels, positions = repair_iob2(bridged(labels, "iob2", invisible(tokens)))
-            stray = len(positions)
-        if any(token >= len(tokens) for token in masked):
-            raise ValueError("`masked` names a token that is not there")
-        given = Given(sentence_of(row, tokens), labels, tuple(map(checked, spans_of(row))), masked)
-        return given.sentence.id, given, stray
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{file}:{number}: this is no line of annotations ({type(error).__name__}: {error})."
-        ) from error
-
-
-def sentence_of(row: Mapping[str, Any], tokens: tuple[str, ...]) -> Sentence:
-    """The sentence of a line of annotations. Raises ValueError where its offsets do not lead to its tokens."""
-    text, offsets = join_tokens(tokens)
-    if row.get("text") is not None and row.get("offsets") is not None:
-        text, offsets = str(row["text"]), tuple((start, end) for start, end in row["offsets"])
-        if [text[start:end] for start, end in offsets] != list(tokens):
-            raise ValueError("`offsets` do not lead to the tokens in `text`")
-    return Sentence(str(row["id"]), "", 0, text, tokens, offsets)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill_offline.artifacts import read_rows
+from distill_offline.annotations import read_lines
 from distill_offline.bio import decode_bio
 from distill_offline.calibration import UNCHANGED, Calibration, Reliability, cross_fitted, fit, reliability
 from distill_offline.errors import InputError
 from distill_offline.inputs import Gold, make_task
-from distill_offline.schema import content_digest
+from distill_offline.schema import Head, content_digest
 from distill_offline.settings import Settings
 
 __all__ = ["CALIBRATION", "Calibrated", "calibrate"]
@@ -70,15 +70,15 @@ def calibrate(settings: Settings, gold: Gold, annotations: Path, say: Callable[[
     `annotations` is annotate/gold/train/annotations.jsonl. A span is right where gold has the very same one. Only
     gold.train is looked at, less what stands in dev or test. `say` is told the result, or why there is none.
     """
-    method = settings.select.calibration
-    if method == "none" or make_task(settings).head != "token-classification":
+    method, head = settings.select.calibration, make_task(settings).head
+    if method == "none" or head != "token-classification":
         return None
     # A file may lie there still from before annotate.gold was changed, of another teacher perhaps.
     if "train" not in settings.annotate.gold or not annotations.is_file():
         say(f"{_RAW}: it has labelled no gold training sentences to learn from (annotate.gold: [train] asks it to).")
         return None
     counts = Counter[str]()
-    judged = list(_judged(gold, annotations, counts))
+    judged = list(_judged(gold, annotations, head, counts))
     if counts["not_in_train"]:
         say(f"select: {counts['not_in_train']} of its sentences are no gold training sentences (any more): left out.")
     if not judged:
@@ -97,13 +97,13 @@ def calibrate(settings: Settings, gold: Gold, annotations: Path, say: Callable[[
     return found
 
 
-def _judged(gold: Gold, annotations: Path, counts: Counter[str]) -> Iterator[tuple[str, float, bool]]:
+def _judged(gold: Gold, annotations: Path, head: Head, counts: Counter[str]) -> Iterator[tuple[str, float, bool]]:
     """Each span that has a confidence: its sentence's content, the confidence, and whether it is right."""
     held_out = gold.held_out()
     known = {example.sentence.id: example for example in gold.train}
-    for row in read_rows(annotations):
-        example = known.get(row["id"])
-        if example is None or list(example.sentence.tokens) != row["tokens"]:
+    for line in read_lines(annotations, head):
+        example = known.get(line.sentence.id)
+        if example is None or example.sentence.tokens != line.sentence.tokens:
             counts["not_in_train"] += 1
             continue
         content = content_digest(example.sentence)
@@ -112,6 +112,6 @@ def _judged(gold: Gold, annotations: Path, counts: Counter[str]) -> Iterator[tup
             continue
         counts["sentences"] += 1
         true = {(span.start, span.end, span.type) for span in decode_bio(example.labels)}
-        for span in row["spans"]:
-            if span.get("confidence") is not None:
-                yield content, span["confidence"], (span["start"], span["end"], span["type"]) in true
+        for span in line.spans:
+            if span.confidence is not None:
+                yield content, span.confidence, (span.start, span.end, span.type) in true

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from distill_offline import catalogue
+from distill_offline.annotations import AnnotationLine, write_lines
 from distill_offline.artifacts import ANNOTATIONS, read_rows, remove_folder, write_rows
 from distill_offline.config import as_plain
 from distill_offline.corpus import tokenisation
@@ -17,10 +18,10 @@ from distill_offline.digests import file_digests
 from distill_offline.errors import InputError, Interrupted, MissingModel
 from distill_offline.inputs import Gold, make_task, read_gold
 from distill_offline.out_of_fold import folds, missed, span_confidence
-from distill_offline.pipeline.distilled import distilled_rows
+from distill_offline.pipeline.distilled import distilled_lines
 from distill_offline.pipeline.train import blend_of, decides
 from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_digest, source_paths
-from distill_offline.schema import Example, Sentence, Span, content_digest, text_digest
+from distill_offline.schema import content_digest
 from distill_offline.settings import ArmSettings, CrossFitSettings, TrainSettings
 from distill_offline.stages import train as training
 from distill_offline.student import Student
@@ -29,7 +30,7 @@ from distill_offline.training.checkpoint import Checkpoints
 
 __all__ = ["cross_fit", "is_cross_fitted"]
 
-Row = Mapping[str, Any]
+Judged = Mapping[str, Any]  # what a fold's student says of a line, as it stands in the fold's file
 _FOLDS = "folds"  # finished ones, as long as the stage is not
 _DIGITS = 6  # of a probability: more are noise of the hardware
 
@@ -50,13 +51,13 @@ def cross_fit(folder: RunFolder) -> dict[str, int]:
         folder.say("cross_fit: up to date")
         return stage.sealed_counts()
     counts = Counter[str]()
-    rows = list(distilled_rows(folder, counts))
+    lines = list(distilled_lines(folder, counts))
     target = stage.begin()
-    fitting = _Fitting(folder, settings, make_task(folder.settings), read_gold(folder.settings), rows, stage)
+    fitting = _Fitting(folder, settings, make_task(folder.settings), read_gold(folder.settings), lines, stage)
     judged = fitting.judge(target / _FOLDS)
-    write_rows(target / ANNOTATIONS, (_with(*pair, settings, counts) for pair in zip(rows, judged, strict=True)))
+    write_lines(target / ANNOTATIONS, (_with(*pair, settings, counts) for pair in zip(lines, judged, strict=True)))
     remove_folder(target / _FOLDS)
-    found = {"rows": len(rows), **{key: counts[key] for key in sorted(counts)}}
+    found = {"rows": len(lines), **{key: counts[key] for key in sorted(counts)}}
     folder.say("cross_fit: " + ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in found.items()))
     stage.seal(found)
     return found
@@ -119,13 +120,13 @@ class _Fitting:
     settings: CrossFitSettings
     task: Task
     gold: Gold
-    rows: Sequence[Row]
+    lines: Sequence[AnnotationLine]
     stage: Stage
 
-    def judge(self, place: Path) -> list[Row]:
-        """For each row `{"spans": [probability], "missed": probability}`, or `{"confidence": probability}`."""
-        contents = [text_digest(row["text"]) for row in self.rows]
-        if not self.rows:
+    def judge(self, place: Path) -> list[Judged]:
+        """For each line `{"spans": [probability], "missed": probability}`, or `{"confidence": probability}`."""
+        contents = [content_digest(line.sentence) for line in self.lines]
+        if not self.lines:
             return []
         if len(set(contents)) < self.settings.folds:
             raise InputError(
@@ -133,7 +134,7 @@ class _Fitting:
                 "sentences. Label more, or set fewer folds."
             )
         fold_of = folds(contents, self.settings.folds, self.folder.settings.seed)
-        found: list[Row] = [{}] * len(self.rows)
+        found: list[Judged] = [{}] * len(self.lines)
         for fold in range(self.settings.folds):
             file = place / f"{self.stage.fingerprint[:16]}-{fold}.jsonl"
             inside = [number for number, each in enumerate(fold_of) if each == fold]
@@ -145,24 +146,24 @@ class _Fitting:
                 found[number] = row
         return found
 
-    def _fold(self, fold: int, inside: Sequence[int], contents: Sequence[str], place: Path) -> Iterator[Row]:
+    def _fold(self, fold: int, inside: Sequence[int], contents: Sequence[str], place: Path) -> Iterator[Judged]:
         student = self._student(fold, {contents[number] for number in inside}, contents, place)
-        rows = [self.rows[number] for number in inside]
-        sentences = [_sentence(row) for row in rows]
+        lines = [self.lines[number] for number in inside]
+        sentences = [line.sentence for line in lines]
         if student.head == "sequence-classification":
-            for row, shares in zip(rows, student.probabilities(sentences), strict=True):
-                share = float(shares[0, student.labels.index(row["labels"][0])])
+            for line, shares in zip(lines, student.probabilities(sentences), strict=True):
+                share = float(shares[0, student.labels.index(line.labels[0])])
                 yield {"confidence": round(share, _DIGITS)}
             return
-        for row, found in zip(rows, student.distributions(sentences), strict=True):
-            yield _judged(row, found)
+        for line, found in zip(lines, student.distributions(sentences), strict=True):
+            yield _judged(line, found)
 
     def _student(self, fold: int, left_out: set[str], contents: Sequence[str], place: Path) -> Student:
         """A student of all rows whose content is neither in this fold nor in dev or test."""
         never = left_out | self.gold.held_out()
         distilled = [
-            Example(_sentence(row), tuple(row["labels"]), "distilled", masked=tuple(row.get("masked", ())))
-            for row, content in zip(self.rows, contents, strict=True)
+            replace(line.example(), weight=1.0)
+            for line, content in zip(self.lines, contents, strict=True)
             if content not in never
         ]
         original = self.gold.train if self.settings.with_original else ()
@@ -191,28 +192,22 @@ class _Fitting:
         return student
 
 
-def _sentence(row: Row) -> Sentence:
-    offsets = tuple((start, end) for start, end in row["offsets"])
-    return Sentence(row["id"], row["document"], row["index"], row["text"], tuple(row["tokens"]), offsets)
-
-
-def _judged(row: Row, found: Distribution) -> Row:
-    spans = [Span(span["start"], span["end"], span["type"]) for span in row["spans"]]
+def _judged(line: AnnotationLine, found: Distribution) -> Judged:
     return {
-        "spans": [round(span_confidence(found, span), _DIGITS) for span in spans],
-        "missed": round(missed(found.of_tokens(), row["labels"], found.labels), _DIGITS),
+        "spans": [round(span_confidence(found, span), _DIGITS) for span in line.spans],
+        "missed": round(missed(found.of_tokens(), line.labels, found.labels), _DIGITS),
     }
 
 
-def _with(row: Row, judged: Row, settings: CrossFitSettings, counts: Counter[str]) -> Row:
-    """The row with the confidences that its labels lack."""
+def _with(line: AnnotationLine, judged: Judged, settings: CrossFitSettings, counts: Counter[str]) -> AnnotationLine:
+    """The line with the confidences that its labels lack."""
     if "confidence" in judged:
-        keeps = row.get("confidence") is not None and not settings.overrule
+        keeps = line.beside.confidence is not None and not settings.overrule
         counts["classes_kept" if keeps else "classes_judged"] += 1
-        return row if keeps else {**row, **judged}
+        return line if keeps else replace(line, beside=line.beside.with_(**judged))
     spans = []
-    for span, confidence in zip(row["spans"], judged["spans"], strict=True):
-        keeps = span.get("confidence") is not None and not settings.overrule
+    for span, confidence in zip(line.spans, judged["spans"], strict=True):
+        keeps = span.confidence is not None and not settings.overrule
         counts["spans_kept" if keeps else "spans_judged"] += 1
-        spans.append(span if keeps else {**span, "confidence": confidence})
-    return {**row, "spans": spans, "missed": judged["missed"]}
+        spans.append(span if keeps else replace(span, confidence=confidence))
+    return replace(line, spans=tuple(spans), beside=line.beside.with_(missed=judged["missed"]))

@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from distill_offline.answers import annotation_row
-from distill_offline.artifacts import ANNOTATIONS, read_rows
+from distill_offline.annotations import AnnotationLine, read_lines
+from distill_offline.artifacts import ANNOTATIONS
 from distill_offline.corpus import read_annotations
 from distill_offline.inputs import make_task
 from distill_offline.run_folder import RunFolder
 
-__all__ = ["distilled_rows"]
+__all__ = ["distilled_lines"]
 
 
-def distilled_rows(folder: RunFolder, counts: Counter[str]) -> Iterator[Mapping[str, Any]]:
-    """Annotate's rows, then one for each sentence of corpus.distilled; streams. `counts` gains `stray_tags`.
+def distilled_lines(folder: RunFolder, counts: Counter[str]) -> Iterator[AnnotationLine]:
+    """Annotate's lines, then one for each sentence of corpus.distilled; streams. `counts` gains `stray_tags`.
 
     Spans and classes keep the confidence that they come with, out of stand-off labels or rows. Raises InputError where
     there is a teacher and it has not annotated to the end.
     """
-    settings, corpus = folder.settings, folder.settings.corpus
+    settings, corpus, head = folder.settings, folder.settings.corpus, make_task(folder.settings).head
     if settings.asks_a_teacher:
-        yield from read_rows(folder.whole("annotate") / ANNOTATIONS)
+        yield from read_lines(folder.whole("annotate") / ANNOTATIONS, head)
     if corpus.distilled is None:
         return
-    found = read_annotations(
+    yield from read_annotations(
         corpus.read_as(corpus.distilled),
         tag_column=corpus.tag_column,
         scheme=corpus.scheme,
-        head=make_task(settings).head,
+        head=head,
         types=list(settings.task.types),
         counts=counts,
     )
-    for sentence, annotation, carried in found:
-        yield {**annotation_row(sentence, annotation), **carried}

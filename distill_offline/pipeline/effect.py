@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from distill_offline.artifacts import read_rows
+from distill_offline.annotations import AnnotationLine, read_lines
 from distill_offline.bio import decode_bio
 from distill_offline.calibration import cross_fitted
 from distill_offline.comparison import Given, compare
 from distill_offline.inputs import Gold
-from distill_offline.pipeline.annotation_lines import sentence_of
 from distill_offline.pipeline.calibrate import Calibrated
-from distill_offline.schema import Example, Scores, content_digest, text_digest, tokens_digest
-from distill_offline.scoring import METRIC_OF, score
+from distill_offline.schema import Example, Head, Scores, content_digest, tokens_digest
+from distill_offline.scoring import score
 from distill_offline.settings import SelectSettings
-from distill_offline.stages.select import KEPT, Row, judge, select
+from distill_offline.stages.select import KEPT, judge, select
 
 __all__ = ["Effect", "effect_on_gold", "effect_on_truth"]
 
@@ -62,6 +61,7 @@ class Effect:
 
 def effect_on_gold(
     metric: str,
+    head: Head,
     annotations: Path,
     gold: Gold,
     settings: SelectSettings,
@@ -75,46 +75,55 @@ def effect_on_gold(
     sentences: `kept_of_budget`, 0 to 1. None where the teacher labelled none of them.
     """
     known = {example.sentence.id: example for example in gold.train}
-    read = list(read_rows(annotations))
-    rows = [r for r in read if r["id"] in known and list(known[r["id"]].sentence.tokens) == r["tokens"]]
-    if not rows:
+    read = list(read_lines(annotations, head))
+    ours = [(line, known[line.sentence.id]) for line in read if line.sentence.id in known]
+    ours = [(line, example) for line, example in ours if line.sentence.tokens == example.sentence.tokens]
+    if not ours:
         return None
-    truth = [known[row["id"]] for row in rows]
+    lines, truth = [line for line, _ in ours], [example for _, example in ours]
     is_fitted = calibrated is not None and calibrated.calibration.method != "none"
-    judged = list(_cross_fitted(rows, truth, settings)) if is_fitted else rows
+    judged = list(_cross_fitted(lines, truth, settings)) if is_fitted else lines
     free = replace(settings, budget=None)
     if settings.budget is not None:
         free = replace(free, budget=max(1, round(kept_of_budget * judge(judged, free, ()).count(KEPT))))
     after = select(lambda: judged, free, (), Counter(), seed=seed)
     how = "cross-fitted" if is_fitted else "as given"
-    return _effect(metric, "annotate/gold/train", how, (rows, after), _by_text(truth), len(read) - len(rows))
+    unmatched = len(read) - len(lines)
+    return _effect((metric, head), "annotate/gold/train", how, (lines, after), _by_text(truth), unmatched)
 
 
 def effect_on_truth(
-    metric: str, rows: Callable[[], Iterable[Row]], kept: Iterable[Row], truth: Iterable[Example]
+    metric: str,
+    head: Head,
+    lines: Callable[[], Iterable[AnnotationLine]],
+    kept: Iterable[AnnotationLine],
+    truth: Iterable[Example],
 ) -> Effect:
     """All lines, and those that were kept, against gold for the same sentences, matched by their text."""
     known = _by_text(truth)
-    unmatched = sum(text_digest(row["text"]) not in known for row in rows())
-    return _effect(metric, "select.truth", "as given", (rows(), kept), known, unmatched)
+    unmatched = sum(content_digest(line.sentence) not in known for line in lines())
+    return _effect((metric, head), "select.truth", "as given", (lines(), kept), known, unmatched)
+
+
+_Lines = Iterable[AnnotationLine]
 
 
 def _effect(
-    metric: str, on: str, how: str, rows: tuple[Iterable[Row], Iterable[Row]], truth: _Truth, unmatched: int
+    how_measured: tuple[str, Head], on: str, how: str, lines: tuple[_Lines, _Lines], truth: _Truth, unmatched: int
 ) -> Effect:
-    before, after = (_measured(metric, each, truth) for each in rows)
+    before, after = (_measured(*how_measured, each, truth) for each in lines)
     return Effect(on, how, before, after, unmatched)
 
 
-def _measured(metric: str, rows: Iterable[Row], truth: _Truth) -> _Measured:
+def _measured(metric: str, head: Head, lines: _Lines, truth: _Truth) -> _Measured:
     gold, given = list[tuple[str, ...]](), list[tuple[str, ...]]()
-    for row in rows:
-        example, labels = truth.get(text_digest(row["text"])), tuple(row["labels"])
+    for line in lines:
+        example = truth.get(content_digest(line.sentence))
         if example is None:
             continue
-        pair: tuple[tuple[str, ...], tuple[str, ...]] | None = (example.labels, labels)
-        if metric == METRIC_OF["token-classification"]:
-            pair = _over_places(example, row, labels)
+        pair: tuple[tuple[str, ...], tuple[str, ...]] | None = (example.labels, line.labels)
+        if head == "token-classification":
+            pair = _over_places(example, line)
         if pair is not None:
             gold.append(pair[0])
             given.append(pair[1])
@@ -123,29 +132,31 @@ def _measured(metric: str, rows: Iterable[Row], truth: _Truth) -> _Measured:
     return _Measured(len(gold), score(metric, gold, given, on="").overall)
 
 
-def _over_places(example: Example, row: Row, labels: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+def _over_places(example: Example, line: AnnotationLine) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
     """Gold's labels and a line's over the places that their tokens share."""
-    given = Given(sentence_of(row, tuple(row["tokens"])), labels, masked=tuple(row.get("masked", ())))
+    given = Given(line.sentence, line.labels, masked=line.beside.masked)
     compared = compare(example.sentence, example.labels, given, example.unheld)
     return None if compared is None else compared.labels
 
 
-def _cross_fitted(rows: Iterable[Row], truth: Iterable[Example], settings: SelectSettings) -> Iterator[Row]:
+def _cross_fitted(
+    lines: Sequence[AnnotationLine], truth: Iterable[Example], settings: SelectSettings
+) -> Iterator[AnnotationLine]:
     scores, right, groups = list[float](), list[bool](), list[str]()
-    listed, labels = list(rows), {tokens_digest(each.sentence.tokens): each.labels for each in truth}
-    for row in listed:
-        content = tokens_digest(row["tokens"])
+    labels = {tokens_digest(each.sentence.tokens): each.labels for each in truth}
+    for line in lines:
+        content = tokens_digest(line.sentence.tokens)
         true = {(span.start, span.end, span.type) for span in decode_bio(labels[content])}
-        for span in row["spans"]:
-            if span.get("confidence") is not None:
-                scores.append(span["confidence"])
-                right.append((span["start"], span["end"], span["type"]) in true)
+        for span in line.spans:
+            if span.confidence is not None:
+                scores.append(span.confidence)
+                right.append((span.start, span.end, span.type) in true)
                 groups.append(content)
     assert settings.calibration != "none"
     fitted = iter(cross_fitted(scores, right, groups, settings.calibration))
-    for row in listed:
-        spans = [s if s.get("confidence") is None else {**s, "confidence": next(fitted)} for s in row["spans"]]
-        yield {**row, "spans": spans}
+    for line in lines:
+        spans = (s if s.confidence is None else replace(s, confidence=next(fitted)) for s in line.spans)
+        yield replace(line, spans=tuple(spans))
 
 
 def _by_text(examples: Iterable[Example]) -> dict[str, Example]:

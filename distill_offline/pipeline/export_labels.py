@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from distill_offline import manifest
-from distill_offline.artifacts import ANNOTATIONS, read_rows
-from distill_offline.bio import decode_bio
+from distill_offline.annotations import AnnotationLine, Beside, read_lines
+from distill_offline.artifacts import ANNOTATIONS
 from distill_offline.corpus import AnyScheme, OnBadFile, head_of, read_annotations, read_sentences, resolve_path
-from distill_offline.corpus.standoff import StandoffLabels, carried_of, checked, content_prefix, write_standoff
+from distill_offline.corpus.standoff import StandoffLabels, content_prefix, write_standoff
 from distill_offline.errors import InputError
 from distill_offline.schema import Head, Sentence, Span, tokens_digest
 from distill_offline.settings import Source
@@ -28,7 +27,7 @@ class _Labelled:
     digest: str
     spans: tuple[Span, ...]
     label: str | None
-    carried: Mapping[str, Any]
+    beside: Beside
 
 
 def export_labels(
@@ -95,7 +94,7 @@ class _Places:
             if place is None and self._left[row.digest]:
                 place = self._left[row.digest].popleft()
             if place is not None:
-                yield StandoffLabels(*place, row.spans, row.label, row.carried)
+                yield StandoffLabels(*place, row.spans, row.label, row.beside)
 
 
 def _read(
@@ -110,34 +109,13 @@ def _read(
         if path.is_dir() and not any(map(manifest.is_whole, (path, *path.parents[:2]))):
             raise InputError(f"{labels}: its stage has not been run to its end. Run it first.")
         head = head_of(file)
-        return [_of_row(row, file, number, head) for number, row in enumerate(read_rows(file), 1)], head
+        return [_labelled(line, head) for line in read_lines(file, head)], head
     source = Source(path=str(path), format=file_format, tag_column=tag_column)
     head = head_of(source)
-    per_token = head == "token-classification"
-    return [
-        _Labelled(
-            sentence.id,
-            tokens_digest(sentence.tokens),
-            annotation.spans,
-            None if per_token else annotation.labels[0],
-            carried,
-        )
-        for sentence, annotation, carried in read_annotations(source, scheme=scheme, head=head)
-    ], head
+    return [_labelled(line, head) for line in read_annotations(source, scheme=scheme, head=head)], head
 
 
-def _of_row(row: Mapping[str, Any], file: Path, number: int, head: Head) -> _Labelled:
-    """One line of annotations: its spans where they are listed, else those that its tags make."""
-    try:
-        digest, labels = tokens_digest(row["tokens"]), row["labels"]
-        if head == "sequence-classification":
-            return _Labelled(row["id"], digest, (), labels[0], carried_of(row))
-        if "spans" in row:
-            listed = [checked(Span(**span)) for span in row["spans"]]
-        else:
-            listed = [replace(span, alignment="tags") for span in decode_bio(labels)]
-        return _Labelled(row["id"], digest, tuple(sorted(listed, key=lambda span: span.start)), None, carried_of(row))
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputError(
-            f"{file}:{number}: this is no line of annotations ({type(error).__name__}: {error})."
-        ) from error
+def _labelled(line: AnnotationLine, head: Head) -> _Labelled:
+    label = line.labels[0] if head == "sequence-classification" else None
+    spans = tuple(sorted(line.spans, key=lambda span: span.start))
+    return _Labelled(line.sentence.id, tokens_digest(line.sentence.tokens), spans, label, line.beside)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from distill_offline.annotations import AnnotationLine, read_lines, write_lines
 from distill_offline.artifacts import ANNOTATIONS, read_rows, write_rows, write_text
 from distill_offline.config import as_plain
 from distill_offline.digests import file_digests
@@ -17,11 +18,10 @@ from distill_offline.errors import InputError
 from distill_offline.inputs import Gold, make_task, read_gold, read_labelled
 from distill_offline.pipeline.calibrate import CALIBRATION, Calibrated, calibrate
 from distill_offline.pipeline.cross_fit import cross_fit, is_cross_fitted
-from distill_offline.pipeline.distilled import distilled_rows
+from distill_offline.pipeline.distilled import distilled_lines
 from distill_offline.pipeline.effect import Effect, effect_on_gold, effect_on_truth
 from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_digest, source_paths
 from distill_offline.settings import SelectSettings
-from distill_offline.stages.select import Row
 from distill_offline.stages.select import select as keep
 
 __all__ = ["REPORT", "is_selected", "select", "selection_report"]
@@ -51,13 +51,13 @@ def select(folder: RunFolder) -> dict[str, int]:
         write_text(target / CALIBRATION, json.dumps(calibrated.as_dict()) + "\n")
     counters = iter([counts])  # the lines are read several times, what is odd in them is counted once
     held_out = [example.sentence.text for example in (*gold.dev, *gold.test)]
-    lines = partial(labels.rows, calibrated)
-    rows = keep(lambda: lines(next(counters, Counter())), chosen, held_out, counts, seed=settings.seed)
-    write_rows(target / ANNOTATIONS, rows)
+    lines = partial(labels.lines, calibrated)
+    kept = keep(lambda: lines(next(counters, Counter())), chosen, held_out, counts, seed=settings.seed)
+    write_lines(target / ANNOTATIONS, kept)
     found = {key: counts[key] for key in sorted(counts)}
     in_words = ", ".join(f"{n} {reason}" for reason, n in found.items())
     folder.say(f"select: {in_words}")
-    effects = _effects(labels, calibrated, gold, counts, make_task(settings).metric)
+    effects = _effects(labels, calibrated, gold, counts)
     write_rows(target / REPORT, [{"counts": found, "effect": [effect.as_dict() for effect in effects]}])
     stage.seal(found)
     return found
@@ -131,43 +131,43 @@ class _Labels:
             parents=[path.parent for path in files],
         )
 
-    def rows(self, calibrated: Calibrated | None, counts: Counter[str]) -> Iterator[Row]:
+    def lines(self, calibrated: Calibrated | None, counts: Counter[str]) -> Iterator[AnnotationLine]:
         """All lines, read anew; the teacher's own confidences as probabilities. `counts` gains `stray_tags`."""
-        crossed = self.cross_fitted
-        rows: Iterable[Row] = read_rows(crossed) if crossed else distilled_rows(self.folder, counts)
+        crossed, head = self.cross_fitted, make_task(self.folder.settings).head
+        lines = read_lines(crossed, head) if crossed else distilled_lines(self.folder, counts)
         if calibrated is None or self.from_teacher is None:
-            yield from rows
+            yield from lines
             return
-        remaining = iter(rows)
         # The teacher's lines come first, and cross-fitting gives confidences only to spans that it left without.
-        for own, row in zip(read_rows(self.from_teacher), remaining, strict=False):
-            yield self._calibrated(own, row, calibrated)
-        yield from remaining
+        for own, line in zip(read_lines(self.from_teacher, head), lines, strict=False):
+            yield self._calibrated(own, line, calibrated)
+        yield from lines
 
-    def _calibrated(self, own: Row, row: Row, calibrated: Calibrated) -> Row:
+    def _calibrated(self, own: AnnotationLine, line: AnnotationLine, calibrated: Calibrated) -> AnnotationLine:
         crossing = self.folder.settings.select.cross_fit
         if crossing is not None and crossing.overrule:
-            return row
+            return line
         spans = []
-        for given, span in zip(own["spans"], row["spans"], strict=True):
-            score = given.get("confidence")
-            spans.append(span if score is None else {**span, "confidence": calibrated.calibration(score)})
-        return {**row, "spans": spans}
+        for given, span in zip(own.spans, line.spans, strict=True):
+            score = given.confidence
+            spans.append(span if score is None else replace(span, confidence=calibrated.calibration(score)))
+        return replace(line, spans=tuple(spans))
 
 
-def _effects(
-    labels: _Labels, calibrated: Calibrated | None, gold: Gold, counts: Counter[str], metric: str
-) -> list[Effect]:
-    settings, chosen = labels.folder.settings, labels.folder.settings.select
+def _effects(labels: _Labels, calibrated: Calibrated | None, gold: Gold, counts: Counter[str]) -> list[Effect]:
+    settings, chosen, task = labels.folder.settings, labels.folder.settings.select, make_task(labels.folder.settings)
     effects: list[Effect | None] = []
     # What students of other folds say is not known of the gold sentences: the rules cannot be tried there.
     if labels.has_gold and chosen.cross_fit is None:
         share = counts["kept"] / max(1, counts["kept"] + counts["over_budget"])
-        effects.append(effect_on_gold(metric, labels.on_gold, gold, chosen, calibrated, share, settings.seed))
+        effects.append(
+            effect_on_gold(task.metric, task.head, labels.on_gold, gold, chosen, calibrated, share, settings.seed)
+        )
     if chosen.truth is not None:
         truth = read_labelled(settings, chosen.truth, origin="original")
-        kept = read_rows(labels.folder.folder("select") / ANNOTATIONS)
-        effects.append(effect_on_truth(metric, lambda: labels.rows(calibrated, Counter()), kept, truth))
+        kept = read_lines(labels.folder.folder("select") / ANNOTATIONS, task.head)
+        lines = partial(labels.lines, calibrated, Counter())
+        effects.append(effect_on_truth(task.metric, task.head, lines, kept, truth))
     return [effect for effect in effects if effect is not None]
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline import blending, catalogue
+from distill_offline.annotations import read_lines
 from distill_offline.artifacts import ANNOTATIONS, fresh_folder, write_rows
 from distill_offline.config import as_plain
-from distill_offline.corpus import read_examples, tokenisation
+from distill_offline.corpus import tokenisation
 from distill_offline.digests import file_digests
 from distill_offline.errors import ConfigError, InputError, Interrupted, MissingModel
 from distill_offline.inputs import make_task, read_gold
@@ -72,9 +73,7 @@ def is_trained(folder: RunFolder, arm: ArmSettings) -> bool:
 def distilled_pool(folder: RunFolder) -> tuple[Example, ...]:
     """The distilled examples that the arms of a run learn from."""
     file = folder.whole("select") / ANNOTATIONS
-    # A selection that kept nothing is an empty file, which the corpus reader would rightly refuse.
-    found = read_examples(file, origin="distilled", head=make_task(folder.settings).head) if file.stat().st_size else ()
-    return tuple(found)
+    return tuple(line.example() for line in read_lines(file, make_task(folder.settings).head))
 
 
 def chosen_arms(settings: TrainSettings, arms: Sequence[str]) -> list[str]:

@@ -4,47 +4,47 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from distill_offline.annotations import AnnotationLine, Beside
 from distill_offline.diversity import spread
 from distill_offline.near_duplicates import Kind, near_duplicates
-from distill_offline.schema import text_digest
+from distill_offline.schema import Span, content_digest, text_digest
 from distill_offline.settings import SelectSettings
 from distill_offline.visible import squeezed
 
-__all__ = ["KEPT", "Row", "judge", "learnable", "select", "sentence_confidence"]
-
-Row = Mapping[str, Any]
+__all__ = ["KEPT", "judge", "learnable", "select"]
 
 KEPT = "kept"
 _REASON: dict[Kind, str] = {"copy": "near_duplicate", "copy_of_held_out": "near_dev_or_test"}
 
 
 def select(
-    rows: Callable[[], Iterable[Row]],
+    lines: Callable[[], Iterable[AnnotationLine]],
     settings: SelectSettings,
     held_out: Iterable[str],
     counts: Counter[str],
     *,
     seed: int = 0,
-) -> Iterator[Row]:
+) -> Iterator[AnnotationLine]:
     """Those lines of annotations.jsonl that may be trained on, in order, as students are to learn from them.
 
-    `rows` is called twice, to judge and to write, and must give the same lines: no more than a line is held, and the
+    `lines` is called twice, to judge and to write, and must give the same lines: no more than a line is held, and the
     text of sentences where near-duplicates or diversity ask for it. `held_out` are the texts of the sentences of dev
     and test. `counts` gains `seen`, `kept`, the reasons for dropping, and what became of doubtful spans.
     """
-    reasons = judge(rows(), settings, held_out, seed=seed)
+    reasons = judge(lines(), settings, held_out, seed=seed)
     counts["seen"] += len(reasons)
     counts.update(reasons)
-    for row, reason in zip(rows(), reasons, strict=True):
+    for line, reason in zip(lines(), reasons, strict=True):
         if reason == KEPT:
-            yield learnable(row, settings, counts)
+            yield learnable(line, settings, counts)
 
 
-def judge(rows: Iterable[Row], settings: SelectSettings, held_out: Iterable[str], *, seed: int = 0) -> list[str]:
+def judge(
+    lines: Iterable[AnnotationLine], settings: SelectSettings, held_out: Iterable[str], *, seed: int = 0
+) -> list[str]:
     """For each line `kept`, or the first reason against it.
 
     What occurs in dev or test is never kept, and with `near_duplicates` nothing that is nearly the same: by the text
@@ -56,19 +56,19 @@ def judge(rows: Iterable[Row], settings: SelectSettings, held_out: Iterable[str]
     needs_words = settings.budget and settings.prefer == "diverse"
     reasons: list[str] = []
     candidates: list[_Candidate] = []
-    for position, row in enumerate(rows):
-        content = text_digest(row["text"])
+    for position, line in enumerate(lines):
+        content = content_digest(line.sentence)
         if content in forbidden:
             reasons.append("in_dev_or_test")
         elif settings.deduplicate and content in seen:
             reasons.append("duplicate")
         else:
-            reasons.append(_fault(row, settings) or KEPT)
+            reasons.append(_fault(line, settings) or KEPT)
         if reasons[-1] == KEPT:
             seen.add(content)
-            text = squeezed(row["text"]) if settings.near_duplicates is not None else ""
-            words = " ".join(row["tokens"]) if needs_words else ""
-            candidates.append(_Candidate(position, text, words, sentence_confidence(row)))
+            text = squeezed(line.sentence.text) if settings.near_duplicates is not None else ""
+            words = " ".join(line.sentence.tokens) if needs_words else ""
+            candidates.append(_Candidate(position, text, words, line.confidence))
     if settings.near_duplicates is not None:
         kinds = near_duplicates([c.text for c in candidates], settings.near_duplicates, list(map(squeezed, held)))
         for candidate, kind in zip(candidates, kinds, strict=True):
@@ -81,32 +81,27 @@ def judge(rows: Iterable[Row], settings: SelectSettings, held_out: Iterable[str]
     return reasons
 
 
-def sentence_confidence(row: Row) -> float | None:
-    """That of its class or of its least confident span, 0 to 1; None where none has any."""
-    given = [row.get("confidence"), *(span.get("confidence") for span in row["spans"])]
-    return min((value for value in given if value is not None), default=None)
-
-
-def learnable(row: Row, settings: SelectSettings, counts: Counter[str]) -> Row:
-    """The line without what is doubtful in it, and with its weight; unchanged where there is nothing to do.
+def learnable(line: AnnotationLine, settings: SelectSettings, counts: Counter[str]) -> AnnotationLine:
+    """The line without what is doubtful in it, and with its weight; unchanged if there is nothing to do.
 
     A masked span leaves `spans` and `labels`, which stay valid BIO, and its tokens are listed in `masked`. `counts`
     gains `spans_dropped`, or `spans_masked` and `tokens_masked`.
     """
-    doubtful = [span for span in row["spans"] if _is_doubtful(span, settings)]
-    changed: dict[str, Any] = {}
+    doubtful = [span for span in line.spans if _is_doubtful(span, settings)]
     if doubtful:
-        labels, tokens = list(row["labels"]), [t for span in doubtful for t in range(span["start"], span["end"])]
+        labels, tokens = list(line.labels), [t for span in doubtful for t in range(span.start, span.end)]
         for token in tokens:
             labels[token] = "O"
-        changed = {"labels": labels, "spans": [span for span in row["spans"] if span not in doubtful]}
+        kept = tuple(span for span in line.spans if span not in doubtful)
+        line = replace(line, labels=tuple(labels), spans=kept)
         counts["spans_masked" if settings.doubtful == "mask" else "spans_dropped"] += len(doubtful)
         if settings.doubtful == "mask":
-            changed["masked"] = sorted({*row.get("masked", ()), *tokens})
+            masked = tuple(sorted({*line.beside.masked, *tokens}))
+            line = replace(line, beside=line.beside.with_(masked=masked))
             counts["tokens_masked"] += len(tokens)
-    if settings.weigh and (weight := sentence_confidence({**row, **changed})) is not None:
-        changed["weight"] = weight
-    return {**row, **changed} if changed else row
+    if settings.weigh and (weight := line.confidence) is not None:
+        line = replace(line, beside=line.beside.with_(weight=weight))
+    return line
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,35 +114,33 @@ class _Candidate:
     confidence: float | None
 
 
-def _fault(row: Row, settings: SelectSettings) -> str:
+def _fault(line: AnnotationLine, settings: SelectSettings) -> str:
     """What speaks against a line by itself; empty where nothing does."""
-    confidence = sentence_confidence(row)
-    if settings.drop_rejected and row["rejected"]:
+    confidence = line.confidence
+    if settings.drop_rejected and line.rejected:
         return "had_rejected_mentions"
     if confidence is not None and confidence < settings.min_sentence_confidence:
         return "unsure"
-    if row.get("missed", 0.0) > settings.max_missed:
+    if (line.beside.missed or 0.0) > settings.max_missed:
         return "probably_missed_an_entity"
-    if settings.doubtful == "sentence" and any(_is_doubtful(span, settings) for span in row["spans"]):
+    if settings.doubtful == "sentence" and any(_is_doubtful(span, settings) for span in line.spans):
         return "doubtful"
-    if _is_disputed(row, settings):  # a class, which nothing of a text is left without
+    if _is_disputed(line.beside, settings):  # a class, which nothing of a text is left without
         return "doubtful"
     return ""
 
 
-def _is_disputed(label: Mapping[str, Any], settings: SelectSettings) -> bool:
+def _is_disputed(label: Span | Beside, settings: SelectSettings) -> bool:
     """Whether too few samples agree on a span or a class."""
-    agreement = label.get("agreement")
-    return agreement is not None and agreement < settings.min_agreement
+    return label.agreement is not None and label.agreement < settings.min_agreement
 
 
-def _is_doubtful(span: Mapping[str, Any], settings: SelectSettings) -> bool:
-    confidence = span.get("confidence")
-    if (confidence is not None and confidence < settings.min_confidence) or _is_disputed(span, settings):
+def _is_doubtful(span: Span, settings: SelectSettings) -> bool:
+    if (span.confidence is not None and span.confidence < settings.min_confidence) or _is_disputed(span, settings):
         return True
-    alignment = span.get("alignment", "tags")
     # Gold was not found by us, and what is repeated was found exactly.
-    return alignment not in (*settings.alignments, *(["repeated"] if "exact" in settings.alignments else []), "gold")
+    known = (*settings.alignments, *(["repeated"] if "exact" in settings.alignments else []), "gold")
+    return span.alignment not in known
 
 
 def _preferred(candidates: Sequence[_Candidate], budget: int, prefer: str, seed: int) -> set[int]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast, get_args
 
+from distill_offline.annotations import agreed
 from distill_offline.bio import InvalidTags, decode_bio, to_iob2
-from distill_offline.errors import ConfigError
+from distill_offline.errors import ConfigError, UnusableAnswer
 from distill_offline.registry import check_has, theirs
 from distill_offline.schema import (
     Annotation,
@@ -15,7 +17,9 @@ from distill_offline.schema import (
     Head,
     Message,
     Prompt,
+    Rejection,
     Sentence,
+    Span,
     canonical_json,
 )
 from distill_offline.settings import TaskSettings
@@ -32,8 +36,10 @@ class GuardedTask:
     """A user's task behind the same interface; made of its class and the settings.
 
     Raises ConfigError where the class is none, lacks what tasks.base.Task asks for, or fails; where a prompt is no
-    Prompt; and where an annotation does not fit its sentence, or has spans that its labels do not have: labels are one
-    BIO tag a token, so spans must not overlap. Messages name the row's id and never what is in it.
+    Prompt; and where an annotation does not fit its sentence. Messages name the row's id and never what is in it.
+    Labels are one BIO tag a token, so spans must not overlap: one that the labels do not have, and that overlaps one
+    that they have, is rejected as `overlapping`. Any other contradiction between the two leaves it open which one is
+    meant: the answer is unusable (`spans_unlike_labels`), and never "all O".
     """
 
     def __init__(self, name: str, kind: Any, settings: TaskSettings) -> None:
@@ -87,7 +93,7 @@ class GuardedTask:
             raise self._wrong(sentence, "parse", "must give an Annotation, or raise UnusableAnswer")
         if problem := self._problem(sentence, found):
             raise self._wrong(sentence, "parse", problem)
-        return found
+        return _agreeing(sentence, found) if self.head == "token-classification" else found
 
     def _at(self, sentence: Sentence, method: str) -> Any:
         return theirs(_KEY, self.name, f"{method}() of row {sentence.id}", may_quote=True)
@@ -111,14 +117,32 @@ class GuardedTask:
             to_iob2(labels, "iob2")
         except InvalidTags as error:
             return f"the labels are no valid BIO tags (token {error.position})"
-        spans = [(span.start, span.end, span.type) for span in found.spans]
-        if any(not 0 <= start < end <= tokens for start, end, _ in spans):
+        if any(not 0 <= span.start < span.end <= tokens for span in found.spans):
             return "a span lies outside of the row's tokens"
-        told = {(span.start, span.end, span.type) for span in decode_bio(labels)}
-        if spans and (set(spans) != told or len(spans) != len(told)):
-            others = next(iter(sorted(set(spans) ^ told)), spans[0])
-            return (
-                f"spans and labels contradict each other (tokens {others[0]} to {others[1]}). Labels are one BIO tag a "
-                "token, so spans must not overlap: leave out those that do, and count them as rejected"
-            )
         return ""
+
+
+def _agreeing(sentence: Sentence, found: Annotation) -> Annotation:
+    """The annotation with the spans that its labels make, and those that overlap them among its rejections.
+
+    Raises UnusableAnswer where labels and spans contradict each other otherwise.
+    """
+    made = {(span.start, span.end, span.type) for span in decode_bio(found.labels)}
+    held = [span for span in found.spans if (span.start, span.end, span.type) in made]
+    others = [span for span in found.spans if span not in held]
+    if any(not _overlaps(span, held) for span in others):
+        raise UnusableAnswer("spans_unlike_labels")
+    try:
+        spans = agreed("token-classification", sentence.tokens, found.labels, held if found.spans else None).spans
+    except ValueError as error:
+        raise UnusableAnswer("spans_unlike_labels") from error
+    lost = [Rejection(_surface(sentence, span), "overlapping") for span in others]
+    return replace(found, spans=spans, rejected=(*found.rejected, *lost))
+
+
+def _overlaps(span: Span, others: Sequence[Span]) -> bool:
+    return any(span.start < other.end and other.start < span.end for other in others)
+
+
+def _surface(sentence: Sentence, span: Span) -> str:
+    return sentence.text[sentence.offsets[span.start][0] : sentence.offsets[span.end - 1][1]]

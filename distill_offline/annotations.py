@@ -1,0 +1,308 @@
+"""The line of annotations.jsonl: one type, one reader, one writer, and one set of checks for whatever says the same."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from distill_offline.artifacts import json_line, read_rows, replacing
+from distill_offline.bio import bridged, decode_bio, encode_bio, repair_iob2
+from distill_offline.errors import InputError
+from distill_offline.schema import Annotation, Example, Head, Rejection, Sentence, Span, join_tokens
+from distill_offline.visible import invisible
+
+__all__ = [
+    "BESIDE", "Agreed", "AnnotationLine", "Beside", "agreed", "checked_number", "checked_offsets", "checked_span",
+    "checked_tokens", "read_lines", "write_lines",
+]  # fmt: skip
+
+BESIDE = ("confidence", "agreement", "missed", "weight", "masked")
+_ALIGNMENTS = ("exact", "repeated", "normalised", "fuzzy", "tags", "gold")
+_HIGHEST = {"confidence": 1.0, "agreement": 1.0, "missed": 1.0, "weight": sys.float_info.max}
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What stands beside the labels of a sentence, if it does: numbers, never text.
+
+    `confidence` and `agreement` are a class's, `missed` is the probability of an entity that the labels lack, `weight`
+    the sentence's in the loss, `masked` the positions of tokens from which nothing is to be learnt. `order` says which
+    of them comes first in a file, so that a line that is read and written again keeps its bytes.
+    """
+
+    confidence: float | None = None
+    agreement: float | None = None
+    missed: float | None = None
+    weight: float | None = None
+    masked: tuple[int, ...] = ()
+    order: tuple[str, ...] = field(default=BESIDE, compare=False)
+
+    @classmethod
+    def read(cls, row: Mapping[str, Any], names: Iterable[str] = BESIDE) -> Self:
+        """Those of `names` that a row has. Raises ValueError for what is no such number, or no list of positions."""
+        given: dict[str, Any] = {name: row[name] for name in names if row.get(name) is not None}
+        for name, value in given.items():
+            if name != "masked":
+                checked_number(name, value)
+            elif not isinstance(value, (list, tuple)) or not all(map(_is_count, value)):
+                raise ValueError("`masked` is not a list of token positions")
+            else:
+                given[name] = tuple(value)
+        return cls(**given)
+
+    def ordered_as(self, row: Mapping[str, Any]) -> Self:
+        """The same, written in the order in which a row has them."""
+        first = [name for name in row if name in BESIDE]
+        return self if not first else replace(self, order=(*first, *(n for n in BESIDE if n not in first)))
+
+    def with_(self, **values: Any) -> Self:
+        """With other values; those that were not there stand behind the others in a file."""
+        new = [name for name in values if getattr(self, name) in (None, ())]
+        return replace(self, order=(*(name for name in self.order if name not in new), *new), **values)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Those that are there."""
+        given = {name: getattr(self, name) for name in self.order}
+        return {name: value for name, value in given.items() if value not in (None, ())}
+
+
+_NOTHING = Beside()
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotationLine:
+    """A sentence, and what somebody says of it.
+
+    `labels` are one IOB2 tag a token, and `spans` are those that they make, with what is known of each; or they are the
+    class of the whole text. `strays` counts tags that continued nothing where the line was read, and are O here.
+    """
+
+    sentence: Sentence
+    labels: tuple[str, ...]
+    spans: tuple[Span, ...] = ()
+    rejected: tuple[Rejection, ...] = ()
+    beside: Beside = _NOTHING
+    strays: int = 0
+
+    @classmethod
+    def of(cls, sentence: Sentence, annotation: Annotation, beside: Beside = _NOTHING) -> Self:
+        """What an annotation says of its sentence; `beside` is what came with it."""
+        if annotation.confidence is not None or annotation.agreement is not None:
+            beside = replace(beside, confidence=annotation.confidence, agreement=annotation.agreement)
+        return cls(sentence, annotation.labels, annotation.spans, annotation.rejected, beside)
+
+    @property
+    def confidence(self) -> float | None:
+        """That of its class or of its least confident span, 0 to 1; None if none has any."""
+        given = (self.beside.confidence, *(span.confidence for span in self.spans))
+        return min((value for value in given if value is not None), default=None)
+
+    @property
+    def places(self) -> set[tuple[int, int, str]]:
+        """Its spans' start, end and type."""
+        return {(span.start, span.end, span.type) for span in self.spans}
+
+    def example(self) -> Example:
+        """What there is to learn from it."""
+        weight = 1.0 if self.beside.weight is None else float(self.beside.weight)
+        return Example(self.sentence, self.labels, "distilled", weight, self.beside.masked)
+
+    def as_line(self) -> str:
+        """The line as it stands in a file; spans have `agreement` if several samples voted."""
+        sentence = self.sentence
+        return json_line(
+            {
+                "id": sentence.id,
+                "document": sentence.document,
+                "index": sentence.index,
+                "text": sentence.text,
+                "tokens": sentence.tokens,
+                "offsets": sentence.offsets,
+                "labels": self.labels,
+                "spans": [_span_row(span) for span in self.spans],
+                "rejected": [{"mention": each.mention, "reason": each.reason} for each in self.rejected],
+                **self.beside.as_dict(),
+            }
+        )
+
+
+def read_lines(file: Path, head: Head) -> Iterator[AnnotationLine]:
+    """The lines of a file of annotations, streamed.
+
+    Raises InputError with file and line for what is none, and where spans and labels contradict each other.
+    """
+    for number, row in enumerate(read_rows(file), 1):
+        try:
+            yield _line(row, head)
+        except (KeyError, TypeError, ValueError) as error:
+            problem = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise InputError(f"{file}:{number}: this is no line of annotations: {problem}.") from error
+
+
+def write_lines(file: Path, lines: Iterable[AnnotationLine]) -> int:
+    """Write the lines to a file that takes its name when it is whole; gives their number."""
+    count = 0
+    with replacing(file) as output:
+        for line in lines:
+            output.write(line.as_line())
+            count += 1
+    return count
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """Labels and the spans that they make; `strays` are the positions of tags that made none, and are O now."""
+
+    labels: tuple[str, ...]
+    spans: tuple[Span, ...]
+    strays: tuple[int, ...] = ()
+
+
+def agreed(head: Head, tokens: Sequence[str], labels: tuple[str, ...], spans: Sequence[Span] | None) -> Agreed:
+    """The labels of a sentence and the spans that are listed beside them, which must say the same.
+
+    Without a list the spans are those of the labels. Raises ValueError where there are too many labels or too few, and
+    where the two contradict each other: so it is with spans that overlap, which no tags can say.
+    """
+    wanted = len(tokens) if head == "token-classification" else 1
+    if len(labels) != wanted:
+        raise ValueError(f"`labels` are {len(labels)}, and {wanted} are wanted")
+    if head != "token-classification":
+        if spans:
+            raise ValueError("`spans` stand beside the class of a whole text")
+        if not labels[0]:
+            raise ValueError("`labels` hold no class")
+        return Agreed(labels, ())
+    told = None if spans is None else encode_bio(spans, wanted)
+    if told == labels and spans is not None:
+        return Agreed(labels, tuple(spans))
+    mended, strays = repair_iob2(bridged(labels, "iob2", invisible(tokens)))
+    made = decode_bio(mended)
+    if spans is None:
+        return Agreed(mended, tuple(replace(span, alignment="tags") for span in made), strays)
+    if told != mended:
+        others = {(s.start, s.end, s.type) for s in spans} ^ {(s.start, s.end, s.type) for s in made}
+        start, end, _ = min(others)
+        raise ValueError(f"`spans` and `labels` contradict each other (tokens {start} to {end})")
+    return Agreed(mended, tuple(spans), strays)
+
+
+def checked_span(span: Span) -> Span:
+    """The span itself. Raises ValueError where what came as one out of a file has fields of other kinds or sizes."""
+    if not _is_count(span.start) or not _is_count(span.end):
+        raise ValueError("a span's start and end must be positions of tokens")
+    if not span.type or not isinstance(span.type, str):
+        raise ValueError("a span's type must be a string")
+    if span.alignment not in _ALIGNMENTS:  # anything else might be text, and be exported
+        raise ValueError(f"a span's alignment must be one of {', '.join(_ALIGNMENTS)}")
+    if not all(value is None or _is_number(value, 1.0) for value in (span.confidence, span.agreement)):
+        raise ValueError("a span's confidence and agreement must be numbers, 0 to 1")
+    return span
+
+
+def checked_number(name: str, value: Any) -> float:
+    """One of the numbers of Beside. Raises ValueError where it is none, or too large or too small."""
+    if not _is_number(value, _HIGHEST[name]):
+        raise ValueError(f"`{name}` is not a number, 0 {'or more' if name == 'weight' else 'to 1'}")
+    return float(value)
+
+
+def checked_tokens(value: Any) -> tuple[str, ...]:
+    """Raises ValueError where `value` is no list of strings with something in each."""
+    if not _are_strings(value):
+        raise ValueError("`tokens` must be a list of strings")
+    if not value or not all(value):
+        raise ValueError("`tokens` is empty or holds an empty token")
+    return tuple(value)
+
+
+def checked_offsets(value: Any, tokens: Sequence[str], text: str) -> tuple[tuple[int, int], ...]:
+    """Raises ValueError where `value` is no list of ranges that lead to the tokens in the text, in order."""
+    if not isinstance(value, (list, tuple)) or len(value) != len(tokens):
+        raise ValueError(f"`offsets` must be a list of {len(tokens)} pairs, one a token")
+    end_before = 0
+    for position, (pair, token) in enumerate(zip(value, tokens, strict=True)):
+        # Spelled out, since most of the time that it takes to read a line is spent here.
+        if (
+            not isinstance(pair, (list, tuple))
+            or len(pair) != 2
+            or type(pair[0]) is not int
+            or type(pair[1]) is not int
+        ):
+            raise ValueError(f"offset {position} is no pair of whole numbers")
+        if pair[0] < end_before or text[pair[0] : pair[1]] != token:
+            raise ValueError(f"offset {position} does not lead to its token in `text`")
+        end_before = pair[1]
+    return tuple(map(tuple, value))
+
+
+def _line(row: Mapping[str, Any], head: Head) -> AnnotationLine:
+    tokens, labels = checked_tokens(row["tokens"]), row["labels"]
+    if not _are_strings(labels):
+        raise ValueError("`labels` must be a list of strings")
+    spans = [_span(each) for each in _list(row, "spans")] if "spans" in row else None
+    beside = Beside.read(row).ordered_as(row)
+    if any(token >= len(tokens) for token in beside.masked):
+        raise ValueError("`masked` names a token that is not there")
+    found = agreed(head, tokens, tuple(labels), spans)
+    rejected = tuple(map(_rejection, _list(row, "rejected"))) if row.get("rejected") is not None else ()
+    return AnnotationLine(_sentence(row, tokens), found.labels, found.spans, rejected, beside, len(found.strays))
+
+
+def _sentence(row: Mapping[str, Any], tokens: tuple[str, ...]) -> Sentence:
+    """The sentence of a row; its tokens joined by blanks if the row has no text."""
+    id_, document, index = row["id"], row.get("document", ""), row.get("index", 0)
+    if not isinstance(id_, str) and not _is_whole(id_):
+        raise ValueError("`id` must be a string or a whole number")
+    if not isinstance(document, str) or not _is_whole(index):
+        raise ValueError("`document` must be a string, and `index` a whole number")
+    if row.get("text") is None or row.get("offsets") is None:
+        text, offsets = join_tokens(tokens)
+    elif isinstance(text := row["text"], str):
+        offsets = checked_offsets(row["offsets"], tokens, text)
+    else:
+        raise ValueError("`text` must be a string")
+    return Sentence(str(id_), document, index, text, tokens, offsets)
+
+
+def _list(row: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    value = row[key]
+    if not isinstance(value, list) or not all(isinstance(each, Mapping) for each in value):
+        raise ValueError(f"`{key}` must be a list of objects")
+    return value
+
+
+def _span(row: Mapping[str, Any]) -> Span:
+    given = row["start"], row["end"], row["type"], row.get("confidence"), row.get("alignment") or "tags"
+    return checked_span(Span(*given, row.get("agreement")))
+
+
+def _span_row(span: Span) -> dict[str, Any]:
+    row = {name: getattr(span, name) for name in Span.__dataclass_fields__}
+    return row if span.agreement is not None else {k: v for k, v in row.items() if k != "agreement"}
+
+
+def _rejection(row: Mapping[str, Any]) -> Rejection:
+    mention, reason = row["mention"], row["reason"]
+    if not isinstance(mention, str) or not isinstance(reason, str):
+        raise ValueError("a rejection's mention and reason must be strings")
+    return Rejection(mention, reason)
+
+
+def _are_strings(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and set(map(type, value)) <= {str}
+
+
+def _is_number(value: object, highest: float) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= highest
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_count(value: object) -> bool:
+    return _is_whole(value) and value >= 0  # type: ignore[operator]
