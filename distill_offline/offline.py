@@ -1,13 +1,15 @@
 """The air-gap promise from Python: an offline environment, and a host allow-list (loopback).
 
-What this layer does not catch: sockets opened by native code (ctypes, a C++ or Rust extension, CUDA libraries),
-children that are not Python, and Python children that do not call `enforce_from_environment`. It turns the usual
-accident, a library that phones home, into a clear error; only the kernel can prove that nothing leaves, which is
-what isolation.py is for.
+What this layer does not catch: sockets opened before `enforce`, or by native code (ctypes, a C++ or Rust extension,
+CUDA libraries), children that are not Python, Python children and interpreters within this one that do not call
+`enforce_from_environment`, and a name given to `_socket` itself, which looks it up before anybody is asked. It turns
+the usual accident, a library that phones home, into a clear error; only the kernel can prove that nothing leaves, which
+is what isolation.py is for.
 """
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import functools
 import ipaddress
@@ -214,7 +216,7 @@ def _is_this_machine(entry: str) -> bool:
     address = _as_address(entry)
     if address is not None:
         return address.is_loopback or address.is_unspecified
-    return entry in _LOCAL_NAMES or entry.endswith(".localhost")
+    return entry in _LOCAL_NAMES
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -233,15 +235,28 @@ def _check_reverse_lookup(address: Any) -> None:
 
 
 def _check_connection(connection: socket.socket, address: Any) -> None:
-    if address is None or connection.family in _LOCAL_FAMILIES:
-        return
-    if connection.family not in (socket.AF_INET, socket.AF_INET6):
-        raise NetworkBlocked(f"a connection over {connection.family!r} was stopped: only this machine may be reached.")
-    if isinstance(address, tuple) and address:
-        _check_host(_as_text(address[0]), "connecting to")
+    if address is not None and _is_internet(connection) and isinstance(address, tuple) and address:
+        _check_host(_as_text(tuple.__getitem__(address, 0)), "connecting to")
+
+
+def _check_binding(connection: socket.socket, address: Any) -> None:
+    """To be found at an address of this machine is no connection; a name would be looked up elsewhere."""
+    if _is_internet(connection) and isinstance(address, tuple) and address:
+        _check_lookup(tuple.__getitem__(address, 0))
+
+
+def _is_internet(connection: _socket.socket) -> bool:
+    """False for a family that reaches this machine alone. Raises NetworkBlocked for any other, bound or connected."""
+    family = _socket.socket.family.__get__(connection)  # what the kernel has, whatever a subclass says
+    if family in _LOCAL_FAMILIES:
+        return False
+    if family not in (socket.AF_INET, socket.AF_INET6):
+        raise NetworkBlocked(f"a socket of family {family} was stopped: only this machine may be reached.")
+    return True
 
 
 _CHECKS: Mapping[str, Callable[..., None]] = {
+    "socket.bind": _check_binding,  # packets of AF_PACKET go where it is bound to
     "socket.connect": _check_connection,
     "socket.sendto": _check_connection,
     "socket.sendmsg": _check_connection,
@@ -254,8 +269,9 @@ _CHECKS: Mapping[str, Callable[..., None]] = {
 
 def _as_text(host: Any) -> str:
     if isinstance(host, bytes | bytearray):
-        return host.decode("utf-8", "replace")
-    return "" if host is None else str(host)
+        return bytes.decode(bytes(memoryview(host)), "utf-8", "replace")
+    # What the socket itself reads, whatever a subclass says.
+    return "" if host is None else str.__str__(host) if isinstance(host, str) else str(host)
 
 
 def _as_address(host: str) -> _Address | None:
@@ -270,7 +286,7 @@ def _check_host(host: str, verb: str) -> None:
     address = _as_address(host)
     if address is None:
         name = host.rstrip(".").lower()
-        permitted = not name or name in _state.names or name.endswith(".localhost")
+        permitted = not name or name in _state.names
     else:
         permitted = any(address in network for network in _state.networks) or _is_address_of_allowed_name(address)
     if not permitted:
@@ -294,15 +310,16 @@ def _is_address_of_allowed_name(address: _Address) -> bool:
 
 def _look_before_lookup() -> None:
     """CPython looks up a name that is handed straight to connect() before it raises the audit event: check earlier."""
-    for method, arguments in {"connect": 1, "connect_ex": 1, "sendto": 2, "sendmsg": 4}.items():
-        setattr(socket.socket, method, _checked(getattr(socket.socket, method), arguments))
+    for method, arguments in {"bind": 1, "connect": 1, "connect_ex": 1, "sendto": 2, "sendmsg": 4}.items():
+        check = _check_binding if method == "bind" else _check_connection
+        setattr(socket.socket, method, _checked(getattr(socket.socket, method), arguments, check))
 
 
-def _checked(original: Callable[..., Any], fewest: int) -> Callable[..., Any]:
+def _checked(original: Callable[..., Any], fewest: int, check: Callable[..., None]) -> Callable[..., Any]:
     @functools.wraps(original)
     def method(self: socket.socket, *arguments: Any) -> Any:
         if len(arguments) >= fewest and not _state.open:
-            _check_connection(self, arguments[-1])
+            check(self, arguments[-1])
         return original(self, *arguments)
 
     return method
