@@ -139,7 +139,7 @@ def read_lines(file: Path, head: Head) -> Iterator[AnnotationLine]:
             yield _line(row, head)
         except (KeyError, TypeError, ValueError) as error:
             problem = f"{error} is missing" if isinstance(error, KeyError) else error
-            raise InputError(f"{file}:{number}: this is no line of annotations: {problem}.") from error
+            raise InputError(f"{file}:{number}: this is not a line of annotations: {problem}.") from error
 
 
 def write_lines(file: Path, lines: Iterable[AnnotationLine]) -> int:
@@ -232,7 +232,7 @@ def checked_offsets(value: Any, tokens: Sequence[str], text: str) -> tuple[tuple
             or type(pair[0]) is not int
             or type(pair[1]) is not int
         ):
-            raise ValueError(f"offset {position} is no pair of whole numbers")
+            raise ValueError(f"offset {position} is not a pair of whole numbers")
         if pair[0] < end_before or text[pair[0] : pair[1]] != token:
             raise ValueError(f"offset {position} does not lead to its token in `text`")
         end_before = pair[1]

@@ -119,7 +119,7 @@ def replacing(path: Path, partial: Path | None = None) -> Iterator[TextIO]:
     partial = partial or path.with_name(path.name + ".partial")
     for each in (path, partial):
         if each.is_dir() and not each.is_symlink():
-            raise InputError(f"{each}: is a folder, where a run has a file. {_REMEDY}")
+            raise InputError(f"{each}: is a folder, and a run has a file there. {_REMEDY}")
     partial.unlink(missing_ok=True)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:

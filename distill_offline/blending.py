@@ -128,7 +128,7 @@ def make_schedule(
     """
     function = load("train.arms.schedule", name, SCHEDULES, group="schedules")
     if not callable(function):
-        raise ConfigError(f"train.arms: schedule {name} is no function t → p.")
+        raise ConfigError(f"train.arms: schedule {name} is not a function t → p.")
     parameters = _parameters(name, function)
     known = {p.name for p in parameters}
     if unknown := sorted(set(options) - known):
@@ -148,7 +148,7 @@ def make_schedule(
             raise ConfigError(f"train.arms: schedule {name}{_shown(options)} fails at t = {t:g} ({said}).") from error
         if not -_ROUNDING <= p <= 1.0 + _ROUNDING:  # NaN, too
             raise ConfigError(
-                f"train.arms: schedule {name}{_shown(options)} gives {p:g} at t = {t:g}, which is no probability."
+                f"train.arms: schedule {name}{_shown(options)} gives {p:g} at t = {t:g}, which is not a probability."
             )
         return min(1.0, max(0.0, p))
 

@@ -60,13 +60,13 @@ class Calibration:
                 value["method"], tuple(map(float, value["x"])), tuple(map(float, value["y"])), value["fitted_on"]
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"this is no calibration ({type(error).__name__}: {error}).") from error
+            raise InputError(f"this is not a calibration ({type(error).__name__}: {error}).") from error
         is_platt = made.method == "platt" and len(made.x) == 2 and made.x[0] >= 0
         is_isotonic = made.method == "isotonic" and 0 < len(made.x) == len(made.y)
         is_isotonic = is_isotonic and _never_falls(made.x) and _never_falls((0.0, *made.y, 1.0))
         fits = is_platt or is_isotonic or (made.method == "none" and not made.x and not made.y)
         if not fits or not all(map(math.isfinite, (*made.x, *made.y))):
-            raise InputError("this is no calibration: x and y do not fit the method.")
+            raise InputError("this is not a calibration: x and y do not fit the method.")
         return made
 
 

@@ -38,7 +38,7 @@ def load(path: Path, changes: Iterable[str] = ()) -> Settings:
         mark = error.problem_mark
         raise ConfigError(f"{path}:{mark.line + 1 if mark else '?'}: {error.problem}.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a control character, a date such as 2024-13-01
-        raise ConfigError(f"{path}: is no YAML ({str(error).splitlines()[0]}).") from error
+        raise ConfigError(f"{path}: is not YAML ({str(error).splitlines()[0]}).") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: a configuration is a mapping with the sections name, task, corpus, ...")
     for change in changes:
@@ -123,7 +123,7 @@ def _section(inner: Any, path: list[str], key: str) -> dict[str, Any]:
         return {}
     if isinstance(inner, str) and _takes_source(path):
         return {"path": inner}
-    raise ConfigError(f"--set {key}: {'.'.join(path)} is no section; it is {_shortened(inner)}.")
+    raise ConfigError(f"--set {key}: {'.'.join(path)} is not a section; it is {_shortened(inner)}.")
 
 
 def _problems(error: ValidationError) -> list[str]:
@@ -138,7 +138,7 @@ def _problems(error: ValidationError) -> list[str]:
         elif item["type"] in ("missing", "missing_argument"):
             problems.append(f"{key} is missing.")
         elif path[-1:] == ["[key]"]:
-            problems.append(f"{'.'.join(path[:-2])}: the key {item['input']!r} is no text. Put it in quotes.")
+            problems.append(f"{'.'.join(path[:-2])}: the key {item['input']!r} is not text. Put it in quotes.")
         elif branch == "str":
             continue  # the other branch of `str | Source`: its own message says what is wrong
         elif branch == "Source" and item["type"] == "dataclass_type":

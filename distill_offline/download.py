@@ -46,7 +46,7 @@ def from_index(
     _run(command, f"{package}=={version}", wheels, size, progress)
     found = sorted(wheels.glob("*.whl"))
     if len(found) != 1:
-        raise EnvironmentFault(f"{package}=={version}: pip brought {len(found)} wheels where one was asked for.")
+        raise EnvironmentFault(f"{package}=={version}: pip brought {len(found)} wheels instead of one.")
     _extract(found[0], members, staging, size)
     shutil.rmtree(wheels)
 

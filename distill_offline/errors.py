@@ -70,7 +70,7 @@ class CorpusError(InputError):
 
 
 class OverlapError(InputError):
-    """Sentences of the training data stand in dev or test, too."""
+    """Sentences of the training data also occur in dev or test."""
 
 
 class QuarantineError(DistillError):
@@ -143,8 +143,8 @@ _ADVICE = {
     errno.EPERM: "Look at the owner and the permissions of the file and of its folders.",
     errno.ENOENT: "Is the name right, and does its folder exist?",
     errno.EEXIST: "Something else has that name: move it away, or choose another.",
-    errno.EISDIR: "That is a folder, where a file is needed.",
-    errno.ENOTDIR: "A part of that path is a file, where a folder is needed.",
+    errno.EISDIR: "That is a folder, and a file is needed.",
+    errno.ENOTDIR: "A part of that path is a file, and a folder is needed.",
     errno.ENAMETOOLONG: "Use a shorter name or path.",
     errno.ELOOP: "Symbolic links there lead round in a circle.",
     errno.EMFILE: "This process has too many files open: allow more with ulimit -n.",

@@ -104,7 +104,7 @@ def read_gold(settings: Settings) -> Gold:
     if settings.corpus.on_overlap == "error":
         first = next(e for e in train if content_digest(e.sentence) in shared)
         raise OverlapError(
-            f"corpus.original.train: {len(train) - len(kept)} sentences stand in dev or test, too (the first is "
+            f"corpus.original.train: {len(train) - len(kept)} sentences also occur in dev or test (the first is "
             f"{first.sentence.id}). Remove them, or set corpus.on_overlap: drop."
         )
     return Gold(kept, dev, test, len(train) - len(kept))

@@ -253,7 +253,7 @@ def _positions_in_words(words: Sequence[str]) -> list[Range]:
 
 def _may_change(text: str, words: Sequence[Range], position: int, replaced: bool) -> bool:
     changed, first, last = text[position], position, position
-    if not replaced:  # of a letter that stands there twice, either may have come or gone
+    if not replaced:  # of a letter that occurs there twice, either may have come or gone
         while first > 0 and text[first - 1] == changed:
             first -= 1
         while last < len(text) - 1 and text[last + 1] == changed:

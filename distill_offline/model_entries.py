@@ -74,7 +74,7 @@ class ModelEntry:
             raise ValueError(f"id {self.id!r} may hold letters, digits and ._+@- only")
         for name in [*self.files, *self.source.members.values()]:
             if not _FILE_NAME.fullmatch(name) or not is_model_file(Path(name)):
-                raise ValueError(f"file {name!r} is no inner path to weights, configuration or tokenizer")
+                raise ValueError(f"file {name!r} is not an inner path to weights, configuration or tokenizer")
         if self.files and self.source.members and set(self.source.members.values()) != set(self.files):
             raise ValueError("members and files name different files")
 
@@ -119,7 +119,7 @@ class Catalogue:
         entries = _parse(path.name, content)
         repeated = {entry.id for entry in entries if sum(other.id == entry.id for other in entries) > 1}
         if repeated:
-            raise ConfigError(f"{path.name}: id {min(repeated)} stands twice. Give each model its own id.")
+            raise ConfigError(f"{path.name}: id {min(repeated)} occurs twice. Give each model its own id.")
         return cls(path, entries)
 
     def entry(self, model: str) -> ModelEntry:

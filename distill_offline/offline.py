@@ -208,7 +208,7 @@ def _host_in(entry: str) -> str:
         return text
     name = re.sub(r":\d+$", "", text).rstrip(".").lower()
     if not _HOST_NAME.fullmatch(name):
-        raise ConfigError(f"offline allow-list: {entry!r} is no host. Give a name, an address, a network or a URL.")
+        raise ConfigError(f"offline allow-list: {entry!r} is not a host. Give a name, an address, a network or a URL.")
     return name
 
 

@@ -72,7 +72,11 @@ def _mapping(loader: UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
     for key_node, _ in node.value:
         plain = isinstance(key_node, yaml.ScalarNode)
         if not plain or key_node.value in seen:
-            problem = f"the key {key_node.value!r} stands here twice" if plain else "a key is no list and no mapping"
+            problem = (
+                f"the key {key_node.value!r} occurs here twice"
+                if plain
+                else "a key must be plain text, not a list or a mapping"
+            )
             raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
         seen.add(key_node.value)
     # What `<<` merges in may be overridden, so it is no second key.

@@ -62,7 +62,7 @@ def score(metric: str, gold: Labels, predicted: Labels, *, on: str) -> Report:
 def check_metric(metric: str) -> None:
     """Raises ConfigError where a task names a metric that is none."""
     if not callable(load("metric", metric, METRICS, group="metrics")):
-        raise ConfigError(f"metric: {metric} is no function (gold, predicted) → Measured.")
+        raise ConfigError(f"metric: {metric} is not a function (gold, predicted) → Measured.")
 
 
 def _measured(metric: str, gold: Labels, predicted: Labels) -> Measured:

@@ -77,7 +77,7 @@ class StudySettings:
     variants: dict[str, dict[str, Any]] = field(default_factory=lambda: {"base": {}})
     """Named sets of changes, as in `--set`. A value may hold `{size}`, `{train}` and `{seed}`."""
     baseline: str = "original_only"
-    """The arm that learns from gold alone; its best variant on dev stands for it."""
+    """The arm that learns from gold alone; its best variant on dev represents it."""
     against: tuple[str, ...] = ("original_only", "union")
     """The arms that all others are compared with; `VARIANT/ARM` for that of one variant."""
     draws: Annotated[int, Ge(100)] = 10_000

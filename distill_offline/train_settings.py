@@ -179,7 +179,9 @@ class TrainSettings:
             for name in arm.needs:
                 if name not in known:
                     verb = "be labelled by" if name == arm.labelled_by else "average"
-                    raise ConfigError(f"train.arms: {arm.name} is to {verb} {name!r}, which is no arm that is trained.")
+                    raise ConfigError(
+                        f"train.arms: {arm.name} is to {verb} {name!r}, which is not an arm that is trained."
+                    )
                 if name not in placed:
                     place(known[name], (*path, arm.name))
             placed[arm.name] = arm

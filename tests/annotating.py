@@ -36,7 +36,7 @@ RECIPE = {"model": "scripted", "sampling": {}}
 
 
 def _example(n: int) -> Example:
-    # Every fifth sentence stands there twice, with an id of its own: its prompt is the same.
+    # Every fifth sentence occurs there twice, with an id of its own: its prompt is the same.
     number = n - 1 if n % 5 == 4 else n
     words = f"Unit/B-ORG P{number}/I-ORG was checked by Ada/B-PER {'again ' * (number % 3)}today"
     return example(words, f"d:{n}")

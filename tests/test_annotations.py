@@ -137,7 +137,7 @@ def test_what_is_no_line_or_contradicts_itself_is_refused_with_file_and_line(
     tmp_path: Path, changed: dict[str, Any], problem: str
 ) -> None:
     file = written(tmp_path / "a.jsonl", ROW, {**ROW, **changed})
-    with pytest.raises(InputError, match=rf"a\.jsonl:2: this is no line of annotations: .*{problem}") as caught:
+    with pytest.raises(InputError, match=rf"a\.jsonl:2: this is not a line of annotations: .*{problem}") as caught:
         list(read_lines(file, TOKENS))
     assert "Ulm" not in str(caught.value)
 

@@ -178,7 +178,7 @@ def test_schedule_that_leaves_the_unit_interval_is_an_error_and_no_silent_defaul
     name: str, options: dict[str, float]
 ) -> None:
     p = make_schedule(name, options, tau=0.5, n_distilled=5, n_original=5)
-    with pytest.raises(ConfigError, match=r"train\.arms: schedule .*(no probability|fails)"):
+    with pytest.raises(ConfigError, match=r"train\.arms: schedule .*(not a probability|fails)"):
         Blend(p, 5, 5, 10, 4, 0).check()
 
 
@@ -187,7 +187,7 @@ def test_schedule_from_outside_is_taken_by_module_and_name() -> None:
 
 
 def test_name_from_outside_that_is_no_function_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no function"):
+    with pytest.raises(ConfigError, match="not a function"):
         make_schedule(f"{__name__}:NOT_A_FUNCTION", {}, tau=0.5, n_distilled=1, n_original=1)
 
 

@@ -69,7 +69,7 @@ def test_mistakes_in_a_configuration_are_named(site: Site, change: dict[str, Any
 def test_key_given_twice_is_a_mistake(tmp_path: Path) -> None:
     path = tmp_path / "bundle.yaml"
     path.write_text("name: a\nname: b\n", "utf-8")
-    with pytest.raises(ConfigError, match=r"bundle\.yaml:2: the key 'name' stands here twice"):
+    with pytest.raises(ConfigError, match=r"bundle\.yaml:2: the key 'name' occurs here twice"):
         load(path)
 
 

@@ -85,7 +85,7 @@ def test_another_python_than_the_targets_cannot_resolve() -> None:
 def test_file_that_probe_did_not_write_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "profile.json"
     path.write_text(content, "utf-8")
-    with pytest.raises(ConfigError, match="is no profile"):
+    with pytest.raises(ConfigError, match="is not a profile"):
         Profile.read(path)
 
 

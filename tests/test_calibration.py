@@ -105,7 +105,7 @@ NO_CALIBRATIONS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("value", NO_CALIBRATIONS)
 def test_what_is_no_calibration_is_told(value: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="no calibration"):
+    with pytest.raises(InputError, match="not a calibration"):
         Calibration.of(value)
 
 

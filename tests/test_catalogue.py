@@ -336,7 +336,7 @@ def test_catalogue_that_is_none_is_a_config_error(tmp_path: Path, text: str) -> 
 
 def test_repeated_id_is_a_config_error(models: Path) -> None:
     write_catalogue(models, row(), row())
-    with pytest.raises(ConfigError, match="tiny stands twice"):
+    with pytest.raises(ConfigError, match="tiny occurs twice"):
         Catalogue.load()
 
 

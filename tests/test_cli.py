@@ -400,7 +400,7 @@ def test_an_unknown_verb_is_one_line_of_usage() -> None:
         (errno.EACCES, "permissions of the file"),
         (errno.ENOENT, "Is the name right"),
         (errno.EISDIR, "That is a folder"),
-        (errno.ENOTDIR, "is a file, where a folder"),
+        (errno.ENOTDIR, "is a file, and a folder"),
         (errno.EMFILE, "ulimit -n"),
         (errno.ENOMEM, "Free some memory"),
         (errno.ETIMEDOUT, ""),

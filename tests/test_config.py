@@ -122,7 +122,7 @@ def test_what_is_missing_is_named_all_at_once(file: Path) -> None:
 
 def test_yaml_that_turns_a_type_into_a_truth_value_is_explained(file: Path) -> None:
     assert faults(file, BASE.replace("PER:", "NO:")) == [
-        "c.yaml: task.types: the key False is no text. Put it in quotes."
+        "c.yaml: task.types: the key False is not text. Put it in quotes."
     ]
 
 
@@ -134,18 +134,18 @@ def test_a_huge_wrong_value_is_cut_short(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (f"{BASE}name: again\n", "c.yaml:5: the key 'name' stands here twice."),
-        (f"{BASE}train:\n  updates: 1\n  tau: 0.5\n  updates: 2\n", "c.yaml:8: the key 'updates' stands here twice."),
-        (f"{BASE}train: {{arms: [{{name: a, name: b}}]}}\n", "c.yaml:5: the key 'name' stands here twice."),
+        (f"{BASE}name: again\n", "c.yaml:5: the key 'name' occurs here twice."),
+        (f"{BASE}train:\n  updates: 1\n  tau: 0.5\n  updates: 2\n", "c.yaml:8: the key 'updates' occurs here twice."),
+        (f"{BASE}train: {{arms: [{{name: a, name: b}}]}}\n", "c.yaml:5: the key 'name' occurs here twice."),
         ("a: [1\nb: 2\n", "c.yaml:2: expected ',' or ']', but got ':'."),
         ("a:\n\tb: 1\n", "c.yaml:2: found character '\\t' that cannot start any token."),
-        ("? [a]\n: 1\n", "c.yaml:1: a key is no list and no mapping."),
+        ("? [a]\n: 1\n", "c.yaml:1: a key must be plain text, not a list or a mapping."),
         ("a: &a [*a]\n", "c.yaml:1: an alias that holds itself."),
         ("a: *b\n", "c.yaml:1: found undefined alias 'b'."),
         ("a: !!python/object/apply:os.getcwd []\n", "c.yaml:1: could not determine a constructor"),
         ("a: 1\n---\nb: 2\n", "c.yaml:2: but found another document."),
-        ("a: 2024-13-01\n", "c.yaml: is no YAML (month must be in 1..12)."),
-        ("a: \x07\n", "c.yaml: is no YAML (unacceptable character #x0007"),
+        ("a: 2024-13-01\n", "c.yaml: is not YAML (month must be in 1..12)."),
+        ("a: \x07\n", "c.yaml: is not YAML (unacceptable character #x0007"),
         ("- 1\n", "c.yaml: a configuration is a mapping"),
         ("", "c.yaml: a configuration is a mapping"),
     ],
@@ -157,7 +157,7 @@ def test_bad_yaml_is_one_line_that_says_where(file: Path, text: str, expected: s
 
 def test_absurdly_nested_yaml_is_refused(file: Path) -> None:
     (fault,) = faults(file, f"a: {'[' * 500}{']' * 500}\n")
-    assert fault.startswith("c.yaml: is no YAML")
+    assert fault.startswith("c.yaml: is not YAML")
 
 
 def test_a_merged_key_may_be_overridden(file: Path) -> None:
@@ -243,8 +243,8 @@ def test_later_changes_win(file: Path) -> None:
         ("train..updates=3", "--set train..updates=3: write section.key=value"),
         ("train.updates=[1", "--set train.updates: '[1' is not a YAML value."),
         ("task.types={A: x, A: y}", "--set task.types: '{A: x, A: y}' is not a YAML value."),
-        ("name.first=x", "--set name.first: name is no section; it is 'tiny'."),
-        ("task.types.PER.x=1", "--set task.types.PER.x: task.types.PER is no section; it is 'a human'."),
+        ("name.first=x", "--set name.first: name is not a section; it is 'tiny'."),
+        ("task.types.PER.x=1", "--set task.types.PER.x: task.types.PER is not a section; it is 'a human'."),
         ("train.arms.5.name=x", "--set train.arms.5.name: '5' is none of the list's positions, 0 to 0."),
         ("train.arms.first.name=x", "--set train.arms.first.name: 'first' is none of the list's positions, 0 to 0."),
         ("train.epochs=3", "c.yaml: train.epochs is unknown."),

@@ -179,12 +179,12 @@ def test_a_stage_knows_that_a_format_decides_and_an_old_fingerprint_stays(folder
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("X = 3", r"format: fmt_two:X is no class"),
+        ("X = 3", r"format: fmt_two:X is not a class"),
         ("class X:\n    def __init__(self, a): pass", r"fmt_two:X, made without arguments: .*TypeError"),
         ("class X: pass", r"fmt_two:X has no method read; files of it cannot be read"),
         ("class X:\n    def read(self, path): yield", r"read\(\) of gold\.piped: .*TypeError$"),
         ("class X:\n    def read(self, path, shown): yield {}", r"gold\.piped: it must yield \(line, row\)"),
-        ("class X:\n    def read(self, path, shown): yield 7, 'x'", r"the row of line 7 is no mapping"),
+        ("class X:\n    def read(self, path, shown): yield 7, 'x'", r"the row of line 7 is not a mapping"),
         ("class X:\n    def read(self, path, shown): yield 1, int(path.read_text())", r"fmt_two\.py:2: ValueError$"),
         ("class X:\n    def read(self, path, shown): yield 7, {'tokens': []}", r"gold\.piped:7: `tokens` is empty"),
         ("class X:\n    def read(self, path, shown): yield from ()", r"gold\.piped:1: there is no sentence in it"),

@@ -141,7 +141,7 @@ def test_confidences_that_make_no_sense_are_named_where_they_count(
             {"text": "a b", "spans": [{"start": 0, "end": 3, "type": "X"}, {"start": 2, "end": 3, "type": "X"}]},
             "overlaps",
         ),
-        ({"text": "a b", "tokens": ["b", "a"], "labels": ["O", "O"]}, "token 1 does not stand in `text`"),
+        ({"text": "a b", "tokens": ["b", "a"], "labels": ["O", "O"]}, "token 1 is not in `text`"),
         ({"text": "a b", "tokens": ["a"], "offsets": [[2, 3]], "labels": ["O"]}, "offset 0 does not lead"),
         ({"text": "a b", "tokens": ["a"], "offsets": [], "labels": ["O"]}, "list of 1 pairs"),
         ({"tokens": ["a"], "offsets": [[0, 1]], "labels": ["O"]}, "without the `text`"),

@@ -192,5 +192,5 @@ def test_a_line_that_is_no_annotation_is_named(folder: RunFolder, tmp_path: Path
     spans = [{**span, **wrong} for span in rows[number]["spans"]]
     rows[number] = {**rows[number], **({"spans": spans} if "confidence" in wrong else wrong)}
     write_rows(tmp_path / "bare" / ANNOTATIONS, rows)
-    with pytest.raises(InputError, match=rf"annotations\.jsonl:{number + 1}: this is no line of annotations"):
+    with pytest.raises(InputError, match=rf"annotations\.jsonl:{number + 1}: this is not a line of annotations"):
         held_against(tmp_path / "bare", Path(gold))

@@ -121,7 +121,7 @@ def test_a_module_that_is_not_there_is_told_from_one_of_ours_whose_dependency_is
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("class T:", "def T(settings): pass\nclass U:", r"mod_t:T is no class"),
+        ("class T:", "def T(settings): pass\nclass U:", r"mod_t:T is not a class"),
         ("def answer", "def reply", r"mod_t:T has no answer"),
         ('head, metric = "token-classification", "entity_f1"', "", r"mod_t:T has no head, no metric"),
         ('"token-classification"', '"token"', r"head 'token' is unknown\. Known: token-classification"),
@@ -199,7 +199,7 @@ def test_spans_that_a_task_leaves_out_are_those_of_its_labels(tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("class B:", "B = 3\nclass C:", r"backend\.name: mod_b:B is no class"),
+        ("class B:", "B = 3\nclass C:", r"backend\.name: mod_b:B is not a class"),
         ("def complete", "def answer", r"mod_b:B has no complete"),
         ("needs_model, speed_only = False, frozenset()", "needs_model = False", r"mod_b:B has no speed_only"),
         ("__init__(self, model, sampling, options)", "__init__(self)", r"made with model, .*TypeError"),
@@ -216,12 +216,12 @@ def test_what_is_wrong_with_a_backend_is_told(tmp_path: Path, module: Module, ol
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("f = 3", r"schedule mod_s:f is no function"),
+        ("f = 3", r"schedule mod_s:f is not a function"),
         ("def f(): return 1", r"mod_s:f must take t"),
         ("def f(*, t): return 1", r"mod_s:f must take t"),
         ("def f(t):\n    return {}[t]", r"fails at t = 0 \(.*mod_s\.py:2: KeyError"),
         ("def f(t): return 'much'", r"fails at t = 0 \(.*ValueError"),
-        ("def f(t): return 7", r"gives 7 at t = 0, which is no probability"),
+        ("def f(t): return 7", r"gives 7 at t = 0, which is not a probability"),
     ],
 )
 def test_what_is_wrong_with_a_schedule_is_told(module: Module, source: str, message: str) -> None:
@@ -234,7 +234,7 @@ def test_what_is_wrong_with_a_metric_or_a_measure_is_told(module: Module) -> Non
     import numpy as np
 
     module("mod_m", "n = 3\ndef f(*given): return given[9]\ndef g(*given): return 'good'")
-    with pytest.raises(ConfigError, match=r"metric: mod_m:n is no function"):
+    with pytest.raises(ConfigError, match=r"metric: mod_m:n is not a function"):
         scoring.check_metric("mod_m:n")
     with pytest.raises(ConfigError, match=r"metric: mod_m:f: .*mod_m\.py:2: IndexError"):
         scoring.score("mod_m:f", [["O"]], [["O"]], on="x")

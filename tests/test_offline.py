@@ -231,7 +231,7 @@ def test_the_command_line_admits_what_the_variable_lists() -> None:
     )
     assert outcome(code).splitlines()[-1] == "0"
     wrong = run_python(code, DISTILL_OFFLINE_ALLOW="not a host")
-    assert "error: offline allow-list: 'not a host' is no host." in wrong.stderr
+    assert "error: offline allow-list: 'not a host' is not a host." in wrong.stderr
 
 
 def test_where_there_is_only_loopback_no_other_host_can_be_admitted() -> None:

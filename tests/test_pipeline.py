@@ -205,7 +205,7 @@ def test_overlap_of_gold_splits_is_an_error_or_dropped_and_counted(tmp_path: Pat
 
     original = replace(settings.corpus.original, dev={"path": "package:demo/train.jsonl"}["path"])
     overlapping = replace(settings, corpus=replace(settings.corpus, original=original))
-    with pytest.raises(OverlapError, match="60 sentences stand in dev or test"):
+    with pytest.raises(OverlapError, match="60 sentences also occur in dev or test"):
         read_gold(overlapping)
     dropping = replace(overlapping, corpus=replace(overlapping.corpus, on_overlap="drop"))
     gold = read_gold(dropping)

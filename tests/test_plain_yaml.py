@@ -110,8 +110,8 @@ def laughs(levels: int) -> str:
         ("a: &a {x: 1}\nb: &b {<<: [*a, *a, *a, *a, *a, *a, *a, *a]}\n"
          + "\n".join(f"b{n}: &b{n} {{<<: [{', '.join(['*b' + (str(n - 1) if n else '')] * 9)}]}}" for n in range(9)),
          "more than 100,000 values"),
-        ("seed: 3\nseed: 4", "the key 'seed' stands here twice"),
-        ("task: {name: a, name: b}", "the key 'name' stands here twice"),
+        ("seed: 3\nseed: 4", "the key 'seed' occurs here twice"),
+        ("task: {name: a, name: b}", "the key 'name' occurs here twice"),
     ],
 )  # fmt: skip
 def test_aliases_that_grow_and_keys_that_come_twice_are_refused(tmp_path: Path, text: str, problem: str) -> None:

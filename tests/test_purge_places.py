@@ -169,4 +169,4 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     found = purge(tmp_path, "--document", "d")
     assert isinstance(found.exception, InputError)
-    assert "no run is here, nor below" in str(found.exception)
+    assert "no run is here or below" in str(found.exception)

@@ -192,7 +192,7 @@ def metadata(**extra: str) -> bytes:
         (put("model.safetensors", safetensors() + SECRET.encode()), "28 bytes follow them"),
         (put("model.safetensors", b"GGUF"), "is a GGUF file under another name"),
         (put("model.safetensors", metadata(note=SECRET)), "its header says 'note' besides its tensors"),
-        (lambda s: (s / "model.safetensors").unlink(), "this is no student"),
+        (lambda s: (s / "model.safetensors").unlink(), "this is not a student"),
         (configured(auto_map={"AutoModel": "x.Y"}), "has auto_map, which asks for code"),
         (configured(inner={"auto_map": {"AutoModel": "x.Y"}}), "has auto_map, which asks for code"),
         (configured(base="/home/someone/model"), r"config\.json: holds a path of a machine"),
@@ -281,7 +281,7 @@ def test_teacher_behind_the_arms_that_a_student_was_made_with_is_named(run: Path
         ({}, "", 5),
         ({"updates": 7, "batch_size": None}, "", 7),
         ({"average": ["a", "b"]}, "its weights are the mean of 2 students' of its run", None),
-        ({"labelled_by": "a"}, "labels that it learnt are another student's of its run", 5),
+        ({"labelled_by": "a"}, "labels that it learned are another student's of its run", 5),
     ],
 )
 def test_card_has_the_arms_own_settings_and_says_what_of_other_students_is_in_it(

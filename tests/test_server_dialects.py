@@ -172,12 +172,12 @@ def test_log_probabilities_that_are_none_are_left_out(logprobs: Any) -> None:
         ({"choices": [None]}, "the server's answer has another shape (it has no choices)"),
         ({"choices": [{}]}, "the server's answer has another shape (it has no message)"),
         ([], "the server's answer has another shape (AttributeError)"),
-        (b"", "the server's answer is no JSON, or breaks off"),
-        (b'{"choices": [{"message": {"content": "[', "the server's answer is no JSON, or breaks off"),
-        (b"<html><body>Maria Keller</body></html>", "the server's answer is no JSON, or breaks off"),
-        (b'{"choices": [{"message": {"content": "\xff"}}]}', "the server's answer is no UTF-8"),
+        (b"", "the server's answer is not JSON, or breaks off"),
+        (b'{"choices": [{"message": {"content": "[', "the server's answer is not JSON, or breaks off"),
+        (b"<html><body>Maria Keller</body></html>", "the server's answer is not JSON, or breaks off"),
+        (b'{"choices": [{"message": {"content": "\xff"}}]}', "the server's answer is not UTF-8"),
         (b'{"choices": ' + b"[" * 200_000, "the server's answer is nested too deeply"),
-        (b'{"choices": ' + b"9" * 5000 + b"}", "the server's answer is no JSON, or breaks off"),
+        (b'{"choices": ' + b"9" * 5000 + b"}", "the server's answer is not JSON, or breaks off"),
     ],
 )  # fmt: skip
 def test_an_answer_that_is_none_says_why_in_few_words(server: Server, content: Any, cause: str) -> None:
@@ -287,7 +287,7 @@ def test_a_stream_that_nobody_asked_for_is_put_together(server: Server) -> None:
     end = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": {"completion_tokens": 2}}\n\n'
     found = answered(server, 200, whole + end + b"data: [DONE]\n\n", {"Content-Type": "text/event-stream"})
     assert (found.text, found.thinking, found.finish_reason, found.completion_tokens) == ("[]", "hm", "stop", 2)
-    assert answered(server, 200, whole).finish_reason == "error: the server's answer is no JSON, or breaks off"
+    assert answered(server, 200, whole).finish_reason == "error: the server's answer is not JSON, or breaks off"
 
 
 def test_a_packed_answer_is_unpacked(server: Server) -> None:

@@ -108,8 +108,8 @@ def test_a_small_answer_that_unpacks_to_a_large_one_is_given_up(
         (START + b"Content-Length: 3\r\nContent-Length: 5\r\n\r\n[]", "is no HTTP (InvalidHeader)"),
         (START + b"Content-Length: 99999\r\n\r\n" + WHOLE, "broke off (IncompleteRead)"),
         (START + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n" + WHOLE, "broke off (InvalidChunkLength)"),
-        (START + b"Content-Length: 20\r\n\r\n" + WHOLE, "is no JSON, or breaks off"),
-        (START + b"Content-Encoding: br\r\n\r\n" + WHOLE, "is packed in a way that nobody asked for"),
+        (START + b"Content-Length: 20\r\n\r\n" + WHOLE, "is not JSON, or breaks off"),
+        (START + b"Content-Encoding: br\r\n\r\n" + WHOLE, "is packed in a way that was not asked for"),
     ],
 )
 def test_an_answer_that_is_no_http_costs_one_row(server: Server, reply: bytes, cause: str) -> None:
@@ -179,7 +179,7 @@ def test_leaving_a_stream_does_not_wait_for_the_server(server: Server) -> None:
         ("http://user:secret@127.0.0.1/v1", "holds a password"),
         ("http://127.0.0.1/v1?key=1", "holds a password, a query"),
         ("http://", "name a host"),
-        ("http://[::1", "is no address"),
+        ("http://[::1", "is not an address"),
         ("ftp://127.0.0.1", "must start with http"),
     ],
 )

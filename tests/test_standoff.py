@@ -166,7 +166,7 @@ def test_other_tags_and_line_ends_are_no_change(corpus: Path, labels: Path) -> N
 @pytest.mark.parametrize(
     ("line", "instead", "fault"),
     [
-        (0, {"format": "other"}, ":1: these are no stand-off labels"),
+        (0, {"format": "other"}, ":1: these are not stand-off labels"),
         (0, {"version": 2}, ":1: stand-off labels of version 2"),
         (0, {"sentences": 9}, ":4: the file ends after 3 sentences of 9"),
         (0, {"task": "sequence-classification"}, ":1: these are labels for sequence-classification"),
@@ -208,7 +208,7 @@ def test_labels_are_for_distilled_data_with_known_types_alone(corpus: Path, labe
         list(read_sentences(source))
     with pytest.raises(CorpusError, match=r"labels.jsonl:4: type 'ORG' is unknown"):
         list(read_examples(source, origin="distilled", types=["PER", "LOC"]))
-    with pytest.raises(CorpusError, match="no labels for the part"):
+    with pytest.raises(CorpusError, match="no labels for the chosen part"):
         joined(corpus, labels, skip=4)
     assert head_of(source) == "token-classification"
 
@@ -226,7 +226,7 @@ def test_rows_of_another_corpus_are_counted_and_none_at_all_is_an_error(tmp_path
     tagged = write_file(tmp_path, "other.conll", "no O\n\nelsewhere B-X\n")
     assert export_labels(tagged, corpus, tmp_path / "labels.jsonl")["not_in_corpus"] == 1
     write_file(tmp_path, "other.conll", "elsewhere B-X\nsurely O\n")
-    with pytest.raises(InputError, match="none of its sentences stands in"):
+    with pytest.raises(InputError, match="none of its sentences occurs in"):
         export_labels(tagged, corpus, tmp_path / "labels.jsonl")
 
 
@@ -353,7 +353,7 @@ def test_spans_that_make_no_sense_are_not_exported(tmp_path: Path, corpus: Path,
     file = annotated(tmp_path / "run", corpus, (0, Span(0, 1, "PER"))) / "annotations.jsonl"
     (row,) = read_rows(file)
     write_rows(file, [{**row, "spans": [{**row["spans"][0], **wrong}]}])
-    with pytest.raises(InputError, match=r"annotations\.jsonl:1: this is no line of annotations") as caught:
+    with pytest.raises(InputError, match=r"annotations\.jsonl:1: this is not a line of annotations") as caught:
         export_labels(file, corpus, tmp_path / "labels.jsonl")
     assert "Ada" not in str(caught.value)
     assert not (tmp_path / "labels.jsonl").exists()

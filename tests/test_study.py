@@ -139,7 +139,7 @@ def test_a_variant_can_speak_of_size_train_and_seed(tmp_path: Path) -> None:
         ({"variants": {"a": {"train.arms.1.options": {"s": 3}}}}, "schedule union does not take 's'"),
         ({"variants": {"a": {"train.arms": [{"name": "linear", "share": 0.0}]}}}, "share of 0 .* out of reach"),
         ({"variants": {"a": {"train.arms": [{"name": "m", "average": ["linear", "union"]}]}}}, "to average 'linear'"),
-        ({"variants": {"a": {"train.arms": ARMS + ARMS[:1]}}}, "'original_only' stands there twice"),
+        ({"variants": {"a": {"train.arms": ARMS + ARMS[:1]}}}, "'original_only' occurs there twice"),
         ({"variants": {"a": {"seed": 3}}}, "the variant a sets seed"),
         ({"variants": {"a": {"name": "b"}}}, "the variant a sets name"),
         ({"sizes": [1], "dev_share": 0.9}, "nothing to train on of 1 sentences"),

@@ -164,11 +164,11 @@ def test_caveats_say_which_gold_was_used_and_what_a_p_is_of(study: Study) -> Non
     assert "paired by seed and sentence" in notes
     assert "cannot go below 0.0625" in notes
     assert "4 of 20 cells" in notes
-    assert "4 rows stand on one seed" in notes
+    assert "4 rows have one seed" in notes
     two = " ".join(summarise(study, [row for row in rows_of(study) if row.seed in study.plan.seeds[:2]]).notes)
-    assert "rows stand on two seeds: over two, p falls below 0.05 in up to 15%" in two
-    assert "stand on one seed" not in two
-    assert "on two seeds" not in " ".join(summarise(study, rows_of(study)).notes)
+    assert "rows have two seeds: with two, p falls below 0.05 in up to 15%" in two
+    assert "have one seed" not in two
+    assert "have two seeds" not in " ".join(summarise(study, rows_of(study)).notes)
 
 
 def test_arms_that_learn_another_students_labels_are_named(config: Path) -> None:

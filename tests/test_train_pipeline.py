@@ -92,7 +92,7 @@ def test_an_average_asks_for_its_arms_to_be_trained_first(encoder: Path, tmp_pat
     arms = [{"name": "mean", "average": ["simple_mix", "reverse"]}, *ARMS]
     with pytest.raises(InputError, match="train/simple_mix has not been run to its end"):
         train(tmp_path, settings(encoder, arms), ("mean",))
-    with pytest.raises(ConfigError, match="'cosine', which is no arm that is trained"):
+    with pytest.raises(ConfigError, match="'cosine', which is not an arm that is trained"):
         train(tmp_path, settings(encoder, [{"name": "mean", "average": ["simple_mix", "cosine"]}, *ARMS]))
 
 
@@ -191,9 +191,9 @@ def test_an_average_of_one_or_with_a_schedule_is_refused(encoder: Path, arm: Map
     [
         ({"name": "mean", "average": ["simple_mix", "reverse"], "restart": False}, "mean averages.*take its restart"),
         ({"name": "linear", "options": {"s": 3}}, "does not take 's'"),
-        ({"name": "power", "options": {"a": -1}}, "which is no probability"),
-        ({"name": "simple_mix"}, "stands there twice"),
-        ({"name": "union", "labelled_by": "linear"}, "union is to be labelled by 'linear', which is no arm"),
+        ({"name": "power", "options": {"a": -1}}, "which is not a probability"),
+        ({"name": "simple_mix"}, "occurs there twice"),
+        ({"name": "union", "labelled_by": "linear"}, "union is to be labelled by 'linear', which is not an arm"),
         ({"name": "union", "labelled_by": "union"}, "union needs itself: union needs union"),
         ({"name": "original_only", "labelled_by": "simple_mix"}, "learns no label of simple_mix's"),
         ({"name": "mean", "average": ["simple_mix", "reverse"], "labelled_by": "reverse"}, "take its labelled_by away"),

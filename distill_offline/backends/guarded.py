@@ -20,7 +20,7 @@ _WANTED = ("needs_model", "speed_only", "identity", "complete", "close")
 def check_backend(name: str, kind: Any) -> None:
     """Raises ConfigError where a user's backend is no class, or lacks what backends.base.Backend asks for."""
     if not isinstance(kind, type):
-        raise ConfigError(f"{_KEY}: {name} is no class.")
+        raise ConfigError(f"{_KEY}: {name} is not a class.")
     check_has(_KEY, name, kind, _WANTED)
 
 

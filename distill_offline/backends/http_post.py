@@ -77,7 +77,7 @@ class Poster:
         try:
             address = urllib3.util.parse_url(base_url)
         except urllib3.exceptions.LocationParseError as error:
-            raise ConfigError("backend.options.base_url is no address, such as http://10.0.0.7:8000/v1.") from error
+            raise ConfigError("backend.options.base_url is not an address such as http://10.0.0.7:8000/v1.") from error
         if address.scheme not in ("http", "https") or not address.host:
             raise ConfigError("backend.options.base_url must start with http:// or https:// and name a host.")
         if address.auth or address.query or address.fragment:
@@ -241,7 +241,7 @@ def _unpacked(response: urllib3.BaseHTTPResponse) -> bytes:
     """The body. It is unpacked here, since a few bytes of gzip can stand for gigabytes."""
     packing = response.headers.get("Content-Encoding", "").strip().lower()
     if packing not in _UNPACKED:
-        raise BadReply("the server's answer is packed in a way that nobody asked for")
+        raise BadReply("the server's answer is packed in a way that was not asked for")
     pieces = response.stream(_PIECE, decode_content=False)
     if not _UNPACKED[packing]:
         return b"".join(pieces)

@@ -78,9 +78,7 @@ class _Rules:
             raise ValueError("an array without items in the JSON schema has no grammar")
         if first:
             if rest is not False or least < len(first) or (most is not None and most < len(first)):
-                raise ValueError(
-                    "prefixItems in the JSON schema has a grammar only where exactly these items must come"
-                )
+                raise ValueError("prefixItems in the JSON schema has a grammar only if exactly these items must come")
             return " ".join(['"["', ' "," '.join(first), '"]"'])
         if rest is False or most == 0:
             return '"[]"'
@@ -92,7 +90,7 @@ class _Rules:
     def _object(self, schema: Mapping[str, Any]) -> str:
         properties = schema.get("properties", {})
         if set(schema.get("required", ())) != set(properties):
-            raise ValueError("an object in the JSON schema has a grammar only where each of its properties is required")
+            raise ValueError("an object in the JSON schema has a grammar only if each of its properties is required")
         members = [f"{_literal(_json(name) + ':')} {self.value(each)}" for name, each in properties.items()]
         return " ".join(['"{"', ' "," '.join(members), '"}"'] if members else ['"{}"'])
 

@@ -217,9 +217,9 @@ class OpenAIServer:
             response = join_events(reply.body) or json.loads(reply.body)
             completion = read_chat_completion(response, prompt, max_tokens=room)
         except UnicodeDecodeError:
-            return failed(prompt, "the server's answer is no UTF-8")
+            return failed(prompt, "the server's answer is not UTF-8")
         except ValueError:
-            return failed(prompt, "the server's answer is no JSON, or breaks off")
+            return failed(prompt, "the server's answer is not JSON, or breaks off")
         except RecursionError:
             return failed(prompt, "the server's answer is nested too deeply")
         except (LookupError, TypeError, AttributeError) as error:

@@ -23,7 +23,9 @@ def wrap(manifest: Path, key: Path) -> str:
     Raises ConfigError for a bundle's manifest or a key of another kind, EnvironmentFault where openssl fails.
     """
     if namespace_of(manifest) != RUN_NAMESPACE:
-        raise ConfigError(f"{manifest}: is no in-toto statement; only the manifest of a run or stage goes into DSSE.")
+        raise ConfigError(
+            f"{manifest}: is not an in-toto statement; only the manifest of a run or stage goes into DSSE."
+        )
     raw, (_, keyid) = manifest.read_bytes(), p256_public(key)
     signature = run(["openssl", "dgst", "-sha256", "-sign", str(key)], _encoded(raw))
     envelope = {
@@ -46,7 +48,7 @@ def envelope_problem(folder: Path, raw: bytes, key: Path | None) -> str:
         signatures = [base64.b64decode(each["sig"], validate=True) for each in envelope["signatures"]]
         kind = envelope["payloadType"]
     except (OSError, ValueError, KeyError, TypeError, binascii.Error):
-        return "is no DSSE envelope"
+        return "is not a DSSE envelope"
     if kind != _TYPE or payload != raw:
         return "holds another statement than manifest.json"
     if key is None:

@@ -55,7 +55,7 @@ def previous_digest(settings: BundleSettings) -> str | None:
         value = json.loads(raw)
         before = (value["name"], value["sequence"])
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ConfigError(f"previous_manifest: {path} is no bundle's manifest ({type(error).__name__}).") from error
+        raise ConfigError(f"previous_manifest: {path} is not a bundle's manifest ({type(error).__name__}).") from error
     if before != (settings.name, settings.sequence - 1):
         raise ConfigError(
             f"previous_manifest: is sequence {before[1]} of {before[0]}; before sequence {settings.sequence} of "

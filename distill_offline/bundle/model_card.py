@@ -44,7 +44,7 @@ def model_card(facts: Facts, files: Mapping[str, tuple[int, str]]) -> str:
         "`manifest.json` lists them, this card included. If it is signed:",
         "    ssh-keygen -Y verify -f ALLOWED_SIGNERS -I SIGNER -n distill-offline-run -s manifest.json.sig "
         "< manifest.json\n    sha256sum -c SHA256SUMS",
-        "## What nobody can see from here",
+        "## What cannot be checked from here",
         "Weights can remember what they were trained on, names among them, and no check of these files rules that out. "
         "Whoever releases a student decides whether its corpus allows it.",
     ]
@@ -61,7 +61,7 @@ def _other_students(facts: Facts) -> str:
     if facts.averaged:
         return f"It was not trained itself: its weights are the mean of {facts.averaged} students' of its run."
     if facts.has_labeller:
-        return "The distilled labels that it learnt are another student's of its run."
+        return "The distilled labels that it learned are another student's of its run."
     return ""
 
 

@@ -97,7 +97,7 @@ def _allowed(student: Path) -> list[str]:
         if name.endswith(".safetensors"):
             _check_weights(path)
     if "config.json" not in names or not any(name.endswith(".safetensors") for name in names):
-        raise InputError("student: config.json or the weights (.safetensors) are missing; this is no student.")
+        raise InputError("student: config.json or the weights (.safetensors) are missing; this is not a student.")
     return names
 
 
@@ -133,7 +133,7 @@ def _configuration(path: Path) -> dict[str, Any]:
         raise InputError(f"student/{path.name}: {problem}.")
     content = json.loads(raw)
     if not isinstance(content, dict):
-        raise InputError(f"student/{path.name}: is no configuration.")
+        raise InputError(f"student/{path.name}: is not a configuration.")
     return content
 
 

@@ -166,7 +166,7 @@ def load(path: Path) -> BundleSettings:
         mark = error.problem_mark
         raise ConfigError(f"{path}:{mark.line + 1 if mark else '?'}: {error.problem}.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: is no YAML ({str(error).splitlines()[0]}).") from error
+        raise ConfigError(f"{path}: is not YAML ({str(error).splitlines()[0]}).") from error
     if not isinstance(value, Mapping):
         raise ConfigError(f"{path}: a bundle's configuration is a mapping: name, version, sequence, environments, ...")
     try:

@@ -37,7 +37,7 @@ def namespace_of(manifest: Path) -> str:
     try:
         value: Any = json.loads(manifest.read_bytes())
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{manifest}: is no manifest that could be signed ({type(error).__name__}).") from error
+        raise ConfigError(f"{manifest}: is not a manifest that can be signed ({type(error).__name__}).") from error
     if isinstance(value, dict) and value.get("schema") == verify.SCHEMA:
         return verify.NAMESPACE
     if isinstance(value, dict) and value.get("_type") == STATEMENT:

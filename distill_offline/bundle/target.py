@@ -49,7 +49,7 @@ class Profile:
             raise ConfigError(f"{path}: the host's profile cannot be read ({error.strerror}).") from error
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ConfigError(
-                f"{path}: is no profile of this version ({type(error).__name__}: {str(error)[:60]}). "
+                f"{path}: is not a profile of this version ({type(error).__name__}: {str(error)[:60]}). "
                 "Make it on the isolated host: ./air_gap_bundle.sh probe > profile.json"
             ) from error
 

@@ -166,7 +166,7 @@ def repack(wheel: Path, folder: Path) -> Path:
 def _only(folder: Path, what: str) -> Path:
     found = sorted(folder.glob("*.whl"))
     if len(found) != 1:
-        raise EnvironmentFault(f"{what}: {len(found)} wheels came out where one was to be built.")
+        raise EnvironmentFault(f"{what}: {len(found)} wheels came out instead of one.")
     return found[0]
 
 

@@ -321,7 +321,7 @@ class CompletionStore:
             return load(text)
         except ValueError as error:
             raise StoreError(
-                f"{self.path}: a stored completion is damaged. Move the file away: `distill-offline merge` takes over "
+                f"{self.path}: a stored completion is damaged. Move the file away: `distill-offline merge` keeps "
                 "what can still be read of it."
             ) from error
 
@@ -334,5 +334,5 @@ class CompletionStore:
         except sqlite3.Error as error:
             raise StoreError(
                 f"{self.path}: {error}. What was committed is untouched; check disk space and permissions, "
-                "or move a damaged file away: `distill-offline merge` takes over what can still be read of it."
+                "or move a damaged file away: `distill-offline merge` keeps what can still be read of it."
             ) from error

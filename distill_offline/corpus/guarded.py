@@ -25,7 +25,7 @@ class GuardedFormat:
     def __init__(self, name: str, kind: Any) -> None:
         self.name = name
         if not isinstance(kind, type):
-            raise ConfigError(f"{_KEY}: {name} is no class.")
+            raise ConfigError(f"{_KEY}: {name} is not a class.")
         with theirs(_KEY, name, "made without arguments"):
             self._format = kind()
 
@@ -48,7 +48,7 @@ class GuardedFormat:
                 raise ConfigError(f"{_KEY}: {self.name}, {doing}: it must yield (line, row).")
             line, row = found
             if not isinstance(row, Mapping):
-                raise ConfigError(f"{_KEY}: {self.name}, {doing}: the row of line {line} is no mapping.")
+                raise ConfigError(f"{_KEY}: {self.name}, {doing}: the row of line {line} is not a mapping.")
             yield line, {key: _as_list(row[key]) for key in FIELDS if key in row}
 
     def write(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -208,7 +208,7 @@ def _search(tokens: Sequence[str], text: str) -> Offsets:
     for position, token in enumerate(tokens):
         start = text.find(token, end)
         if start < 0:
-            raise _RowError(f"token {position} does not stand in `text` after the one before it.")
+            raise _RowError(f"token {position} is not in `text` after the one before it.")
         end = start + len(token)
         found.append((start, end))
     return tuple(found)

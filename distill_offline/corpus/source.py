@@ -154,7 +154,7 @@ def _labelled_by(labels: str, text: Iterator[Record], source: Source, head: Head
             is_empty = False
             yield record
     if is_empty:
-        raise CorpusError(f"{labels}: it has no labels for the part of {source.path} that is meant.")
+        raise CorpusError(f"{labels}: it has no labels for the chosen part of {source.path}.")
 
 
 class _Placed(Protocol):

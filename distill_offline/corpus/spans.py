@@ -189,7 +189,7 @@ class SpanReader:
         problem = (
             f"{where} does not lie in the {len(text)} characters of `text`"
             if is_outside
-            else f"{where} says that it has another text than what stands there"
+            else f"{where} has another text than what is there"
         )
         for unit, read in others.items():
             places = [read(each.span.start, each.span.end) for each in spans]

@@ -113,7 +113,7 @@ def _plain_span(span: Span) -> list[Any]:
 
 def _header(value: object, shown: str) -> Header:
     if not isinstance(value, Mapping) or value.get("format") != _FORMAT:
-        raise fault(shown, 1, "these are no stand-off labels. Make such a file by distill-offline export-labels.")
+        raise fault(shown, 1, "these are not stand-off labels. Make such a file by distill-offline export-labels.")
     if value.get("version") != _VERSION:
         raise fault(shown, 1, f"stand-off labels of version {value.get('version')!r}; this one reads {_VERSION}.")
     task, types, count, corpus = (value.get(key) for key in ("task", "types", "sentences", "corpus"))

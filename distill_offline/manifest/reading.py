@@ -27,7 +27,7 @@ def read(folder: Path) -> dict[str, Any]:
         raise IntegrityError(f"{shown(folder)}: has no {NAME}, so it is not whole. Run its stage again.") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(
-            f"{shown(folder / NAME)}: is no manifest of ours ({type(error).__name__}). Run its stage again."
+            f"{shown(folder / NAME)}: is not a manifest of ours ({type(error).__name__}). Run its stage again."
         ) from error
     if kinds != (STATEMENT, PREDICATE) or not is_ours:
         raise IntegrityError(f"{shown(folder / NAME)}: is a statement of another kind.")

@@ -226,7 +226,9 @@ def _not_permitted(why: str) -> EnvironmentFault:
     hint = "; ".join(f"{name} forbids it: {remedy}" for name, remedy in found.items()) or (
         "Containers need a seccomp profile that permits unshare, or CAP_SYS_ADMIN; root needs nothing else"
     )
-    return EnvironmentFault(f"no network namespace can be made: {why}. {hint}. Or run where the network is unplugged.")
+    return EnvironmentFault(
+        f"no network namespace can be made: {why}. {hint}. Or run on a machine whose network is unplugged."
+    )
 
 
 def _refuse_open_connections() -> None:

@@ -270,5 +270,5 @@ def _check_quarantine(folder: RunFolder, counts: Mapping[str, Any]) -> None:
         raise QuarantineError(
             f"annotate: {refused} of {counts['rows']} rows are quarantined{_in_words(counts['quarantined'])}, more "
             f"than annotate.max_quarantined {limit} allows. See {folder.folder('annotate') / QUARANTINE}. All "
-            "answers are stored: a higher limit, or a mended parser, asks nothing again."
+            "answers are stored: with a higher limit, or a better parser, nothing is asked again."
         )

@@ -58,7 +58,7 @@ def export_labels(
         places.add(position, sentence)
     found = list(places.found())
     if not found:
-        raise InputError(f"{labels}: none of its sentences stands in {corpus}; these are labels of another corpus.")
+        raise InputError(f"{labels}: none of its sentences occurs in {corpus}; these are labels of another corpus.")
     written = write_standoff(output, head, found, {"name": resolve_path(corpus).name, "sentences": places.count})
     return {
         "sentences": written.sentences,

@@ -56,7 +56,7 @@ def purge_below(document: str, folders: Iterable[Path]) -> dict[str, Any]:
             raise InputError(f"{folder}: no run is here (there is no such folder).")
         places = find_runs(folder, document)
         if not places.runs and not any("NOT LOOKED AT" in each["why"] for each in places.skipped):
-            raise InputError(f"{folder}: no run is here, nor below (no config.yaml and none of a run's files).")
+            raise InputError(f"{folder}: no run is here or below (no config.yaml and none of a run's files).")
         seen.runs += [each for each in places.runs if not any(each.samefile(other) for other in seen.runs)]
         seen.skipped += [each for each in places.skipped if each not in seen.skipped]
         seen.left += [each for each in places.left if each not in seen.left]

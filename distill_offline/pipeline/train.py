@@ -91,7 +91,7 @@ def decides(settings: TrainSettings) -> dict[str, Any]:
 def check_arms(settings: TrainSettings) -> None:
     """Raises ConfigError for all that can be known to be wrong with the arms before any of them is trained."""
     if repeated := [n for n, count in Counter(arm.name for arm in settings.arms).items() if count > 1]:
-        raise ConfigError(f"train.arms: the name {repeated[0]!r} stands there twice.")
+        raise ConfigError(f"train.arms: the name {repeated[0]!r} occurs there twice.")
     trained = {arm.name for arm in settings.arms if not arm.average}
     for arm in settings.ordered:
         if arm.average:
@@ -109,7 +109,7 @@ def check_arms(settings: TrainSettings) -> None:
 def _check_average(arm: ArmSettings, trained: set[str]) -> None:
     for name in arm.average:
         if name not in trained:
-            raise ConfigError(f"train.arms: {arm.name} is to average {name!r}, which is no arm that is trained.")
+            raise ConfigError(f"train.arms: {arm.name} is to average {name!r}, which is not an arm that is trained.")
     own = [each.name for each in fields(arm) if each.name not in ("name", "average")]
     if idle := [name for name in own if getattr(arm, name) not in (None, "", {})]:
         raise ConfigError(f"train.arms: {arm.name} averages other arms and is not trained; take its {idle[0]} away.")

@@ -38,7 +38,7 @@ class Bundles:
         """The link from stages to the bundle that `manifest show` tells of; None where it tells of none."""
         if named is None:
             tell = broken if self.given else gap
-            text = f"{stages}: made by {made_by}; no bundle stands behind it"
+            text = f"{stages}: made by {made_by}; it was not made by a bundle"
             return Link("bundle", "none", made_by, (tell("no-bundle", stages, text),))
         told = f"{stages}; commit {named.get('commit') or 'not recorded'}; signed at install by " + (
             " and ".join(map(str, named.get("signers") or ())) or "nobody"

@@ -35,7 +35,7 @@ def signer(folder: Path, namespace: str, trust: Trust, where: str) -> Link:
     there = [name for name in _BOTH if (folder / name).exists()]
     if not there:
         tell = broken if trust else gap
-        return Link("signer", "nobody", problems=(tell("unsigned", where, "nobody has signed this manifest"),))
+        return Link("signer", "nobody", problems=(tell("unsigned", where, "this manifest is not signed"),))
     options = verify.Options(
         allowed_signers=str(trust.allowed_signers) if trust.allowed_signers else None,
         openssl_key=str(trust.openssl_key) if trust.openssl_key else None,

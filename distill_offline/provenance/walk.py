@@ -33,7 +33,7 @@ def walk(folder: Path, *, bundle: Path | None = None, trust: Trust | None = None
     kind = stage_name(folder)
     own_run = folder if kind == "run" else run if kind == "release" else run_of(folder)
     if kind == "release" and run is not None and not (run / "train").is_dir():
-        raise InputError(f"--run {run}: is no run that trained a student.")
+        raise InputError(f"--run {run}: is not a run that trained a student.")
     bundles = Bundles(trust, bundle)
     stages = Stages(Sources.of(own_run, bundles), own_run)
     for statement in _statements_below(own_run or folder):

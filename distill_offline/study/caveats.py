@@ -38,17 +38,17 @@ def caveats(study: Study, rows: Sequence[Row], comparisons: int) -> tuple[str, .
             "updates are those of all students that they took."
         )
     if len(rows) < len(study.cells):
-        notes.append(f"Unfinished: {len(rows)} of {len(study.cells)} cells; arms may stand on different seeds.")
+        notes.append(f"Unfinished: {len(rows)} of {len(study.cells)} cells; arms may have different seeds.")
     if any(row.pools["dropped"] for row in rows):
         most = max(row.pools["dropped"] for row in rows)
-        notes.append(f"Up to {most} gold sentences of a cell stand in dev or test, too, and were not trained on.")
+        notes.append(f"Up to {most} gold sentences of a cell also occur in dev or test, and were not trained on.")
     on_seeds = Counter(len({r.seed for r in rows if (r.variant, r.size, r.arm) == group}) for group in _groups(rows))
     if on_seeds[1]:
-        notes.append(f"{on_seeds[1]} rows stand on one seed: their intervals and p-values are of sentences alone.")
+        notes.append(f"{on_seeds[1]} rows have one seed: their intervals and p-values are of sentences alone.")
     if on_seeds[2]:
         notes.append(
-            f"{on_seeds[2]} rows stand on two seeds: over two, p falls below 0.05 in up to 15% of comparisons of equal "
-            "arms. Take it for a hint."
+            f"{on_seeds[2]} rows have two seeds: with two, p falls below 0.05 in up to 15% of comparisons of equal "
+            "arms. It is only a hint."
         )
     return tuple(notes)
 

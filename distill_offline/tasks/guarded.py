@@ -45,13 +45,13 @@ class GuardedTask:
     def __init__(self, name: str, kind: Any, settings: TaskSettings) -> None:
         self.name = name
         if not isinstance(kind, type):
-            raise ConfigError(f"{_KEY}: {name} is no class.")
+            raise ConfigError(f"{_KEY}: {name} is not a class.")
         check_has(_KEY, name, kind, (*_OF_CLASS, *_METHODS))
         with theirs(_KEY, name, "made with the settings of task"):
             self._task = cast(Task, kind(settings))
         check_has(_KEY, name, self._task, ("labels",))
         if wrong := next((each for each in _METHODS if not callable(getattr(self._task, each))), ""):
-            raise ConfigError(f"{_KEY}: {name}: {wrong} is no method.")
+            raise ConfigError(f"{_KEY}: {name}: {wrong} is not a method.")
         self.head: Head = self._task.head
         self.metric: str = self._task.metric
         if self.head not in get_args(Head):

@@ -210,7 +210,7 @@ def _grouped(text: str, joined: Callable[[list[Any]], Any | None]) -> list[list[
 def _object(pairs: Pairs) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise UnusableAnswer("wrong_shape", "a key stands twice in one object")
+        raise UnusableAnswer("wrong_shape", "a key occurs twice in one object")
     return value
 
 

@@ -46,7 +46,9 @@ def layer_depths(names: Sequence[str], base: str) -> dict[str, int]:
     inner = {name: name.removeprefix(base + ".") for name in names if name.startswith(base + ".")}
     layers = {name: int(match[1]) for name, short in inner.items() if (match := _LAYER.search(short))}
     if not layers:
-        raise ConfigError("train.layer_decay: the layers of this encoder cannot be told by their names. Set it to 1.0.")
+        raise ConfigError(
+            "train.layer_decay: the layers of this encoder cannot be recognised by their names. Set it to 1.0."
+        )
     count = max(layers.values()) + 1
     depths = {}
     for name in names:
