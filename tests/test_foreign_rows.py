@@ -98,7 +98,7 @@ def test_parquet_of_a_hugging_face_data_set_is_refused_by_name(tmp_path: Path) -
         ('{"text": "a"}{"text": "b"}\n', "1: not JSONL: there are several values in one line"),
         ('{"text": "a", "spans": []}\n{"text": "b", "text": "c"}\n', "2: not usable JSON: the key 'text' occurs twice"),
         ('{"text": "a", "spans": [{"start": 0, "start": 1}]}\n', "1: not usable JSON: the key 'start' occurs twice"),
-        ('{"text": "a", "spans": [], "weight": NaN}\n', "1: `weight` must be a number"),
+        ('{"text": "a", "spans": [], "weight": NaN}\n', "1: `weight` is not a number"),
         ("{'text': 'a'}\n", "1: not JSON: "),
     ],
 )
