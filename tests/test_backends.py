@@ -61,6 +61,17 @@ def test_option_of_a_wrong_type_or_range_is_refused(options: Mapping[str, Any], 
         read_options(VllmOptions, options)
 
 
+def test_all_faults_of_the_options_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_options(
+            VllmOptions, {"dtyp": "auto", "max_num_seqs": 0, "gpu_memory_utilization": float("nan"), "seed": 1}
+        )
+    said = str(caught.value).splitlines()
+    assert [line.partition(" ")[0].rstrip(":") for line in said] == [
+        "backend.options.dtyp", "backend.options.max_num_seqs", "backend.options.gpu_memory_utilization",
+    ]  # fmt: skip
+
+
 def test_option_without_a_default_must_be_given() -> None:
     with pytest.raises(ConfigError, match=r"backend\.options\.answers is missing"):
         Scripted(Path(), Sampling(), {})

@@ -23,26 +23,30 @@ T = TypeVar("T")
 def read_options(kind: type[T], options: Mapping[str, Any]) -> T:
     """`options` as an instance of the dataclass `kind`, whose fields are the known names, types and defaults.
 
-    Types are strict: "4" is no integer. Raises ConfigError naming `backend.options.<key>`, with the nearest known name
-    for an unknown one.
+    Types are strict: "4" is not an integer. Raises ConfigError with every problem found, each with its key,
+    `backend.options.<key>`, and with the nearest known name for an unknown one.
     """
     known = get_type_hints(kind, include_extras=True)
     values: dict[str, Any] = {}
+    problems: list[str] = []
     for key, value in options.items():
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
             hint = f" Did you mean backend.options.{near[0]}?" if near else ""
-            raise ConfigError(f"backend.options.{key} is unknown.{hint} Known: {', '.join(sorted(known))}.")
+            problems.append(f"backend.options.{key} is unknown.{hint} Known: {', '.join(sorted(known))}.")
+            continue
         try:
             values[key] = TypeAdapter(known[key]).validate_python(value, strict=True)
         except ValidationError as error:
             faults = {fault["msg"] for fault in error.errors(include_url=False, include_input=False)}
-            raise ConfigError(f"backend.options.{key}: {'; or '.join(sorted(faults))}.") from error
+            problems.append(f"backend.options.{key}: {'; or '.join(sorted(faults))}.")
+            continue
         if isinstance(values[key], float) and not math.isfinite(values[key]):
-            raise ConfigError(f"backend.options.{key}: a finite number is expected (it is {values[key]}).")
-    missing = [field.name for field in fields(kind) if _is_required(field) and field.name not in values]  # type: ignore[arg-type]
-    if missing:
-        raise ConfigError(f"backend.options.{missing[0]} is missing.")
+            problems.append(f"backend.options.{key}: a finite number is expected (it is {values[key]}).")
+    required = [field.name for field in fields(kind) if _is_required(field)]  # type: ignore[arg-type]
+    problems += [f"backend.options.{name} is missing." for name in required if name not in options]
+    if problems:
+        raise ConfigError("\n".join(problems))
     return kind(**values)
 
 
