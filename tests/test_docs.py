@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
+import click
 import pytest
+
+from distill_offline.cli import commands
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -71,3 +75,23 @@ def test_messages_of_the_troubleshooting_page_are_in_the_source() -> None:
         parts = [part.strip(" .…;:()") for part in message.split("…")]
         assert [part for part in parts if part not in source] == [], message
         assert max(map(len, parts)) > 8, f"{message}: too little of it is fixed to be found by"
+
+
+def commands_of(page: Path) -> list[str]:
+    """What follows `distill-offline` at the beginning of a page's lines, without comments, redirections and options."""
+    lines = page.read_text("utf-8").replace("\\\n", " ").splitlines()
+    found = [re.match(r"\s*(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?distill-offline (?!--help)(.+)$", line) for line in lines]
+    plain = [re.sub(r"\s+#.*$|\s[>&].*$|;.*$", "", match[1]) for match in found if match]
+    return [re.sub(r"(?<!=)\[[^]]*\]", "", words).replace("--isolate ", "") for words in plain]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands_of(page)], ids=lambda page: page.name)
+def test_commands_are_ones_that_exist(page: Path) -> None:
+    for line in commands_of(page):
+        words = shlex.split(line)
+        command: click.Command = commands
+        while isinstance(command, click.Group):
+            inner = command.get_command(click.Context(command), words[0]) if words else None
+            assert inner is not None, line
+            command, words = inner, words[1:]
+        command.make_context(command.name, words)
