@@ -27,6 +27,7 @@ from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
 from distill_offline.backends import BACKENDS
+from distill_offline.bundle.settings import BundleSettings
 from distill_offline.cli import commands
 from distill_offline.settings import Settings, Source
 
@@ -48,6 +49,11 @@ Editors that understand JSON Schema complete and check the keys: begin the file 
 `# yaml-language-server: $schema=` and the path of [`configs/schema.json`](../configs/schema.json).
 
 This page is made from the program by `python docs/generate.py`; "empty" means that the setting is left out.
+"""
+
+BUNDLES = """# The configuration of a bundle
+
+A file of its own, for `air_gap_bundle.sh build` ([air-gap.md](air-gap.md)).
 """
 
 CLI = """# Every command
@@ -111,7 +117,8 @@ def kind(hint: Any) -> str:
     if typing.get_origin(hint) is tuple:
         return f"list of {kind(typing.get_args(hint)[0])}"
     if typing.get_origin(hint) is not None:
-        return "mapping"
+        inner = _held(hint)
+        return f"mapping of names to {kind(inner[0])}" if inner else "mapping"
     return f"[{_title(hint)}](#{_anchor(hint)})" if hint in _PATHS else _NAMES[hint]
 
 
@@ -169,7 +176,8 @@ def _held(hint: Any) -> list[type]:
     return [inner for member in typing.get_args(hint) for inner in _held(member)]
 
 
-_PATHS = {section: path for path, section in sections()}
+BUNDLE = "bundle"  # the title of its top level
+_PATHS = {section: path for root in ((Settings, ""), (BundleSettings, BUNDLE)) for path, section in sections(*root)}
 
 
 def _title(section: type) -> str:
@@ -203,6 +211,10 @@ def configuration_page() -> str:
         parts.append(f"{level} {_title(section)}\n\n{_about(section)}\n\n{_table(section)}\n")
         if path == "backend":
             parts += [_options(name) for name in BACKENDS]
+    parts.append(BUNDLES)
+    for path, section in sections(BundleSettings, BUNDLE):
+        level = "###" if "." in path else "##"
+        parts.append(f"{level} {path}\n\n{_about(section)}\n\n{_table(section)}\n")
     return "\n".join(parts)
 
 
@@ -248,7 +260,7 @@ def _help(words: str, command: click.Command) -> str:
 def schema() -> str:
     """configs/schema.json: what an editor needs to complete and check a configuration."""
     made = TypeAdapter(Settings).json_schema()
-    by_name = {section.__name__: section for section in _PATHS}
+    by_name = {section.__name__: section for _, section in sections()}
     for name, part in {**made["$defs"], "Settings": made}.items():
         part.pop("title", None)
         part["description"] = _about(by_name[name]).partition("\n")[0]

@@ -13,7 +13,9 @@ import pytest
 import yaml
 
 from distill_offline.backends import BACKENDS
+from distill_offline.bundle.settings import BundleSettings
 from distill_offline.cli import commands
+from distill_offline.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,8 +36,9 @@ def test_pages_are_what_the_program_says(generate: ModuleType) -> None:
 
 
 def test_every_setting_has_a_meaning_and_every_number_a_unit(generate: ModuleType) -> None:
-    sections = [section for _, section in generate.sections()] + [generate.options_of(name) for name in BACKENDS]
-    assert len(sections) > 15
+    sections = [section for root in (Settings, BundleSettings) for _, section in generate.sections(root)]
+    sections += [generate.options_of(name) for name in BACKENDS]
+    assert len(sections) > 20
     for section in sections:
         for setting in generate.settings_of(section):
             where = f"{section.__name__}.{setting.name}"

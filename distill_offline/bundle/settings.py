@@ -39,15 +39,21 @@ def _require(fits: object, problem: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetSettings:
-    """The host that the bundle is for. `glibc` may be left to the host's profile; `tools` are commands it must have."""
+    """The host that the bundle is for."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     arch: str = "x86_64"
+    """The processor, as `uname -m` says it."""
     python: str = "3.11"
+    """The version of Python there, in quotes."""
     glibc: str | None = None
+    """The version of glibc there, in quotes; empty: as the host's profile says."""
     accelerator: Literal["cpu", "cuda"] = "cpu"
+    """Whether packages for GPUs are carried."""
     min_driver: str | None = None
+    """The oldest NVIDIA driver that is accepted there, in quotes; only with `accelerator: cuda`."""
     tools: tuple[str, ...] = ()
+    """Commands that must be there."""
 
     def __post_init__(self) -> None:
         _require(re.fullmatch(r"3\.\d{1,2}", self.python), 'python is a version such as "3.11", in quotes')
@@ -58,28 +64,32 @@ class TargetSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentSettings:
-    """One Python environment: our package with `extras`, further `requirements`, and what narrows their choice.
-
-    `constraints` are lines of a pip constraints file. `lock` is the lock of an earlier bundle: it is taken as it is
-    instead of asking the resolver (the lines of our own package and of source builds in it do not count).
-    """
+    """One Python environment: our package with `extras`, further packages, and what narrows their choice."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     extras: tuple[str, ...] = ()
+    """Extras of our package to install."""
     requirements: tuple[str, ...] = ()
+    """Further packages, each with a lower bound."""
     constraints: tuple[str, ...] = ()
+    """Lines of a pip constraints file that narrow the choice."""
     lock: str | None = None
+    """The lock of an earlier bundle, used as it is instead of asking the resolver."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceBuild:
-    """A package that its makers publish as source only: which source, by what it is built, and what must come out."""
+    """A package that its makers publish as source only."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     version: str
+    """The version to build."""
     sha256: str
+    """The digest of the source archive, in quotes."""
     wheel_sha256: str
+    """The digest that the built wheel must have, in quotes."""
     build_requirements: tuple[str, ...]
+    """The packages that it is built with, such as `setuptools==84.2.1`."""
 
     def __post_init__(self) -> None:
         _require(_HEX.fullmatch(self.sha256) and _HEX.fullmatch(self.wheel_sha256), "a sha256 has 64 lower-case digits")
@@ -87,22 +97,28 @@ class SourceBuild:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectSettings:
-    """Our own package: a checkout (or a wheel of it), and the papers of the checkout that travel in project/."""
+    """Our own package."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     path: str = "."
+    """The folder of a checkout, or a wheel of ours."""
     build_requirements: tuple[str, ...] = ()
+    """The packages that our wheel is built with, such as `hatchling==1.33.0`."""
     papers: tuple[str, ...] = ()
+    """Files of the checkout that travel in `project/`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CarriedFile:
-    """A file for runtime/ by path and digest; `instead_of` says which download at run time it makes needless."""
+    """A file that is carried as it is."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     path: str
+    """The file."""
     sha256: str
+    """Its digest, in quotes."""
     instead_of: str = ""
+    """The download at run time that it replaces."""
 
     def __post_init__(self) -> None:
         _require(_HEX.fullmatch(self.sha256), "sha256 has 64 lower-case hex digits")
@@ -110,35 +126,47 @@ class CarriedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundleSettings:
-    """A whole bundle configuration. Paths are relative to where the command runs, as everywhere.
-
-    `data` and `configs` map a name below data/ or configs/ to the file or folder that goes there. `licences` maps an
-    SPDX identifier to a file with its text, for models that bring none. `accept_retagged` names packages whose wheels
-    claim other tags inside than in their file names: by listing them, the signer vouches for the names.
-    `accept_unusual_files` names packages that may bring files which Python reads at each start, or share a file with
-    another package: the manifest then lists each by its digest.
-    """
+    """A whole bundle configuration. Paths are relative to where the command runs."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     name: str
+    """The bundle's name; the isolated side keeps one sequence for each name."""
     version: str
+    """The version that people see."""
     sequence: Annotated[int, Ge(1)]
+    """[number] Rises with each bundle; the isolated side refuses a smaller one than it has installed."""
     previous_manifest: str | None = None
+    """The `manifest.json` of the bundle before; its digest makes a chain."""
     created: str | None = None
+    """When it was made, in UTC, in quotes; empty: SOURCE_DATE_EPOCH, or now."""
     expires: str | None = None
+    """From this time on it is not to be installed, in UTC, in quotes."""
     target: TargetSettings = field(default_factory=TargetSettings)
+    """The host that the bundle is for."""
     environments: dict[str, EnvironmentSettings]
+    """Python environments by name. A teacher by vLLM and its students may need two."""
     project: ProjectSettings = field(default_factory=ProjectSettings)
+    """Our own package."""
     source_builds: dict[str, SourceBuild] = field(default_factory=dict)
+    """Packages by name that are published as source only."""
     accept_retagged: tuple[str, ...] = ()
+    """Packages whose wheels claim other tags inside than in their names; by listing one, you vouch for it."""
     accept_unusual_files: tuple[str, ...] = ()
+    """Packages that may bring files which Python reads at each start, or share a file with another."""
     models: tuple[str, ...] = ()
+    """Models of the catalogue, by id."""
     configs: dict[str, str] = field(default_factory=dict)
+    """Names below `configs/` in the bundle, each with the file or folder here."""
     data: dict[str, str] = field(default_factory=dict)
+    """Names below `data/` in the bundle, each with the file or folder here."""
     licences: dict[str, str] = field(default_factory=dict)
+    """SPDX identifiers, each with a file that has its text, for models that bring none."""
     interpreter: CarriedFile | None = None
+    """A relocatable CPython archive, for hosts whose Python is too old."""
     runtime: tuple[CarriedFile, ...] = ()
+    """Further files, such as a vocabulary."""
     volume_limit: Annotated[int, Ge(1)] = 2 << 30
+    """[bytes] Longer files are split into parts; stay below 4 GiB for FAT."""
 
     def __post_init__(self) -> None:
         _require(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", self.name), "name has letters, digits and ._- only")
