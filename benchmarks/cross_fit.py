@@ -30,9 +30,10 @@ from distill_offline.bio import decode_bio
 from distill_offline.blending import Blend, make_schedule
 from distill_offline.calibration import reliability
 from distill_offline.corpus import read_examples
-from distill_offline.decoding import Distribution, Scored, distributions
+from distill_offline.label_kinds.decoding import Distribution, Scored, distributions
+from distill_offline.label_kinds.tags import span_confidence
 from distill_offline.offline import enforce
-from distill_offline.out_of_fold import folds, span_confidence
+from distill_offline.out_of_fold import folds
 from distill_offline.schema import Example, Progress, Span, content_digest
 from distill_offline.settings import Source, TrainSettings
 from distill_offline.stages.train import Pools, prepare, train
@@ -104,7 +105,7 @@ def judged(
             rest = [e for e, each in zip(distilled, fold_of, strict=True) if each != fold]
             student = trained(model, rest, [e for e in original if content_digest(e.sentence) not in never], updates)
             scored = student.scored([distilled[n].sentence for n in inside])
-            arrays: dict[str, NDArray[Any]] = {f"scores_{n}": each.log_probabilities for n, each in enumerate(scored)}
+            arrays: dict[str, NDArray[Any]] = {f"scores_{n}": each.scores for n, each in enumerate(scored)}
             arrays |= {f"seen_{n}": each.seen for n, each in enumerate(scored)}
             file.parent.mkdir(parents=True, exist_ok=True)
             np.savez_compressed(file.with_suffix(".part.npz"), **arrays)  # type: ignore[arg-type]

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from distill_offline.artifacts import json_line, read_rows, replacing
-from distill_offline.bio import bridged, decode_bio, encode_bio, repair_iob2
 from distill_offline.errors import InputError
+from distill_offline.label_kinds import kind_of
 from distill_offline.schema import Annotation, Example, Head, Rejection, Sentence, Span, join_tokens
-from distill_offline.visible import invisible
 
 __all__ = [
-    "BESIDE", "Agreed", "AnnotationLine", "Beside", "agreed", "checked_number", "checked_offsets", "checked_span",
+    "BESIDE", "AnnotationLine", "Beside", "checked_number", "checked_offsets", "checked_span",
     "checked_tokens", "read_lines", "write_lines",
 ]  # fmt: skip
 
@@ -76,8 +75,9 @@ _NOTHING = Beside()
 class AnnotationLine:
     """A sentence, and what somebody says of it.
 
-    `labels` are one IOB2 tag a token, and `spans` are those that they make, with what is known of each; or they are the
-    class of the whole text. `strays` counts tags that continued nothing where the line was read, and are O here.
+    `labels` are those of a kind (label_kinds). Of tags `spans` are those that they make, with what is known of each;
+    what is said of a whole text has none. `strays` counts tags that continued nothing where the line was read, and are
+    O here.
     """
 
     sentence: Sentence
@@ -99,11 +99,6 @@ class AnnotationLine:
         """That of its class or of its least confident span, 0 to 1; None if none has any."""
         given = (self.beside.confidence, *(span.confidence for span in self.spans))
         return min((value for value in given if value is not None), default=None)
-
-    @property
-    def places(self) -> set[tuple[int, int, str]]:
-        """Its spans' start, end and type."""
-        return {(span.start, span.end, span.type) for span in self.spans}
 
     def example(self) -> Example:
         """What there is to learn from it."""
@@ -150,44 +145,6 @@ def write_lines(file: Path, lines: Iterable[AnnotationLine]) -> int:
             output.write(line.as_line())
             count += 1
     return count
-
-
-@dataclass(frozen=True, slots=True)
-class Agreed:
-    """Labels and the spans that they make; `strays` are the positions of tags that made none, and are O now."""
-
-    labels: tuple[str, ...]
-    spans: tuple[Span, ...]
-    strays: tuple[int, ...] = ()
-
-
-def agreed(head: Head, tokens: Sequence[str], labels: tuple[str, ...], spans: Sequence[Span] | None) -> Agreed:
-    """The labels of a sentence and the spans that are listed beside them, which must say the same.
-
-    Without a list the spans are those of the labels. Raises ValueError where there are too many labels or too few, and
-    where the two contradict each other: so it is with spans that overlap, which no tags can say.
-    """
-    wanted = len(tokens) if head == "token-classification" else 1
-    if len(labels) != wanted:
-        raise ValueError(f"`labels` are {len(labels)}, and {wanted} are wanted")
-    if head != "token-classification":
-        if spans:
-            raise ValueError("`spans` stand beside the class of a whole text")
-        if not labels[0]:
-            raise ValueError("`labels` hold no class")
-        return Agreed(labels, ())
-    told = None if spans is None else encode_bio(spans, wanted)
-    if told == labels and spans is not None:
-        return Agreed(labels, tuple(spans))
-    mended, strays = repair_iob2(bridged(labels, "iob2", invisible(tokens)))
-    made = decode_bio(mended)
-    if spans is None:
-        return Agreed(mended, tuple(replace(span, alignment="tags") for span in made), strays)
-    if told != mended:
-        others = {(s.start, s.end, s.type) for s in spans} ^ {(s.start, s.end, s.type) for s in made}
-        start, end, _ = min(others)
-        raise ValueError(f"`spans` and `labels` contradict each other (tokens {start} to {end})")
-    return Agreed(mended, tuple(spans), strays)
 
 
 def checked_span(span: Span) -> Span:
@@ -247,7 +204,7 @@ def _line(row: Mapping[str, Any], head: Head) -> AnnotationLine:
     beside = Beside.read(row).ordered_as(row)
     if any(token >= len(tokens) for token in beside.masked):
         raise ValueError("`masked` names a token that is not there")
-    found = agreed(head, tokens, tuple(labels), spans)
+    found = kind_of(head).agreed(tokens, tuple(labels), spans)
     rejected = tuple(map(_rejection, _list(row, "rejected"))) if row.get("rejected") is not None else ()
     return AnnotationLine(_sentence(row, tokens), found.labels, found.spans, rejected, beside, len(found.strays))
 

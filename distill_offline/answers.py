@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from distill_offline.annotations import AnnotationLine
 from distill_offline.artifacts import json_line, replacing
-from distill_offline.confidence import vote
 from distill_offline.errors import InputError, UnusableAnswer
+from distill_offline.label_kinds import kind_of
 from distill_offline.schema import Annotation, Completion, Sentence
 from distill_offline.tasks.base import Task
 
@@ -123,7 +123,7 @@ def understood(task: Task, sentence: Sentence, said: Sequence[Completion | None]
     usable = [each for each in read if isinstance(each, Annotation)]
     if not usable:
         return str(read[0])
-    return usable[0] if len(said) == 1 else vote(usable, of=len(said), head=task.head)
+    return usable[0] if len(said) == 1 else kind_of(task.head).vote(usable, len(said))
 
 
 def _read(task: Task, sentence: Sentence, completion: Completion | None) -> Annotation | str:

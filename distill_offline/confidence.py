@@ -6,15 +6,13 @@ import json
 import math
 import re
 from bisect import bisect_left, bisect_right
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 
-from distill_offline.bio import encode_bio
-from distill_offline.schema import Annotation, Completion, Head, Rejection, Span
+from distill_offline.schema import Completion
 
-__all__ = ["Spelled", "spelled", "vote"]
+__all__ = ["Spelled", "spelled"]
 
 _LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
@@ -80,52 +78,3 @@ def _tokens(ends: Sequence[int], literal: tuple[int, int, str], logprobs: Sequen
     start, end, _ = literal
     first, last = bisect_right(ends, start + 1), bisect_left(ends, end)
     return logprobs[first : last + 1]
-
-
-def vote(samples: Sequence[Annotation], *, of: int, head: Head) -> Annotation:
-    """What several answers to one sentence say together; `of` is how many were asked for, unusable ones included.
-
-    Of entities, in two stages (self-consistency: Wang et al. 2023; two-stage voting for NER: Xie et al. 2024): a place
-    stands where at least half of `of` have an entity there, whatever its type; its type is then the one most often
-    given, the first one given among equals. Of two places that overlap, the more often found stands, then the earlier,
-    then the longer. A span's `agreement` is the share of `of` that gave this very span; its `confidence` the mean of
-    theirs, 0 for an answer without it, or the agreement where the answers come without probabilities. Mentions that
-    were rejected in at least half of `of` stay rejected. Of classes, the one most often given; the share of `of` that
-    gave it is its agreement, and its confidence.
-    """
-    if head == "sequence-classification":
-        ((labels, times),) = Counter(each.labels for each in samples).most_common(1)
-        return replace(
-            samples[0], labels=labels, confidence=times / of, agreement=times / of, renamed=_renamed(samples)
-        )
-    given: dict[tuple[int, int], list[Span]] = {}
-    for each in samples:
-        for span in each.spans:
-            given.setdefault((span.start, span.end), []).append(span)
-    places = sorted(given, key=lambda place: (-len(given[place]), place[0], -place[1]))
-    spans = list[Span]()
-    for start, end in places:
-        is_free = all(end <= other.start or other.end <= start for other in spans)
-        if is_free and 2 * len(given[start, end]) >= of:
-            spans.append(_most_given(given[start, end], of))
-    spans.sort(key=lambda span: span.start)
-    refused = Counter[Rejection]()
-    for each in samples:
-        refused.update(set(each.rejected))
-    kept = tuple(rejection for rejection, times in refused.items() if 2 * times >= of)
-    return Annotation(
-        samples[0].id, encode_bio(spans, len(samples[0].labels)), tuple(spans), kept, renamed=_renamed(samples)
-    )
-
-
-def _renamed(samples: Sequence[Annotation]) -> tuple[tuple[str, str], ...]:
-    return tuple(pair for each in samples for pair in each.renamed)
-
-
-def _most_given(spans: Sequence[Span], of: int) -> Span:
-    """One of the spans at a place: of the type most often given there, with the samples' agreement and confidence."""
-    type_ = Counter(span.type for span in spans).most_common(1)[0][0]
-    same = [span for span in spans if span.type == type_]
-    sure = [span.confidence for span in same if span.confidence is not None]
-    agreement = len(same) / of
-    return replace(same[0], agreement=agreement, confidence=sum(sure) / of if len(sure) == len(same) else agreement)

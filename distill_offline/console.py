@@ -109,15 +109,17 @@ class Console:
         """What `evaluate` of a run found: a row a model."""
         types = sorted({name for row in result["rows"] for name in row["per_type"]})
         whole = ["accuracy"] if any("accuracy" in row for row in result["rows"]) else []
+        averages = sorted({name for row in result["rows"] for name in row.get("averages", ())})
         what = "exact-match scores" if not whole else "macro averages over the classes"
         self.table(
             f"{result['split']}: {result['sentences']} sentences, {what} in percent",
-            ["model", *whole, "precision", "recall", "F1", *types],
+            ["model", *whole, "precision", "recall", "F1", *(f"{name} F1" for name in averages), *types],
             [
                 [
                     row["name"],
                     *(percent(row[key]) for key in whole),
                     *(percent(row["overall"][key]) for key in ("precision", "recall", "f1")),
+                    *(percent(row["averages"][name]["f1"]) for name in averages),
                     *(percent(row["per_type"][name]["f1"]) if name in row["per_type"] else "-" for name in types),
                 ]
                 for row in result["rows"]

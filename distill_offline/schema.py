@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 Origin = Literal["original", "distilled"]
-Head = Literal["token-classification", "sequence-classification"]
+Head = str  # a name in the table of label_kinds
 
 
 def canonical_json(value: Any) -> bytes:
@@ -245,14 +245,18 @@ class Report:
     per_type: Mapping[str, Scores]
     errors: Mapping[str, int] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
+    averages: Mapping[str, Scores] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
+        """JSON; `averages`, other ways of taking the overall scores together, only if there are some."""
+        more = {name: scores.as_dict() for name, scores in self.averages.items()}
         return {
             "on": self.on,
             "overall": self.overall.as_dict(),
             "per_type": {name: scores.as_dict() for name, scores in self.per_type.items()},
             "errors": dict(self.errors),
             "counts": dict(self.counts),
+            **({"averages": more} if more else {}),
         }
 
 

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from distill_offline.bio import decode_bio, encode_bio, trimmed
+from distill_offline.bio import decode_bio
 from distill_offline.errors import ConfigError
 from distill_offline.mistakes import KINDS, mistakes
 from distill_offline.registry import load, spelled, theirs
-from distill_offline.schema import Example, Head, Report, Scores
-from distill_offline.visible import invisible
+from distill_offline.schema import Report, Scores
 
 __all__ = [
     "METRICS",
-    "METRIC_OF",
     "Measured",
     "accuracy",
     "check_metric",
-    "comparable",
     "quick_f1",
     "score",
-    "unanswered",
 ]
 
 Labels = Sequence[Sequence[str]]
@@ -33,16 +29,23 @@ _NO_CLASS = ""
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a metric finds: scores, overall and per type, and counts of errors and of whatever else it can count."""
+    """What a metric finds: scores, overall and per type, and counts of errors and of whatever else it can count.
+
+    `averages` are other ways of taking the overall scores together, by name.
+    """
 
     overall: Scores
     per_type: Mapping[str, Scores]
     errors: Mapping[str, int] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
+    averages: Mapping[str, Scores] = field(default_factory=dict)
 
 
 class Metric(Protocol):
-    """`(gold, predicted) → Measured`; both are a sequence of label sequences, equal in shape."""
+    """`(gold, predicted) → Measured`; both are a sequence of label sequences, as long as each other.
+
+    Raises ValueError if labels of a sentence are too many or too few.
+    """
 
     def __call__(self, gold: Labels, predicted: Labels) -> Measured: ...
 
@@ -52,11 +55,9 @@ def score(metric: str, gold: Labels, predicted: Labels, *, on: str) -> Report:
 
     Raises ValueError where shapes differ, and bio.InvalidTags, which is one, where entity tags are not valid IOB2.
     """
-    for number, (a, b) in enumerate(zip(gold, predicted, strict=True)):
-        if len(a) != len(b):
-            raise ValueError(f"sentence {number}: {len(a)} gold labels and {len(b)} predicted ones")
     found = _measured(metric, gold, predicted)
-    return Report(on, found.overall, found.per_type, found.errors, {"sentences": len(gold), **found.counts})
+    counts = {"sentences": len(gold), **found.counts}
+    return Report(on, found.overall, found.per_type, found.errors, counts, found.averages)
 
 
 def check_metric(metric: str) -> None:
@@ -75,31 +76,6 @@ def _measured(metric: str, gold: Labels, predicted: Labels) -> Measured:
     if not isinstance(found, Measured):
         raise ConfigError(f"metric: {metric} must give a scoring.Measured.")
     return found
-
-
-def comparable(
-    examples: Sequence[Example], predicted: Labels, gold: Labels | None = None
-) -> tuple[list[Sequence[str]], list[Sequence[str]]]:
-    """Gold labels and those predicted for the same tokens, as they are to be scored. `gold`: instead of the examples'.
-
-    Tokens in which there is nothing to be seen decide nothing at an entity's edge (bio.trimmed). Every entity that no
-    tokens hold (Example.unheld) is one that was missed: a token more, which has its entity in gold alone.
-    """
-    own: Labels = [example.labels for example in examples] if gold is None else gold
-    sides: tuple[list[Sequence[str]], list[Sequence[str]]] = ([], [])
-    for example, *pair in zip(examples, own, predicted, strict=True):
-        unseen = invisible(example.sentence.tokens) if len(example.labels) == len(example.sentence.tokens) else ()
-        wanted, found = ((_edged(labels, unseen) if unseen else labels) for labels in pair)
-        if example.unheld:
-            wanted = (*wanted, *(f"B-{span.type}" for span in example.unheld))
-            found = (*found, *("O" for _ in example.unheld))
-        sides[0].append(wanted)
-        sides[1].append(found)
-    return sides
-
-
-def _edged(labels: Sequence[str], unseen: Collection[int]) -> Sequence[str]:
-    return encode_bio(trimmed(decode_bio(labels), unseen), len(labels))
 
 
 def quick_f1(metric: str, gold: Labels, predicted: Labels) -> float:
@@ -121,11 +97,6 @@ def accuracy(counts: Mapping[str, int]) -> float | None:
     return counts["correct"] / max(1, counts["sentences"]) if "correct" in counts else None
 
 
-def unanswered(head: Head, length: int) -> tuple[str, ...]:
-    """The labels that stand for a sentence of `length` labels without an answer: no entity, or no class at all."""
-    return ("O",) * length if head == "token-classification" else (_NO_CLASS,)
-
-
 def entity_f1(gold: Labels, predicted: Labels) -> Measured:
     """Micro-averaged exact-match precision, recall and F1: seqeval, mode="strict", scheme=IOB2.
 
@@ -134,6 +105,7 @@ def entity_f1(gold: Labels, predicted: Labels) -> Measured:
     from seqeval.metrics import classification_report
     from seqeval.scheme import IOB2
 
+    _check_shapes(gold, predicted)
     errors = _errors(gold, predicted)  # first: it refuses what is no valid IOB2
     counts = {"tokens": sum(map(len, gold))}
     names = sorted({label[2:] for labels in (*gold, *predicted) for label in labels} - {""})
@@ -159,6 +131,7 @@ def macro_f1(gold: Labels, predicted: Labels) -> Measured:
     """
     from sklearn.metrics import precision_recall_fscore_support as measure
 
+    _check_shapes(gold, predicted)
     a, b = [labels[0] for labels in gold], [labels[0] for labels in predicted]
     counts = {"correct": sum(x == y for x, y in zip(a, b, strict=True))}
     names = sorted({*a, *b} - {_NO_CLASS})
@@ -176,10 +149,12 @@ METRICS = {
     "entity_f1": "distill_offline.scoring:entity_f1",
     "macro_f1": "distill_offline.scoring:macro_f1",
 }
-METRIC_OF: dict[Head, str] = {  # where labels are at hand and no task
-    "token-classification": "entity_f1",
-    "sequence-classification": "macro_f1",
-}
+
+
+def _check_shapes(gold: Labels, predicted: Labels) -> None:
+    for number, (a, b) in enumerate(zip(gold, predicted, strict=True)):
+        if len(a) != len(b):
+            raise ValueError(f"sentence {number}: {len(a)} gold labels and {len(b)} predicted ones")
 
 
 def _errors(gold: Labels, predicted: Labels) -> dict[str, int]:

@@ -7,15 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from distill_offline.alignment import IGNORED, labels_of_seen, spread_to_subwords
 from distill_offline.corpus.languages import tokeniser
 from distill_offline.corpus.refine import refined
-from distill_offline.decoding import Distribution, Scored, decode, distributions
 from distill_offline.errors import InputError, OutOfMemory
+from distill_offline.label_kinds import kind_of
+from distill_offline.label_kinds.decoding import Scored
+from distill_offline.label_kinds.losses import CROSS_ENTROPY, Loss, LossRule
+from distill_offline.label_kinds.subwords import IGNORED, labels_of_seen
 from distill_offline.schema import Example, Head, Sentence
-from distill_offline.student_loading import HEADS, load_model, read_shape
+from distill_offline.student_loading import load_model, read_shape
 from distill_offline.training.batching import micro_batches
-from distill_offline.training.losses import CROSS_ENTROPY, Loss, LossRule, position_losses
 from distill_offline.training.memory import is_out_of_memory
 from distill_offline.training.windows import owned_words, window_length
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-__all__ = ["HEADS", "Encoded", "Student"]
+__all__ = ["Encoded", "Student"]
 
 # On a CPU what goes from layer to layer stays in its cache: with MiniLM nearly twice as fast as batches of 8,192.
 _BATCH_TOKENS = {True: 1024, False: 8192}
@@ -39,7 +40,7 @@ class Encoded:
     """One window of one sentence: subword ids, the word of each subword that this window answers for, and labels.
 
     `words[i]` is None for special subwords, for all but a word's first subword, and for words that another window
-    answers for. `labels` align with `ids`, -100 where no loss is taken; for classification it holds one index.
+    answers for. `labels` align with `ids`, -100 where no loss is taken; of whole texts they are the kind's targets.
     `weight` and `distilled` are the example's.
     """
 
@@ -60,6 +61,7 @@ class Student:
 
     def __init__(self, model: Any, tokenizer: Any, labels: Sequence[str], head: Head, max_length: int = 512) -> None:
         self.model, self.tokenizer, self.labels, self.head = model, tokenizer, tuple(labels), head
+        self.kind = kind_of(head)
         self._index = {label: i for i, label in enumerate(labels)}
         self._window = window_length(model, tokenizer, max_length)
         model.config.distill_max_length = max_length
@@ -102,14 +104,14 @@ class Student:
         What is learnt from a corpus's own tokens serves for raw text, too: tokens that raw text has in several pieces
         have a label for each of these. Raises InputError for a label that the student does not have.
         """
-        if self.head == "token-classification":
+        if self.kind.per_token:
             tokenise = tokeniser(self.language)
             examples = [refined(example, tokenise) for example in examples]
         encoded = self._encode([example.sentence for example in examples])
         found = []
         for windows, example in zip(encoded, examples, strict=True):
             labels = example.labels
-            if self.head == "token-classification":
+            if self.kind.per_token:
                 labels = labels_of_seen(labels, {word for w in windows for word in w.words if word is not None})
             distilled = example.origin == "distilled"
             found.append([replace(self._with_labels(w, example, labels), distilled=distilled) for w in windows])
@@ -117,23 +119,17 @@ class Student:
 
     def _with_labels(self, window: Encoded, example: Example, tags: Sequence[str]) -> Encoded:
         try:
-            indices = [self._index[label] for label in tags]
+            labels = self.kind.targets(tags, self._index, window.words, example.masked)
         except KeyError as error:
             raise InputError(
                 f"{example.sentence.id}: label {error.args[0]!r} is not among task.types ({', '.join(self.labels)})."
             ) from error
-        if self.head == "sequence-classification":
-            labels = tuple(indices)
-        else:
-            for token in example.masked:
-                indices[token] = IGNORED
-            labels = tuple(spread_to_subwords(indices, window.words))
         return Encoded(window.sentence, window.ids, window.words, labels, example.weight)
 
     def _encode(self, sentences: Sequence[Sentence]) -> list[list[Encoded]]:
         if not sentences:
             return []
-        whole = self.head == "sequence-classification"
+        whole = not self.kind.per_token
         batch = self.tokenizer(
             [[_whole(token) for token in sentence.tokens] for sentence in sentences],
             is_split_into_words=True,
@@ -166,7 +162,7 @@ class Student:
             "attention_mask": torch.tensor([[1] * len(w.ids) + [0] * (longest - len(w.ids)) for w in windows]),
         }
         if windows[0].labels:
-            width = 1 if self.head == "sequence-classification" else longest
+            width = max(len(window.labels) for window in windows)
             rows = [[*w.labels, *[IGNORED] * (width - len(w.labels))] for w in windows]
             tensors["labels"] = torch.tensor(rows)
             tensors["weights"] = torch.tensor([window.weight for window in windows])
@@ -179,14 +175,8 @@ class Student:
         """The weighted losses of a batch's labelled positions, summed."""
         forward = model or self.model
         logits = forward(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-        labels = batch["labels"]
-        losses, masked = position_losses(
-            logits.float().reshape(-1, len(self.labels)),
-            labels.reshape(-1),
-            batch["distilled"][:, None].expand_as(labels).reshape(-1),
-            rule,
-        )
-        return Loss((losses.view_as(labels) * batch["weights"][:, None]).sum(), masked.sum())
+        losses, masked = self.kind.losses(logits, batch["labels"], batch["distilled"], rule)
+        return Loss((losses * batch["weights"][:, None]).sum(), masked.sum())
 
     def predict(self, sentences: Sequence[Sentence], *, batch_tokens: int | None = None) -> list[tuple[str, ...]]:
         """The labels of each sentence: of all valid IOB2 the likeliest, one a token; or the likeliest class.
@@ -195,42 +185,30 @@ class Student:
         break an entity. Batches are sorted by length and bounded by `batch_tokens` subwords, padding included; by
         itself 1,024 on a CPU, 8,192 on a GPU.
         """
-        if self.head == "token-classification":
-            return decode(self.scored(sentences, batch_tokens), self.labels)
-        classes: list[tuple[str, ...]] = [()] * len(sentences)
-        for part, logits in self._forward(sentences, batch_tokens):
-            for window, number in zip(part, logits.argmax(-1).cpu().tolist(), strict=True):
-                classes[window.sentence] = (self.labels[number],)
-        return classes
-
-    def distributions(self, sentences: Sequence[Sentence], *, batch_tokens: int | None = None) -> list[Distribution]:
-        """How probable tags and spans are in each sentence, among all valid IOB2; of students of tokens."""
-        return distributions(self.scored(sentences, batch_tokens), self.labels)
+        return self.kind.decide(self.scored(sentences, batch_tokens), self.labels)
 
     def probabilities(
         self, sentences: Sequence[Sentence], *, batch_tokens: int | None = None
     ) -> list[NDArray[np.float32]]:
-        """How sure the student is: for each sentence an array tokens × labels (1 × labels for classes), float32.
+        """How sure the student is: for each sentence an array with a row for each of its decisions, float32.
 
-        Rows sum to 1; columns stand for `self.labels`. Of tokens they are Distribution.of_tokens: a tag has the
-        probability of all valid IOB2 with it. Batches as in `predict`.
+        Rows sum to 1. Of tokens there is one for each, whose columns stand for `self.labels`; a tag has the probability
+        of all valid IOB2 with it. Of one class a text there is a single one. See label_kinds. Batches as in `predict`.
         """
-        if self.head == "token-classification":
-            return [each.of_tokens() for each in self.distributions(sentences, batch_tokens=batch_tokens)]
-        found: dict[int, NDArray[np.float32]] = {}
-        for part, logits in self._forward(sentences, batch_tokens):
-            for window, row in zip(part, logits.float().softmax(-1).cpu().numpy(), strict=True):
-                found[window.sentence] = row[None]
-        return [found[number] for number in range(len(sentences))]
+        return self.kind.shares(self.scored(sentences, batch_tokens), self.labels)
 
     def scored(self, sentences: Sequence[Sentence], batch_tokens: int | None = None) -> list[Scored]:
-        """What the head says of each sentence's tokens, each in the window that answers for it."""
+        """What the head says of each sentence's tokens, each in the window that answers for it; or of a whole text."""
         import numpy as np
 
-        scores = [np.zeros((len(sentence.tokens), len(self.labels)), np.float32) for sentence in sentences]
-        is_seen = [np.zeros(len(sentence.tokens), np.bool_) for sentence in sentences]
+        lengths = [len(sentence.tokens) if self.kind.per_token else 1 for sentence in sentences]
+        scores = [np.zeros((length, len(self.labels)), np.float32) for length in lengths]
+        is_seen = [np.zeros(length, np.bool_) for length in lengths]
         for part, logits in self._forward(sentences, batch_tokens):
-            for window, rows in zip(part, logits.float().log_softmax(-1).cpu().numpy(), strict=True):
+            for window, rows in zip(part, self.kind.scores(logits), strict=True):
+                if not self.kind.per_token:
+                    scores[window.sentence][0], is_seen[window.sentence][0] = rows, True
+                    continue
                 places = [place for place, word in enumerate(window.words) if word is not None]
                 words = [word for word in window.words if word is not None]
                 scores[window.sentence][words] = rows[places]

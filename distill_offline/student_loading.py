@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from distill_offline.errors import DistillError, InputError, MissingModel
+from distill_offline.label_kinds import LabelKind, all_kinds, kind_of
 from distill_offline.model_folder import require_sound
 from distill_offline.schema import Head
 from distill_offline.training.memory import enough_memory
 
-__all__ = ["HEADS", "StudentShape", "load_model", "read_shape"]
+__all__ = ["StudentShape", "load_model", "read_shape"]
 
-HEADS: dict[Head, str] = {
-    "token-classification": "AutoModelForTokenClassification",
-    "sequence-classification": "AutoModelForSequenceClassification",
-}
-_ARCHITECTURES: dict[Head, str] = {
-    "token-classification": "ForTokenClassification",
-    "sequence-classification": "ForSequenceClassification",
-}
 _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 _LONGEST = 1 << 20  # subwords of a window that anybody could mean
 
@@ -42,19 +34,19 @@ def read_shape(folder: Path) -> StudentShape:
         raise MissingModel(f"{folder}: no student here (config.json is missing).")
     require_sound(folder, str(folder))
     config = _read_config(folder)
-    names = getattr(config, "architectures", None) or [""]
-    head = next((h for h, suffix in _ARCHITECTURES.items() if str(names[0]).endswith(suffix)), None)
-    if head is None:
-        raise InputError(f"{folder}: {names[0] or 'its model'} has no classification head; this is not a student.")
+    kind = _kind_of_head(config)
+    if kind is None:
+        what = (getattr(config, "architectures", None) or ["its model"])[0]
+        raise InputError(f"{folder}: {what} has no classification head; this is not a student.")
     labels, place = config.id2label, f"{folder}/config.json: id2label"
     if not isinstance(labels, dict) or sorted(labels, key=str) != sorted(range(len(labels)), key=str) or not labels:
         raise InputError(f"{place} must number the labels from 0 without a gap. Was the file changed?")
     named = tuple(labels[number] for number in range(len(labels)))
-    _check_labels(named, head, place)
+    _check_labels(named, kind, place)
     length = getattr(config, "distill_max_length", 512)
     if type(length) is not int or not 0 < length <= _LONGEST:
         raise InputError(f"{folder}/config.json: distill_max_length must be a whole number from 1 to {_LONGEST}.")
-    return StudentShape(named, head, length)
+    return StudentShape(named, kind.head, length)
 
 
 def _read_config(folder: Path) -> Any:
@@ -66,17 +58,23 @@ def _read_config(folder: Path) -> Any:
         raise MissingModel(f"{folder}/config.json: not the configuration of a known model: {_line(error)}") from error
 
 
-def _check_labels(labels: Sequence[Any], head: Head, place: str) -> None:
+def _kind_of_head(config: Any) -> LabelKind | None:
+    """The kind of labels that a model of this configuration gives."""
+    name = str((getattr(config, "architectures", None) or [""])[0])
+    fit = [kind for kind in all_kinds() if name.endswith(kind.model.removeprefix("AutoModel"))]
+    stated = getattr(config, "problem_type", None)
+    # What says nothing, or what a single class a text is called, is the first one's.
+    return next((kind for kind in fit if kind.problem_type == stated), fit[0] if fit and stated in _PLAIN else None)
+
+
+_PLAIN = (None, "single_label_classification")
+
+
+def _check_labels(labels: Sequence[Any], kind: LabelKind, place: str) -> None:
     if not all(isinstance(label, str) and label for label in labels) or len(set(labels)) < len(labels):
         raise InputError(f"{place} must hold a different name for each label.")
-    if head == "token-classification":
-        strange = next((label for label in labels if label != "O" and not re.match("[BI]-.", label)), None)
-        if strange is not None or "O" not in labels:
-            found = "no O" if strange is None else f"the label {strange[:40]!a}"
-            raise InputError(
-                f"{place} has {found}: students of tokens have BIO tags (O, and B- and I- with a type), and this "
-                "is another kind of model."
-            )
+    if problem := kind.problem_of_head(labels):
+        raise InputError(f"{place} {problem}.")
 
 
 def load_model(folder: Path, labels: Sequence[str], head: Head, *, new_head: bool) -> tuple[Any, Any]:
@@ -93,10 +91,13 @@ def load_model(folder: Path, labels: Sequence[str], head: Head, *, new_head: boo
         raise MissingModel(f"{folder}: no safetensors weights here; other formats are not loaded.")
     require_sound(folder, str(folder))
     _read_config(folder)
-    names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+    numbers = {label: i for i, label in enumerate(labels)}
+    names: dict[str, Any] = {"id2label": dict(enumerate(labels)), "label2id": numbers}
+    if (stated := kind_of(head).problem_type) is not None:
+        names["problem_type"] = stated
     try:
         with enough_memory(f"{folder}: loading it"):
-            model, report = getattr(transformers, HEADS[head]).from_pretrained(
+            model, report = getattr(transformers, kind_of(head).model).from_pretrained(
                 folder,
                 dtype="float32",
                 use_safetensors=True,

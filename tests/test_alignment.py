@@ -10,8 +10,9 @@ from hypothesis import example as tried
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill_offline.alignment import labels_of_words, locate, spread_to_subwords, twins_of
+from distill_offline.alignment import locate, twins_of
 from distill_offline.bio import decode_bio, encode_bio
+from distill_offline.label_kinds.subwords import labels_of_words, spread_to_subwords
 from distill_offline.schema import Rejection, Span
 
 # Few characters, so that surfaces repeat, overlap and stand inside one another.

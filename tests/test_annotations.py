@@ -145,7 +145,7 @@ def test_what_is_no_line_or_contradicts_itself_is_refused_with_file_and_line(
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
-        ({"labels": ["sport", "news"]}, "`labels` are 2, and 1 are wanted"),
+        ({"labels": ["sport", "news"]}, "`labels` are 2, and 1 is wanted"),
         ({"labels": [""]}, "hold no class"),
         ({"spans": [SPAN]}, "`spans` stand beside the class of a whole text"),
         ({"confidence": 1.5}, "`confidence` is not a number, 0 to 1"),

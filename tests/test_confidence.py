@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill_offline.bio import decode_bio, encode_bio
-from distill_offline.confidence import spelled, vote
+from distill_offline.confidence import spelled
+from distill_offline.label_kinds.votes import vote, vote_on_class
 from distill_offline.schema import Annotation, Completion, Rejection, Sentence, Span
 from distill_offline.settings import TaskSettings
 from distill_offline.tasks.ner import NER
@@ -102,7 +103,7 @@ def test_samples_vote_for_places_first_and_then_for_types() -> None:
         said((0, 1, "PER", None), (5, 6, "LOC", None)),
         said(),
     ]
-    voted = vote(samples, of=4, head="token-classification")
+    voted = vote(samples, of=4)
     assert [(span.start, span.end, span.type, span.agreement, span.confidence) for span in voted.spans] == [
         (0, 1, "PER", 0.5, 0.5),
         (2, 4, "LOC", 0.5, 0.5),
@@ -112,8 +113,8 @@ def test_samples_vote_for_places_first_and_then_for_types() -> None:
 
 def test_an_unusable_sample_votes_against_every_span() -> None:
     samples = [said((0, 1, "PER", None)), said((0, 1, "PER", None))]
-    assert vote(samples, of=4, head="token-classification").spans[0].agreement == 0.5
-    assert vote(samples, of=5, head="token-classification").spans == ()
+    assert vote(samples, of=4).spans[0].agreement == 0.5
+    assert vote(samples, of=5).spans == ()
 
 
 def test_of_two_overlapping_places_the_more_often_found_stands() -> None:
@@ -123,15 +124,15 @@ def test_of_two_overlapping_places_the_more_often_found_stands() -> None:
         said((1, 3, "ORG", None)),
         said((1, 3, "ORG", None)),
     ]
-    (span,) = vote(samples, of=4, head="token-classification").spans
+    (span,) = vote(samples, of=4).spans
     assert (span.start, span.end) == (0, 2)  # a tie: the earlier one
-    (span,) = vote([*samples[2:], *samples[1:]], of=5, head="token-classification").spans
+    (span,) = vote([*samples[2:], *samples[1:]], of=5).spans
     assert (span.start, span.end) == (1, 3)
 
 
 def test_a_voted_spans_confidence_is_the_mean_over_all_samples() -> None:
     samples = [said((0, 1, "PER", 0.8)), said((0, 1, "PER", 0.4)), said((0, 1, "ORG", 0.9)), said()]
-    (span,) = vote(samples, of=4, head="token-classification").spans
+    (span,) = vote(samples, of=4).spans
     assert span.confidence == pytest.approx(0.3)
     assert span.agreement == 0.5
 
@@ -139,12 +140,12 @@ def test_a_voted_spans_confidence_is_the_mean_over_all_samples() -> None:
 def test_what_most_samples_had_rejected_stays_rejected() -> None:
     often, once = Rejection("Ada L.", "not_in_text"), Rejection("Paris", "overlapping")
     samples = [said(rejected=(often, often)), said(rejected=(often, once)), said()]
-    assert vote(samples, of=3, head="token-classification").rejected == (often,)
+    assert vote(samples, of=3).rejected == (often,)
 
 
 def test_classes_are_voted_for_whole() -> None:
     samples = [Annotation("s", (label,)) for label in ("sport", "tech", "tech")]
-    assert vote(samples, of=5, head="sequence-classification").labels == ("tech",)
+    assert vote_on_class(samples, of=5).labels == ("tech",)
 
 
 @given(
@@ -158,7 +159,7 @@ def test_whatever_is_voted_is_flat_and_agreed_on_by_half(drawn: list[list[tuple[
             if start + length <= 6 and (not flat or flat[-1][1] <= start):
                 flat.append((start, start + length, type_, None))
         samples.append(said(*flat))
-    voted = vote(samples, of=len(samples), head="token-classification")
+    voted = vote(samples, of=len(samples))
     assert decode_bio(voted.labels) == tuple(Span(s.start, s.end, s.type) for s in voted.spans)
     for span in voted.spans:
         at = [any((s.start, s.end) == (span.start, span.end) for s in each.spans) for each in samples]
@@ -169,5 +170,5 @@ def test_whatever_is_voted_is_flat_and_agreed_on_by_half(drawn: list[list[tuple[
 
 def test_a_class_has_the_share_of_samples_that_gave_it() -> None:
     samples = [Annotation("s", (name,)) for name in ("a", "b", "b")]
-    voted = vote(samples, of=4, head="sequence-classification")
+    voted = vote_on_class(samples, of=4)
     assert (voted.labels, voted.agreement, voted.confidence) == (("b",), 0.5, 0.5)

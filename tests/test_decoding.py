@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill_offline.alignment import labels_of_words
 from distill_offline.bio import decode_bio, to_iob2
-from distill_offline.decoding import Scored, decode, distributions
+from distill_offline.label_kinds.decoding import Scored, decode, distributions
+from distill_offline.label_kinds.subwords import labels_of_words
 from distill_offline.schema import Span
 
 LABELS = ("I-Y", "B-X", "O", "I-X", "B-Y")
@@ -98,7 +98,7 @@ def test_free_choice_that_is_valid_stays_and_company_changes_nothing() -> None:
     sentences = [scored(random_rows(seed, seed % 23)) for seed in range(300)]
     together = decode(sentences, LABELS)
     assert [decode([each], LABELS)[0] for each in sentences] == together
-    free = [tuple(LABELS[i] for i in each.log_probabilities.argmax(1)) for each in sentences]
+    free = [tuple(LABELS[i] for i in each.scores.argmax(1)) for each in sentences]
     valid = [is_valid(tags) for tags in free]
     assert 20 < sum(valid) < 280
     assert all(mine == tags for mine, tags, keeps in zip(together, free, valid, strict=True) if keeps)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from distill_offline.training.losses import CROSS_ENTROPY, LossRule, position_losses
+from distill_offline.label_kinds.losses import CROSS_ENTROPY, LossRule, position_losses
 
 P = (0.7, 0.2, 0.1)  # what the student gives to the three labels
 OTHER = (0.1, 0.8, 0.1)

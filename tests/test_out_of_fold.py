@@ -7,8 +7,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from distill_offline.decoding import Distribution, Scored, distributions
-from distill_offline.out_of_fold import folds, missed, span_confidence
+from distill_offline.label_kinds.decoding import Distribution, Scored, distributions
+from distill_offline.label_kinds.tags import missed, span_confidence
+from distill_offline.out_of_fold import folds
 from distill_offline.schema import Span
 
 LABELS = ("O", "B-X", "I-X", "B-Y", "I-Y")

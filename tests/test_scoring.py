@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from distill_offline.bio import InvalidTags, repair_iob2
 from distill_offline.errors import ConfigError
+from distill_offline.label_kinds import kind_of
 from distill_offline.schema import Scores
-from distill_offline.scoring import accuracy, quick_f1, score, unanswered
+from distill_offline.scoring import accuracy, quick_f1, score
 
 Sentences = list[tuple[str, ...]]
 _SENTENCE = st.lists(st.tuples(st.integers(1, 3), st.sampled_from(["", "", "PER", "LOC", "b-c"])), max_size=6)
@@ -205,13 +206,13 @@ def test_accuracy_is_the_share_of_texts_with_the_right_class() -> None:
 
 def test_no_answer_is_a_miss_and_no_class_of_its_own() -> None:
     gold = tags("a|a|b")
-    predicted = [("a",), unanswered("sequence-classification", 1), ("b",)]
+    predicted = [("a",), kind_of("sequence-classification").unanswered(1), ("b",)]
     report = score("macro_f1", gold, predicted, on="x")
     assert set(report.per_type) == {"a", "b"}
     assert_scores(report.per_type["a"], 1.0, 0.5, 2 / 3, 2)
     assert_scores(report.overall, 1.0, 0.75, 5 / 6, 3)
     assert accuracy(report.counts) == pytest.approx(2 / 3)
-    assert unanswered("token-classification", 2) == ("O", "O")
+    assert kind_of("token-classification").unanswered(2) == ("O", "O")
 
 
 @settings(deadline=None)

@@ -13,6 +13,7 @@ from test_decoding import every_valid
 
 from distill_offline.bio import decode_bio
 from distill_offline.corpus import read_sentences
+from distill_offline.label_kinds.decoding import distributions
 from distill_offline.student import Student
 
 LABELS = ("O", "B-PERSON", "I-PERSON", "B-DATE", "I-DATE")
@@ -43,10 +44,8 @@ def test_what_it_says_is_the_likeliest_of_all_valid_tags_by_plain_transformers_s
         rows = student.model(**ids).logits[0].log_softmax(-1).detach().numpy()
         first = [ids.word_ids(0).index(word) for word in range(len(words))]
         weights = every_valid(rows[first], LABELS)
-        (tags,), (found,) = (
-            student.predict([sentence(" ".join(words))]),
-            student.distributions([sentence(" ".join(words))]),
-        )
+        (tags,) = student.predict([sentence(" ".join(words))])
+        (found,) = distributions(student.scored([sentence(" ".join(words))]), student.labels)
         assert tags == max(weights, key=lambda each: weights[each])
         total = sum(math.exp(weight) for weight in weights.values())
         for span in {span for each in weights for span in decode_bio(each)}:

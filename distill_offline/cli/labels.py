@@ -94,11 +94,12 @@ def evaluate(
     report = held.report
     console, share = Console(as_json), accuracy(report.counts)
     if as_json:
-        keys = ("on", "by", "overall", "per_type", "errors", "counts", "quality")
+        keys = ("on", "by", "overall", "averages", "per_type", "errors", "counts", "quality")
         right = {} if share is None else {"accuracy": share}
         console.json({key: value for key, value in held.as_dict().items() if key in keys} | right)
     else:
-        rows = [("overall", report.overall), *report.per_type.items()]
+        averages = [(f"{name} average", scores) for name, scores in report.averages.items()]
+        rows = [("overall", report.overall), *averages, *report.per_type.items()]
         console.table(
             f"{report.counts.get('sentences', 0)} sentences, {_what(held.by)} in percent",
             ["type", "precision", "recall", "F1", "support"],

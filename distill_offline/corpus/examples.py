@@ -16,6 +16,7 @@ from distill_offline.corpus.record import Head, Record
 from distill_offline.corpus.source import AnyScheme, AnySource, as_source, read_records, scheme_of
 from distill_offline.corpus.tag_coding import PREFIXED, plain_tags
 from distill_offline.errors import CorpusError
+from distill_offline.label_kinds import LabelKind, kind_of
 from distill_offline.schema import Example, Origin, Sentence, Span, canonical_json, content_digest
 from distill_offline.settings import Source
 from distill_offline.visible import invisible, squeezed
@@ -36,7 +37,7 @@ def read_sentences(
 ) -> Iterator[Sentence]:
     """The sentences of a source, streamed; labels are neither needed nor looked at.
 
-    With `head` sequence-classification a plain text is one sentence as a whole. `on_bad_file` is what the source says
+    With a `head` for whole texts a plain text is one sentence as a whole. `on_bad_file` is what the source says
     where none is given; `counts` gains `bad_file` (where that is skip) and `ignored_file`. `context`: how many
     neighbours of its document a sentence has on either side, `before` and `after`. Raises CorpusError with file and
     line.
@@ -108,7 +109,7 @@ def read_annotations(
             yield AnnotationLine(sentence, labels, standoff.spans, beside=standoff.beside)
             continue
         try:
-            spans = _spans(record, labels) if head == "token-classification" else ()
+            spans = _spans(record, labels) if kind_of(head).per_token else ()
             weight = {"weight": record.weight} if record.weight != 1.0 else {}
             beside = Beside.read({**record.carried, **weight, "masked": record.masked})
         except ValueError as error:
@@ -145,23 +146,22 @@ def _labelled(
     if given.labels is not None and origin == "original":
         raise CorpusError(f"{given.labels}: stand-off labels are a teacher's. They go with corpus.distilled alone.")
     found = Counter[str]() if counts is None else counts
-    per_token = head == "token-classification"
-    own_scheme = scheme_of(given, origin) if per_token else "iob2"
+    kind = kind_of(head)
+    own_scheme = scheme_of(given, origin) if kind.per_token else "iob2"
     known = None if types is None else frozenset(types)
     bad = on_bad_file or given.on_bad_file
     for record in read_records(given, labelled=True, head=head, on_bad_file=bad, counts=found, context=context):
         if record.labels is None:
-            wanted = "`labels` or `spans`" if per_token else "`label`, or a folder that names the class"
-            raise record.fault(f"there are no labels; needed: {wanted}.")
+            raise record.fault(f"there are no labels; needed: {kind.fields}.")
         labels = record.labels
-        if per_token:
+        if kind.per_token:
             labels, stray = _iob2(record, record.scheme or own_scheme, origin)
             if stray:
                 found["stray_tags"] += len(stray)
             if strays is not None:
                 strays += [f"{record.shown}:{record.line + record.step * position}" for position in stray]
         if known is not None:
-            _check_types(record, labels, known, per_token=per_token)
+            _check_types(record, kind, labels, known)
         yield record, labels
 
 
@@ -233,11 +233,10 @@ def _iob2(record: Record, scheme: Scheme, origin: Origin) -> tuple[tuple[str, ..
         ) from error
 
 
-def _check_types(record: Record, labels: tuple[str, ...], known: frozenset[str], *, per_token: bool) -> None:
-    for position, label in enumerate(labels):
-        name = label[2:] if per_token else label
-        if name and name not in known:
+def _check_types(record: Record, kind: LabelKind, labels: tuple[str, ...], known: frozenset[str]) -> None:
+    for position, name in kind.names(labels):
+        if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
-            what = "type" if per_token else "class"
+            what = "type" if kind.per_token else "class"
             raise record.fault(f"{what} {name[:60]!r} is unknown.{hint} Known: {', '.join(sorted(known))}.", position)

@@ -15,6 +15,7 @@ from distill_offline.corpus.record import Head, Record
 from distill_offline.corpus.sentences import sentence_offsets
 from distill_offline.corpus.tokenise import Offsets, has_tokens
 from distill_offline.errors import CorpusError
+from distill_offline.label_kinds import kind_of
 from distill_offline.schema import Sentence
 
 __all__ = ["OnBadFile", "TextFile", "read_folder", "read_text_file", "text_files"]
@@ -26,7 +27,7 @@ _NOTICES = frozenset({"readme", "license", "licence"})
 
 
 def read_text_file(path: Path, shown: str, head: Head, language: str | None = None) -> Iterator[Record]:
-    """The sentences of one document, or for sequence classification the whole of it as one."""
+    """The sentences of one document, or, if labels are of whole texts, all of it as one."""
     yield from TextFile(path, shown, path.stem, None, 0).read(head, language)
 
 
@@ -41,9 +42,9 @@ class TextFile:
     document_position: int
 
     def read(self, head: Head, language: str | None = None) -> Iterator[Record]:
-        """Its sentences, or for sequence classification the whole of it as one; tokens as `language` says."""
+        """Its sentences, or, if labels are of whole texts, all of it as one; tokens as `language` says."""
         text, tokenise = read_text(self.path, self.shown), tokeniser(language)
-        is_whole = head == "sequence-classification"
+        is_whole = not kind_of(head).per_token
         sentences = [tokenise(text)] if is_whole else sentence_offsets(text, tokenise)
         labels = (self.label,) if is_whole and self.label is not None else None
         index, line, counted = 0, 1, 0
@@ -84,7 +85,7 @@ def read_folder(
 def text_files(folder: Path, shown: str, *, on_bad_file: OnBadFile, counts: Counter[str]) -> Iterator[TextFile]:
     """Every .txt file below the folder, sorted; document ids are relative paths without suffix.
 
-    For sequence classification the first folder on the way names the class. Files with another suffix, hidden ones
+    If labels are of whole texts, the first folder on the way names the class. Files with another suffix, hidden ones
     and notices (README, LICENSE) are no documents, and counted as `ignored_file`. A file that is empty or not UTF-8
     raises CorpusError, or is counted as `bad_file` where `on_bad_file` is `skip`.
     """

@@ -12,11 +12,12 @@ from distill_offline.corpus.foreign_rows import foreign_row
 from distill_offline.corpus.languages import tokeniser
 from distill_offline.corpus.lines import fault
 from distill_offline.corpus.offset_units import OffsetUnit
-from distill_offline.corpus.record import Head, Record, join_tokens
+from distill_offline.corpus.record import Record, join_tokens
 from distill_offline.corpus.spans import SpanFault, SpanReader, check_own_text, listed_spans, on_tokens
 from distill_offline.corpus.tokenise import Offsets
 from distill_offline.errors import CorpusError
-from distill_offline.schema import Sentence, Span
+from distill_offline.label_kinds import LabelKind, kind_of
+from distill_offline.schema import Head, Sentence, Span
 
 __all__ = ["FIELDS", "read_rows"]
 
@@ -46,7 +47,7 @@ class _RowError(ValueError):
 class _Rules:
     """How rows are read."""
 
-    head: Head
+    kind: LabelKind
     labelled: bool
     tokenise: Callable[[str], Offsets]
     spans: SpanReader
@@ -68,15 +69,15 @@ def read_rows(
     its labels are, and kept as one sentence. Labels for token classification: `labels`, a BIO tag a token, else `spans`
     of `start`, `end`, `type`, which count tokens where `tokens` are given and characters of `text` where not, or what
     `offsets` names. A span that begins or ends inside a token is not among the labels: it is one of `unheld`, and its
-    tokens are masked. Spans must not lie (spans.SpanReader). For sequence classification: `label`, or
-    `labels` of exactly one. A labelled row may have a `weight` in the loss and, for tokens, the positions of those that
+    tokens are masked. Spans must not lie (spans.SpanReader). Labels of whole texts: `label` or `labels`, as their kind
+    reads them. A labelled row may have a `weight` in the loss and, for tokens, the positions of those that
     are `masked` from it; beside a span there may be its `confidence`, `alignment` and `agreement`, beside a class its
     `confidence` and `agreement`. `document` defaults to the file's stem, `index` to the row's position, `id` to
     `document:index`.
     """
     # 64-bit hashes instead of the ids themselves: about 60 bytes a row that has an id of its own.
     seen: set[int] = set()
-    rules = _Rules(head, labelled, tokeniser(language), SpanReader(offsets))
+    rules = _Rules(kind_of(head), labelled, tokeniser(language), SpanReader(offsets))
     for position, (line, row) in enumerate(rows):
         try:
             record = _record(row, position, shown, line, stem, rules)
@@ -119,8 +120,9 @@ def _record(row: object, position: int, shown: str, line: int, stem: str, rules:
     carried = {key: fields[key] for key in _CARRIED if key in fields}
     said = _checked(Beside.read, fields, ("weight", "masked"))
     weight = 1.0 if said.weight is None else float(said.weight)
-    if rules.head != "token-classification":
-        return Record(sentence, _single_label(fields), shown, line, weight=weight, carried=carried)
+    labels = _checked(rules.kind.read, fields, len(tokens))
+    if not rules.kind.per_token:
+        return Record(sentence, labels, shown, line, weight=weight, carried=carried)
     spans, unheld = _spans(fields, sentence, line, rules.spans)
     if any(token >= len(tokens) for token in said.masked):
         raise _RowError(f"`masked` must be a list of token positions, 0 to {len(tokens) - 1}.")
@@ -132,8 +134,8 @@ def _record(row: object, position: int, shown: str, line: int, stem: str, rules:
         "carried": carried,
         "unheld": unheld,
     }
-    if "labels" in fields:
-        return Record(sentence, _tags(fields, len(tokens)), shown, line, **beside)
+    if labels is not None:
+        return Record(sentence, labels, shown, line, **beside)
     if spans is None:
         return Record(sentence, None, shown, line)
     try:
@@ -214,38 +216,12 @@ def _search(tokens: Sequence[str], text: str) -> Offsets:
     return tuple(found)
 
 
-def _tags(fields: Mapping[str, Any], length: int) -> tuple[str, ...]:
-    if "tokens" not in fields:
-        raise _RowError("`labels` are given without the `tokens` that they label.")
-    tags = tuple(_list_of_str(fields, "labels"))
-    if len(tags) != length:
-        raise _RowError(f"there are {len(tags)} `labels` for {length} tokens.")
-    return tags
-
-
-def _single_label(fields: Mapping[str, Any]) -> tuple[str, ...] | None:
-    value = fields.get("label", fields.get("labels"))
-    if value is None:
-        return None
-    labels = [value] if isinstance(value, str) else value
-    if not isinstance(labels, list) or len(labels) != 1 or not isinstance(labels[0], str) or not labels[0]:
-        raise _RowError("a text needs exactly one label: `label` as a string, or `labels` as a list of one.")
-    return (labels[0],)
-
-
 def _checked(check: Callable[..., _Value], *values: Any) -> _Value:
     """What a check of the annotations gives, with its ValueError as a fault of the row."""
     try:
         return check(*values)
     except ValueError as error:
         raise _RowError(f"{error}.") from error
-
-
-def _list_of_str(fields: Mapping[str, Any], key: str) -> list[str]:
-    value = fields[key]
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise _RowError(f"`{key}` must be a list of strings.")
-    return value
 
 
 def _name(fields: Mapping[str, Any], key: str, default: str) -> str:

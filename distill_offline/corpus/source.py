@@ -32,6 +32,7 @@ from distill_offline.corpus.rows import read_rows
 from distill_offline.corpus.standoff_join import with_standoff
 from distill_offline.corpus.tag_coding import PREFIXED, plain_tags
 from distill_offline.errors import CorpusError
+from distill_offline.label_kinds import kind_of
 from distill_offline.schema import Origin
 from distill_offline.setting_values import TagScheme
 from distill_offline.settings import Source
@@ -133,7 +134,7 @@ def read_records(
         text = _read(source, labelled=False, head=head, on_bad_file=on_bad_file, counts=counts)
         yield from _labelled_by(source.labels, with_context(text, context) if context else text, source, head)
         return
-    if path.is_dir() and head == "sequence-classification":
+    if path.is_dir() and not kind_of(head).per_token:
         # A file is one text here: only those that are chosen are tokenised, which is what takes the time.
         for text_file in _part(text_files(path, source.path, on_bad_file=on_bad_file, counts=counts), source):
             yield from text_file.read(head, source.language)
@@ -192,11 +193,11 @@ def _read(
     if name == FOLDER:
         return read_folder(path, shown, head, on_bad_file=on_bad_file, counts=counts, language=source.language)
     if name == TEXT:
-        if labelled and head == "token-classification":
+        if labelled and kind_of(head).per_token:
             raise fault(shown, 1, _NO_TAGS)
         return read_text_file(path, shown, head, source.language)
     if name == COLUMNS:
-        if labelled and head != "token-classification":
+        if labelled and not kind_of(head).per_token:
             raise fault(shown, 1, "a column file has a tag a token, not a class a text. Use JSONL, Parquet or folders.")
         return _columns(path, source).read(counts, labelled=labelled)
     rows = format_named(name).read(path, shown)

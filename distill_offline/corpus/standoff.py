@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 from distill_offline.annotations import Beside, checked_span
 from distill_offline.artifacts import replacing
 from distill_offline.corpus.jsonl import jsonl_rows
 from distill_offline.corpus.lines import fault
 from distill_offline.errors import CorpusError
+from distill_offline.label_kinds import KINDS, LabelKind, kind_of
 from distill_offline.schema import Head, Sentence, Span, canonical_json, tokens_digest
 
 __all__ = [
@@ -38,14 +39,14 @@ class StandoffLabels:
     """The labels of the `position`-th sentence of a corpus, counted from 0 in the order in which it is read.
 
     `content` proves that they meet their sentence: the first 12 hex digits of the digest of its tokens. Spans count
-    tokens; `label` is the class of a text. `beside` is what came with the labels. `shown` and
+    tokens; `labels` are those of a whole text. `beside` is what came with the labels. `shown` and
     `line` (from 1) are where they stand.
     """
 
     position: int
     content: str
     spans: tuple[Span, ...] = ()
-    label: str | None = None
+    labels: tuple[str, ...] | None = None
     beside: Beside = field(default_factory=Beside)
     shown: str = ""
     line: int = 0
@@ -59,12 +60,13 @@ def content_prefix(sentence: Sentence) -> str:
 def write_standoff(path: Path, task: Head, rows: Iterable[StandoffLabels], corpus: Mapping[str, Any]) -> Header:
     """Write the labels in order of their positions, as a file of mode 0600: equal labels give equal bytes."""
     ordered = sorted(rows, key=lambda row: row.position)
-    types = {span.type for row in ordered for span in row.spans} | {row.label for row in ordered if row.label}
+    types = {span.type for row in ordered for span in row.spans}
+    types |= {name for row in ordered for _, name in kind_of(task).names(row.labels or ())}
     header = Header(task, tuple(sorted(types)), len(ordered), corpus)
     first = {"format": _FORMAT, "version": _VERSION, "task": task, "types": header.types, "sentences": len(ordered)}
     try:
         with replacing(path) as file:
-            for value in ({**first, "corpus": corpus}, *map(_plain, ordered)):
+            for value in ({**first, "corpus": corpus}, *(_plain(row, kind_of(task)) for row in ordered)):
                 file.write(canonical_json(value).decode() + "\n")
     except OSError as error:
         raise CorpusError(f"{path}: cannot be written ({error.strerror}).") from error
@@ -98,10 +100,10 @@ def read_standoff(path: Path, shown: str) -> Iterator[StandoffLabels]:
         )
 
 
-def _plain(row: StandoffLabels) -> dict[str, Any]:
+def _plain(row: StandoffLabels, kind: LabelKind) -> dict[str, Any]:
     plain: dict[str, Any] = {"n": row.position, "content": row.content, **row.beside.as_dict()}
-    if row.label is not None:
-        return {**plain, "label": row.label}
+    if row.labels is not None:
+        return {**plain, **kind.written(row.labels)}
     return {**plain, "spans": [_plain_span(span) for span in row.spans]}
 
 
@@ -118,10 +120,10 @@ def _header(value: object, shown: str) -> Header:
         raise fault(shown, 1, f"stand-off labels of version {value.get('version')!r}; this one reads {_VERSION}.")
     task, types, count, corpus = (value.get(key) for key in ("task", "types", "sentences", "corpus"))
     is_whole = isinstance(types, list) and _is_count(count) and isinstance(corpus, Mapping)
-    if task not in get_args(Head) or not is_whole:
+    if task not in KINDS or not is_whole:
         raise fault(shown, 1, "the header lacks task, types, sentences or corpus, or they make no sense.")
     return Header(
-        cast(Head, task), tuple(map(str, cast(list[str], types))), cast(int, count), cast(dict[str, Any], corpus)
+        cast(str, task), tuple(map(str, cast(list[str], types))), cast(int, count), cast(dict[str, Any], corpus)
     )
 
 
@@ -132,11 +134,15 @@ def _row(value: object, shown: str, line: int, task: Head) -> StandoffLabels:
         beside = Beside.read(value)
     except ValueError as error:
         raise fault(shown, line, f"{error}.") from error
-    label, spans = value.get("label"), value.get("spans")
-    if task == "sequence-classification":
-        if not isinstance(label, str) or not label:
+    spans = value.get("spans")
+    if not kind_of(task).per_token:
+        try:
+            labels = kind_of(task).read(value, 0)
+        except ValueError as error:
+            raise fault(shown, line, f"{error}.") from error
+        if labels is None:
             raise fault(shown, line, "`label` is missing.")
-        return StandoffLabels(value["n"], value["content"], (), label, beside, shown, line)
+        return StandoffLabels(value["n"], value["content"], (), labels, beside, shown, line)
     if not isinstance(spans, list):
         raise fault(shown, line, "`spans` are missing.")
     found = tuple(_span(span, shown, line) for span in spans)

@@ -51,8 +51,8 @@ def _joined(record: Record, row: StandoffLabels) -> Record:
             f"{where} has other tokens than the one that was labelled. Name the very corpus that the labels were made "
             "in, unchanged and in its order.",
         )
-    if row.label is not None:
-        return replace(record, labels=(row.label,), standoff=row)
+    if row.labels is not None:
+        return replace(record, labels=row.labels, standoff=row)
     try:
         labels = encode_bio(row.spans, length := len(record.sentence.tokens))
         if any(token >= length for token in row.beside.masked):

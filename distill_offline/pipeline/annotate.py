@@ -17,6 +17,7 @@ from distill_offline.backends.base import Backend
 from distill_offline.completions import CompletionStore, absorb, check_readable, prompt_digest
 from distill_offline.errors import InputError, QuarantineError
 from distill_offline.inputs import demonstrations, make_task, read_gold
+from distill_offline.label_kinds import kind_of
 from distill_offline.pipeline.frozen import frozen
 from distill_offline.pipeline.inside_token import lost_inside_tokens
 from distill_offline.pipeline.unknown_types import lost_by_type
@@ -245,10 +246,17 @@ def _in_one_line(part: str, counts: Counts, head: Head) -> str:
     return (
         f"annotate {part}: {counts.rows} rows, {counts.cached} cached, {counts.asked} asked, "
         f"{counts.annotated} annotated, {sum(counts.quarantined.values())} quarantined{_in_words(counts.quarantined)}"
-        + (spans if head == "token-classification" else "")
+        + (spans if kind_of(head).per_token else _rejected(counts))
         + (f"; {sum(counts.renamed.values())} types by another name{_most(counts.renamed)}" if counts.renamed else "")
         + (f"; passed over{_in_words(counts.passed_over)}" if counts.passed_over else "")
     )
+
+
+def _rejected(counts: Counts) -> str:
+    """What answers about whole texts name that cannot be kept."""
+    if not counts.rejected:
+        return ""
+    return f"; {sum(counts.rejected.values())} classes rejected{_in_words(counts.rejected)}"
 
 
 _SHOWN = 5

@@ -10,9 +10,9 @@ from pathlib import Path
 from distill_offline.annotations import read_lines
 from distill_offline.comparison import Given
 from distill_offline.errors import InputError
+from distill_offline.label_kinds import kind_of
 from distill_offline.pipeline.inside_token import lost_inside_tokens
 from distill_offline.schema import Example, Head
-from distill_offline.scoring import unanswered
 from distill_offline.visible import squeezed
 
 __all__ = ["AnnotationLines", "strays_in_words"]
@@ -52,7 +52,7 @@ class AnnotationLines:
         """
         number, given = self.given.get(example.sentence.id, (0, None))
         if given is None:
-            return Given(example.sentence, unanswered(self.head, len(example.labels)), ())
+            return Given(example.sentence, kind_of(self.head).unanswered(len(example.labels)), ())
         same = given.sentence.tokens == example.sentence.tokens
         if not same and squeezed(given.sentence.text) != squeezed(example.sentence.text):
             raise InputError(

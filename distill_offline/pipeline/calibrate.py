@@ -13,6 +13,7 @@ from distill_offline.bio import decode_bio
 from distill_offline.calibration import UNCHANGED, Calibration, Reliability, cross_fitted, fit, reliability
 from distill_offline.errors import InputError
 from distill_offline.inputs import Gold, make_task
+from distill_offline.label_kinds import kind_of
 from distill_offline.schema import Head, content_digest
 from distill_offline.settings import Settings
 
@@ -71,7 +72,7 @@ def calibrate(settings: Settings, gold: Gold, annotations: Path, say: Callable[[
     gold.train is looked at, less what stands in dev or test. `say` is told the result, or why there is none.
     """
     method, head = settings.select.calibration, make_task(settings).head
-    if method == "none" or head != "token-classification":
+    if method == "none" or not kind_of(head).per_token:
         return None
     # A file may lie there still from before annotate.gold was changed, of another teacher perhaps.
     if "train" not in settings.annotate.gold or not annotations.is_file():

@@ -13,11 +13,11 @@ from distill_offline.annotations import AnnotationLine, write_lines
 from distill_offline.artifacts import ANNOTATIONS, read_rows, remove_folder, write_rows
 from distill_offline.config import as_plain
 from distill_offline.corpus import tokenisation
-from distill_offline.decoding import Distribution
 from distill_offline.digests import file_digests
 from distill_offline.errors import InputError, Interrupted, MissingModel
 from distill_offline.inputs import Gold, make_task, read_gold
-from distill_offline.out_of_fold import folds, missed, span_confidence
+from distill_offline.label_kinds import Judged
+from distill_offline.out_of_fold import folds
 from distill_offline.pipeline.distilled import distilled_lines
 from distill_offline.pipeline.train import blend_of, decides
 from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_digest, source_paths
@@ -30,7 +30,7 @@ from distill_offline.training.checkpoint import Checkpoints
 
 __all__ = ["cross_fit", "is_cross_fitted"]
 
-Judged = Mapping[str, Any]  # what a fold's student says of a line, as it stands in the fold's file
+Row = Mapping[str, Any]  # what a fold's student says of a line, as it stands in the fold's file
 _FOLDS = "folds"  # finished ones, as long as the stage is not
 _DIGITS = 6  # of a probability: more are noise of the hardware
 
@@ -123,7 +123,7 @@ class _Fitting:
     lines: Sequence[AnnotationLine]
     stage: Stage
 
-    def judge(self, place: Path) -> list[Judged]:
+    def judge(self, place: Path) -> list[Row]:
         """For each line `{"spans": [probability], "missed": probability}`, or `{"confidence": probability}`."""
         contents = [content_digest(line.sentence) for line in self.lines]
         if not self.lines:
@@ -134,7 +134,7 @@ class _Fitting:
                 "sentences. Label more, or set fewer folds."
             )
         fold_of = folds(contents, self.settings.folds, self.folder.settings.seed)
-        found: list[Judged] = [{}] * len(self.lines)
+        found: list[Row] = [{}] * len(self.lines)
         for fold in range(self.settings.folds):
             file = place / f"{self.stage.fingerprint[:16]}-{fold}.jsonl"
             inside = [number for number, each in enumerate(fold_of) if each == fold]
@@ -146,17 +146,12 @@ class _Fitting:
                 found[number] = row
         return found
 
-    def _fold(self, fold: int, inside: Sequence[int], contents: Sequence[str], place: Path) -> Iterator[Judged]:
+    def _fold(self, fold: int, inside: Sequence[int], contents: Sequence[str], place: Path) -> Iterator[Row]:
         student = self._student(fold, {contents[number] for number in inside}, contents, place)
         lines = [self.lines[number] for number in inside]
-        sentences = [line.sentence for line in lines]
-        if student.head == "sequence-classification":
-            for line, shares in zip(lines, student.probabilities(sentences), strict=True):
-                share = float(shares[0, student.labels.index(line.labels[0])])
-                yield {"confidence": round(share, _DIGITS)}
-            return
-        for line, found in zip(lines, student.distributions(sentences), strict=True):
-            yield _judged(line, found)
+        scored = student.scored([line.sentence for line in lines])
+        for found in student.kind.judged(scored, student.labels, [(line.labels, line.spans) for line in lines]):
+            yield _as_row(found)
 
     def _student(self, fold: int, left_out: set[str], contents: Sequence[str], place: Path) -> Student:
         """A student of all rows whose content is neither in this fold nor in dev or test."""
@@ -192,14 +187,14 @@ class _Fitting:
         return student
 
 
-def _judged(line: AnnotationLine, found: Distribution) -> Judged:
-    return {
-        "spans": [round(span_confidence(found, span), _DIGITS) for span in line.spans],
-        "missed": round(missed(found.of_tokens(), line.labels, found.labels), _DIGITS),
-    }
+def _as_row(found: Judged) -> Row:
+    if found.confidence is not None:
+        return {"confidence": round(found.confidence, _DIGITS)}
+    spans = [round(confidence, _DIGITS) for confidence in found.spans]
+    return {"spans": spans, "missed": round(found.missed or 0.0, _DIGITS)}
 
 
-def _with(line: AnnotationLine, judged: Judged, settings: CrossFitSettings, counts: Counter[str]) -> AnnotationLine:
+def _with(line: AnnotationLine, judged: Row, settings: CrossFitSettings, counts: Counter[str]) -> AnnotationLine:
     """The line with the confidences that its labels lack."""
     if "confidence" in judged:
         keeps = line.beside.confidence is not None and not settings.overrule

@@ -13,6 +13,7 @@ from distill_offline.bio import decode_bio
 from distill_offline.calibration import cross_fitted
 from distill_offline.comparison import Given, compare
 from distill_offline.inputs import Gold
+from distill_offline.label_kinds import kind_of
 from distill_offline.pipeline.calibrate import Calibrated
 from distill_offline.schema import Example, Head, Scores, content_digest, tokens_digest
 from distill_offline.scoring import score
@@ -122,7 +123,7 @@ def _measured(metric: str, head: Head, lines: _Lines, truth: _Truth) -> _Measure
         if example is None:
             continue
         pair: tuple[tuple[str, ...], tuple[str, ...]] | None = (example.labels, line.labels)
-        if head == "token-classification":
+        if kind_of(head).per_token:
             pair = _over_places(example, line)
         if pair is not None:
             gold.append(pair[0])

@@ -14,13 +14,14 @@ from distill_offline.config import as_plain
 from distill_offline.corpus import digest as gold_digest
 from distill_offline.digests import file_digests
 from distill_offline.inputs import make_task, read_gold
+from distill_offline.label_kinds import comparable, kind_of
 from distill_offline.pipeline.annotation_lines import AnnotationLines
 from distill_offline.pipeline.calibrate import CALIBRATION
 from distill_offline.pipeline.truth import Truth
 from distill_offline.pipeline.unheld import say_unheld, unheld_counts
 from distill_offline.run_folder import RunFolder, Stage, labels_digest, source_paths
 from distill_offline.schema import Example
-from distill_offline.scoring import accuracy, comparable, score
+from distill_offline.scoring import accuracy, score
 from distill_offline.student import Student
 from distill_offline.tasks.base import Task
 
@@ -52,7 +53,7 @@ def evaluate(folder: RunFolder) -> dict[str, Any]:
     for name, path in folders.items():
         student = Student.load(path / "student")
         predicted = student.predict([example.sentence for example in examples])
-        rows.append({"name": name, "kind": "student", **_scored(task.metric, examples, predicted)})
+        rows.append({"name": name, "kind": "student", **_scored(task, examples, predicted)})
     common = {"on": gold_digest(examples), "split": split, "metric": task.metric, "sentences": len(examples)}
     result = {**common, "rows": rows, **({"calibration": learnt} if learnt else {})}
     write_rows(target / "report.json", [result])
@@ -109,8 +110,8 @@ def _teacher(
     lines = AnnotationLines.read(annotations, task.head)
     answers = [lines.answer(example) for example in examples]
     missing = sum(e.sentence.id not in lines.given for e in examples)
-    if task.head != "token-classification":
-        return _scored(task.metric, examples, [given.labels for given in answers], missing)
+    if not kind_of(task.head).per_token:
+        return _scored(task, examples, [given.labels for given in answers], missing)
     calibration = Calibration.of(learnt["calibration"]) if learnt else None
     held = Truth(task.head, examples).of_entities(
         answers, {"unanswered": missing}, strays=len(lines.strays) or None, with_quality=True, calibration=calibration
@@ -119,9 +120,9 @@ def _teacher(
 
 
 def _scored(
-    metric: str, examples: Sequence[Example], predicted: Sequence[Sequence[str]], missing: int = 0
+    task: Task, examples: Sequence[Example], predicted: Sequence[Sequence[str]], missing: int = 0
 ) -> dict[str, Any]:
-    result = score(metric, *comparable(examples, predicted), on=gold_digest(examples)).as_dict()
+    result = score(task.metric, *comparable(task.head, examples, predicted), on=gold_digest(examples)).as_dict()
     result["counts"]["unanswered"] = missing
     return {**result, **_accuracy(result["counts"])}
 

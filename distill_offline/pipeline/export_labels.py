@@ -13,6 +13,7 @@ from distill_offline.artifacts import ANNOTATIONS
 from distill_offline.corpus import AnyScheme, OnBadFile, head_of, read_annotations, read_sentences, resolve_path
 from distill_offline.corpus.standoff import StandoffLabels, content_prefix, write_standoff
 from distill_offline.errors import InputError
+from distill_offline.label_kinds import kind_of
 from distill_offline.schema import Head, Sentence, Span, tokens_digest
 from distill_offline.settings import Source
 
@@ -26,7 +27,7 @@ class _Labelled:
     id: str
     digest: str
     spans: tuple[Span, ...]
-    label: str | None
+    labels: tuple[str, ...] | None
     beside: Beside
 
 
@@ -94,7 +95,7 @@ class _Places:
             if place is None and self._left[row.digest]:
                 place = self._left[row.digest].popleft()
             if place is not None:
-                yield StandoffLabels(*place, row.spans, row.label, row.beside)
+                yield StandoffLabels(*place, row.spans, row.labels, row.beside)
 
 
 def _read(
@@ -116,6 +117,6 @@ def _read(
 
 
 def _labelled(line: AnnotationLine, head: Head) -> _Labelled:
-    label = line.labels[0] if head == "sequence-classification" else None
+    labels = None if kind_of(head).per_token else line.labels
     spans = tuple(sorted(line.spans, key=lambda span: span.start))
-    return _Labelled(line.sentence.id, tokens_digest(line.sentence.tokens), spans, label, line.beside)
+    return _Labelled(line.sentence.id, tokens_digest(line.sentence.tokens), spans, labels, line.beside)

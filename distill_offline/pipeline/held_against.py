@@ -10,6 +10,7 @@ from distill_offline.comparison import Given
 from distill_offline.corpus import AnyScheme, OnBadFile, check_same_text, head_of, read_examples, resolve_path
 from distill_offline.corpus.source import as_source, scheme_of
 from distill_offline.errors import InputError
+from distill_offline.label_kinds import kind_of
 from distill_offline.pipeline.annotation_lines import AnnotationLines, strays_in_words
 from distill_offline.pipeline.truth import Held, Truth
 from distill_offline.schema import Head
@@ -17,8 +18,6 @@ from distill_offline.settings import OffsetUnit, Source
 from distill_offline.student import Student
 
 __all__ = ["Held", "held_against"]
-
-_WHAT = {"token-classification": "entities", "sequence-classification": "classes of whole texts"}
 
 
 def held_against(
@@ -87,7 +86,7 @@ def held_against(
 def _student(student: Student, gold: Source) -> Held:
     truth = Truth.read(gold, student.head)
     predicted = student.predict([example.sentence for example in truth.examples])
-    if student.head != "token-classification":
+    if not student.kind.per_token:
         return truth.of_classes(predicted, {})
     given = [Given(e.sentence, labels) for e, labels in zip(truth.examples, predicted, strict=True)]
     return truth.of_entities(given, {}, strays=0)
@@ -96,7 +95,7 @@ def _student(student: Student, gold: Source) -> Held:
 def _file(given: Source, gold: Source, head: Head) -> Held:
     given, gold = (as_source(each, None, "auto") for each in (given, gold))
     check_same_text(given, gold, head=head)
-    if head != "token-classification":
+    if not kind_of(head).per_token:
         classes = [example.labels for example in read_examples(given, origin="distilled", head=head)]
         return Truth.read(gold, head).of_classes(classes, {})
     wanted = scheme_of(gold)
@@ -123,7 +122,7 @@ def _annotations(file: Path, gold: Source) -> Held:
         raise InputError(f"{file}: none of its sentence ids occurs in {gold.path}; these are labels of another corpus.")
     counts = {"unanswered": len(ids - set(lines.given)), "not_in_gold": len(set(lines.given) - ids)}
     answers = [lines.answer(example) for example in truth.examples]
-    if truth.head != "token-classification":
+    if not kind_of(truth.head).per_token:
         return truth.of_classes([given.labels for given in answers], counts)
     held = truth.of_entities(answers, counts, strays=len(lines.strays), with_quality=True)
     return replace(held, warnings=(*held.warnings, *lines.warnings()))
@@ -133,7 +132,6 @@ def _common_head(labels: Source, gold: Source) -> Head:
     """What both files label. Raises InputError where it is not the same."""
     wanted, found = head_of(gold), head_of(labels)
     if found != wanted and resolve_path(labels.path).stat().st_size:  # an empty file may mean either
-        raise InputError(
-            f"{labels.path} holds {_WHAT[found]}, and {gold.path} holds {_WHAT[wanted]}: nothing to compare."
-        )
+        holds, should = kind_of(found).what, kind_of(wanted).what
+        raise InputError(f"{labels.path} holds {holds}, and {gold.path} holds {should}: nothing to compare.")
     return wanted

@@ -42,7 +42,7 @@ def predict(
     source = Source(path=str(text), format=input_format, token_column=token_column, on_bad_file=on_bad_file)
     check_writable(output, read_sentences(source), file_format=output_format)
     model = Student.load(student)
-    if model.head == "sequence-classification" and written_format(output, output_format) == COLUMNS:
+    if not model.kind.per_token and written_format(output, output_format) == COLUMNS:
         raise CorpusError(
             f"{output}: this student labels whole texts and gives no tag a token, which columns need. Write .jsonl."
         )

@@ -13,7 +13,7 @@ from typing import Any
 
 from distill_offline import manifest
 from distill_offline.artifacts import ANNOTATIONS, QUARANTINE, STORE, check_own, read_rows, write_rows
-from distill_offline.bio import decode_bio
+from distill_offline.bio import InvalidTags, decode_bio
 from distill_offline.completions import CompletionStore, check_free
 from distill_offline.config import load
 from distill_offline.errors import DistillError, InputError
@@ -169,7 +169,11 @@ _TYPE = re.compile(r'","((?:[^"\\]|\\.)*)"\]')  # the second of a pair: a name o
 
 
 def _spans(example: Example) -> tuple[Span, ...]:
-    return decode_bio(example.labels) if len(example.labels) == len(example.sentence.tokens) else ()
+    """Its entities; none where its labels are of the whole text, of which there may be as many as tokens."""
+    try:
+        return decode_bio(example.labels) if len(example.labels) == len(example.sentence.tokens) else ()
+    except InvalidTags:
+        return ()
 
 
 def _surface(example: Example, span: Span) -> str:

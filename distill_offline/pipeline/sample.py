@@ -15,6 +15,7 @@ from distill_offline.completions import Answer, CompletionStore
 from distill_offline.config import load
 from distill_offline.errors import InputError
 from distill_offline.inputs import make_task, read_gold
+from distill_offline.label_kinds import kind_of
 from distill_offline.pipeline.frozen import frozen
 from distill_offline.pipeline.work import Work
 from distill_offline.run_folder import SAMPLE, RunFolder
@@ -90,18 +91,11 @@ def _parsed(task: Task, sentence: Sentence, said: _Said) -> Annotation | None:
     return found if isinstance(found, Annotation) else None
 
 
-def _places(annotation: Annotation, head: Head) -> dict[tuple[int, int] | None, str]:
-    """The type that stands at each place; a class stands for the whole text, wherever that ends."""
-    if head == "sequence-classification":
-        return {None: annotation.labels[0]}
-    return {(span.start, span.end): span.type for span in annotation.spans}
-
-
 class _Compared:
     """Counts over pairs of annotations; None stands for an answer that cannot be used."""
 
     def __init__(self, head: Head) -> None:
-        self._head = head
+        self._kind = kind_of(head)
         self._rows = Counter[str]()
         self._spans = Counter[str]()
         self._types: dict[str, Counter[str]] = {}
@@ -114,7 +108,7 @@ class _Compared:
             is_same = before is now
         else:
             is_same = before.labels == now.labels
-            self._compare(_places(before, self._head), _places(now, self._head))
+            self._compare(self._kind.places(before.labels), self._kind.places(now.labels))
         self._rows["same" if is_same else "changed"] += 1
         if not is_same:
             self._changed.append(id_)

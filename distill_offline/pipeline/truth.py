@@ -11,10 +11,11 @@ from distill_offline.calibration import Calibration
 from distill_offline.comparison import Compared, Given, compare
 from distill_offline.corpus import digest, read_examples
 from distill_offline.errors import InputError
+from distill_offline.label_kinds import kind_of
 from distill_offline.pipeline.unheld import in_words
 from distill_offline.quality import Quality, quality
 from distill_offline.schema import Example, Head, Report
-from distill_offline.scoring import METRIC_OF, score
+from distill_offline.scoring import score
 from distill_offline.settings import Source
 
 __all__ = ["Held", "Truth"]
@@ -54,8 +55,8 @@ class Truth:
         return cls(head, examples, {"bad_file": counts["bad_file"]} if counts["bad_file"] else {})
 
     def of_classes(self, given: Sequence[tuple[str, ...]], counts: Mapping[str, int]) -> Held:
-        """The scores of one class a text."""
-        report = score(METRIC_OF[self.head], [e.labels for e in self.examples], given, on=digest(self.examples))
+        """The scores of what is said of whole texts."""
+        report = score(kind_of(self.head).metric, [e.labels for e in self.examples], given, on=digest(self.examples))
         return Held(self._counted(report, counts), "texts")
 
     def of_entities(
@@ -74,7 +75,7 @@ class Truth:
         compared = [self._compare(*pair) for pair in zip(self.examples, given, strict=True)]
         labels = [each.labels for each in compared]
         gold, found = [wanted for wanted, _ in labels], [given for _, given in labels]
-        report = score(METRIC_OF[self.head], gold, found, on=digest(self.examples))
+        report = score(kind_of(self.head).metric, gold, found, on=digest(self.examples))
         own = {
             "by_characters": sum(each.by_characters for each in compared),
             "masked": sum(each.masked for each in compared),

@@ -43,6 +43,7 @@ def render(view: View) -> str:
     return environment.get_template("page.html.jinja").render(
         view=view,
         of_classes=any("accuracy" in row for row in view.result["rows"]),
+        averages=sorted({name for row in view.result["rows"] for name in row.get("averages", ())}),
         types=sorted({name for row in view.result["rows"] for name in row["per_type"]}),
         teacher=teacher,
         warnings=_warnings(view.counts),

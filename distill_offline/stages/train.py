@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from distill_offline.blending import Batch, Blend
 from distill_offline.errors import DistillError, Interrupted
+from distill_offline.label_kinds import comparable
+from distill_offline.label_kinds.losses import LossRule
 from distill_offline.schema import Example, Progress, Watch
-from distill_offline.scoring import comparable, quick_f1
+from distill_offline.scoring import quick_f1
 from distill_offline.settings import TrainSettings
 from distill_offline.student import Encoded, Student
 from distill_offline.training.acceleration import accelerator
@@ -26,7 +28,6 @@ from distill_offline.training.checkpoint import (
 )
 from distill_offline.training.embedding_rows import LearnedRows
 from distill_offline.training.group import ALONE, Group
-from distill_offline.training.losses import LossRule
 from distill_offline.training.memory import enough_memory
 from distill_offline.training.optimisation import learning_rate_factor, parameter_groups
 
@@ -142,7 +143,7 @@ def dev_f1(student: Student, dev: Sequence[Example], metric: str, group: Group =
     mine = student.predict([example.sentence for example in dev[group.rank :: group.size]])
     shares = group.gather(mine)
     predicted = [shares[i % group.size][i // group.size] for i in range(len(dev))]
-    return quick_f1(metric, *comparable(dev, predicted))
+    return quick_f1(metric, *comparable(student.head, dev, predicted))
 
 
 def average(student: Student, others: Sequence[Student]) -> None:
@@ -336,11 +337,10 @@ class _Training:
         return [torch.tensor([self._student.padding]), *(tensors["input_ids"] for tensors in parts)]
 
     def _rule(self, update: int) -> LossRule:
-        settings, labels = self._settings, self._student.labels
-        tokens = self._student.head == "token-classification"
+        settings = self._settings
         return LossRule(
             settings.label_smoothing,
             settings.gce_q if update >= settings.gce_after else 0.0,
             settings.mask_errors if update >= settings.mask_after else 0.0,
-            labels.index("O") if tokens and "O" in labels else None,
+            self._student.kind.outside(self._student.labels),
         )

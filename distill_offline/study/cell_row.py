@@ -9,8 +9,9 @@ from typing import Any
 from distill_offline import manifest
 from distill_offline.corpus import digest
 from distill_offline.inputs import make_task, read_labelled
+from distill_offline.label_kinds import comparable
 from distill_offline.schema import Example
-from distill_offline.scoring import comparable, score
+from distill_offline.scoring import score
 from distill_offline.settings import Settings, Source
 from distill_offline.study.counts import pack, sentence_counts
 from distill_offline.study.grid import Cell
@@ -80,7 +81,7 @@ def cell_row(
 
 def _scored(settings: Settings, examples: Sequence[Example], predicted: Sequence[Sequence[str]]) -> dict[str, Any]:
     task, types = make_task(settings), tuple(settings.task.types)
-    gold, found = comparable(examples, predicted)
+    gold, found = comparable(task.head, examples, predicted)
     report = score(task.metric, gold, found, on=digest(examples)).as_dict()
     return {
         "on": report["on"],

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from distill_offline.bio import decode_bio
 from distill_offline.errors import InputError
+from distill_offline.label_kinds import all_kinds, kind_of
 from distill_offline.schema import Head
 from distill_offline.statistics import Average
 
@@ -18,7 +18,7 @@ __all__ = ["AVERAGE_OF", "Counts", "pack", "sentence_counts", "unpack"]
 
 Counts = NDArray[np.uint16]
 
-AVERAGE_OF: dict[str, Average] = {"entity_f1": "micro", "macro_f1": "macro"}
+AVERAGE_OF: dict[str, Average] = {kind.metric: kind.average for kind in all_kinds()}
 
 
 def sentence_counts(
@@ -28,10 +28,10 @@ def sentence_counts(
 
     Entities count by exact match; a wrong class is a false negative of the right one and a false positive of its own.
     """
-    place = {name: number for number, name in enumerate(types)}
+    kind, place = kind_of(head), {name: number for number, name in enumerate(types)}
     counts = np.zeros((len(gold), len(types), 3), dtype=np.uint16)
     for row, (a, b) in enumerate(zip(gold, predicted, strict=True)):
-        true, found = _things(head, a), _things(head, b)
+        true, found = (set(kind.places(labels).items()) for labels in (a, b))
         for column, things in enumerate((true & found, found - true, true - found)):
             for _, name in things:
                 counts[row, place[name], column] += 1
@@ -51,9 +51,3 @@ def unpack(text: str, types: int) -> Counts:
         return np.moveaxis(values.reshape(types, 3, -1), -1, 0).astype(np.uint16)
     except (ValueError, zlib.error) as error:
         raise InputError("its counts cannot be read. Remove the row; its cell is then run again.") from error
-
-
-def _things(head: Head, labels: Sequence[str]) -> set[tuple[tuple[int, int], str]]:
-    if head == "token-classification":
-        return {((span.start, span.end), span.type) for span in decode_bio(labels)}
-    return {((0, 1), label) for label in labels if label}

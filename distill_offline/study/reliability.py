@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from distill_offline.bio import decode_bio
 from distill_offline.schema import Example
 from distill_offline.student import Student
 
@@ -68,23 +67,6 @@ def added(parts: Sequence[ConfidenceBins]) -> ConfidenceBins:
 def confidences(
     student: Student, examples: Sequence[Example], predicted: Sequence[Sequence[str]]
 ) -> list[tuple[float, bool]]:
-    """How sure the student is of each entity that it finds, and whether exactly this one is there; or of each class.
-
-    The confidence of an entity is its probability among all valid tags: that it begins, goes on and ends just there.
-    """
-    sentences = [example.sentence for example in examples]
-    if student.head == "sequence-classification":
-        shares = [
-            rows[0, student.labels.index(labels[0])]
-            for rows, labels in zip(student.probabilities(sentences), predicted, strict=True)
-        ]
-        return [
-            (float(share), labels[0] == example.labels[0])
-            for share, labels, example in zip(shares, predicted, examples, strict=True)
-        ]
-    found = []
-    for example, labels, distribution in zip(examples, predicted, student.distributions(sentences), strict=True):
-        true = {(span.start, span.end, span.type) for span in decode_bio(example.labels)}
-        for span in decode_bio(labels):
-            found.append((distribution.of(span), (span.start, span.end, span.type) in true))
-    return found
+    """How sure the student is of each entity that it finds, and whether exactly this one is there; or of each class."""
+    scored = student.scored([example.sentence for example in examples])
+    return student.kind.confidences(scored, student.labels, predicted, [example.labels for example in examples])

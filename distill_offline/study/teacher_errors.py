@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from distill_offline.bio import decode_bio, unmasked
+from distill_offline.label_kinds import kind_of
 from distill_offline.mistakes import KINDS, Entity, mistakes
 from distill_offline.schema import Example, Head
 
@@ -39,12 +40,13 @@ def teacher_errors(
 
     Entities that touch a masked token count for nobody: no loss was taken there.
     """
-    kinds = KINDS if head == "token-classification" else (WRONG_CLASS,)
+    per_token = kind_of(head).per_token
+    kinds = KINDS if per_token else (WRONG_CLASS,)
     fates = {kind: Counter(dict.fromkeys(FATES, 0)) for kind in kinds}
     counts = Counter[str]()
     for example, true, found in zip(examples, gold, student, strict=True):
-        if head == "sequence-classification":
-            _judge_class(example.labels, true, found, fates[WRONG_CLASS], counts)
+        if not per_token:
+            _judge_classes(example.labels, true, found, fates[WRONG_CLASS], counts)
             continue
         given, right, own = (
             _entities(unmasked(tuple(labels), example.masked)) for labels in (example.labels, true, found)
@@ -61,13 +63,14 @@ def teacher_errors(
     )
 
 
-def _judge_class(
+def _judge_classes(
     given: Sequence[str], true: Sequence[str], found: Sequence[str], fates: Counter[str], counts: Counter[str]
 ) -> None:
-    if given[0] == true[0]:
-        counts["kept" if found[0] == true[0] else "lost"] += 1
+    taught, right, said = (frozenset(labels) for labels in (given, true, found))
+    if taught == right:
+        counts["kept" if said == right else "lost"] += 1
     else:
-        fates["repeated" if found[0] == given[0] else "corrected" if found[0] == true[0] else "replaced"] += 1
+        fates["repeated" if said == taught else "corrected" if said == right else "replaced"] += 1
 
 
 def _entities(labels: Sequence[str]) -> set[Entity]:

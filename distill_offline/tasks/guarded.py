@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, cast, get_args
+from typing import Any, cast
 
-from distill_offline.annotations import agreed
-from distill_offline.bio import InvalidTags, decode_bio, to_iob2
 from distill_offline.errors import ConfigError, UnusableAnswer
+from distill_offline.label_kinds import KINDS, LabelKind, kind_of
 from distill_offline.registry import check_has, theirs
 from distill_offline.schema import (
     Annotation,
@@ -54,8 +53,9 @@ class GuardedTask:
             raise ConfigError(f"{_KEY}: {name}: {wrong} is not a method.")
         self.head: Head = self._task.head
         self.metric: str = self._task.metric
-        if self.head not in get_args(Head):
-            raise ConfigError(f"{_KEY}: {name}: head {self.head!r} is unknown. Known: {', '.join(get_args(Head))}.")
+        if self.head not in KINDS:
+            raise ConfigError(f"{_KEY}: {name}: head {self.head!r} is unknown. Known: {', '.join(KINDS)}.")
+        self._kind = kind_of(self.head)
         labels = self._task.labels
         if isinstance(labels, str) or not all(isinstance(each, str) for each in labels) or not labels:
             raise ConfigError(f"{_KEY}: {name}: labels must be a tuple of texts, and not empty.")
@@ -93,7 +93,7 @@ class GuardedTask:
             raise self._wrong(sentence, "parse", "must give an Annotation, or raise UnusableAnswer")
         if problem := self._problem(sentence, found):
             raise self._wrong(sentence, "parse", problem)
-        return _agreeing(sentence, found) if self.head == "token-classification" else found
+        return _agreeing(self._kind, sentence, found)
 
     def _at(self, sentence: Sentence, method: str) -> Any:
         return theirs(_KEY, self.name, f"{method}() of row {sentence.id}", may_quote=True)
@@ -106,34 +106,27 @@ class GuardedTask:
         if found.id != sentence.id:
             return "the annotation has another row's id"
         labels, tokens = tuple(found.labels), len(sentence.tokens)
-        wanted = tokens if self.head == "token-classification" else 1
-        if len(labels) != wanted:
-            return f"it gives {len(labels)} labels, and the row wants {wanted}"
         if unknown := [number for number, label in enumerate(labels) if label not in self.labels]:
             return f"label {unknown[0]} is not among the task's labels"
-        if self.head != "token-classification":
-            return ""
-        try:
-            to_iob2(labels, "iob2")
-        except InvalidTags as error:
-            return f"the labels are no valid BIO tags (token {error.position})"
+        if problem := self._kind.problem(labels, tokens):
+            return problem
         if any(not 0 <= span.start < span.end <= tokens for span in found.spans):
             return "a span lies outside of the row's tokens"
         return ""
 
 
-def _agreeing(sentence: Sentence, found: Annotation) -> Annotation:
+def _agreeing(kind: LabelKind, sentence: Sentence, found: Annotation) -> Annotation:
     """The annotation with the spans that its labels make, and those that overlap them among its rejections.
 
     Raises UnusableAnswer where labels and spans contradict each other otherwise.
     """
-    made = {(span.start, span.end, span.type) for span in decode_bio(found.labels)}
-    held = [span for span in found.spans if (span.start, span.end, span.type) in made]
+    made = kind.places(found.labels)
+    held = [span for span in found.spans if made.get((span.start, span.end)) == span.type]
     others = [span for span in found.spans if span not in held]
     if any(not _overlaps(span, held) for span in others):
         raise UnusableAnswer("spans_unlike_labels")
     try:
-        spans = agreed("token-classification", sentence.tokens, found.labels, held if found.spans else None).spans
+        spans = kind.agreed(sentence.tokens, found.labels, held if found.spans else None).spans
     except ValueError as error:
         raise UnusableAnswer("spans_unlike_labels") from error
     lost = [Rejection(_surface(sentence, span), "overlapping") for span in others]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from distill_offline.alignment import IGNORED
+from distill_offline.label_kinds.subwords import IGNORED
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CROSS_ENTROPY", "Loss", "LossRule", "position_losses"]
+__all__ = ["CROSS_ENTROPY", "Loss", "LossRule", "position_losses", "window_losses"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +78,16 @@ def position_losses(
             masked &= labels != rule.outside
         losses = losses.masked_fill(masked, 0.0)
     return losses, masked
+
+
+def window_losses(
+    logits: torch.Tensor, targets: torch.Tensor, distilled: torch.Tensor, rule: LossRule
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`position_losses` of windows, of the targets' shape; `distilled` says which windows are of distilled examples."""
+    losses, masked = position_losses(
+        logits.float().reshape(-1, logits.shape[-1]),
+        targets.reshape(-1),
+        distilled[:, None].expand_as(targets).reshape(-1),
+        rule,
+    )
+    return losses.view_as(targets), masked.view_as(targets)

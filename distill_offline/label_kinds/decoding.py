@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from distill_offline.alignment import labels_of_words
+from distill_offline.label_kinds.subwords import labels_of_words
 from distill_offline.schema import Span
 
 __all__ = ["Distribution", "Scored", "decode", "distributions"]
@@ -29,12 +29,13 @@ Index = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What a head says of a sentence of `length` tokens: `log_probabilities` of its labels for the tokens at `seen`.
+    """What a head says of a sentence of `length` tokens: `scores` of its labels for the tokens at `seen`.
 
-    Their shape is seen tokens × labels. The others are tokens in which the tokenizer sees nothing.
+    Their shape is seen tokens × labels; they are log-probabilities. The others are tokens in which the tokenizer sees
+    nothing. Of a whole text there is one row, of logits.
     """
 
-    log_probabilities: NDArray[np.float32]
+    scores: NDArray[np.float32]
     seen: Index
     length: int
 
@@ -173,7 +174,7 @@ def _blocks(sentences: Sequence[Scored], labels: int) -> Iterator[tuple[list[int
         part, order = order[: max(1, _AT_ONCE // longest)], order[max(1, _AT_ONCE // longest) :]
         scores = np.zeros((len(part), longest, labels))
         for row, number in enumerate(part):
-            scores[row, : seen[number]] = sentences[number].log_probabilities
+            scores[row, : seen[number]] = sentences[number].scores
         np.nan_to_num(scores, copy=False, nan=_NEVER)
         yield part, _Block(scores.clip(_NEVER, 0.0), np.array([seen[number] for number in part], np.intp))
 
