@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,99}")
 class Reference:
     """Gold for distilled sentences. In YAML a plain string is `path`.
 
-    Its sentences are found by their tokens (by id first, where the tokens are the same), so that their order and number
+    Its sentences are found by their tokens (by id first, if the tokens are the same), so that their order and number
     do not matter.
     """
 
