@@ -8,6 +8,7 @@ A test compares the files with what this makes, so that they cannot go stale.
 from __future__ import annotations
 
 import ast
+import copy
 import dataclasses
 import inspect
 import itertools
@@ -253,8 +254,10 @@ def cli_page() -> str:
 
 def _help(words: str, command: click.Command) -> str:
     settings = {**commands.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
-    context = click.Context(command, info_name=words, **settings)
-    return f"```text\n{command.get_help(context).rstrip()}\n```\n"
+    fresh = copy.copy(command)
+    fresh._help_option = None  # click keeps the first one made, which may lack -h
+    context = click.Context(fresh, info_name=words, **settings)
+    return f"```text\n{fresh.get_help(context).rstrip()}\n```\n"
 
 
 def schema() -> str:
