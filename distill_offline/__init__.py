@@ -1,3 +1,109 @@
-"""Turn a local open LLM into a small, fast, auditable NLP model inside a network that nothing leaves."""
+"""Turn a local open LLM into a small, fast, auditable NLP model inside a network that nothing leaves.
+
+What is named here is the API; docs/api.md shows how it is used. A name is imported once it is asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from distill_offline.annotations import AnnotationLine
+    from distill_offline.backends.base import Backend
+    from distill_offline.bio import decode_bio, encode_bio
+    from distill_offline.blending import Schedule
+    from distill_offline.corpus import read_examples, read_sentences, write_examples, write_sentences
+    from distill_offline.corpus.formats import Format
+    from distill_offline.errors import ConfigError, CorpusError, DistillError, UnusableAnswer
+    from distill_offline.labelling import Entity, LabelledText
+    from distill_offline.offline import enforce as enforce_offline
+    from distill_offline.pipeline.held_against import Held
+    from distill_offline.pipeline.held_against import held_against as score_against
+    from distill_offline.pipeline.opened import Run, open_run, read_annotations
+    from distill_offline.schema import (
+        Annotation,
+        Completion,
+        Example,
+        Message,
+        Progress,
+        Prompt,
+        Rejection,
+        Report,
+        Sampling,
+        Scores,
+        Sentence,
+        Span,
+    )
+    from distill_offline.scoring import Measured, Metric, score
+    from distill_offline.settings import Settings, Source, TaskSettings
+    from distill_offline.student import Student
+    from distill_offline.tasks.base import Task
+
+__all__ = [
+    "Annotation", "AnnotationLine", "Backend", "Completion", "ConfigError", "CorpusError", "DistillError", "Entity",
+    "Example", "Format", "Held", "LabelledText", "Measured", "Message", "Metric", "Progress", "Prompt", "Rejection",
+    "Report", "Run", "Sampling", "Schedule", "Scores", "Sentence", "Settings", "Source", "Span", "Student", "Task",
+    "TaskSettings", "UnusableAnswer", "__version__", "decode_bio", "encode_bio", "enforce_offline", "open_run",
+    "read_annotations", "read_examples", "read_sentences", "score", "score_against", "write_examples",
+    "write_sentences",
+]  # fmt: skip
+
+_PLACES = {
+    "Annotation": "distill_offline.schema:Annotation",
+    "AnnotationLine": "distill_offline.annotations:AnnotationLine",
+    "Backend": "distill_offline.backends.base:Backend",
+    "Completion": "distill_offline.schema:Completion",
+    "ConfigError": "distill_offline.errors:ConfigError",
+    "CorpusError": "distill_offline.errors:CorpusError",
+    "DistillError": "distill_offline.errors:DistillError",
+    "Entity": "distill_offline.labelling:Entity",
+    "Example": "distill_offline.schema:Example",
+    "Format": "distill_offline.corpus.formats:Format",
+    "Held": "distill_offline.pipeline.held_against:Held",
+    "LabelledText": "distill_offline.labelling:LabelledText",
+    "Measured": "distill_offline.scoring:Measured",
+    "Message": "distill_offline.schema:Message",
+    "Metric": "distill_offline.scoring:Metric",
+    "Progress": "distill_offline.schema:Progress",
+    "Prompt": "distill_offline.schema:Prompt",
+    "Rejection": "distill_offline.schema:Rejection",
+    "Report": "distill_offline.schema:Report",
+    "Run": "distill_offline.pipeline.opened:Run",
+    "Sampling": "distill_offline.schema:Sampling",
+    "Schedule": "distill_offline.blending:Schedule",
+    "Scores": "distill_offline.schema:Scores",
+    "Sentence": "distill_offline.schema:Sentence",
+    "Settings": "distill_offline.settings:Settings",
+    "Source": "distill_offline.settings:Source",
+    "Span": "distill_offline.schema:Span",
+    "Student": "distill_offline.student:Student",
+    "Task": "distill_offline.tasks.base:Task",
+    "TaskSettings": "distill_offline.settings:TaskSettings",
+    "UnusableAnswer": "distill_offline.errors:UnusableAnswer",
+    "decode_bio": "distill_offline.bio:decode_bio",
+    "encode_bio": "distill_offline.bio:encode_bio",
+    "enforce_offline": "distill_offline.offline:enforce",
+    "open_run": "distill_offline.pipeline.opened:open_run",
+    "read_annotations": "distill_offline.pipeline.opened:read_annotations",
+    "read_examples": "distill_offline.corpus:read_examples",
+    "read_sentences": "distill_offline.corpus:read_sentences",
+    "score": "distill_offline.scoring:score",
+    "score_against": "distill_offline.pipeline.held_against:held_against",
+    "write_examples": "distill_offline.corpus:write_examples",
+    "write_sentences": "distill_offline.corpus:write_sentences",
+}
+
+
+def __getattr__(name: str) -> object:
+    place = _PLACES.get(name)
+    if place is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = place.partition(":")
+    found: object = getattr(import_module(module), attribute)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -50,9 +50,10 @@ class Metric(Protocol):
     def __call__(self, gold: Labels, predicted: Labels) -> Measured: ...
 
 
-def score(metric: str, gold: Labels, predicted: Labels, *, on: str) -> Report:
-    """How good `predicted` is on `gold`, by the metric of that name.
+def score(metric: str, gold: Labels, predicted: Labels, *, on: str = "") -> Report:
+    """How good `predicted` is on `gold`, by the metric of that name: entity_f1, macro_f1, or one from outside.
 
+    `gold` and `predicted` have a sequence of labels a sentence; `on` is the gold set's digest, for the report.
     Raises ValueError where shapes differ, and bio.InvalidTags, which is one, where entity tags are not valid IOB2.
     """
     found = _measured(metric, gold, predicted)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, overload
 
 from distill_offline.corpus.languages import tokeniser
 from distill_offline.corpus.refine import refined
@@ -14,6 +14,7 @@ from distill_offline.label_kinds import kind_of
 from distill_offline.label_kinds.decoding import Scored
 from distill_offline.label_kinds.losses import CROSS_ENTROPY, Loss, LossRule
 from distill_offline.label_kinds.subwords import IGNORED, labels_of_seen
+from distill_offline.labelling import LabelledText, label_texts
 from distill_offline.schema import Example, Head, Sentence
 from distill_offline.student_loading import load_model, read_shape
 from distill_offline.training.batching import micro_batches
@@ -87,13 +88,25 @@ class Student:
         return cls(model, tokenizer, labels, head, max_length)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: str | Path) -> Self:
         """A trained student. Raises MissingModel where the folder holds none, InputError for another kind of model."""
+        folder = Path(folder)
         shape = read_shape(folder)
         model, tokenizer = load_model(folder, shape.labels, shape.head, new_head=False)
         return cls(model, tokenizer, shape.labels, shape.head, shape.max_length)
 
-    def save(self, folder: Path) -> None:
+    @overload
+    def label(self, texts: str) -> LabelledText: ...  # type: ignore[overload-overlap]  # a text is no list of letters
+    @overload
+    def label(self, texts: Iterable[str]) -> list[LabelledText]: ...
+    def label(self, texts: str | Iterable[str]) -> LabelledText | list[LabelledText]:
+        """What it says of a text, or of each of many: entities with their places in the text, or a class.
+
+        The same as `predict` says of a file with that text, whatever its length. Raises InputError for what is no text.
+        """
+        return label_texts(self, [texts])[0] if isinstance(texts, str) else label_texts(self, texts)
+
+    def save(self, folder: str | Path) -> None:
         """Write weights (safetensors), tokenizer and labels."""
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)

@@ -55,7 +55,7 @@ ROWS = (
     },
     {"training", "out_of_fold"},
     {"tasks", "backends", "completions", "corpus", "statement", "download", "report"},
-    {"model_entries", "model_files", "student", "student_loading", "manifest"},
+    {"labelling", "model_entries", "model_files", "student", "student_loading", "manifest"},
     {"catalogue"},
     {"answers", "stages"},
     {"config"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ from distill_offline.errors import CorpusError
 from distill_offline.label_kinds import kind_of
 from distill_offline.schema import Sentence
 
-__all__ = ["OnBadFile", "TextFile", "read_folder", "read_text_file", "text_files"]
+__all__ = ["OnBadFile", "TextFile", "read_folder", "read_text_file", "sentences_of", "text_files"]
 
 OnBadFile = Literal["error", "skip"]
 
@@ -43,17 +43,14 @@ class TextFile:
 
     def read(self, head: Head, language: str | None = None) -> Iterator[Record]:
         """Its sentences, or, if labels are of whole texts, all of it as one; tokens as `language` says."""
-        text, tokenise = read_text(self.path, self.shown), tokeniser(language)
-        is_whole = not kind_of(head).per_token
-        sentences = [tokenise(text)] if is_whole else sentence_offsets(text, tokenise)
-        labels = (self.label,) if is_whole and self.label is not None else None
-        index, line, counted = 0, 1, 0
-        for index, offsets in enumerate((found for found in sentences if found), start=1):
-            line += text.count("\n", counted, offsets[0][0])
-            counted = offsets[0][0]
-            sentence = _cut(text, offsets, self.document, index - 1)
+        text = read_text(self.path, self.shown)
+        labels = (self.label,) if not kind_of(head).per_token and self.label is not None else None
+        line, counted, is_empty = 1, 0, True
+        for start, sentence in sentences_of(text, self.document, head, tokeniser(language)):
+            line += text.count("\n", counted, start)
+            counted, is_empty = start, False
             yield Record(sentence, labels, self.shown, line, document_position=self.document_position)
-        if not index:
+        if is_empty:
             raise _empty(self.shown)
 
     def check(self) -> None:
@@ -66,6 +63,18 @@ class TextFile:
                 self.shown, 1, "this holds columns (a token and its tags a line), and a folder is of prose. "
                 "Name the file itself, or take it out."
             )  # fmt: skip
+
+
+def sentences_of(
+    text: str, document: str, head: Head, tokenise: Callable[[str], Offsets]
+) -> Iterator[tuple[int, Sentence]]:
+    """(where it begins in the text, sentence) of each sentence; of the whole text, if labels are of whole texts.
+
+    What has no token is no sentence.
+    """
+    sentences = sentence_offsets(text, tokenise) if kind_of(head).per_token else [tokenise(text)]
+    for index, offsets in enumerate(found for found in sentences if found):
+        yield offsets[0][0], _cut(text, offsets, document, index)
 
 
 def read_folder(

@@ -21,8 +21,8 @@ __all__ = ["Held", "held_against"]
 
 
 def held_against(
-    labels: Path,
-    gold: Path,
+    labels: str | Path,
+    gold: str | Path,
     *,
     token_column: int | None = None,
     tag_column: int | None = None,

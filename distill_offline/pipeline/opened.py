@@ -1,0 +1,113 @@
+"""A run from Python: its stages as methods, over the functions that the verbs call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from distill_offline import manifest
+from distill_offline.annotations import AnnotationLine, read_lines
+from distill_offline.artifacts import ANNOTATIONS
+from distill_offline.config import load
+from distill_offline.corpus import head_of, resolve_path
+from distill_offline.errors import InputError
+from distill_offline.pipeline.annotate import annotate
+from distill_offline.pipeline.evaluate import evaluate
+from distill_offline.pipeline.run import run
+from distill_offline.pipeline.select import select
+from distill_offline.pipeline.train import train
+from distill_offline.run_folder import RunFolder
+from distill_offline.schema import Watch
+from distill_offline.settings import Settings
+from distill_offline.student import Student
+
+__all__ = ["Run", "open_run", "read_annotations"]
+
+
+def open_run(
+    config: str | Path,
+    folder: str | Path | None = None,
+    *,
+    changes: Iterable[str] = (),
+    say: Callable[[str], None] = lambda line: None,
+    watch: Watch = lambda progress: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Run:
+    """The run of a configuration, in `folder` (by itself runs/NAME); a new one, or one to go on with.
+
+    `changes` are settings as `--set` takes them ("train.updates=60"). `say` is called with each line of news, `watch`
+    with progress; once `stop` gives True, a stage commits what it has and raises Interrupted. Nothing is written before
+    a stage is run. Raises ConfigError for a wrong configuration.
+    """
+    settings = load(resolve_path(config), changes)
+    path = Path("runs") / settings.name if folder is None else Path(folder)
+    return Run(RunFolder(path, settings, say=say, watch=watch, stop=stop))
+
+
+class Run:
+    """A run's folder and its stages; each is skipped where nothing changed, and sealed by a manifest where it ran."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+        return self._folder.path
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration, with the changes."""
+        return self._folder.settings
+
+    def run(self) -> dict[str, Any]:
+        """Every stage that the configuration asks for; gives evaluate's scores. Raises GateMissed below its gate."""
+        return run(self._folder)
+
+    def annotate(self) -> dict[str, Any]:
+        """Ask the teacher; gives counts. Raises QuarantineError where too many answers could not be used."""
+        return dict(self._alone(annotate))
+
+    def select(self) -> dict[str, Any]:
+        """Choose what students may learn from; gives counts."""
+        return dict(self._alone(select))
+
+    def train(self, *arms: str) -> dict[str, dict[str, Any]]:
+        """Select, and train the student of each arm, or of these alone; gives counts and scores on dev by arm."""
+        self.select()
+        return {arm: dict(counts) for arm, counts in self._alone(lambda folder: train(folder, arms)).items()}
+
+    def evaluate(self) -> dict[str, Any]:
+        """Score the trained students, and the teacher where it labelled the split; gives evaluate/report.json."""
+        return dict(self._alone(evaluate))
+
+    def student(self, arm: str) -> Student:
+        """The trained student of an arm. Raises InputError where there is none yet."""
+        return Student.load(self._folder.whole(f"train/{arm}") / "student")
+
+    def annotations(self, stage: str = "annotate") -> Iterator[AnnotationLine]:
+        """What a stage has left, annotate or select: see read_annotations."""
+        return read_annotations(self._folder.whole(stage))
+
+    def _alone(self, stage: Callable[[RunFolder], Any]) -> Any:
+        self._folder.open()
+        result = stage(self._folder)
+        self._folder.seal()
+        return result
+
+
+def read_annotations(labels: str | Path) -> Iterator[AnnotationLine]:
+    """What an annotate, cross_fit or select folder, or its annotations.jsonl, says of each sentence.
+
+    Its spans with their confidences and how they were found, and the mentions that were rejected, with the reason.
+    Raises InputError where the folder has no annotations, or its stage was not run to its end.
+    """
+    path = resolve_path(labels)
+    file = path / ANNOTATIONS if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"{labels}: there are no annotations ({ANNOTATIONS}) here.")
+    # annotate/gold/test has no manifest of its own
+    if path.is_dir() and not any(map(manifest.is_whole, (path, *path.parents[:2]))):
+        raise InputError(f"{labels}: its stage has not been run to its end. Run it first.")
+    yield from read_lines(file, head_of(file))
