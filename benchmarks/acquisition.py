@@ -14,12 +14,12 @@ from pathlib import Path
 import click
 
 from distill_offline import offline, pipeline
+from distill_offline.config.settings import Source
 from distill_offline.corpus import read_sentences, write_sentences
 from distill_offline.corpus.standoff import StandoffLabels, content_prefix, read_header, read_standoff, write_standoff
 from distill_offline.pipeline.acquire import acquire
-from distill_offline.run_folder import RunFolder
-from distill_offline.settings import Source
-from distill_offline.stages.acquire import By
+from distill_offline.pipeline.uncertainty import By
+from distill_offline.run.folder import RunFolder
 from distill_offline.study import Study
 from distill_offline.study.grid import Cell
 

@@ -25,10 +25,10 @@ import time
 from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
 
-from distill_offline.alignment import locate
-from distill_offline.bio import decode_bio
+from distill_offline.config.settings import Source
 from distill_offline.corpus import read_examples
-from distill_offline.settings import Source
+from distill_offline.spans.bio import decode_bio
+from distill_offline.spans.locate import locate
 
 Ranges = list[tuple[int, int] | None]
 

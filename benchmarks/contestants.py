@@ -17,12 +17,12 @@ from measuring import Timing
 from workload import Workload
 
 from distill_offline import pipeline, registry
-from distill_offline.artifacts import ANNOTATIONS
 from distill_offline.backends import BACKENDS
 from distill_offline.backends.base import Backend, split_thinking
 from distill_offline.completions import CompletionStore
-from distill_offline.run_folder import RunFolder
+from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Completion, Prompt
+from distill_offline.storage.files import ANNOTATIONS
 
 __all__ = ["annotate", "bare", "llm_chat", "one_at_a_time", "run_batch"]
 

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import click
 
-from distill_offline.bio import decode_bio, encode_bio
+from distill_offline.config.settings import Source
 from distill_offline.corpus import read_examples, write_examples
-from distill_offline.mistakes import Mistake, mistakes
 from distill_offline.schema import Span
-from distill_offline.scoring import score
-from distill_offline.settings import Source
+from distill_offline.scoring.metrics import score
+from distill_offline.scoring.mistakes import Mistake, mistakes
+from distill_offline.spans.bio import decode_bio, encode_bio
 
 CORRECTED = {"types": ("wrong_type",), "places": ("wrong_boundary", "missed", "spurious")}
 

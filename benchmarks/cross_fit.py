@@ -26,18 +26,18 @@ import numpy as np
 from measuring import heading, markdown_table, say, write_report
 from numpy.typing import NDArray
 
-from distill_offline.bio import decode_bio
-from distill_offline.blending import Blend, make_schedule
-from distill_offline.calibration import reliability
+from distill_offline.confidence.calibration import reliability
+from distill_offline.config.settings import Source, TrainSettings
 from distill_offline.corpus import read_examples
 from distill_offline.label_kinds.decoding import Distribution, Scored, distributions
 from distill_offline.label_kinds.tags import span_confidence
-from distill_offline.offline import enforce
-from distill_offline.out_of_fold import folds
+from distill_offline.offline.connections import enforce
 from distill_offline.schema import Example, Progress, Span, content_digest
-from distill_offline.settings import Source, TrainSettings
-from distill_offline.stages.train import Pools, prepare, train
-from distill_offline.student import Student
+from distill_offline.spans.bio import decode_bio
+from distill_offline.student.model import Student
+from distill_offline.student.out_of_fold import folds
+from distill_offline.train.blending import Blend, make_schedule
+from distill_offline.train.loop import Pools, prepare, train
 
 LABELS = ("O", *(f"{prefix}-{kind}" for kind in ("PER", "ORG", "LOC", "MISC") for prefix in "BI"))
 FOLDS, SEED = 5, 1

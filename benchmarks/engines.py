@@ -30,7 +30,8 @@ from measuring import (
 )
 from workload import Workload, config_option, safetensors, workload
 
-from distill_offline import catalogue, offline
+from distill_offline import offline
+from distill_offline.models import catalogue
 
 Contestant = Callable[[Workload], Timing]
 _COLUMNS = (

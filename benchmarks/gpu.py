@@ -29,7 +29,8 @@ from measuring import (
 )
 from workload import Workload, config_option, safetensors, workload
 
-from distill_offline import catalogue, offline
+from distill_offline import offline
+from distill_offline.models import catalogue
 
 _CONTESTANTS: Mapping[str, tuple[str, Callable[[Workload], Timing]]] = {
     "annotate": ("**`annotate`**", contestants.annotate),

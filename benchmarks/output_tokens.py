@@ -30,10 +30,11 @@ from measuring import (
 )
 from workload import Workload, config_option, workload
 
-from distill_offline import catalogue, offline
+from distill_offline import offline
 from distill_offline.backends.gguf_file import find_gguf
 from distill_offline.backends.llama_cpp import LlamaCpp
-from distill_offline.inputs import read_gold
+from distill_offline.models import catalogue
+from distill_offline.run.gold import read_gold
 from distill_offline.schema import Message, Prompt
 
 _DEVELOPMENT = "corpus.unlabelled=package:demo/dev.jsonl"

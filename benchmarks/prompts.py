@@ -22,15 +22,15 @@ import numpy as np
 
 from distill_offline import offline, pipeline
 from distill_offline.annotations import read_lines
-from distill_offline.artifacts import ANNOTATIONS, QUARANTINE, STORE, read_rows
-from distill_offline.bio import decode_bio
 from distill_offline.completions import CompletionStore
-from distill_offline.config import parse_settings
+from distill_offline.config.loading import parse_settings
 from distill_offline.corpus import read_examples
 from distill_offline.errors import Interrupted
-from distill_offline.run_folder import RunFolder
+from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Progress
-from distill_offline.statistics import holm
+from distill_offline.spans.bio import decode_bio
+from distill_offline.storage.files import ANNOTATIONS, QUARANTINE, STORE, read_rows
+from distill_offline.study.statistics import holm
 
 BASE = "knn250"
 TYPES = {

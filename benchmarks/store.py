@@ -18,13 +18,13 @@ from typing import Any, ClassVar
 
 import click
 
-from distill_offline.answers import parse
+from distill_offline.annotate.answers import parse
+from distill_offline.annotate.asking import Ask, ask, prompts
+from distill_offline.annotate.demonstrations import Demonstrations
 from distill_offline.completions import CompletionStore, prompt_digest
+from distill_offline.config.settings import DemonstrationSettings, TaskSettings
 from distill_offline.corpus.record import join_tokens
-from distill_offline.demonstrations import Demonstrations
 from distill_offline.schema import Completion, Example, Prompt, Sampling, Sentence
-from distill_offline.settings import DemonstrationSettings, TaskSettings
-from distill_offline.stages.annotate import Ask, ask, prompts
 from distill_offline.tasks.ner import NER
 
 _NAMES = ("Ada", "Bo", "Chen", "Dara", "Ezra", "Fumi", "Gil", "Hana", "Ines", "Jomo")

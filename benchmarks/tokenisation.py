@@ -20,14 +20,14 @@ from pathlib import Path
 
 from syntok.tokenizer import Tokenizer
 
-from distill_offline.bio import decode_bio, repair_iob2
+from distill_offline.config.settings import Source
 from distill_offline.corpus import read_examples
 from distill_offline.corpus.languages import tokeniser
 from distill_offline.corpus.sentences import sentence_offsets
 from distill_offline.corpus.spans import on_tokens
 from distill_offline.corpus.tokenise import Offsets, Range, token_offsets
 from distill_offline.errors import ConfigError
-from distill_offline.settings import Source
+from distill_offline.spans.bio import decode_bio, repair_iob2
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from multilingual import marked_sentences

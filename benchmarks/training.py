@@ -22,14 +22,14 @@ from typing import Any
 import click
 from measuring import heading, in_own_process, markdown_table, say, spread, write_report
 
-from distill_offline.blending import Blend, make_schedule
+from distill_offline.config.settings import TrainSettings
 from distill_offline.corpus import read_examples
-from distill_offline.offline import ENVIRONMENT
+from distill_offline.offline.connections import ENVIRONMENT
 from distill_offline.schema import Example, Sentence
-from distill_offline.scoring import score
-from distill_offline.settings import TrainSettings
-from distill_offline.stages import train as training
-from distill_offline.student import Student
+from distill_offline.scoring.metrics import score
+from distill_offline.student.model import Student
+from distill_offline.train import loop as training
+from distill_offline.train.blending import Blend, make_schedule
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ from typing import Any
 import click
 
 from distill_offline import config
+from distill_offline.annotate.pool import demonstrations
+from distill_offline.config.settings import BackendSettings, Settings
 from distill_offline.corpus import write_sentences
-from distill_offline.inputs import demonstrations, make_task, read_gold, read_labelled, unlabelled
+from distill_offline.run.gold import make_task, read_gold, read_labelled, unlabelled
 from distill_offline.schema import Example, Prompt, Sentence, canonical_json
-from distill_offline.settings import BackendSettings, Settings
 from distill_offline.tasks.base import Task
 
 __all__ = ["QUICKSTART", "Workload", "config_option", "labelled_workload", "safetensors", "workload"]

@@ -11,15 +11,13 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from distill_offline.annotations import AnnotationLine
     from distill_offline.backends.base import Backend
-    from distill_offline.bio import decode_bio, encode_bio
-    from distill_offline.blending import Schedule
+    from distill_offline.config.settings import Settings, Source, TaskSettings
     from distill_offline.corpus import read_examples, read_sentences, write_examples, write_sentences
     from distill_offline.corpus.formats import Format
     from distill_offline.errors import ConfigError, CorpusError, DistillError, UnusableAnswer
-    from distill_offline.labelling import Entity, LabelledText
-    from distill_offline.offline import enforce as enforce_offline
-    from distill_offline.pipeline.held_against import Held
-    from distill_offline.pipeline.held_against import held_against as score_against
+    from distill_offline.evaluate.compare import Held
+    from distill_offline.evaluate.compare import held_against as score_against
+    from distill_offline.offline.connections import enforce as enforce_offline
     from distill_offline.pipeline.opened import Run, open_run, read_annotations
     from distill_offline.schema import (
         Annotation,
@@ -35,10 +33,12 @@ if TYPE_CHECKING:
         Sentence,
         Span,
     )
-    from distill_offline.scoring import Measured, Metric, score
-    from distill_offline.settings import Settings, Source, TaskSettings
-    from distill_offline.student import Student
+    from distill_offline.scoring.metrics import Measured, Metric, score
+    from distill_offline.spans.bio import decode_bio, encode_bio
+    from distill_offline.student.labelling import Entity, LabelledText
+    from distill_offline.student.model import Student
     from distill_offline.tasks.base import Task
+    from distill_offline.train.blending import Schedule
 
 __all__ = [
     "Annotation", "AnnotationLine", "Backend", "Completion", "ConfigError", "CorpusError", "DistillError", "Entity",
@@ -57,39 +57,39 @@ _PLACES = {
     "ConfigError": "distill_offline.errors:ConfigError",
     "CorpusError": "distill_offline.errors:CorpusError",
     "DistillError": "distill_offline.errors:DistillError",
-    "Entity": "distill_offline.labelling:Entity",
+    "Entity": "distill_offline.student.labelling:Entity",
     "Example": "distill_offline.schema:Example",
     "Format": "distill_offline.corpus.formats:Format",
-    "Held": "distill_offline.pipeline.held_against:Held",
-    "LabelledText": "distill_offline.labelling:LabelledText",
-    "Measured": "distill_offline.scoring:Measured",
+    "Held": "distill_offline.evaluate.compare:Held",
+    "LabelledText": "distill_offline.student.labelling:LabelledText",
+    "Measured": "distill_offline.scoring.metrics:Measured",
     "Message": "distill_offline.schema:Message",
-    "Metric": "distill_offline.scoring:Metric",
+    "Metric": "distill_offline.scoring.metrics:Metric",
     "Progress": "distill_offline.schema:Progress",
     "Prompt": "distill_offline.schema:Prompt",
     "Rejection": "distill_offline.schema:Rejection",
     "Report": "distill_offline.schema:Report",
     "Run": "distill_offline.pipeline.opened:Run",
     "Sampling": "distill_offline.schema:Sampling",
-    "Schedule": "distill_offline.blending:Schedule",
+    "Schedule": "distill_offline.train.blending:Schedule",
     "Scores": "distill_offline.schema:Scores",
     "Sentence": "distill_offline.schema:Sentence",
-    "Settings": "distill_offline.settings:Settings",
-    "Source": "distill_offline.settings:Source",
+    "Settings": "distill_offline.config.settings:Settings",
+    "Source": "distill_offline.config.settings:Source",
     "Span": "distill_offline.schema:Span",
-    "Student": "distill_offline.student:Student",
+    "Student": "distill_offline.student.model:Student",
     "Task": "distill_offline.tasks.base:Task",
-    "TaskSettings": "distill_offline.settings:TaskSettings",
+    "TaskSettings": "distill_offline.config.settings:TaskSettings",
     "UnusableAnswer": "distill_offline.errors:UnusableAnswer",
-    "decode_bio": "distill_offline.bio:decode_bio",
-    "encode_bio": "distill_offline.bio:encode_bio",
-    "enforce_offline": "distill_offline.offline:enforce",
+    "decode_bio": "distill_offline.spans.bio:decode_bio",
+    "encode_bio": "distill_offline.spans.bio:encode_bio",
+    "enforce_offline": "distill_offline.offline.connections:enforce",
     "open_run": "distill_offline.pipeline.opened:open_run",
     "read_annotations": "distill_offline.pipeline.opened:read_annotations",
     "read_examples": "distill_offline.corpus:read_examples",
     "read_sentences": "distill_offline.corpus:read_sentences",
-    "score": "distill_offline.scoring:score",
-    "score_against": "distill_offline.pipeline.held_against:held_against",
+    "score": "distill_offline.scoring.metrics:score",
+    "score_against": "distill_offline.evaluate.compare:held_against",
     "write_examples": "distill_offline.corpus:write_examples",
     "write_sentences": "distill_offline.corpus:write_sentences",
 }

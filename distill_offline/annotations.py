@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from distill_offline.artifacts import json_line, read_rows, replacing
 from distill_offline.errors import InputError
 from distill_offline.label_kinds import kind_of
 from distill_offline.schema import Annotation, Example, Head, Rejection, Sentence, Span, join_tokens
+from distill_offline.storage.files import json_line, read_rows, replacing
 
 __all__ = [
     "BESIDE", "AnnotationLine", "Beside", "checked_number", "checked_offsets", "checked_span",

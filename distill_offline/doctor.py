@@ -13,11 +13,12 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Literal
 
-from distill_offline import catalogue, children, offline
+from distill_offline import children, offline
+from distill_offline.config.settings import Settings
 from distill_offline.errors import DistillError
-from distill_offline.filesystem import NETWORK, filesystem_of
-from distill_offline.network import isolation
-from distill_offline.settings import Settings
+from distill_offline.models import catalogue
+from distill_offline.offline import isolation
+from distill_offline.storage.filesystem import NETWORK, filesystem_of
 
 __all__ = ["Check", "Status", "examine", "worst"]
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from distill_offline.visible import squeezed
+from distill_offline.text.visible import squeezed
 
 __all__ = [
     "Annotation",

@@ -30,7 +30,7 @@ from pydantic.fields import FieldInfo
 from distill_offline.backends import BACKENDS
 from distill_offline.bundle.settings import BundleSettings
 from distill_offline.cli import commands
-from distill_offline.settings import Settings, Source
+from distill_offline.config.settings import Settings, Source
 
 DOCS = Path(__file__).parent
 WIDTH = 100  # of a command's help

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from distill_offline.config import parse_settings
+from distill_offline.config.loading import parse_settings
+from distill_offline.config.settings import Settings
 from distill_offline.corpus import read_examples, write_examples
-from distill_offline.run_folder import RunFolder
-from distill_offline.settings import Settings
+from distill_offline.run.folder import RunFolder
 
 __all__ = ["TYPES", "grow", "labels", "perfect", "pool", "run_of", "settings"]
 

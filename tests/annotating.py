@@ -21,13 +21,13 @@ from typing import Any
 
 from sentences import example
 
-from distill_offline.answers import Counts, parse
+from distill_offline.annotate.answers import Counts, parse
+from distill_offline.annotate.asking import Ask, ask
+from distill_offline.annotate.demonstrations import Demonstrations
 from distill_offline.backends.scripted import Scripted
 from distill_offline.completions import Answer, CompletionStore, Row, prompt_digest
-from distill_offline.demonstrations import Demonstrations
+from distill_offline.config.settings import DemonstrationSettings, TaskSettings
 from distill_offline.schema import Annotation, Completion, Example, Progress, Prompt, Sampling, Sentence
-from distill_offline.settings import DemonstrationSettings, TaskSettings
-from distill_offline.stages.annotate import Ask, ask
 from distill_offline.tasks.ner import NER
 
 __all__ = ["CORPUS", "Stage", "Teacher"]

@@ -13,14 +13,15 @@ from typing import Any
 import crafted_models
 from bundles import COMMIT, MODEL, Bundle, Keys, safetensors, small_bundle
 
-from distill_offline import catalogue, manifest
+from distill_offline import manifest
 from distill_offline.bundle.signing import Keys as SigningKeys
 from distill_offline.bundle.signing import sign
 from distill_offline.completions.tables import TABLES
-from distill_offline.config import as_plain, dump, parse_settings
-from distill_offline.installation import RELEASE, installation
+from distill_offline.config.loading import as_plain, dump, parse_settings
 from distill_offline.manifest import NAME
-from distill_offline.statement import write_statement
+from distill_offline.manifest.installation import RELEASE, installation
+from distill_offline.manifest.statement import write_statement
+from distill_offline.models import catalogue
 
 __all__ = ["CONFIG", "Chain", "make_chain"]
 

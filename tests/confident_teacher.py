@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from distill_offline.backends.scripted import Scripted
-from distill_offline.inputs import make_task, read_gold, read_labelled
+from distill_offline.config.settings import BackendSettings, Settings
+from distill_offline.run.gold import make_task, read_gold, read_labelled
 from distill_offline.schema import Completion, Prompt
-from distill_offline.settings import BackendSettings, Settings
 
 __all__ = ["Confident", "confident"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from annotated_runs import pool, settings  # noqa: F401  fixtures
 
-from distill_offline.offline import ENVIRONMENT
+from distill_offline.offline.connections import ENVIRONMENT
 
 # Tiny models gain nothing from a second thread, and waiting for it on a busy machine costs them up to fifty times.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

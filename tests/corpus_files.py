@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from distill_offline import corpus
+from distill_offline.config.settings import Source
 from distill_offline.errors import CorpusError
 from distill_offline.schema import Example, Sentence
-from distill_offline.settings import Source
 
 __all__ = ["assert_offsets_are_exact", "examples_of", "fault_of", "write_file", "write_jsonl"]
 

@@ -16,11 +16,11 @@ from collections.abc import Callable, Sequence
 
 from sentences import sentence
 
-from distill_offline.bio import decode_bio
+from distill_offline.config.settings import TaskSettings
 from distill_offline.errors import UnusableAnswer
-from distill_offline.matching import squeezed
 from distill_offline.schema import Annotation, Completion, Sentence, Span
-from distill_offline.settings import TaskSettings
+from distill_offline.spans.bio import decode_bio
+from distill_offline.spans.matching import squeezed
 from distill_offline.tasks.ner import NER
 
 __all__ = ["REASONS", "check", "fuzz"]

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from distill_offline import config, pipeline
-from distill_offline.run_folder import RunFolder
+from distill_offline.run.folder import RunFolder
 from distill_offline.study import Results, Runner, Study
 
 

@@ -16,8 +16,8 @@ from distill_offline.cli import commands
 from distill_offline.corpus import read_sentences
 from distill_offline.errors import ConfigError, InputError
 from distill_offline.pipeline.acquire import acquire
-from distill_offline.stages.acquire import MEASURES, most_uncertain, uncertainty, uniform
-from distill_offline.student import Student
+from distill_offline.pipeline.uncertainty import MEASURES, most_uncertain, uncertainty, uniform
+from distill_offline.student.model import Student
 
 LABELS = ("O", "B-PERSON", "I-PERSON", "B-DATE", "I-DATE")
 TEXT = Path("package:demo/test.jsonl")

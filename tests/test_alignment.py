@@ -10,10 +10,10 @@ from hypothesis import example as tried
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill_offline.alignment import locate, twins_of
-from distill_offline.bio import decode_bio, encode_bio
 from distill_offline.label_kinds.subwords import labels_of_words, spread_to_subwords
 from distill_offline.schema import Rejection, Span
+from distill_offline.spans.bio import decode_bio, encode_bio
+from distill_offline.spans.locate import locate, twins_of
 
 # Few characters, so that surfaces repeat, overlap and stand inside one another.
 _TOKENS = st.lists(st.text("abB'’- é", min_size=1, max_size=3), min_size=1, max_size=12)

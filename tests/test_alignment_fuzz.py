@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fuzz_parse import REASONS, check, fuzz
 
-from distill_offline.alignment import locate
+from distill_offline.spans.locate import locate
 
 LOCATE = "distill_offline.tasks.ner.locate"
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from sentences import sentence
 
-from distill_offline.alignment import Alignment, locate
-from distill_offline.bio import decode_bio, encode_bio, repair_iob2
+from distill_offline.config.settings import Source, TaskSettings
 from distill_offline.corpus import read_examples
 from distill_offline.errors import UnusableAnswer
 from distill_offline.schema import Completion, Example
-from distill_offline.settings import Source, TaskSettings
+from distill_offline.spans.bio import decode_bio, encode_bio, repair_iob2
+from distill_offline.spans.locate import Alignment, locate
 from distill_offline.tasks.ner import NER
 
 DATA = Path(__file__).parent.parent / "data"

@@ -15,10 +15,10 @@ import pytest
 from annotating import CORPUS, Stage, Teacher
 from sentences import example
 
-from distill_offline.answers import Counts
-from distill_offline.artifacts import read_rows
+from distill_offline.annotate.answers import Counts
 from distill_offline.errors import BackendError, Interrupted, QuarantineError, StoreError
 from distill_offline.schema import Annotation, Completion, Example, Prompt, Sentence
+from distill_offline.storage.files import read_rows
 from distill_offline.tasks.ner import NER
 
 DISTINCT = len({each.sentence.tokens for each in CORPUS})

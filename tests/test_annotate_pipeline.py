@@ -10,14 +10,14 @@ import pytest
 from annotated_runs import TYPES, labels, perfect, run_of
 
 from distill_offline import manifest, pipeline
-from distill_offline.artifacts import read_rows, write_rows
+from distill_offline.annotate.teacher import Teacher
 from distill_offline.completions import CompletionStore
-from distill_offline.config import parse_settings
+from distill_offline.config.loading import parse_settings
+from distill_offline.config.settings import DemonstrationSettings, OriginalSettings, Settings
 from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import ConfigError, InputError, StoreError
-from distill_offline.inputs import Teacher
-from distill_offline.run_folder import RunFolder
-from distill_offline.settings import DemonstrationSettings, OriginalSettings, Settings
+from distill_offline.run.folder import RunFolder
+from distill_offline.storage.files import read_rows, write_rows
 
 
 def test_a_mended_parser_reads_the_stored_answers_without_the_teacher(tmp_path: Path, settings: Settings) -> None:

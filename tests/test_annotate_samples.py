@@ -11,11 +11,12 @@ import pytest
 from annotated_runs import labels, run_of
 
 from distill_offline import pipeline
-from distill_offline.artifacts import read_rows
+from distill_offline.annotate.pool import demonstrations
+from distill_offline.config.settings import AnnotateSettings, DemonstrationSettings, Sampling, Settings
 from distill_offline.errors import ConfigError
-from distill_offline.inputs import demonstrations, read_gold
-from distill_offline.run_folder import RunFolder
-from distill_offline.settings import AnnotateSettings, DemonstrationSettings, Sampling, Settings
+from distill_offline.run.folder import RunFolder
+from distill_offline.run.gold import read_gold
+from distill_offline.storage.files import read_rows
 
 
 def sampled(settings: Settings, samples: int) -> Settings:
@@ -119,7 +120,7 @@ def test_a_pool_too_small_to_vary_makes_no_samples(
 
 
 def test_the_refusal_names_the_key(settings: Settings, tmp_path: Path) -> None:
-    from distill_offline.config import load
+    from distill_offline.config.loading import load
 
     file = tmp_path / "config.yaml"
     file.write_text("name: a\ntask: {types: {A: a}}\ncorpus: {}\nannotate: {samples: 3}\n")

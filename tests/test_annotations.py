@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill_offline.annotations import AnnotationLine, Beside, read_lines, write_lines
-from distill_offline.artifacts import json_line
-from distill_offline.bio import encode_bio
 from distill_offline.errors import InputError
 from distill_offline.schema import Annotation, Head, Rejection, Sentence, Span
+from distill_offline.spans.bio import encode_bio
+from distill_offline.storage.files import json_line
 
 TOKENS: Head = "token-classification"
 TEXTS: Head = "sequence-classification"

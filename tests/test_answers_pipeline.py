@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from distill_offline import pipeline
-from distill_offline.artifacts import read_rows
-from distill_offline.config import parse_settings
-from distill_offline.run_folder import RunFolder
+from distill_offline.config.loading import parse_settings
+from distill_offline.run.folder import RunFolder
+from distill_offline.storage.files import read_rows
 
 TEXT = "Oslo beat Bergen, and Oslo celebrated as only Oslo can."
 DRAFT = '[["Friday","LOC"]]'

@@ -18,7 +18,7 @@ from annotated_runs import TYPES
 import distill_offline
 from distill_offline.errors import ConfigError, InputError
 from distill_offline.pipeline.opened import open_run, read_annotations
-from distill_offline.student import Student
+from distill_offline.student.model import Student
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/api.md").read_text("utf-8")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from distill_offline.artifacts import read_rows, replacing, write_rows, write_text
 from distill_offline.errors import InputError
+from distill_offline.storage.files import read_rows, replacing, write_rows, write_text
 
 
 def test_rows_are_read_back_as_they_were_written(tmp_path: Path) -> None:

@@ -30,11 +30,11 @@ from distill_offline.backends.ray_worker import (
     encode_prompt,
 )
 from distill_offline.backends.scripted import Scripted
-from distill_offline.config import parse_settings
+from distill_offline.config.loading import parse_settings
+from distill_offline.config.settings import ClusterSettings
 from distill_offline.errors import BackendError, ConfigError, DistillError, MissingPackage
-from distill_offline.run_folder import RunFolder
+from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Completion, Message, Prompt, Sampling
-from distill_offline.settings import ClusterSettings
 
 # Not by importing it: there are switches to set before that.
 NEEDS_RAY = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")

@@ -8,7 +8,7 @@ from itertools import combinations, pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill_offline.training.batching import least_work, micro_batches
+from distill_offline.student.batching import least_work, micro_batches
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seqeval.scheme import IOB2, IOBES, Token, Tokens
 
-from distill_offline.bio import (
+from distill_offline.schema import Span
+from distill_offline.spans.bio import (
     InvalidTags,
     Scheme,
     bridged,
@@ -18,7 +19,6 @@ from distill_offline.bio import (
     repair_iob2,
     to_iob2,
 )
-from distill_offline.schema import Span
 
 Pieces = list[tuple[int, str]]
 # A sentence as runs: (how many tokens, their type, or "" for tokens outside of every entity).

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill_offline.blending import SCHEDULES, Blend, Schedule, make_schedule, with_share
 from distill_offline.errors import ConfigError
+from distill_offline.train.blending import SCHEDULES, Blend, Schedule, make_schedule, with_share
 
 NEEDS = {"constant": {"p": 0.3}}
 FALLING = {

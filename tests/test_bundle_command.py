@@ -22,7 +22,7 @@ from distill_offline.bundle.resolve import Package
 from distill_offline.bundle.settings import CarriedFile, load
 from distill_offline.bundle.sizes import sizes
 from distill_offline.errors import ConfigError
-from distill_offline.network import isolation
+from distill_offline.offline import isolation
 
 __all__ = ["site"]
 

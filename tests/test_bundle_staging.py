@@ -10,8 +10,8 @@ from bundle_building import COMMIT, Site, site
 
 from distill_offline.bundle import models
 from distill_offline.bundle.staging import Staging
-from distill_offline.catalogue import Catalogue
 from distill_offline.errors import ConfigError, IntegrityError, MissingModel
+from distill_offline.models.catalogue import Catalogue
 
 __all__ = ["site"]
 

@@ -14,18 +14,18 @@ from confident_teacher import confident
 from sentences import example
 
 from distill_offline import pipeline
+from distill_offline.annotate.asking import prompts
+from distill_offline.annotate.work import Work
 from distill_offline.annotations import AnnotationLine, write_lines
-from distill_offline.artifacts import ANNOTATIONS, read_rows
-from distill_offline.bio import decode_bio, encode_bio
-from distill_offline.calibration import Calibration
 from distill_offline.completions import CompletionStore
-from distill_offline.config import parse_settings
-from distill_offline.inputs import Gold
-from distill_offline.pipeline.calibrate import Calibrated, calibrate
-from distill_offline.pipeline.work import Work
+from distill_offline.confidence.calibration import Calibration
+from distill_offline.config.loading import parse_settings
+from distill_offline.config.settings import Settings
+from distill_offline.run.gold import Gold
 from distill_offline.schema import Annotation, Example
-from distill_offline.settings import Settings
-from distill_offline.stages.annotate import prompts
+from distill_offline.select.calibrate import Calibrated, calibrate
+from distill_offline.spans.bio import decode_bio, encode_bio
+from distill_offline.storage.files import ANNOTATIONS, read_rows
 
 
 def settings_of(method: str = "isotonic", task: str = "ner") -> Settings:

@@ -19,9 +19,9 @@ import pytest
 import yaml
 from crafted_models import gguf, safetensors
 
-from distill_offline import catalogue, download
-from distill_offline.catalogue import Catalogue
 from distill_offline.errors import ConfigError, EnvironmentFault, MissingModel
+from distill_offline.models import catalogue, download
+from distill_offline.models.catalogue import Catalogue
 
 ROOT = Path(__file__).parent.parent
 FILES = {

@@ -8,11 +8,11 @@ import pytest
 from model_fixtures import CHATML, tiny_llama
 from test_template_limits import NEVER_ENDING
 
-from distill_offline import template_limits
 from distill_offline.backends.chat import Chat
 from distill_offline.backends.thinking_tags import thinking_tags
 from distill_offline.errors import BackendError
 from distill_offline.schema import Message
+from distill_offline.text import template_limits
 
 TURNS = (Message("system", "Rules & <b>"), Message("user", "Zoë said: 'no'."), Message("assistant", "[]"))
 DIALECTS = {

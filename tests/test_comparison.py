@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sentences import sentence
 
-from distill_offline.bio import decode_bio, encode_bio
-from distill_offline.comparison import Compared, Given, compare
 from distill_offline.schema import Sentence, Span
-from distill_offline.scoring import score
+from distill_offline.scoring.comparison import Compared, Given, compare
+from distill_offline.scoring.metrics import score
+from distill_offline.spans.bio import decode_bio, encode_bio
 
 
 def raw(text: str, *tokens: str) -> Sentence:

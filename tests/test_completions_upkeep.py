@@ -13,8 +13,8 @@ import pytest
 
 from distill_offline.completions import Absorbed, Answer, CompletionStore, Row, absorb
 from distill_offline.errors import StoreError
-from distill_offline.filesystem import filesystem_of, is_network
 from distill_offline.schema import Completion
+from distill_offline.storage.filesystem import filesystem_of, is_network
 
 
 def answer(key: str, text: str = "x", document: str = "d") -> Answer:

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill_offline.bio import decode_bio, encode_bio
-from distill_offline.confidence import spelled
+from distill_offline.confidence.token_probabilities import spelled
+from distill_offline.config.settings import TaskSettings
 from distill_offline.label_kinds.votes import vote, vote_on_class
 from distill_offline.schema import Annotation, Completion, Rejection, Sentence, Span
-from distill_offline.settings import TaskSettings
+from distill_offline.spans.bio import decode_bio, encode_bio
 from distill_offline.tasks.ner import NER
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from distill_offline.config import as_plain, dump, load, parse_settings
+from distill_offline.config.loading import as_plain, dump, load, parse_settings
+from distill_offline.config.settings import ArmSettings, Settings, Source
 from distill_offline.errors import ConfigError
-from distill_offline.settings import ArmSettings, Settings, Source
 
 BASE = """
 name: tiny

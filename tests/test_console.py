@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from distill_offline.console import Console
+from distill_offline.cli.console import Console
 from distill_offline.errors import ConfigError
 from distill_offline.schema import Progress
 
@@ -69,7 +69,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The console's monotonic clock, set by hand."""
     now = [1000.0]
-    monkeypatch.setattr("distill_offline.console.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("distill_offline.cli.console.time.monotonic", lambda: now[0])
     return now
 
 

@@ -11,9 +11,9 @@ import pytest
 from corpus_files import examples_of, fault_of, write_file, write_jsonl
 
 from distill_offline import corpus
+from distill_offline.config.settings import Source
 from distill_offline.errors import CorpusError
 from distill_offline.schema import Example, Sentence, content_digest
-from distill_offline.settings import Source
 
 
 def _numbered(folder: Path, count: int) -> str:

@@ -9,7 +9,7 @@ import pytest
 from corpus_files import assert_offsets_are_exact, examples_of, fault_of, write_file
 
 from distill_offline import corpus
-from distill_offline.settings import Source
+from distill_offline.config.settings import Source
 
 _IOB1 = """-DOCSTART- -X- O O
 

@@ -14,15 +14,15 @@ from corpus_files import write_file
 from sentences import example, sentence
 
 from distill_offline import pipeline
+from distill_offline.annotate.work import corpus_of
+from distill_offline.config.settings import Settings, Source, TaskSettings
 from distill_offline.corpus import read_annotations, read_examples, read_sentences, write_examples, write_sentences
 from distill_offline.corpus.context import with_context
 from distill_offline.corpus.record import Record
 from distill_offline.errors import ConfigError
-from distill_offline.inputs import read_gold
 from distill_offline.pipeline.export_labels import export_labels
-from distill_offline.pipeline.work import corpus_of
+from distill_offline.run.gold import read_gold
 from distill_offline.schema import Example, Sentence
-from distill_offline.settings import Settings, Source, TaskSettings
 from distill_offline.tasks.ner import NER
 from distill_offline.tasks.text_classification import TextClassification
 

@@ -11,7 +11,8 @@ from click.testing import CliRunner, Result
 from outside import distribution, forget
 
 from distill_offline.cli import commands
-from distill_offline.config import parse_settings
+from distill_offline.config.loading import parse_settings
+from distill_offline.config.settings import CorpusSettings, Source
 from distill_offline.corpus import (
     check_writable,
     head_of,
@@ -22,11 +23,10 @@ from distill_offline.corpus import (
     write_sentences,
 )
 from distill_offline.errors import ConfigError, CorpusError, InputError
-from distill_offline.inputs import read_gold
-from distill_offline.run_folder import reading_of, source_digest
+from distill_offline.run.gold import read_gold
+from distill_offline.run.sources import reading_of, source_digest
 from distill_offline.schema import Example
-from distill_offline.settings import CorpusSettings, Source
-from distill_offline.student import Student
+from distill_offline.student.model import Student
 
 SOURCE = '''
 from distill_offline.errors import CorpusError

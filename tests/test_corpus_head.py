@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from distill_offline.config.settings import Source
 from distill_offline.corpus import check_same_text, head_of, read_examples, read_sentences, write_examples
 from distill_offline.errors import CorpusError
-from distill_offline.settings import Source
 
 
 def jsonl(folder: Path, *rows: dict[str, Any]) -> Path:

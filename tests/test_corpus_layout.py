@@ -9,8 +9,8 @@ import pytest
 from corpus_files import assert_offsets_are_exact, examples_of, fault_of, write_file
 
 from distill_offline import corpus
+from distill_offline.config.settings import Source
 from distill_offline.errors import CorpusError
-from distill_offline.settings import Source
 
 _GERMEVAL = (
     "#\thttp://de.wikipedia.org/wiki/Anna [2009-10-17]\n1\tAnna\tB-PER\tO\n2\tSchmidt\tI-PER\tO\n3\twohnt\tO\tO\n\n"

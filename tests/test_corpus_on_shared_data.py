@@ -9,10 +9,10 @@ import pytest
 from corpus_files import assert_offsets_are_exact
 
 from distill_offline import corpus
-from distill_offline.bio import decode_bio
+from distill_offline.config.settings import Source
 from distill_offline.errors import CorpusError
 from distill_offline.schema import Example, Origin, content_digest
-from distill_offline.settings import Source
+from distill_offline.spans.bio import decode_bio
 
 _DATA = Path(__file__).parents[2] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not _DATA.is_dir(), reason="../shared/data is not there")

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill_offline import corpus
-from distill_offline.bio import decode_bio, repair_iob2
 from distill_offline.corpus.columns import unwritable
 from distill_offline.corpus.record import join_tokens
 from distill_offline.errors import CorpusError
 from distill_offline.pipeline.predict import predict
 from distill_offline.schema import Example, Sentence
-from distill_offline.student import Student
+from distill_offline.spans.bio import decode_bio, repair_iob2
+from distill_offline.student.model import Student
 
 _LETTERS = "a#=1 .:;()*\u00a0\u2028\u0085\v\f\u3000\u200b\ufeff-é"
 _WORDS = (

@@ -11,15 +11,15 @@ import pytest
 from annotated_runs import TYPES
 
 from distill_offline import manifest, pipeline
-from distill_offline.artifacts import read_rows, write_rows
-from distill_offline.config import parse_settings
+from distill_offline.config.loading import parse_settings
+from distill_offline.config.settings import CrossFitSettings, Settings, Source
 from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import InputError, Interrupted
-from distill_offline.pipeline.cross_fit import cross_fit
 from distill_offline.pipeline.export_labels import export_labels
-from distill_offline.run_folder import RunFolder
+from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Example, content_digest
-from distill_offline.settings import CrossFitSettings, Settings, Source
+from distill_offline.select.cross_fit import cross_fit
+from distill_offline.storage.files import read_rows, write_rows
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ class _Watched:
     """What each fold's student was trained on, seen through the public loop."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from distill_offline.stages import train as training
+        from distill_offline.train import loop as training
 
         self.pools: list[training.Pools] = []
         real = training.train

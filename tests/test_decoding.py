@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill_offline.bio import decode_bio, to_iob2
 from distill_offline.label_kinds.decoding import Scored, decode, distributions
 from distill_offline.label_kinds.subwords import labels_of_words
 from distill_offline.schema import Span
+from distill_offline.spans.bio import decode_bio, to_iob2
 
 LABELS = ("I-Y", "B-X", "O", "I-X", "B-Y")
 

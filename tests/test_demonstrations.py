@@ -8,10 +8,10 @@ from typing import Literal
 import pytest
 from sentences import example, sentence
 
-from distill_offline.demonstrations import Demonstrations, shape
+from distill_offline.annotate.demonstrations import Demonstrations, shape
+from distill_offline.config.settings import DemonstrationSettings
 from distill_offline.errors import ConfigError
 from distill_offline.schema import Example, Sentence
-from distill_offline.settings import DemonstrationSettings
 
 POOL = [
     example("The/O pump/O P-204/B-EQUIPMENT was/O checked/O by/O Anna/B-PERSON", "pump"),

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from distill_offline import manifest
 from distill_offline.cli import commands
-from distill_offline.config import as_plain, parse_settings
+from distill_offline.config.loading import as_plain, parse_settings
 from distill_offline.errors import InputError, IntegrityError
 from distill_offline.provenance import Difference, difference
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distill_offline.diversity import spread
+from distill_offline.select.diversity import spread
 
 SPORT = [f"the team won its match number {n}" for n in range(30)]
 MONEY = [f"shares of banks fell {n} percent" for n in range(5)]

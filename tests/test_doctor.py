@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from distill_offline import doctor, offline
+from distill_offline.config.settings import BackendSettings, CorpusSettings, Settings, TaskSettings, TrainSettings
 from distill_offline.doctor import Check, examine, worst
-from distill_offline.settings import BackendSettings, CorpusSettings, Settings, TaskSettings, TrainSettings
 
 
 def by_name(checks: list[Check]) -> Mapping[str, Check]:

@@ -10,13 +10,13 @@ import pytest
 import torch
 from tiny_models import tiny_encoder
 
-from distill_offline.blending import Blend
+from distill_offline.config.settings import TrainSettings
 from distill_offline.corpus import read_examples
 from distill_offline.errors import Interrupted
-from distill_offline.settings import TrainSettings
-from distill_offline.stages.train import Pools, prepare, train
-from distill_offline.student import Student
-from distill_offline.training.embedding_rows import LearnedRows
+from distill_offline.student.model import Student
+from distill_offline.train.blending import Blend
+from distill_offline.train.embedding_rows import LearnedRows
+from distill_offline.train.loop import Pools, prepare, train
 
 LABELS = ("O", "B-PERSON", "I-PERSON")
 IDS = [torch.tensor([[2, 40, 41, 3, 0]]), torch.tensor([[2, 41, 90, 91, 3], [2, 7, 3, 0, 0]])]

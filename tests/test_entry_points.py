@@ -11,11 +11,13 @@ import pytest
 from outside import distribution, forget
 from test_from_outside import BACKEND, TASK, annotate, said
 
-from distill_offline import blending, registry, scoring
+from distill_offline import registry
 from distill_offline.errors import ConfigError
+from distill_offline.scoring import metrics as scoring
+from distill_offline.train import blending
 
 METRIC = """
-from distill_offline.scoring import Measured
+from distill_offline.scoring.metrics import Measured
 from distill_offline.schema import Scores
 def share(gold, predicted):
     same = sum(list(a) == list(b) for a, b in zip(gold, predicted))
@@ -114,7 +116,7 @@ def test_an_entry_point_never_stands_in_for_one_of_ours(path: Path) -> None:
 def test_names_of_ours_look_up_no_entry_point() -> None:
     code = (
         "import importlib.metadata as m; m.entry_points = None\n"
-        "from distill_offline import blending, scoring\n"
+        "from distill_offline.train import blending; from distill_offline.scoring import metrics as scoring\n"
         "from distill_offline.corpus import read_examples\n"
         "blending.make_schedule('linear', {}, tau=0.5, n_distilled=1, n_original=1)\n"
         "scoring.check_metric('entity_f1')\n"

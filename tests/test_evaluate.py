@@ -14,16 +14,16 @@ from click.testing import CliRunner
 from confident_teacher import confident
 
 from distill_offline import manifest, pipeline
-from distill_offline.artifacts import ANNOTATIONS, read_rows, write_rows
 from distill_offline.cli import commands
-from distill_offline.config import parse_settings
+from distill_offline.config.loading import parse_settings
 from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import InputError
-from distill_offline.inputs import read_gold
-from distill_offline.pipeline.calibrate import CALIBRATION
-from distill_offline.pipeline.held_against import held_against
+from distill_offline.evaluate.compare import held_against
 from distill_offline.report import View, render
-from distill_offline.run_folder import RunFolder
+from distill_offline.run.folder import RunFolder
+from distill_offline.run.gold import read_gold
+from distill_offline.select.calibrate import CALIBRATION
+from distill_offline.storage.files import ANNOTATIONS, read_rows, write_rows
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,13 @@ import pytest
 from click.testing import CliRunner
 from studying import runner, write_config
 
-from distill_offline import artifacts
 from distill_offline.cli import commands
 from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import ConfigError, Interrupted
 from distill_offline.schema import Progress
+from distill_offline.storage import files as artifacts
 from distill_offline.study import Examinations, Examined, Results, Study, progress
-from distill_offline.study.teacher_errors import FATES
+from distill_offline.study.examine.teacher_errors import FATES
 
 UPDATES = ("train.updates=6", "train.eval_every=2", "train.checkpoint_every=0")
 EXAMINE = {"distilled": 12, "held_out": 8}

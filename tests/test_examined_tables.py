@@ -12,12 +12,12 @@ from studying import write_config
 
 from distill_offline.errors import InputError
 from distill_offline.study import Examinations, Examined, Study, examined_tables, publish, summarise, summarise_examined
-from distill_offline.study.examine import _schedule
-from distill_offline.study.examined import Point
-from distill_offline.study.examined_plots import forgetting_curves, reliability_curves, teacher_errors_plot
+from distill_offline.study.examine.looking import _schedule
+from distill_offline.study.examine.plots import forgetting_curves, reliability_curves, teacher_errors_plot
+from distill_offline.study.examine.reliability import binned
+from distill_offline.study.examine.rows import Point
+from distill_offline.study.examine.teacher_errors import TeacherErrors
 from distill_offline.study.grid import Cell
-from distill_offline.study.reliability import binned
-from distill_offline.study.teacher_errors import TeacherErrors
 
 NONE = {"repeated": 0, "replaced": 0, "corrected": 0}
 

@@ -14,9 +14,9 @@ import yaml
 from click.testing import CliRunner
 from openai_fake import Server, said
 
-from distill_offline.artifacts import QUARANTINE, STORE, read_rows
 from distill_offline.cli import commands
 from distill_offline.completions import CompletionStore
+from distill_offline.storage.files import QUARANTINE, STORE, read_rows
 
 NAMES = ("Ada", "Bob", "Cleo", "Dora")
 

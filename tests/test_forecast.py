@@ -10,9 +10,9 @@ from annotated_runs import TYPES, run_of
 from model_fixtures import tiny_llama
 
 from distill_offline import pipeline
+from distill_offline.config.settings import Settings
 from distill_offline.errors import InputError
-from distill_offline.run_folder import RunFolder
-from distill_offline.settings import Settings
+from distill_offline.run.folder import RunFolder
 
 
 def test_a_probe_keeps_its_answers_and_says_what_is_left(tmp_path: Path, settings: Settings) -> None:

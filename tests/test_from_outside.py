@@ -12,16 +12,17 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from distill_offline import blending, scoring
 from distill_offline.cli import commands
 from distill_offline.errors import ConfigError, MissingPackage
+from distill_offline.pipeline import uncertainty as acquire
 from distill_offline.registry import load
-from distill_offline.stages import acquire
+from distill_offline.scoring import metrics as scoring
+from distill_offline.train import blending
 
 Module = Callable[[str, str], None]
 
 TASK = """
-from distill_offline.bio import encode_bio
+from distill_offline.spans.bio import encode_bio
 from distill_offline.schema import Annotation, Message, Prompt, Span
 
 class T:
@@ -245,9 +246,9 @@ def test_what_is_wrong_with_a_metric_or_a_measure_is_told(module: Module) -> Non
 
 
 def test_a_question_whether_a_stage_is_fresh_changes_nothing(tmp_path: Path, module: Module) -> None:
-    from distill_offline.config import load as load_config
-    from distill_offline.pipeline.work import Work
-    from distill_offline.run_folder import RunFolder
+    from distill_offline.annotate.work import Work
+    from distill_offline.config.loading import load as load_config
+    from distill_offline.run.folder import RunFolder
 
     module("mod_t", TASK)
     module("mod_b", BACKEND)

@@ -10,10 +10,10 @@ import pytest
 from annotated_runs import grow, labels, run_of
 
 from distill_offline import manifest, pipeline
-from distill_offline.artifacts import read_rows
+from distill_offline.config.settings import Settings
 from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import ConfigError, InputError
-from distill_offline.settings import Settings
+from distill_offline.storage.files import read_rows
 
 
 def test_a_pool_that_grew_does_not_ask_for_the_corpus_again(tmp_path: Path, settings: Settings, pool: Path) -> None:

@@ -15,7 +15,7 @@ import yaml
 from distill_offline.backends import BACKENDS
 from distill_offline.bundle.settings import BundleSettings
 from distill_offline.cli import commands
-from distill_offline.settings import Settings
+from distill_offline.config.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from distill_offline.artifacts import ANNOTATIONS, write_rows
 from distill_offline.cli import commands
 from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import DistillError
+from distill_offline.storage.files import ANNOTATIONS, write_rows
 
 GOLD = "Anna B-PER\nMay I-PER\nin O\nBremen B-LOC\n"
 IOB1 = "Anna I-PER\nMay I-PER\nin O\nBremen I-LOC\n"

@@ -29,8 +29,8 @@ from installing import (
     trust,
 )
 
-from distill_offline.network.isolation import probe
-from distill_offline.offline import ENVIRONMENT
+from distill_offline.offline.connections import ENVIRONMENT
+from distill_offline.offline.isolation import probe
 
 pytestmark = [
     pytest.mark.slow,

@@ -16,7 +16,7 @@ import pytest
 from installing import PACKAGE, installer_module
 
 from distill_offline import __version__, manifest
-from distill_offline.installation import RELEASE, Installation, installation
+from distill_offline.manifest.installation import RELEASE, Installation, installation
 
 COMMIT, KEY = "c" * 40, "SHA256:0123456789"
 

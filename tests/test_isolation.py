@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from distill_offline import manifest
-from distill_offline.network import isolation
-from distill_offline.network.isolation import NetworkState
+from distill_offline.offline import isolation
+from distill_offline.offline.isolation import NetworkState
 
 FAULT = isolation.probe().fault
 needs_namespace = pytest.mark.skipif(bool(FAULT), reason=f"no network namespace here: {FAULT}")
@@ -74,7 +74,7 @@ def test_the_state_is_the_kernels() -> None:
 def test_inside_there_is_loopback_and_nothing_else_for_children_too() -> None:
     code = """
         import errno, json, socket, subprocess, sys
-        from distill_offline.network import isolation
+        from distill_offline.offline import isolation
         outside = isolation.state().namespace
         isolation.enter()
         child = '''
@@ -107,7 +107,7 @@ def test_inside_there_is_loopback_and_nothing_else_for_children_too() -> None:
 def test_users_groups_and_the_owners_of_files_stay(tmp_path: Path) -> None:
     code = """
         import os, sys
-        from distill_offline.network import isolation
+        from distill_offline.offline import isolation
         isolation.enter()
         open(sys.argv[1], "w").close()
         print(os.getuid(), os.getgid())
@@ -121,7 +121,7 @@ def test_users_groups_and_the_owners_of_files_stay(tmp_path: Path) -> None:
 def test_without_privilege_a_user_namespace_is_made_and_no_capability_remains() -> None:
     code = """
         import ctypes, os, sys
-        from distill_offline.network import isolation
+        from distill_offline.offline import isolation
         os.setgroups([]); os.setgid(65534); os.setuid(65534)
         ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE, as after a login: /proc/self is the new user's own
         try:
@@ -140,7 +140,7 @@ def test_without_privilege_a_user_namespace_is_made_and_no_capability_remains() 
 def test_the_same_command_starts_again_inside_with_its_arguments(tmp_path: Path) -> None:
     code = """
         import os, sys
-        from distill_offline.network import isolation
+        from distill_offline.offline import isolation
         print("started", flush=True)
         isolation.restart_isolated()
         print(os.getpid(), isolation.is_loopback_only(), sys.argv[1:], os.getcwd())
@@ -168,7 +168,7 @@ def test_where_it_is_not_permitted_nothing_runs_and_the_setting_is_named() -> No
 @pytest.mark.skipif(isolation.is_loopback_only(), reason="there is no network to be isolated from")
 def test_a_probe_that_is_refused_says_why_and_tries_nothing() -> None:
     code = (
-        "from distill_offline.network.isolation import probe; found = probe(); "
+        "from distill_offline.offline.isolation import probe; found = probe(); "
         "print(found.inside, found.attempts, found.fault)"
     )
     said = refused(sys.executable, "-c", code).stdout
@@ -200,7 +200,7 @@ def test_an_open_network_socket_is_refused_where_there_is_loopback_only_already(
     """It may come from outside: the program that made the namespace can have opened it before."""
     code = """
         import os, socket, sys
-        from distill_offline.network import isolation
+        from distill_offline.offline import isolation
         opened = socket.socket()
         os.set_inheritable(opened.fileno(), True)
         isolation._refuse_open_connections = lambda: None
@@ -216,7 +216,7 @@ def test_an_open_network_socket_is_refused_where_there_is_loopback_only_already(
 def test_a_probe_runs_nothing_of_the_folder_it_is_started_in(tmp_path: Path) -> None:
     for name in ("json.py", "socket.py"):
         (tmp_path / name).write_text("raise SystemExit('this is no part of the program')")
-    code = "from distill_offline.network.isolation import probe; print(probe().fault == '')"
+    code = "from distill_offline.offline.isolation import probe; print(probe().fault == '')"
     done = run(sys.executable, "-P", "-c", code, cwd=tmp_path)
     assert done.stdout == "True\n", done.stderr
 
@@ -227,7 +227,7 @@ def test_a_manifest_says_where_its_folder_was_made(tmp_path: Path) -> None:
         import sys
         from pathlib import Path
         from distill_offline import manifest, offline
-        from distill_offline.network import isolation
+        from distill_offline.offline import isolation
         offline.enforce()
         if sys.argv[2] == "isolated":
             isolation.restart_isolated()

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from studying import write_config
 
-from distill_offline.artifacts import write_rows
 from distill_offline.completions import CompletionStore
+from distill_offline.storage.files import write_rows
 
 ROOT, PROGRAM = Path(__file__).parent.parent, Path(__file__).with_name("killing.py")
 

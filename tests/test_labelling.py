@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from sentences import sentence
 
-from distill_offline.bio import decode_bio
 from distill_offline.corpus import read_examples
 from distill_offline.errors import InputError
 from distill_offline.label_kinds.decoding import distributions
-from distill_offline.labelling import LabelledText
 from distill_offline.pipeline.predict import predict
-from distill_offline.student import Student
+from distill_offline.spans.bio import decode_bio
+from distill_offline.student.labelling import LabelledText
+from distill_offline.student.model import Student
 
 LABELS = ("O", "B-PERSON", "I-PERSON", "B-EQUIPMENT", "I-EQUIPMENT")
 TEXTS = (

@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from corpus_files import write_file, write_jsonl
 
 from distill_offline.cli import commands
-from distill_offline.config import parse_settings
+from distill_offline.config.loading import parse_settings
+from distill_offline.config.settings import CorpusSettings, Source
 from distill_offline.corpus import languages, read_examples, read_sentences
 from distill_offline.errors import ConfigError
-from distill_offline.run_folder import reading_of, source_digest
-from distill_offline.settings import CorpusSettings, Source
-from distill_offline.student import Student
+from distill_offline.run.sources import reading_of, source_digest
+from distill_offline.student.model import Student
 
 TEXT = "Dr. Müller kam z.B. aus Köln/Bonn."
 

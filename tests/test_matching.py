@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill_offline.matching import Budget, TokenText, allowed_edits, normalised, squeezed
+from distill_offline.spans.matching import Budget, TokenText, allowed_edits, normalised, squeezed
 
 PLENTY = 1_000_000
 # Few letters, long words: near misses, overlaps and repetitions all the time.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distill_offline.mistakes import Entity, Mistake, mistakes
+from distill_offline.scoring.mistakes import Entity, Mistake, mistakes
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from types import ModuleType
 import pytest
 from crafted_models import BAD, GOOD, KEYS, TENSORS, gguf, safetensors
 
-from distill_offline import model_headers
 from distill_offline.bundle.verifier import verify
+from distill_offline.models import headers as model_headers
 
 READERS = [pytest.param(model_headers, id="package"), pytest.param(verify, id="verifier")]
 RULE = "# " + "-" * 100 + " model headers\n"

@@ -7,9 +7,9 @@ import json
 import pytest
 from sentences import sentence
 
+from distill_offline.config.settings import TaskSettings
 from distill_offline.errors import ConfigError, UnusableAnswer
 from distill_offline.schema import Completion, Rejection
-from distill_offline.settings import TaskSettings
 from distill_offline.tasks.naming import TypeNames
 from distill_offline.tasks.ner import NER
 from distill_offline.tasks.text_classification import TextClassification

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from distill_offline.near_duplicates import near_duplicates
+from distill_offline.select.near_duplicates import near_duplicates
 
 WORDS = [f"{a}{b}{c}" for a in ("ka", "mo", "ti") for b in ("ren", "sol", "dun", "vi") for c in ("a", "ek", "ost")]
 

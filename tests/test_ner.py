@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentences import example, sentence
 
-from distill_offline.bio import decode_bio, repair_iob2
+from distill_offline.config.settings import TaskSettings
 from distill_offline.errors import ConfigError, UnusableAnswer
 from distill_offline.schema import Annotation, Completion, Rejection
-from distill_offline.settings import TaskSettings
+from distill_offline.spans.bio import decode_bio, repair_iob2
 from distill_offline.tasks.base import Task
 from distill_offline.tasks.ner import NER
 

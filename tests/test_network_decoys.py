@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from distill_offline.network import isolation
-from distill_offline.network.decoys import DECOYS
-from distill_offline.network.strace import strace_fault, trace
+from distill_offline.offline import isolation
+from distill_offline.offline.decoys import DECOYS
+from distill_offline.offline.strace import strace_fault, trace
 
 FAULT = strace_fault() or isolation.probe().fault
 pytestmark = pytest.mark.skipif(bool(FAULT), reason=f"they cannot be tried and traced here: {FAULT}")
-COMMAND = [sys.executable, "-m", "distill_offline.network.decoys"]
+COMMAND = [sys.executable, "-m", "distill_offline.offline.decoys"]
 
 
 def test_the_tracer_catches_every_way_out() -> None:

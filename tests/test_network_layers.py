@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from distill_offline import offline
-from distill_offline.network import isolation
-from distill_offline.network import layers as network_layers
-from distill_offline.network.decoys import DECOYS
-from distill_offline.network.isolation import NetworkState, Probe
-from distill_offline.network.layers import Layer, examine_environment, examine_kernel, judge_decoys
-from distill_offline.network.strace import strace_fault
-from distill_offline.network.trace import Trace, read_trace
+from distill_offline.offline import isolation
+from distill_offline.offline import layers as network_layers
+from distill_offline.offline.decoys import DECOYS
+from distill_offline.offline.isolation import NetworkState, Probe
+from distill_offline.offline.layers import Layer, examine_environment, examine_kernel, judge_decoys
+from distill_offline.offline.strace import strace_fault
+from distill_offline.offline.trace import Trace, read_trace
 
 ALONE = NetworkState("net:[2]", True, (), (), 0)
 NO_WAY = dict.fromkeys(isolation.DOCUMENTATION, "ENETUNREACH")

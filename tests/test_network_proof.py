@@ -14,8 +14,8 @@ import pytest
 from model_fixtures import SMOLLM, real_model, smollm_folder
 
 from distill_offline import manifest
-from distill_offline.network import isolation
-from distill_offline.network.strace import strace_fault
+from distill_offline.offline import isolation
+from distill_offline.offline.strace import strace_fault
 
 ROOT = Path(__file__).parent.parent
 FAULT = strace_fault() or isolation.probe().fault

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distill_offline.network.trace import Touch, Trace, read_trace
+from distill_offline.offline.trace import Touch, Trace, read_trace
 
 
 def places(*lines: str) -> list[tuple[str, int | None, str, str]]:

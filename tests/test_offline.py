@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from distill_offline import offline
-from distill_offline.network import isolation
+from distill_offline.offline import isolation
 
 ROOT = Path(__file__).parent.parent
 
@@ -96,7 +96,7 @@ def test_loopback_unix_sockets_and_listening_pass() -> None:
 
 def test_allowed_hosts_pass_and_their_neighbours_do_not() -> None:
     code = """
-        from distill_offline import offline
+        from distill_offline.offline import connections as offline
         from distill_offline.errors import NetworkBlocked
         offline.enforce(["10.1.0.0/16", "https://llm.example.invalid:8000/v1"])
         offline.allow("192.0.2.7:8000")
@@ -113,7 +113,7 @@ def test_allowed_hosts_pass_and_their_neighbours_do_not() -> None:
 def test_address_of_an_allowed_name_may_be_connected_to() -> None:
     code = """
         import ipaddress, socket
-        from distill_offline import offline
+        from distill_offline.offline import connections as offline
         offline._state.networks.discard(ipaddress.ip_network("127.0.0.0/8"))
         offline.enforce(["localhost.localdomain"])
         real = socket.getaddrinfo
@@ -136,11 +136,11 @@ def test_an_entry_that_is_no_host_is_a_config_error(entry: str) -> None:
 def test_children_inherit_environment_and_list() -> None:
     code = """
         import subprocess, sys
-        from distill_offline import offline
+        from distill_offline.offline import connections as offline
         offline.enforce(["10.0.0.0/8"])
         child = '''
         import os, socket
-        from distill_offline import offline
+        from distill_offline.offline import connections as offline
         print(offline.enforce_from_environment(), os.environ["HF_HUB_OFFLINE"], "https_proxy" in os.environ)
         offline._check_host("10.9.8.7", "connecting to")
         try:
@@ -239,7 +239,7 @@ def test_where_there_is_only_loopback_no_other_host_can_be_admitted() -> None:
         pytest.skip(f"no network namespace here: {fault}")
     code = """
         from distill_offline import offline
-        from distill_offline.network import isolation
+        from distill_offline.offline import isolation
         from distill_offline.errors import ConfigError
         offline.enforce(["192.0.2.7"])
         isolation.restart_isolated()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from distill_offline.network import isolation
+from distill_offline.offline import isolation
 
 ROOT = Path(__file__).parent.parent
 FAULT = isolation.probe().fault
@@ -126,7 +126,7 @@ PROBE = """
     import asyncio, ctypes, _socket, json, os, socket, subprocess, sys, warnings
     from distill_offline import offline
     from distill_offline.errors import NetworkBlocked
-    from distill_offline.network import isolation
+    from distill_offline.offline import isolation
     if not isolation.is_loopback_only():
         isolation.enter()
     offline.enforce()
@@ -184,7 +184,7 @@ def test_a_connection_from_before_passes_the_guard_and_is_refused_by_isolation()
     """The other end is a server in the same empty namespace: nothing leaves."""
     code = """
         import os, socket, sys
-        from distill_offline.network import isolation
+        from distill_offline.offline import isolation
         if not isolation.is_loopback_only():
             isolation.enter()
         with socket.create_server(("127.0.0.1", 0)) as server:

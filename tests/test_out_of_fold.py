@@ -9,8 +9,8 @@ import pytest
 
 from distill_offline.label_kinds.decoding import Distribution, Scored, distributions
 from distill_offline.label_kinds.tags import missed, span_confidence
-from distill_offline.out_of_fold import folds
 from distill_offline.schema import Span
+from distill_offline.student.out_of_fold import folds
 
 LABELS = ("O", "B-X", "I-X", "B-Y", "I-Y")
 

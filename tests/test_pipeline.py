@@ -15,12 +15,12 @@ import pytest
 from annotated_runs import TYPES
 
 from distill_offline import manifest, pipeline
-from distill_offline.config import parse_settings
+from distill_offline.config.loading import parse_settings
+from distill_offline.config.settings import BackendSettings, Settings
 from distill_offline.corpus import read_examples
 from distill_offline.errors import ConfigError, GateMissed, InputError, Interrupted, OverlapError, QuarantineError
-from distill_offline.run_folder import RunFolder
+from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Example
-from distill_offline.settings import BackendSettings, Settings
 
 
 class Finished(NamedTuple):
@@ -201,7 +201,7 @@ def test_sentences_of_dev_and_test_never_enter_training(tmp_path: Path, settings
 
 
 def test_overlap_of_gold_splits_is_an_error_or_dropped_and_counted(tmp_path: Path, settings: Settings) -> None:
-    from distill_offline.inputs import read_gold
+    from distill_offline.run.gold import read_gold
 
     original = replace(settings.corpus.original, dev={"path": "package:demo/train.jsonl"}["path"])
     overlapping = replace(settings, corpus=replace(settings.corpus, original=original))
@@ -289,7 +289,7 @@ def test_no_corpus_text_and_no_path_of_this_machine_is_in_a_manifest(finished: F
 
 def test_evaluate_agrees_with_held_against(tmp_path: Path, finished: Finished, settings: Settings) -> None:
     from distill_offline.corpus import read_examples, write_examples
-    from distill_offline.pipeline.held_against import held_against
+    from distill_offline.evaluate.compare import held_against
 
     gold = tmp_path / "gold.jsonl"
     write_examples(gold, read_examples(settings.corpus.original.test or "", origin="original"))

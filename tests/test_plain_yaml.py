@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from distill_offline import config
+from distill_offline.config.plain_yaml import UniqueKeys
 from distill_offline.errors import ConfigError
-from distill_offline.plain_yaml import UniqueKeys
 
 WHOLE = """
 name: run

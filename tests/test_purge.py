@@ -11,14 +11,14 @@ import pytest
 from annotated_runs import perfect, run_of
 
 from distill_offline import manifest, pipeline
-from distill_offline.artifacts import read_rows
-from distill_offline.bio import decode_bio
 from distill_offline.completions import Answer, CompletionStore
+from distill_offline.config.settings import ArmSettings, Settings
 from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import InputError, StoreError
 from distill_offline.pipeline import Shard
 from distill_offline.schema import Completion
-from distill_offline.settings import ArmSettings, Settings
+from distill_offline.spans.bio import decode_bio
+from distill_offline.storage.files import read_rows
 
 
 def purged_words(folder: Path) -> Mapping[str, bytes]:

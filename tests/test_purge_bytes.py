@@ -16,12 +16,12 @@ from annotated_runs import perfect, run_of
 from studying import runner, write_config
 
 from distill_offline import pipeline
-from distill_offline.artifacts import read_rows, write_rows
 from distill_offline.completions import CompletionStore
+from distill_offline.config.settings import Settings
 from distill_offline.corpus import read_examples, write_examples
 from distill_offline.pipeline import Shard
 from distill_offline.schema import Example, Sentence
-from distill_offline.settings import Settings
+from distill_offline.storage.files import read_rows, write_rows
 
 DOCUMENT = "Akte-Žižková-4711"
 NAME, FIRM, PLAIN = "Žižková-Ønskedal", "Quärzwerk-Xyphon", "zerknäuselt"

@@ -12,12 +12,12 @@ from annotated_runs import pool, run_of, settings
 from click.testing import CliRunner, Result
 
 from distill_offline import manifest, pipeline
-from distill_offline.artifacts import read_rows
 from distill_offline.cli import commands
 from distill_offline.completions import CompletionStore
+from distill_offline.config.settings import Settings
 from distill_offline.errors import InputError, StoreError
 from distill_offline.pipeline.purge_places import find_runs
-from distill_offline.settings import Settings
+from distill_offline.storage.files import read_rows
 
 __all__ = ["pool", "settings"]
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill_offline.bio import encode_bio
-from distill_offline.calibration import Calibration
-from distill_offline.quality import Kinds, Quality, quality
+from distill_offline.confidence.calibration import Calibration
 from distill_offline.schema import Span
-from distill_offline.scoring import score
+from distill_offline.scoring.metrics import score
+from distill_offline.scoring.quality import Kinds, Quality, quality
+from distill_offline.spans.bio import encode_bio
 
 Sentences = list[tuple[Span, ...]]
 

@@ -19,10 +19,10 @@ from click.testing import CliRunner
 from model_fixtures import SMOLLM, real_model
 
 from distill_offline import manifest
-from distill_offline.artifacts import read_rows
-from distill_offline.catalogue import Catalogue
 from distill_offline.cli import commands
-from distill_offline.network.isolation import probe
+from distill_offline.models.catalogue import Catalogue
+from distill_offline.offline.isolation import probe
+from distill_offline.storage.files import read_rows
 
 ROOT = Path(__file__).parent.parent
 CONFIG = str(ROOT / "configs/quickstart.yaml")

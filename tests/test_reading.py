@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from sentences import sentence
 
+from distill_offline.config.settings import TaskSettings
 from distill_offline.errors import UnusableAnswer
 from distill_offline.schema import Completion
-from distill_offline.settings import TaskSettings
 from distill_offline.tasks.ner import NER
 from distill_offline.tasks.text_classification import TextClassification
 

@@ -6,7 +6,7 @@ import pytest
 from sentences import example
 
 from distill_offline.errors import ConfigError
-from distill_offline.study.reference import Truth
+from distill_offline.study.examine.reference import Truth
 
 
 def test_gold_is_found_by_tokens_whatever_the_ids_and_the_order() -> None:

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sentences import example as example_of
 
-from distill_offline.bio import encode_bio
 from distill_offline.corpus.record import join_tokens
 from distill_offline.corpus.refine import refined
 from distill_offline.corpus.tokenise import token_offsets
 from distill_offline.schema import Example, Sentence, Span
-from distill_offline.student import Student
+from distill_offline.spans.bio import encode_bio
+from distill_offline.student.model import Student
 
 
 def labelled(tokens: str, labels: str, masked: tuple[int, ...] = ()) -> Example:

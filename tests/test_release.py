@@ -20,7 +20,7 @@ from distill_offline import manifest
 from distill_offline.bundle.release import Released, release
 from distill_offline.bundle.signing import Keys as SigningKeys
 from distill_offline.errors import DistillError, InputError, IntegrityError
-from distill_offline.statement import STATEMENT
+from distill_offline.manifest.statement import STATEMENT
 
 SECRET = "zebra sentence of the corpus"
 TEACHER, ENCODER, GOLD = "7" * 64, "e" * 64, "9" * 64

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from distill_offline import calibration
-from distill_offline.study.reliability import BINS, added, binned
+from distill_offline.confidence import calibration
+from distill_offline.study.examine.reliability import BINS, added, binned
 
 
 def drawn(seed: int, count: int = 500) -> list[tuple[float, bool]]:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from distill_offline.calibration import UNCHANGED
-from distill_offline.quality import quality as score
+from distill_offline.confidence.calibration import UNCHANGED
 from distill_offline.report import View, render
 from distill_offline.report.plots import Line, line_plot, reliability_plot
 from distill_offline.schema import Span
+from distill_offline.scoring.quality import quality as score
 
 EVIL = "</pre></title><script src=//x.example>alert(1)</script>&\"'"
 

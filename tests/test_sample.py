@@ -10,10 +10,10 @@ import pytest
 from annotated_runs import perfect, run_of
 
 from distill_offline import manifest, pipeline
-from distill_offline.artifacts import read_rows
+from distill_offline.config.settings import Settings
 from distill_offline.errors import InputError
-from distill_offline.run_folder import RunFolder
-from distill_offline.settings import Settings
+from distill_offline.run.folder import RunFolder
+from distill_offline.storage.files import read_rows
 
 
 def test_a_sample_shows_the_difference_and_leaves_the_run_as_it_is(tmp_path: Path, settings: Settings) -> None:

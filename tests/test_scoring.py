@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill_offline.bio import InvalidTags, repair_iob2
 from distill_offline.errors import ConfigError
 from distill_offline.label_kinds import kind_of
 from distill_offline.schema import Scores
-from distill_offline.scoring import accuracy, quick_f1, score
+from distill_offline.scoring.metrics import accuracy, quick_f1, score
+from distill_offline.spans.bio import InvalidTags, repair_iob2
 
 Sentences = list[tuple[str, ...]]
 _SENTENCE = st.lists(st.tuples(st.integers(1, 3), st.sampled_from(["", "", "PER", "LOC", "b-c"])), max_size=6)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from distill_offline.annotations import AnnotationLine, Beside
-from distill_offline.bio import encode_bio
+from distill_offline.config.settings import SelectSettings
 from distill_offline.schema import Rejection, Sentence, Span, join_tokens
-from distill_offline.settings import SelectSettings
-from distill_offline.stages.select import select
+from distill_offline.select.rules import select
+from distill_offline.spans.bio import encode_bio
 
 
 def row(words: str, *confidences: float | None, rejected: bool = False, id_: str = "", **beside: Any) -> AnnotationLine:

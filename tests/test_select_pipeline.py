@@ -14,14 +14,14 @@ from annotated_runs import run_of
 from confident_teacher import confident
 
 from distill_offline import manifest, pipeline
-from distill_offline.artifacts import ANNOTATIONS, read_rows, write_rows
-from distill_offline.bio import decode_bio, encode_bio
+from distill_offline.config.settings import CrossFitSettings, SelectSettings, Settings, Source, TrainSettings
 from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import CorpusError
-from distill_offline.run_folder import RunFolder
+from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Example, Span
-from distill_offline.settings import CrossFitSettings, SelectSettings, Settings, Source, TrainSettings
-from distill_offline.student import Student
+from distill_offline.spans.bio import decode_bio, encode_bio
+from distill_offline.storage.files import ANNOTATIONS, read_rows, write_rows
+from distill_offline.student.model import Student
 
 LABELS = ("O", "B-PERSON", "I-PERSON", "B-DATE", "I-DATE")
 

@@ -9,9 +9,9 @@ import pytest
 from annotated_runs import labels, run_of
 
 from distill_offline import manifest, pipeline
+from distill_offline.config.settings import Settings
 from distill_offline.errors import InputError, StoreError
 from distill_offline.pipeline import Shard
-from distill_offline.settings import Settings
 
 
 @pytest.mark.parametrize(("of", "order"), [(1, [1]), (3, [2, 3, 1]), (7, [7, 1, 6, 2, 5, 3, 4])])

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill_offline.cli import commands
+from distill_offline.config.settings import OffsetUnit, Source
 from distill_offline.corpus import read_examples
 from distill_offline.corpus.offset_units import OFFSETS, in_characters
 from distill_offline.corpus.spans import on_tokens
 from distill_offline.corpus.tokenise import token_offsets
-from distill_offline.settings import OffsetUnit, Source
 
 TEXT = "Nora Kellér 😀 writes:\r\nAnna Berg\nlives in Oslo today."
 NAMES = {"Nora Kellér": "PER", "Anna Berg": "PER", "Oslo": "LOC"}

@@ -16,15 +16,16 @@ from hypothesis import HealthCheck, given, settings, strategies
 
 from distill_offline import manifest, pipeline
 from distill_offline.annotations import AnnotationLine, Beside, write_lines
-from distill_offline.artifacts import read_rows, write_rows
 from distill_offline.cli import commands
-from distill_offline.config import parse_settings
+from distill_offline.config.loading import parse_settings
+from distill_offline.config.settings import CorpusSettings, Source
 from distill_offline.corpus import head_of, read_annotations, read_examples, read_sentences, write_examples
 from distill_offline.errors import CorpusError, InputError
 from distill_offline.pipeline.export_labels import export_labels
-from distill_offline.run_folder import RunFolder, source_digest, source_paths
+from distill_offline.run.folder import RunFolder
+from distill_offline.run.sources import source_digest, source_paths
 from distill_offline.schema import Annotation, Example, Sentence, Span
-from distill_offline.settings import CorpusSettings, Source
+from distill_offline.storage.files import read_rows, write_rows
 
 CONLL = "-DOCSTART- O\n\nAda B-PER\nsings O\n\nno O\n\n-DOCSTART- O\n\nBonn B-LOC\n\nAda B-PER\nsings O\n\nend O\n"
 

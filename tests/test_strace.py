@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from distill_offline.errors import EnvironmentFault, InputError
-from distill_offline.network import strace
-from distill_offline.network.strace import strace_fault, trace
+from distill_offline.offline import strace
+from distill_offline.offline.strace import strace_fault, trace
 
 FAULT = strace_fault()
 pytestmark = pytest.mark.skipif(FAULT is not None, reason=f"nothing can be traced here: {FAULT}")
@@ -104,7 +104,7 @@ def test_missing_programs_and_unwritable_files_are_told(tmp_path: Path, monkeypa
 
 def test_a_command_that_is_traced_already_cannot_be_traced_again() -> None:
     """As where a container or a debugger forbids it: the reason is given, not a wrong verdict."""
-    code = "from distill_offline.network.strace import strace_fault; print(strace_fault())"
+    code = "from distill_offline.offline.strace import strace_fault; print(strace_fault())"
     said = trace([sys.executable, "-c", code], timeout_s=60).output
     assert "strace may not trace here" in said
 

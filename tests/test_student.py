@@ -10,8 +10,8 @@ from tiny_models import tiny_encoder
 from distill_offline.corpus import read_examples
 from distill_offline.errors import InputError, MissingModel
 from distill_offline.schema import Example, Sentence
-from distill_offline.student import Student
-from distill_offline.training.batching import micro_batches
+from distill_offline.student.batching import micro_batches
+from distill_offline.student.model import Student
 
 LABELS = ("O", "B-PERSON", "I-PERSON", "B-DATE", "I-DATE")
 
@@ -97,7 +97,7 @@ def test_batches_are_as_large_as_a_cpus_cache_holds(student: Student) -> None:
 
 
 def test_predictions_are_valid_iob2(student: Student) -> None:
-    from distill_offline.bio import to_iob2
+    from distill_offline.spans.bio import to_iob2
 
     sentences = [example.sentence for example in read_examples("package:demo/test.jsonl", origin="original")]
     predicted = student.predict(sentences)

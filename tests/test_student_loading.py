@@ -15,7 +15,7 @@ from sentences import sentence
 
 from distill_offline.cli import commands
 from distill_offline.errors import DistillError, InputError, MissingModel
-from distill_offline.student import Student
+from distill_offline.student.model import Student
 
 LABELS = ("O", "B-PERSON", "I-PERSON")
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"

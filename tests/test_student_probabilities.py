@@ -11,10 +11,10 @@ import torch
 from sentences import sentence
 from test_decoding import every_valid
 
-from distill_offline.bio import decode_bio
 from distill_offline.corpus import read_sentences
 from distill_offline.label_kinds.decoding import distributions
-from distill_offline.student import Student
+from distill_offline.spans.bio import decode_bio
+from distill_offline.student.model import Student
 
 LABELS = ("O", "B-PERSON", "I-PERSON", "B-DATE", "I-DATE")
 

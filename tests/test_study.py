@@ -20,13 +20,13 @@ import torch
 from studying import runner, write_config
 
 from distill_offline import pipeline
-from distill_offline.completions.lock import Lock
+from distill_offline.config.settings import SelectSettings, TrainSettings
 from distill_offline.corpus import read_examples
 from distill_offline.errors import ConfigError, DistillError, InputError, Interrupted
-from distill_offline.inputs import read_labelled
-from distill_offline.run_folder import RunFolder
+from distill_offline.run.folder import RunFolder
+from distill_offline.run.gold import read_labelled
 from distill_offline.schema import Progress
-from distill_offline.settings import SelectSettings, TrainSettings
+from distill_offline.storage.lock import Lock
 from distill_offline.study import Results, Study, progress
 from distill_offline.study.grid import METHOD
 

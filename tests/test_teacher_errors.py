@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from sentences import example
 
-from distill_offline.bio import encode_bio, unmasked
 from distill_offline.schema import Head, Span
-from distill_offline.scoring import score
-from distill_offline.study.teacher_errors import TeacherErrors, teacher_errors
+from distill_offline.scoring.metrics import score
+from distill_offline.spans.bio import encode_bio, unmasked
+from distill_offline.study.examine.teacher_errors import TeacherErrors, teacher_errors
 
 TOKENS: Head = "token-classification"
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from distill_offline import template_limits
+from distill_offline.config.settings import TaskSettings
 from distill_offline.errors import ConfigError
-from distill_offline.settings import TaskSettings
 from distill_offline.tasks.prompting import PromptTemplate
+from distill_offline.text import template_limits
 
 WHOLE = '{% set answer = "pairs" %}\n{% block system %}Rules.{% endblock %}\n{% block user %}BODY{% endblock %}\n'
 

@@ -15,17 +15,17 @@ from model_fixtures import SMOLLM, real_model
 from sentences import example, sentence
 
 from distill_offline import manifest, pipeline
-from distill_offline.artifacts import read_rows
 from distill_offline.backends.json_grammar import compact_grammar
 from distill_offline.cli import commands
-from distill_offline.config import load, parse_settings
+from distill_offline.config.loading import load, parse_settings
+from distill_offline.config.settings import BackendSettings, Settings, Source, TaskSettings
 from distill_offline.corpus import read_annotations, read_examples
 from distill_offline.errors import ConfigError, CorpusError, InputError, UnusableAnswer
+from distill_offline.evaluate.compare import held_against
 from distill_offline.pipeline.export_labels import export_labels
-from distill_offline.pipeline.held_against import held_against
-from distill_offline.run_folder import RunFolder
+from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Annotation, Completion, Example
-from distill_offline.settings import BackendSettings, Settings, Source, TaskSettings
+from distill_offline.storage.files import read_rows
 from distill_offline.tasks.base import Task
 from distill_offline.tasks.text_classification import TextClassification
 

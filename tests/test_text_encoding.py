@@ -12,11 +12,11 @@ from corpus_files import fault_of, write_file
 
 from distill_offline import corpus
 from distill_offline.backends.scripted import Scripted
-from distill_offline.config import load
+from distill_offline.config.loading import load
 from distill_offline.errors import ConfigError, CorpusError
 from distill_offline.schema import Sampling
 from distill_offline.tasks.prompting import guidelines_text
-from distill_offline.text_encoding import NotUTF8, decoded
+from distill_offline.text.encoding import NotUTF8, decoded
 
 _PROSE = "Anna lives in Oslo.\nBob left.\n"
 _COLUMNS = "Anna B-PER\nlives O\n\nOslo B-LOC\n. O\n"

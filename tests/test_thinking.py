@@ -7,7 +7,7 @@ import time
 import pytest
 
 from distill_offline.backends.thinking_tags import thinking_tags
-from distill_offline.thinking import Tags, answer_part, split_thinking
+from distill_offline.text.thinking import Tags, answer_part, split_thinking
 
 DRAFT, ANSWER = '[["Monday","PER"]]', "[]"
 

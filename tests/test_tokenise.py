@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multilingual import marked_sentences
 
-from distill_offline.bio import decode_bio, repair_iob2
 from distill_offline.corpus.sentences import LONGEST, sentence_offsets
 from distill_offline.corpus.spans import on_tokens
 from distill_offline.corpus.tokenise import has_tokens, token_offsets
+from distill_offline.spans.bio import decode_bio, repair_iob2
 
 HIRONSAN = Path(os.environ.get("HIRONSAN_CORPUS", "absent"))  # iob_sents.txt of the source package hironsancorpus
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill_offline.blending import Blend, make_schedule, with_share
+from distill_offline.config.settings import TrainSettings
 from distill_offline.corpus import read_examples
 from distill_offline.errors import ConfigError, DistillError, Interrupted
 from distill_offline.schema import Progress
-from distill_offline.settings import TrainSettings
-from distill_offline.stages.train import Pools, Trained, average, prepare, train
-from distill_offline.student import Student
+from distill_offline.student.model import Student
+from distill_offline.train.blending import Blend, make_schedule, with_share
+from distill_offline.train.loop import Pools, Trained, average, prepare, train
 
 LABELS = ("O", *(f"{p}-{t}" for t in ("PERSON", "ORGANISATION", "LOCATION", "EQUIPMENT", "DATE") for p in "BI"))
 SETTINGS = TrainSettings(updates=6, batch_size=8, learning_rate=3e-3, eval_every=2, micro_batch_tokens=200)
@@ -77,7 +77,7 @@ def test_training_learns_and_leaves_the_best_weights_on_dev(encoder: Path, pools
     scores = {row["update"] + 1: row["dev_f1"] for row in trained.history if "dev_f1" in row}
     assert trained.best_f1 == max(scores.values()) > 0.2
     assert scores[trained.best_update] == trained.best_f1
-    from distill_offline.scoring import score
+    from distill_offline.scoring.metrics import score
 
     predicted = student.predict([example.sentence for example in few])
     gold = [example.labels for example in few]

@@ -18,14 +18,14 @@ from safetensors.torch import load_file
 from tiny_training import training_settings
 
 from distill_offline import manifest, pipeline
-from distill_offline.config import dump
+from distill_offline.config.loading import dump
+from distill_offline.config.settings import ArmSettings, Settings, TrainSettings
 from distill_offline.corpus import write_examples
-from distill_offline.digests import file_digests
 from distill_offline.errors import ConfigError, InputError, Interrupted
-from distill_offline.pipeline.train import distilled_pool, labelled_again
-from distill_offline.run_folder import RunFolder
-from distill_offline.settings import ArmSettings, Settings, TrainSettings
-from distill_offline.student import Student
+from distill_offline.run.folder import RunFolder
+from distill_offline.storage.digests import file_digests
+from distill_offline.student.model import Student
+from distill_offline.train.stage import distilled_pool, labelled_again
 
 ARMS: list[dict[str, Any]] = [{"name": "simple_mix"}, {"name": "reverse"}]
 
@@ -236,10 +236,10 @@ def test_a_stopped_arm_goes_on_and_leaves_no_checkpoint_behind(encoder: Path, tm
 _CHILD = """
 import os, sys
 from pathlib import Path
-from distill_offline.offline import ENVIRONMENT
+from distill_offline.offline.connections import ENVIRONMENT
 os.environ.update(ENVIRONMENT)
 from distill_offline import config, pipeline
-from distill_offline.run_folder import RunFolder
+from distill_offline.run.folder import RunFolder
 folder = RunFolder(
     Path(sys.argv[2]), config.load(Path(sys.argv[1])), watch=lambda progress: print(progress.done, flush=True)
 )

@@ -20,17 +20,17 @@ from studying import runner, write_config
 from tiny_training import training_settings
 
 from distill_offline import pipeline
-from distill_offline.config import dump
-from distill_offline.digests import file_digests
+from distill_offline.config.loading import dump
+from distill_offline.config.settings import Settings
 from distill_offline.errors import ConfigError, DistillError, EnvironmentFault, Interrupted
-from distill_offline.network import isolation
-from distill_offline.run_folder import RunFolder
+from distill_offline.offline import isolation
+from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Progress
-from distill_offline.settings import Settings
+from distill_offline.storage.digests import file_digests
+from distill_offline.student.batching import share
 from distill_offline.study import Results, Study
-from distill_offline.training.batching import share
-from distill_offline.training.group import Group
-from distill_offline.training.processes import Member, count, run_together, threads_each
+from distill_offline.train.group import Group
+from distill_offline.train.processes import Member, count, run_together, threads_each
 
 needs_namespaces = pytest.mark.skipif(bool(isolation.obstacles()), reason="no network namespaces here")
 
@@ -271,10 +271,10 @@ def test_several_processes_train_the_student_that_one_trains(
 _CHILD = """
 import os, sys
 from pathlib import Path
-from distill_offline.offline import ENVIRONMENT
+from distill_offline.offline.connections import ENVIRONMENT
 os.environ.update(ENVIRONMENT)
 from distill_offline import config, pipeline
-from distill_offline.run_folder import RunFolder
+from distill_offline.run.folder import RunFolder
 if __name__ == "__main__":
     folder = RunFolder(
         Path(sys.argv[2]), config.load(Path(sys.argv[1])), watch=lambda progress: print(progress.done, flush=True)

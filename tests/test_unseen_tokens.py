@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_windows import LABELS, student
 
-from distill_offline.bio import decode_bio, to_iob2
 from distill_offline.label_kinds.subwords import labels_of_seen, labels_of_words
 from distill_offline.schema import Example, Sentence
-from distill_offline.student import Student
+from distill_offline.spans.bio import decode_bio, to_iob2
+from distill_offline.student.model import Student
 
 UNSEEN = ["\x07", "\u200b", "\u00ad", "\ufeff", "\u200d", "\u00a0", "\u2060", ""]
 

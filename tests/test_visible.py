@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill_offline.visible import invisible, same_places, squeezed
+from distill_offline.text.visible import invisible, same_places, squeezed
 
 Form = Literal["NFC", "NFD"]
 FORMS: tuple[Form, ...] = ("NFC", "NFD")

@@ -11,7 +11,7 @@ from sentences import sentence
 
 from distill_offline.errors import InputError
 from distill_offline.schema import Example
-from distill_offline.student import Student
+from distill_offline.student.model import Student
 
 LABELS = ("O", "B-X", "I-X")
 PIECES = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *(f"w{number}" for number in range(50))]

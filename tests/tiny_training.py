@@ -7,8 +7,8 @@ from typing import Any
 
 from annotated_runs import TYPES
 
-from distill_offline.config import parse_settings
-from distill_offline.settings import Settings
+from distill_offline.config.loading import parse_settings
+from distill_offline.config.settings import Settings
 
 __all__ = ["training_settings"]
 

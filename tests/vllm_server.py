@@ -14,7 +14,7 @@ from pathlib import Path
 
 import urllib3
 
-from distill_offline.offline import ENVIRONMENT
+from distill_offline.offline.connections import ENVIRONMENT
 
 _STARTUP_S = 400.0
 

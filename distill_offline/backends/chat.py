@@ -12,8 +12,8 @@ from distill_offline.backends.chat_template import ChatTemplate
 from distill_offline.backends.thinking_tags import thinking_tags
 from distill_offline.errors import BackendError, ConfigError
 from distill_offline.schema import Message
-from distill_offline.template_limits import LimitReached
-from distill_offline.thinking import split_thinking
+from distill_offline.text.template_limits import LimitReached
+from distill_offline.text.thinking import split_thinking
 
 __all__ = ["Chat", "fold_system", "token_texts"]
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distill_offline.schema import Completion, Prompt
-from distill_offline.thinking import Tags, split_thinking
+from distill_offline.text.thinking import Tags, split_thinking
 
 __all__ = ["failed", "finish_of", "join_events", "read_chat_completion", "refused"]
 

@@ -11,7 +11,7 @@ from jinja2 import nodes
 from jinja2.ext import Extension
 from jinja2.sandbox import modifies_known_mutable
 
-from distill_offline.template_limits import BoundedEnvironment, LimitReached, bounded, check_format, guarded
+from distill_offline.text.template_limits import BoundedEnvironment, LimitReached, bounded, check_format, guarded
 
 __all__ = ["ChatTemplate"]
 

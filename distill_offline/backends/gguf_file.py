@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from distill_offline.errors import MissingModel
-from distill_offline.model_folder import parts_of
-from distill_offline.model_headers import Unusable, foreign_problem, gguf_header
+from distill_offline.models.folder import parts_of
+from distill_offline.models.headers import Unusable, foreign_problem, gguf_header
 
 __all__ = ["find_gguf", "read_chat_template"]
 

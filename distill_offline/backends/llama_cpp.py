@@ -25,7 +25,7 @@ from distill_offline.backends.server_errors import without_echo
 from distill_offline.backends.thinking_tags import thinking_tags
 from distill_offline.errors import BackendError, ConfigError, MissingPackage
 from distill_offline.schema import Completion, Prompt, Sampling
-from distill_offline.template_limits import LimitReached
+from distill_offline.text.template_limits import LimitReached
 
 __all__ = ["LlamaCpp", "LlamaCppOptions"]
 

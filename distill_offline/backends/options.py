@@ -13,7 +13,7 @@ from typing import Any, TypeVar, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from distill_offline.errors import ConfigError, MissingPackage
-from distill_offline.text_encoding import NotUTF8, read_utf8
+from distill_offline.text.encoding import NotUTF8, read_utf8
 
 __all__ = ["read_options", "read_template", "require"]
 

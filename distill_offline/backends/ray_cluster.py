@@ -17,9 +17,9 @@ from distill_offline.backends.base import Backend
 from distill_offline.backends.ray_ledger import Failure, Key, Ledger, Lot, News
 from distill_offline.backends.ray_session import Session, brief, environment
 from distill_offline.backends.ray_worker import Engine, Seat, decode_completion, encode_prompt
+from distill_offline.config.settings import ClusterSettings
 from distill_offline.errors import BackendError, DistillError
 from distill_offline.schema import Completion, Prompt, Sampling
-from distill_offline.settings import ClusterSettings
 
 __all__ = ["RayCluster"]
 

@@ -16,7 +16,7 @@ from pydantic import Field
 from distill_offline.backends.options import read_options
 from distill_offline.errors import ConfigError
 from distill_offline.schema import Completion, Prompt, Sampling, canonical_json
-from distill_offline.text_encoding import NotUTF8, read_utf8
+from distill_offline.text.encoding import NotUTF8, read_utf8
 
 __all__ = ["Scripted", "ScriptedOptions"]
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import jinja2
 
 from distill_offline.backends.chat_template import ChatTemplate
-from distill_offline.template_limits import LimitReached
-from distill_offline.thinking import Tags, ends_within_thought, is_known
+from distill_offline.text.template_limits import LimitReached
+from distill_offline.text.thinking import Tags, ends_within_thought, is_known
 
 __all__ = ["thinking_tags"]
 
@@ -24,7 +24,7 @@ def thinking_tags(template: str, *, thinking: bool) -> Tags:
     """What a Jinja chat template says of thoughts. `thinking` is handed to it as `enable_thinking`.
 
     The tags are found out by rendering a turn that has a thought, else from where the template itself cuts a turn
-    (`.split("</x>")`); those that thinking.py knows are left out. Raises LimitReached.
+    (`.split("</x>")`); those that text/thinking.py knows are left out. Raises LimitReached.
     """
     try:
         compiled = ChatTemplate(template)

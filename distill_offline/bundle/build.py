@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill_offline.artifacts import make_folder, open_in_place
 from distill_offline.bundle import contents, models, target
 from distill_offline.bundle import manifest as manifests
 from distill_offline.bundle.environments import Environments
@@ -22,8 +21,9 @@ from distill_offline.bundle.signing import Keys, sign
 from distill_offline.bundle.sizes import sizes
 from distill_offline.bundle.staging import Staging
 from distill_offline.bundle.verifier import verify
-from distill_offline.catalogue import Catalogue
 from distill_offline.errors import ConfigError, EnvironmentFault, IntegrityError
+from distill_offline.models.catalogue import Catalogue
+from distill_offline.storage.files import make_folder, open_in_place
 
 __all__ = ["Built", "build", "resolve_only"]
 

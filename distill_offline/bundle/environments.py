@@ -9,7 +9,6 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from distill_offline.artifacts import replacing
 from distill_offline.bundle import pip, wheel_metadata, wheels
 from distill_offline.bundle.requirements import Direct, check_floors, direct_requirements, edges
 from distill_offline.bundle.resolve import Package, Question, read_lock, refuse_misfits, resolve
@@ -17,8 +16,9 @@ from distill_offline.bundle.settings import BundleSettings, EnvironmentSettings
 from distill_offline.bundle.target import Target
 from distill_offline.bundle.verifier.verify import plain_name
 from distill_offline.bundle.wheel_metadata import WheelMetadata
-from distill_offline.digests import digest_of, file_digests
 from distill_offline.errors import ConfigError, IntegrityError
+from distill_offline.storage.digests import digest_of, file_digests
+from distill_offline.storage.files import replacing
 
 __all__ = ["Environment", "Environments"]
 

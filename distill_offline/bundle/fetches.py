@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from distill_offline.bundle.settings import CarriedFile
 from distill_offline.errors import ConfigError
-from distill_offline.offline import ENVIRONMENT
+from distill_offline.offline.connections import ENVIRONMENT
 
 __all__ = ["runtime_fetches"]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from distill_offline.bundle.staging import Staging
 from distill_offline.bundle.verifier.verify import MODEL_PAPERS, model_kind_problem
-from distill_offline.catalogue import Catalogue, ModelEntry
-from distill_offline.digests import digest_of
 from distill_offline.errors import ConfigError, MissingModel
-from distill_offline.model_files import refusals, size_of
+from distill_offline.models.catalogue import Catalogue, ModelEntry
+from distill_offline.models.files import refusals, size_of
+from distill_offline.storage.digests import digest_of
 
 __all__ = ["CarriedModel", "choose", "stage"]
 

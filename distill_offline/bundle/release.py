@@ -12,14 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from distill_offline.artifacts import remove_folder
 from distill_offline.bundle.model_card import model_card
 from distill_offline.bundle.release_facts import Facts, gather
 from distill_offline.bundle.signing import Keys, sign
-from distill_offline.digests import file_digests
 from distill_offline.errors import InputError, IntegrityError
-from distill_offline.model_headers import json_problem, safetensors_problem
-from distill_offline.statement import BUILD_TYPE, PREDICATE, STATEMENT, describe
+from distill_offline.manifest.statement import BUILD_TYPE, PREDICATE, STATEMENT, describe
+from distill_offline.models.headers import json_problem, safetensors_problem
+from distill_offline.storage.digests import file_digests
+from distill_offline.storage.files import remove_folder
 
 __all__ = ["Released", "release"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline import manifest
-from distill_offline.catalogue import Catalogue
-from distill_offline.digests import file_digests
 from distill_offline.errors import InputError, IntegrityError
+from distill_offline.models.catalogue import Catalogue
+from distill_offline.storage.digests import file_digests
 
 __all__ = ["Facts", "UsedModel", "gather"]
 

@@ -13,10 +13,10 @@ from annotated_types import Ge
 from pydantic import TypeAdapter, ValidationError
 
 from distill_offline.bundle.verifier import verify
-from distill_offline.config import coerced
+from distill_offline.config.loading import coerced
+from distill_offline.config.plain_yaml import UniqueKeys
 from distill_offline.errors import ConfigError
-from distill_offline.plain_yaml import UniqueKeys
-from distill_offline.text_encoding import NotUTF8, read_utf8
+from distill_offline.text.encoding import NotUTF8, read_utf8
 
 __all__ = [
     "BundleSettings",

@@ -12,7 +12,7 @@ from typing import Any
 from distill_offline import children
 from distill_offline.bundle.verifier import verify
 from distill_offline.errors import ConfigError, EnvironmentFault
-from distill_offline.statement import STATEMENT
+from distill_offline.manifest.statement import STATEMENT
 
 __all__ = ["RUN_NAMESPACE", "Keys", "namespace_of", "p256_public", "run", "sign", "write_signature"]
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from distill_offline.artifacts import check_own
 from distill_offline.bundle.verifier.verify import fold, kind_of, name_problem
 from distill_offline.errors import ConfigError, IntegrityError
+from distill_offline.storage.files import check_own
 
 __all__ = ["Staging"]
 

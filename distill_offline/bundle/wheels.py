@@ -18,8 +18,8 @@ from distill_offline.bundle.resolve import Package
 from distill_offline.bundle.settings import SourceBuild
 from distill_offline.bundle.target import Target
 from distill_offline.bundle.verifier.verify import Wheel, wheel_problems
-from distill_offline.digests import file_digests
 from distill_offline.errors import EnvironmentFault, IntegrityError
+from distill_offline.storage.digests import file_digests
 
 __all__ = ["Store", "build_from_source", "build_project", "fetch", "repack"]
 

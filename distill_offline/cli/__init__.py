@@ -58,7 +58,7 @@ def commands(isolate: bool) -> None:
     4 something is missing on this machine, 5 a quality gate was missed, 130 interrupted (run it again).
     """
     if isolate:
-        from distill_offline.network import isolation
+        from distill_offline.offline import isolation
 
         isolation.restart_isolated()
 
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def _fail(error: DistillError) -> NoReturn:
-    from distill_offline.console import Console
+    from distill_offline.cli.console import Console
 
     Console().error(error)
     sys.exit(error.exit_code)

@@ -8,8 +8,8 @@ from typing import Literal
 
 import click
 
+from distill_offline.cli.console import Console
 from distill_offline.cli.options import format_option, json_option, on_bad_file_option
-from distill_offline.console import Console
 
 __all__ = ["acquire"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from distill_offline.cli.console import Console
 from distill_offline.cli.options import json_option
-from distill_offline.console import Console
 from distill_offline.errors import EnvironmentFault, InputError
 
 __all__ = ["doctor"]
@@ -49,7 +49,7 @@ def doctor(context: click.Context, words: tuple[str, ...], network: bool, keep: 
 
 def _examine(console: Console, config: Path | None) -> None:
     from distill_offline import doctor as checks
-    from distill_offline.config import load
+    from distill_offline.config.loading import load
     from distill_offline.corpus import resolve_path
 
     found = checks.examine(load(resolve_path(str(config))) if config else None)
@@ -66,7 +66,7 @@ def _examine(console: Console, config: Path | None) -> None:
 
 
 def _examine_network(console: Console) -> None:
-    from distill_offline.network.layers import examine_network
+    from distill_offline.offline.layers import examine_network
 
     layers = examine_network()
     if console.as_json:
@@ -86,7 +86,7 @@ def _examine_network(console: Console) -> None:
 
 def _trace(console: Console, command: tuple[str, ...], keep: Path | None) -> int:
     """The command's exit status. What it prints goes to stderr: stdout is for the report."""
-    from distill_offline.network import isolation, strace
+    from distill_offline.offline import isolation, strace
 
     done = strace.trace(command, keep=keep)
     isolated = isolation.is_loopback_only()

@@ -7,9 +7,9 @@ from typing import Any, Literal, get_args
 
 import click
 
+from distill_offline.cli.console import Console
 from distill_offline.cli.options import format_option, json_option, language_option, on_bad_file_option
-from distill_offline.console import Console
-from distill_offline.setting_values import TagScheme
+from distill_offline.config.values import TagScheme
 
 __all__ = ["export_labels"]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from distill_offline.cli.console import Console
 from distill_offline.cli.options import json_option
-from distill_offline.console import Console
 from distill_offline.errors import InputError, IntegrityError
 
 if TYPE_CHECKING:

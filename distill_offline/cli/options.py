@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from distill_offline.console import Console
+from distill_offline.cli.console import Console
 from distill_offline.errors import Interrupted
 
 __all__ = [
@@ -70,9 +70,9 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @contextmanager
 def open_run(config: Path, output: Path | None, changes: tuple[str, ...], console: Console) -> Iterator[Any]:
     """The RunFolder of a configuration, wired to the console and to signals."""
-    from distill_offline.config import load
+    from distill_offline.config.loading import load
     from distill_offline.corpus import resolve_path
-    from distill_offline.run_folder import RunFolder
+    from distill_offline.run.folder import RunFolder
 
     settings = load(resolve_path(str(config)), changes)
     with stopping(console) as stop:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from distill_offline.cli.console import Console, duration
 from distill_offline.cli.options import command_line, json_option, stopping
-from distill_offline.console import Console, duration
 from distill_offline.errors import InputError, Interrupted, MissingModel
 
 if TYPE_CHECKING:

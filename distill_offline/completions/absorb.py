@@ -12,7 +12,7 @@ from typing import Any
 from distill_offline.completions.store import CompletionStore, check_format, uri_to_look
 from distill_offline.completions.tables import INSERT, load
 from distill_offline.errors import StoreError
-from distill_offline.filesystem import is_network
+from distill_offline.storage.filesystem import is_network
 
 __all__ = ["Absorbed", "absorb", "check_readable"]
 

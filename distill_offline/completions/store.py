@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from distill_offline.artifacts import check_plain, make_folder, open_in_place
-from distill_offline.completions.lock import Lock
 from distill_offline.completions.tables import (
     FAILURES,
     FORMAT,
@@ -32,8 +30,10 @@ from distill_offline.completions.tables import (
     name_to,
 )
 from distill_offline.errors import StoreError, os_fault
-from distill_offline.filesystem import is_network
 from distill_offline.schema import Completion, Prompt, canonical_json
+from distill_offline.storage.files import check_plain, make_folder, open_in_place
+from distill_offline.storage.filesystem import is_network
+from distill_offline.storage.lock import Lock
 
 __all__ = ["CompletionStore", "check_format", "check_free", "prompt_digest", "uri_to_look"]
 

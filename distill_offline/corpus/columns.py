@@ -10,7 +10,6 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
-from distill_offline.bio import Scheme
 from distill_offline.corpus.column_lines import (
     DOCUMENT_BORDER,
     border_name,
@@ -25,6 +24,7 @@ from distill_offline.corpus.record import Record, join_tokens
 from distill_offline.corpus.tag_coding import coding_of, is_tag, plain_tags
 from distill_offline.errors import CorpusError
 from distill_offline.schema import Sentence
+from distill_offline.spans.bio import Scheme
 
 __all__ = ["DOCUMENT_BORDER", "ColumnFile", "are_columns", "looks_like_columns", "unwritable"]
 

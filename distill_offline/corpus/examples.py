@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import zip_longest
 
 from distill_offline.annotations import AnnotationLine, Beside, checked_span
-from distill_offline.bio import InvalidTags, Scheme, bridged, decode_bio, repair, to_iob2
+from distill_offline.config.settings import Source
 from distill_offline.corpus.plain_text import OnBadFile
 from distill_offline.corpus.record import Head, Record
 from distill_offline.corpus.source import AnyScheme, AnySource, as_source, read_records, scheme_of
@@ -18,8 +18,8 @@ from distill_offline.corpus.tag_coding import PREFIXED, plain_tags
 from distill_offline.errors import CorpusError
 from distill_offline.label_kinds import LabelKind, kind_of
 from distill_offline.schema import Example, Origin, Sentence, Span, canonical_json, content_digest
-from distill_offline.settings import Source
-from distill_offline.visible import invisible, squeezed
+from distill_offline.spans.bio import InvalidTags, Scheme, bridged, decode_bio, repair, to_iob2
+from distill_offline.text.visible import invisible, squeezed
 
 __all__ = ["check_same_text", "digest", "overlap", "read_annotations", "read_examples", "read_sentences"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from distill_offline.errors import CorpusError
-from distill_offline.text_encoding import BOM, NotUTF8, decoded, decoded_part, foreign
+from distill_offline.text.encoding import BOM, NotUTF8, decoded, decoded_part, foreign
 
 __all__ = ["fault", "read_text", "text_lines"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import accumulate
 
+from distill_offline.config.settings import OFFSETS, OffsetUnit
 from distill_offline.corpus.tokenise import Range
-from distill_offline.settings import OFFSETS, OffsetUnit
 
 __all__ = ["IN_WORDS", "OFFSETS", "OffsetUnit", "in_characters"]
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from distill_offline.bio import Scheme
 from distill_offline.corpus.lines import fault
 from distill_offline.corpus.standoff import StandoffLabels
 from distill_offline.errors import CorpusError
 from distill_offline.schema import Head, Sentence, Span, join_tokens
+from distill_offline.spans.bio import Scheme
 
 __all__ = ["Head", "Record", "join_tokens"]
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any, TypedDict, TypeVar
 
 from distill_offline.annotations import Beside, checked_offsets, checked_tokens
-from distill_offline.bio import encode_bio
 from distill_offline.corpus.foreign_rows import foreign_row
 from distill_offline.corpus.languages import tokeniser
 from distill_offline.corpus.lines import fault
@@ -18,6 +17,7 @@ from distill_offline.corpus.tokenise import Offsets
 from distill_offline.errors import CorpusError
 from distill_offline.label_kinds import LabelKind, kind_of
 from distill_offline.schema import Head, Sentence, Span
+from distill_offline.spans.bio import encode_bio
 
 __all__ = ["FIELDS", "read_rows"]
 

@@ -13,7 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from distill_offline.bio import Scheme, detect_scheme
+from distill_offline.config.settings import Source
+from distill_offline.config.values import TagScheme
 from distill_offline.corpus.columns import ColumnFile, looks_like_columns
 from distill_offline.corpus.context import with_context
 from distill_offline.corpus.formats import (
@@ -34,8 +35,7 @@ from distill_offline.corpus.tag_coding import PREFIXED, plain_tags
 from distill_offline.errors import CorpusError
 from distill_offline.label_kinds import kind_of
 from distill_offline.schema import Origin
-from distill_offline.setting_values import TagScheme
-from distill_offline.settings import Source
+from distill_offline.spans.bio import Scheme, detect_scheme
 
 __all__ = [
     "FOLDER", "AnyScheme", "AnySource", "as_source", "existing", "format_of", "may_be_raw", "read_records",

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from distill_offline.annotations import Beside, checked_span
-from distill_offline.artifacts import replacing
 from distill_offline.corpus.jsonl import jsonl_rows
 from distill_offline.corpus.lines import fault
 from distill_offline.errors import CorpusError
 from distill_offline.label_kinds import KINDS, LabelKind, kind_of
 from distill_offline.schema import Head, Sentence, Span, canonical_json, tokens_digest
+from distill_offline.storage.files import replacing
 
 __all__ = [
     "Header", "StandoffLabels", "content_prefix", "read_header", "read_standoff", "write_standoff",

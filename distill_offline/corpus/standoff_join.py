@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from distill_offline.bio import encode_bio
 from distill_offline.corpus.lines import fault
 from distill_offline.corpus.record import Record
 from distill_offline.corpus.standoff import StandoffLabels, content_prefix, read_header, read_standoff
 from distill_offline.schema import Head
+from distill_offline.spans.bio import encode_bio
 
 __all__ = ["with_standoff"]
 

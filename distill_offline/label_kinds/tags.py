@@ -7,14 +7,14 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from distill_offline.bio import InvalidTags, bridged, decode_bio, encode_bio, repair_iob2, to_iob2, trimmed
 from distill_offline.label_kinds.base import Agreed, Judged, Labels, Shape, Tells
 from distill_offline.label_kinds.decoding import Distribution, Scored, decode, distributions
 from distill_offline.label_kinds.losses import LossRule, window_losses
 from distill_offline.label_kinds.subwords import IGNORED, spread_to_subwords
 from distill_offline.label_kinds.votes import vote
 from distill_offline.schema import Annotation, Example, Head, Span
-from distill_offline.visible import invisible
+from distill_offline.spans.bio import InvalidTags, bridged, decode_bio, encode_bio, repair_iob2, to_iob2, trimmed
+from distill_offline.text.visible import invisible
 
 if TYPE_CHECKING:
     import numpy as np

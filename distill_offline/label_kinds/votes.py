@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from distill_offline.bio import encode_bio
 from distill_offline.schema import Annotation, Rejection, Span
+from distill_offline.spans.bio import encode_bio
 
 __all__ = ["renamed", "vote", "vote_on_class"]
 

@@ -3,12 +3,12 @@
 A manifest is written last and atomically, so a folder that has one is whole. Its words are in statement.py.
 """
 
-from distill_offline.digests import digest_of
 from distill_offline.manifest.checking import Finding, verify
 from distill_offline.manifest.folder import NAME, dependencies_of
 from distill_offline.manifest.reading import bundle_of, fingerprint_of, is_whole, read, show
 from distill_offline.manifest.sealing import link, seal, seal_again, seal_run, unseal
-from distill_offline.statement import versions
+from distill_offline.manifest.statement import versions
+from distill_offline.storage.digests import digest_of
 
 __all__ = [
     "NAME",

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill_offline.digests import file_digests
 from distill_offline.errors import IntegrityError
 from distill_offline.manifest.folder import NAME, RELEASE, RUN, files_below, is_inner_name, is_journal, unsealable
 from distill_offline.manifest.reading import read
-from distill_offline.statement import BUILD_TYPE
+from distill_offline.manifest.statement import BUILD_TYPE
+from distill_offline.storage.digests import file_digests
 
 __all__ = ["Finding", "verify"]
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from distill_offline.digests import digest_of
 from distill_offline.errors import InputError
-from distill_offline.statement import describe, shown
+from distill_offline.manifest.statement import describe, shown
+from distill_offline.storage.digests import digest_of
 
 __all__ = [
     "NAME",

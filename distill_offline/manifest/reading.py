@@ -9,7 +9,7 @@ from typing import Any
 
 from distill_offline.errors import IntegrityError
 from distill_offline.manifest.folder import NAME, RELEASE, RUN
-from distill_offline.statement import BUILD_TYPE, PREDICATE, STATEMENT, shown
+from distill_offline.manifest.statement import BUILD_TYPE, PREDICATE, STATEMENT, shown
 
 __all__ = ["bundle_of", "fingerprint_of", "is_whole", "read", "show"]
 

@@ -8,11 +8,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from distill_offline.digests import file_digests
 from distill_offline.errors import IntegrityError
 from distill_offline.manifest.folder import NAME, RUN, SIGNATURES, dependencies_of, files_below, is_journal, unsealable
 from distill_offline.manifest.reading import is_whole, read
-from distill_offline.statement import describe, describe_models, shown, write, write_statement
+from distill_offline.manifest.statement import describe, describe_models, shown, write, write_statement
+from distill_offline.storage.digests import file_digests
 
 __all__ = ["link", "seal", "seal_again", "seal_run", "unseal"]
 

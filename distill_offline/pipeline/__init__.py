@@ -1,16 +1,16 @@
 """One function a verb: read artifacts, call the stage, write artifacts, seal the manifest."""
 
+from distill_offline.annotate.probe import probe
+from distill_offline.annotate.sample import sample
+from distill_offline.annotate.stage import annotate, annotate_shard, merge, reparse
+from distill_offline.annotate.work import Shard
+from distill_offline.evaluate.stage import evaluate
 from distill_offline.pipeline.acquire import acquire
-from distill_offline.pipeline.annotate import annotate, annotate_shard, merge, reparse
-from distill_offline.pipeline.evaluate import evaluate
 from distill_offline.pipeline.plan import plan, status
-from distill_offline.pipeline.probe import probe
 from distill_offline.pipeline.purge import purge, purge_below
 from distill_offline.pipeline.run import run
-from distill_offline.pipeline.sample import sample
-from distill_offline.pipeline.select import select, selection_report
-from distill_offline.pipeline.train import train
-from distill_offline.pipeline.work import Shard
+from distill_offline.select.stage import select, selection_report
+from distill_offline.train.stage import train
 
 __all__ = [
     "Shard",

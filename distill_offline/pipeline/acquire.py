@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from distill_offline.config.settings import Source
 from distill_offline.corpus import OnBadFile, check_writable, read_sentences, write_sentences
 from distill_offline.errors import InputError
+from distill_offline.pipeline.uncertainty import By, diverse, most_uncertain, uncertainty, uniform
 from distill_offline.schema import Progress, Sentence, Watch, content_digest
-from distill_offline.settings import Source
-from distill_offline.stages.acquire import By, diverse, most_uncertain, uncertainty, uniform
-from distill_offline.student import Student
+from distill_offline.student.model import Student
 
 __all__ = ["acquire"]
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from distill_offline import manifest
 from distill_offline.annotations import AnnotationLine, Beside, read_lines
-from distill_offline.artifacts import ANNOTATIONS
+from distill_offline.config.settings import Source
 from distill_offline.corpus import AnyScheme, OnBadFile, head_of, read_annotations, read_sentences, resolve_path
 from distill_offline.corpus.standoff import StandoffLabels, content_prefix, write_standoff
 from distill_offline.errors import InputError
 from distill_offline.label_kinds import kind_of
 from distill_offline.schema import Head, Sentence, Span, tokens_digest
-from distill_offline.settings import Source
+from distill_offline.storage.files import ANNOTATIONS
 
 __all__ = ["export_labels"]
 

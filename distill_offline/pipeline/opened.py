@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline import manifest
+from distill_offline.annotate.stage import annotate
 from distill_offline.annotations import AnnotationLine, read_lines
-from distill_offline.artifacts import ANNOTATIONS
-from distill_offline.config import load
+from distill_offline.config.loading import load
+from distill_offline.config.settings import Settings
 from distill_offline.corpus import head_of, resolve_path
 from distill_offline.errors import InputError
-from distill_offline.pipeline.annotate import annotate
-from distill_offline.pipeline.evaluate import evaluate
+from distill_offline.evaluate.stage import evaluate
 from distill_offline.pipeline.run import run
-from distill_offline.pipeline.select import select
-from distill_offline.pipeline.train import train
-from distill_offline.run_folder import RunFolder
+from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Watch
-from distill_offline.settings import Settings
-from distill_offline.student import Student
+from distill_offline.select.stage import select
+from distill_offline.storage.files import ANNOTATIONS
+from distill_offline.student.model import Student
+from distill_offline.train.stage import train
 
 __all__ = ["Run", "open_run", "read_annotations"]
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline import manifest
-from distill_offline.artifacts import ANNOTATIONS, STORE, read_rows
+from distill_offline.annotate.forecast import forecast
 from distill_offline.completions import CompletionStore
-from distill_offline.pipeline.cross_fit import is_cross_fitted
-from distill_offline.pipeline.forecast import forecast
-from distill_offline.pipeline.select import is_selected
-from distill_offline.pipeline.train import check_arms, chosen_arms, is_trained
-from distill_offline.run_folder import RunFolder
+from distill_offline.run.folder import RunFolder
+from distill_offline.select.cross_fit import is_cross_fitted
+from distill_offline.select.stage import is_selected
+from distill_offline.storage.files import ANNOTATIONS, STORE, read_rows
+from distill_offline.train.stage import check_arms, chosen_arms, is_trained
 
 __all__ = ["plan", "status"]
 

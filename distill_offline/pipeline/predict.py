@@ -8,13 +8,13 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+from distill_offline.config.settings import Source
 from distill_offline.corpus import OnBadFile, check_writable, read_sentences, write_examples
 from distill_offline.corpus.formats import COLUMNS
 from distill_offline.corpus.write import written_format
 from distill_offline.errors import CorpusError
 from distill_offline.schema import Example, Progress, Watch
-from distill_offline.settings import Source
-from distill_offline.student import Student
+from distill_offline.student.model import Student
 
 __all__ = ["predict"]
 

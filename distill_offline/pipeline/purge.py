@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline import manifest
-from distill_offline.artifacts import ANNOTATIONS, QUARANTINE, STORE, check_own, read_rows, write_rows
-from distill_offline.bio import InvalidTags, decode_bio
+from distill_offline.annotate.frozen import forget, frozen_pools
 from distill_offline.completions import CompletionStore, check_free
-from distill_offline.config import load
+from distill_offline.config.loading import load
 from distill_offline.errors import DistillError, InputError
-from distill_offline.inputs import read_gold
-from distill_offline.pipeline.frozen import forget, frozen_pools
 from distill_offline.pipeline.purge_places import Places, find_runs, is_run, stage_folders
-from distill_offline.run_folder import RunFolder
+from distill_offline.run.folder import RunFolder
+from distill_offline.run.gold import read_gold
 from distill_offline.schema import Example, Span
+from distill_offline.spans.bio import InvalidTags, decode_bio
+from distill_offline.storage.files import ANNOTATIONS, QUARANTINE, STORE, check_own, read_rows, write_rows
 
 __all__ = ["purge", "purge_below"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distill_offline.artifacts import ANNOTATIONS, QUARANTINE, STORE
+from distill_offline.storage.files import ANNOTATIONS, QUARANTINE, STORE
 
 __all__ = ["Places", "find_runs", "is_run", "stage_folders"]
 

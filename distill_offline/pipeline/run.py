@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from distill_offline import manifest, report
-from distill_offline.artifacts import read_rows, write_text
-from distill_offline.config import as_plain
-from distill_offline.digests import file_digests
+from distill_offline.annotate.stage import annotate
+from distill_offline.config.loading import as_plain
 from distill_offline.errors import GateMissed
-from distill_offline.pipeline.annotate import annotate
-from distill_offline.pipeline.evaluate import evaluate
-from distill_offline.pipeline.select import select
-from distill_offline.pipeline.train import check_arms, train
-from distill_offline.run_folder import RunFolder, Stage
+from distill_offline.evaluate.stage import evaluate
+from distill_offline.run.folder import RunFolder
+from distill_offline.run.stage import Stage
+from distill_offline.select.stage import select
+from distill_offline.storage.digests import file_digests
+from distill_offline.storage.files import read_rows, write_text
+from distill_offline.train.stage import check_arms, train
 
 __all__ = ["run"]
 

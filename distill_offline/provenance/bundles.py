@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline.bundle.verifier import verify
-from distill_offline.digests import digest_of, file_digests
 from distill_offline.errors import InputError
-from distill_offline.installation import RELEASE
 from distill_offline.manifest import NAME
-from distill_offline.model_files import is_model_file
+from distill_offline.manifest.installation import RELEASE
+from distill_offline.models.files import is_model_file
 from distill_offline.provenance.links import Link, Problem, broken, gap
 from distill_offline.provenance.trust import Trust, signer
+from distill_offline.storage.digests import digest_of, file_digests
 
 __all__ = ["Bundles"]
 

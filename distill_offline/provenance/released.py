@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline import manifest
-from distill_offline.digests import file_digests
 from distill_offline.manifest import NAME
 from distill_offline.provenance.links import Link, Problem, broken, gap
 from distill_offline.provenance.stages import Stages, problem_of
+from distill_offline.storage.digests import file_digests
 
 __all__ = ["released"]
 

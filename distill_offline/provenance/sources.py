@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distill_offline import catalogue, config, registry
+from distill_offline import config, registry
 from distill_offline.backends import BACKENDS, EXTRAS
 from distill_offline.corpus import resolve_path
-from distill_offline.digests import digest_of, file_digests
 from distill_offline.errors import DistillError
 from distill_offline.manifest import dependencies_of
-from distill_offline.model_files import model_files
+from distill_offline.manifest.statement import shown
+from distill_offline.models import catalogue
+from distill_offline.models.files import model_files
 from distill_offline.provenance.bundles import Bundles
 from distill_offline.provenance.links import Link, broken, gap
-from distill_offline.statement import shown
+from distill_offline.storage.digests import digest_of, file_digests
 
 __all__ = ["Sources"]
 

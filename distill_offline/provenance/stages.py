@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline import manifest
-from distill_offline.artifacts import ANNOTATIONS, STORE
-from distill_offline.digests import file_digests
 from distill_offline.errors import IntegrityError
 from distill_offline.manifest import NAME, Finding
+from distill_offline.manifest.statement import BUILD_TYPE
 from distill_offline.provenance.links import Link, Problem, broken, gap
 from distill_offline.provenance.sources import Sources
-from distill_offline.statement import BUILD_TYPE
+from distill_offline.storage.digests import file_digests
+from distill_offline.storage.files import ANNOTATIONS, STORE
 
 __all__ = ["AS_ABOVE", "FLOW", "Stages", "in_flow", "problem_of", "run_of", "stage_name"]
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from distill_offline import manifest
 from distill_offline.bundle.signing import RUN_NAMESPACE
-from distill_offline.digests import file_digests
 from distill_offline.errors import InputError, IntegrityError
 from distill_offline.manifest import NAME, Finding
 from distill_offline.provenance.bundles import Bundles
@@ -17,6 +16,7 @@ from distill_offline.provenance.released import released
 from distill_offline.provenance.sources import Sources
 from distill_offline.provenance.stages import AS_ABOVE, Stages, in_flow, problem_of, run_of, stage_name
 from distill_offline.provenance.trust import Trust, signer
+from distill_offline.storage.digests import file_digests
 
 __all__ = ["walk"]
 

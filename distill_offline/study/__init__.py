@@ -1,8 +1,8 @@
 """study: arms × original sizes × seeds over the pipeline, kept as rows, and what they say together."""
 
-from distill_offline.study.examined import Examinations, Examined
-from distill_offline.study.examined_summary import Explanation, summarise_examined
-from distill_offline.study.examined_tables import examined_tables
+from distill_offline.study.examine.rows import Examinations, Examined
+from distill_offline.study.examine.summary import Explanation, summarise_examined
+from distill_offline.study.examine.tables import examined_tables
 from distill_offline.study.grid import Cell, Study
 from distill_offline.study.publish import as_json, publish
 from distill_offline.study.remaining import progress

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from distill_offline.statistics import smallest_sign_flip
 from distill_offline.study.grid import Study
 from distill_offline.study.results import Row
+from distill_offline.study.statistics import smallest_sign_flip
 
 __all__ = ["caveats"]
 

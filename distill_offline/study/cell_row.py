@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from distill_offline import manifest
+from distill_offline.config.settings import Settings, Source
 from distill_offline.corpus import digest
-from distill_offline.inputs import make_task, read_labelled
 from distill_offline.label_kinds import comparable
+from distill_offline.run.gold import make_task, read_labelled
 from distill_offline.schema import Example
-from distill_offline.scoring import score
-from distill_offline.settings import Settings, Source
+from distill_offline.scoring.metrics import score
 from distill_offline.study.counts import pack, sentence_counts
 from distill_offline.study.grid import Cell
 from distill_offline.study.results import Row

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from distill_offline.errors import InputError
 from distill_offline.label_kinds import all_kinds, kind_of
 from distill_offline.schema import Head
-from distill_offline.statistics import Average
+from distill_offline.study.statistics import Average
 
 __all__ = ["AVERAGE_OF", "Counts", "pack", "sentence_counts", "unpack"]
 

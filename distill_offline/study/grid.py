@@ -9,14 +9,15 @@ from typing import Any
 
 import yaml
 
-from distill_offline import catalogue, config
-from distill_offline.digests import digest_of
+from distill_offline import config
+from distill_offline.config.settings import ArmSettings, CorpusSettings, Settings, Source
+from distill_offline.config.study import StudySettings
 from distill_offline.errors import ConfigError
-from distill_offline.pipeline.train import check_arms
-from distill_offline.run_folder import reading_of, source_digest
-from distill_offline.settings import ArmSettings, CorpusSettings, Settings, Source
-from distill_offline.study_settings import StudySettings
-from distill_offline.training.processes import count
+from distill_offline.models import catalogue
+from distill_offline.run.sources import reading_of, source_digest
+from distill_offline.storage.digests import digest_of
+from distill_offline.train.processes import count
+from distill_offline.train.stage import check_arms
 
 __all__ = ["Cell", "Study"]
 

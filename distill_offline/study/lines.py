@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
-from distill_offline.artifacts import json_line, open_in_place
 from distill_offline.errors import InputError
+from distill_offline.storage.files import json_line, open_in_place
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -14,10 +14,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from distill_offline.artifacts import write_text
-from distill_offline.study.examined_plots import forgetting_curves, reliability_curves, teacher_errors_plot
-from distill_offline.study.examined_summary import NOTHING, ArmExamined, Explanation
-from distill_offline.study.examined_tables import examined_tables
+from distill_offline.storage.files import write_text
+from distill_offline.study.examine.plots import forgetting_curves, reliability_curves, teacher_errors_plot
+from distill_offline.study.examine.summary import NOTHING, ArmExamined, Explanation
+from distill_offline.study.examine.tables import examined_tables
 from distill_offline.study.plots import Curve, Difference, differences, learning_curves
 from distill_offline.study.summary import Summary
 from distill_offline.study.tables import Table, arm_table, as_markdown, comparison_table, name_of, type_table

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from distill_offline.study.examined import Examinations, Examined
+from distill_offline.study.examine.rows import Examinations, Examined
 from distill_offline.study.grid import Cell, Study
 from distill_offline.study.results import Results, Row
 

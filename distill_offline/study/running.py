@@ -11,24 +11,24 @@ from pathlib import Path
 from typing import TypeVar
 
 from distill_offline import manifest, pipeline
-from distill_offline.artifacts import check_own
-from distill_offline.completions.lock import Lock
+from distill_offline.config.settings import Settings, Source
+from distill_offline.config.study import StudySettings
 from distill_offline.errors import ConfigError, DistillError, EnvironmentFault, InputError, Interrupted
-from distill_offline.filesystem import is_network
-from distill_offline.inputs import read_labelled
-from distill_offline.pipeline.train import distilled_pool
-from distill_offline.run_folder import RunFolder
+from distill_offline.run.folder import RunFolder
+from distill_offline.run.gold import read_labelled
 from distill_offline.schema import Example, Watch
-from distill_offline.settings import Settings, Source
-from distill_offline.student import Student
+from distill_offline.storage.files import check_own
+from distill_offline.storage.filesystem import is_network
+from distill_offline.storage.lock import Lock
+from distill_offline.student.model import Student
 from distill_offline.study.cell_row import Splits, cell_row
-from distill_offline.study.examine import CURVES, Examination
-from distill_offline.study.examined import Examinations, Examined
+from distill_offline.study.examine.looking import CURVES, Examination
+from distill_offline.study.examine.reference import Matched, Truth
+from distill_offline.study.examine.rows import Examinations, Examined
 from distill_offline.study.grid import Cell, Study
-from distill_offline.study.reference import Matched, Truth
 from distill_offline.study.remaining import Left, Remaining
 from distill_offline.study.results import Results, Row
-from distill_offline.study_settings import StudySettings
+from distill_offline.train.stage import distilled_pool
 
 __all__ = ["Runner"]
 

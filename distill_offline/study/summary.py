@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distill_offline.statistics import (
+from distill_offline.study.caveats import caveats
+from distill_offline.study.counts import AVERAGE_OF, Counts
+from distill_offline.study.grid import Study
+from distill_offline.study.results import Row
+from distill_offline.study.statistics import (
     Average,
     Comparison,
     Interval,
@@ -19,10 +23,6 @@ from distill_offline.statistics import (
     resampled_type_f1,
     t_interval,
 )
-from distill_offline.study.caveats import caveats
-from distill_offline.study.counts import AVERAGE_OF, Counts
-from distill_offline.study.grid import Study
-from distill_offline.study.results import Row
 
 __all__ = ["ArmResult", "Group", "Summary", "Tested", "TypeTested", "summarise"]
 

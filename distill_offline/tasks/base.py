@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from distill_offline.config.settings import TaskSettings
 from distill_offline.schema import Annotation, Completion, Example, Head, Prompt, Sentence
-from distill_offline.settings import TaskSettings
 
 __all__ = ["Task"]
 
 
 @runtime_checkable
 class Task(Protocol):
-    """A labelling task. `head` and `metric` are names from the tables of student.py and scoring.py.
+    """A labelling task. `head` and `metric` are names from the tables of student/model.py and scoring/metrics.py.
 
     Constructed as `Class(settings: TaskSettings)`.
     """

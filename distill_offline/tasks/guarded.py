@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
+from distill_offline.config.settings import TaskSettings
 from distill_offline.errors import ConfigError, UnusableAnswer
 from distill_offline.label_kinds import KINDS, LabelKind, kind_of
 from distill_offline.registry import check_has, theirs
@@ -21,7 +22,6 @@ from distill_offline.schema import (
     Span,
     canonical_json,
 )
-from distill_offline.settings import TaskSettings
 from distill_offline.tasks.base import Task
 
 __all__ = ["GuardedTask"]

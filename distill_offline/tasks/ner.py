@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from distill_offline.alignment import locate, twins_of
-from distill_offline.bio import decode_bio, encode_bio
-from distill_offline.confidence import spelled
+from distill_offline.confidence.token_probabilities import spelled
+from distill_offline.config.settings import TaskSettings
 from distill_offline.errors import ConfigError
-from distill_offline.matching import squeezed
 from distill_offline.schema import Annotation, Completion, Example, Head, Message, Prompt, Rejection, Sentence, Span
-from distill_offline.settings import TaskSettings
+from distill_offline.spans.bio import decode_bio, encode_bio
+from distill_offline.spans.locate import locate, twins_of
+from distill_offline.spans.matching import squeezed
 from distill_offline.tasks.naming import TypeNames
 from distill_offline.tasks.prompting import PromptTemplate, Turns, first_clause
 from distill_offline.tasks.reading import Read, read_answer

@@ -13,11 +13,11 @@ from typing import Any
 import jinja2
 from jinja2 import meta
 
+from distill_offline.config.settings import TaskSettings
 from distill_offline.errors import ConfigError
 from distill_offline.schema import Example, Message, Sentence
-from distill_offline.settings import TaskSettings
-from distill_offline.template_limits import BoundedEnvironment, LimitReached, bounded
-from distill_offline.text_encoding import NotUTF8, read_utf8
+from distill_offline.text.encoding import NotUTF8, read_utf8
+from distill_offline.text.template_limits import BoundedEnvironment, LimitReached, bounded
 
 __all__ = ["PromptTemplate", "Turns", "first_clause", "guidelines_text", "prompt_source"]
 

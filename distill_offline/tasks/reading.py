@@ -2,7 +2,7 @@
 
 The rules, in order:
 
-1. Thoughts are split off (thinking.py).
+1. Thoughts are split off (text/thinking.py).
 2. If answers are wrapped (`<answer>`, `<|begin_of_solution|>`, `\\boxed{`), what is wrapped counts. If a code fence
    holds JSON, what comes before the first such fence is talk.
 3. What is said of other texts than the one that was asked about is left out: a teacher may repeat the examples, or go
@@ -23,9 +23,9 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from distill_offline.errors import UnusableAnswer
-from distill_offline.json_values import Pairs, Piece, json_pieces
 from distill_offline.schema import Completion
-from distill_offline.thinking import Quoted, answer_part
+from distill_offline.text.json_values import Pairs, Piece, json_pieces
+from distill_offline.text.thinking import Quoted, answer_part
 
 __all__ = ["Read", "answer_text", "read_answer"]
 

@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from distill_offline.config.settings import TaskSettings
 from distill_offline.errors import ConfigError, UnusableAnswer
 from distill_offline.schema import Annotation, Completion, Example, Head, Message, Prompt, Sentence
-from distill_offline.settings import TaskSettings
 from distill_offline.tasks.naming import TypeNames
 from distill_offline.tasks.prompting import PromptTemplate, Turns, first_clause
 from distill_offline.tasks.reading import answer_text, read_answer

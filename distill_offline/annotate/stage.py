@@ -1,0 +1,284 @@
+"""annotate: the teacher's labels for the corpus, and for gold splits so that the teacher itself can be scored."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from distill_offline import manifest
+from distill_offline.annotate.answers import Counts, parse
+from distill_offline.annotate.asking import Ask, ask, changed_rows, survey
+from distill_offline.annotate.frozen import frozen
+from distill_offline.annotate.pool import demonstrations
+from distill_offline.annotate.unknown_types import lost_by_type
+from distill_offline.annotate.work import Shard, Work, corpus_of, stage_of
+from distill_offline.backends.base import Backend
+from distill_offline.completions import CompletionStore, absorb, check_readable, prompt_digest
+from distill_offline.errors import InputError, QuarantineError
+from distill_offline.label_kinds import kind_of
+from distill_offline.run.folder import SAMPLE, RunFolder
+from distill_offline.run.gold import make_task, read_gold
+from distill_offline.run.stage import Stage
+from distill_offline.schema import Head, Sentence
+from distill_offline.spans.inside_token import lost_inside_tokens
+from distill_offline.storage.files import ANNOTATIONS, QUARANTINE, STORE
+
+__all__ = ["annotate", "annotate_shard", "merge", "reparse"]
+
+
+def annotate(folder: RunFolder, *, refreeze: bool = False) -> dict[str, Any]:
+    """The teacher's labels for the unlabelled sentences and for the gold splits that annotate.gold names.
+
+    `refreeze`: take what prompt, guidelines and demonstrations are made from as it is now. Gives the counts of the
+    manifest. Raises QuarantineError where too many rows could not be used; all completions are kept then, and the files
+    of the stage can be looked at, but it is not sealed.
+    """
+    work = Work.of(folder, refreeze=refreeze)
+    for line in getattr(work.task, "warnings", ()):
+        folder.warn(line)
+    stage = work.stage()
+    if stage.is_fresh():
+        stage.relink()
+        folder.say("annotate: up to date")
+        counts = stage.sealed_counts()
+        for part, each in counts.items():
+            _warn(folder, part, each)
+        return counts
+    target = stage.begin()
+    counts = dict[str, Any]()
+    with CompletionStore(target / STORE) as store, work.engine() as engine:
+        _take_over(folder, store, SAMPLE)
+        asking = work.asking(store, engine)
+        for part in work.parts:
+            # The corpus is read three times, to count it, to ask and to parse: no more than a batch is ever held.
+            counted = ask(part, work.sentences(part), asking, total=work.prompts(part))
+            counts[part] = _parse(folder, part, work.sentences, asking, counted)
+    work.check_unchanged(stage)
+    return _sealed(stage, folder, counts)
+
+
+def annotate_shard(folder: RunFolder, shard: Shard) -> dict[str, Any]:
+    """Every n-th row's answers, in a store of the shard's own; `merge` makes annotations of all shards' answers."""
+    work = Work.of(folder, shard=shard)
+    stage = work.stage()
+    if stage.is_fresh():
+        stage.relink()
+        folder.say(f"{shard.name}: up to date")
+        return stage.sealed_counts()
+    target, counts = stage.begin(), dict[str, Any]()
+    with CompletionStore(target / STORE) as store, work.engine() as engine:
+        if not store.count():  # what a probe, a sample or an earlier run has asked is not asked again
+            _take_over(folder, store, "annotate", SAMPLE)
+        asking = work.asking(store, engine)
+        for part in work.parts:
+            counted = ask(part, work.sentences(part), asking, total=work.prompts(part))
+            counts[part] = {key: counted.as_dict()[key] for key in _SHARD_COUNTS}
+    work.check_unchanged(stage)
+    stage.seal(counts)
+    return counts
+
+
+_MOST_CAUSES = 8  # kinds of error that are shown
+_SHARD_COUNTS = (
+    *("rows", "cached", "asked", "retried", "unusable"),
+    *("prompt_tokens", "completion_tokens", "cached_tokens"),
+)
+
+
+def merge(folder: RunFolder, stores: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Join the answers of shards, or of any other stores of the same run, and write the annotations; no teacher.
+
+    `stores` are files or the folders that hold them; by default those of the run's shards. Gives for each of them what
+    was found, and the counts. Raises InputError where rows are left without an answer; what was joined is kept.
+    """
+    paths = [path / STORE if path.is_dir() else path for path in stores]
+    paths = paths or sorted(folder.path.glob(f"shards/*/{STORE}"))
+    if not paths:
+        raise InputError(f"merge: no shards in {folder.path / 'shards'}. Run annotate --shard first, or name stores.")
+    own = folder.folder("annotate") / STORE
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"merge: {path}: no such store.")
+        if own.exists() and path.samefile(own):
+            raise InputError(f"merge: {path}: is the run's own store.")
+        check_readable(path)
+    work = Work.of(folder)
+    stage = work.stage()
+    stage.parents = [path.parent for path in paths if manifest.is_whole(path.parent)]
+    target, counts = stage.begin(), dict[str, Any]()
+    with CompletionStore(target / STORE) as store:
+        found = {_shown(folder, path): asdict(absorb(store, path)) for path in paths}
+        for name, absorbed in found.items():
+            folder.say(f"merge: {name}: {_absorbed_in_words(absorbed)}")
+        asking = work.asking(store, _no_engine)
+        gaps = {part: survey(part, work.sentences(part), asking) for part in work.parts}
+        if any(gaps.values()):
+            raise InputError("\n".join(_gap_in_words(part, ids) for part, ids in gaps.items() if ids))
+        for part in work.parts:
+            rows = sum(1 for _ in store.rows(part))
+            counts[part] = _parse(folder, part, work.sentences, asking, Counts(rows=rows, cached=rows))
+    work.check_unchanged(stage)
+    return {"stores": found, "counts": _sealed(stage, folder, counts)}
+
+
+def reparse(folder: RunFolder) -> dict[str, Any]:
+    """Write the annotations again out of the stored answers, as the parser now reads them; needs no model.
+
+    Raises InputError where the run has no answer for some row.
+    """
+    gold = read_gold(folder.settings)
+    settings = frozen(folder, gold, write=False)
+    task, target = make_task(settings), folder.folder("annotate")
+    if not (target / STORE).exists():
+        raise InputError(f"{target / STORE}: no answers are stored here. Run annotate first.")
+    sentences = partial(corpus_of, settings, gold)
+    parts, counts = ("unlabelled", *settings.annotate.gold), dict[str, Any]()
+    with CompletionStore(target / STORE) as store:
+        # The teacher's model may be gone: what it was stands in the recipe of its answers.
+        recipes = [store.recipes()[digest] for digest in sorted(store.recipes_of("unlabelled"))]
+        if len(recipes) != 1:
+            raise InputError(f"annotate --reparse: the answers follow {len(recipes)} recipes, not one. Run annotate.")
+        picker = demonstrations(settings, gold)
+        asking = Ask(
+            *(task, picker, store, store.add_recipe(recipes[0]), prompt_digest, _no_engine),
+            samples=settings.annotate.samples,
+        )
+        for part in parts:
+            if changed := changed_rows(part, sentences(part), asking):
+                raise InputError(
+                    f"annotate --reparse: {len(changed)} rows of {part} were answered to another prompt, or never "
+                    f"asked (the first is {changed[0]}): text or configuration changed. Run annotate."
+                )
+        stage = stage_of("annotate", folder, settings, task, picker, recipes[0])
+        stage.begin()
+        for part in parts:
+            rows = store.progress()[part][0]
+            counts[part] = _parse(folder, part, sentences, asking, Counts(rows=rows, cached=rows))
+    return _sealed(stage, folder, counts)
+
+
+def _take_over(folder: RunFolder, store: CompletionStore, *places: str) -> None:
+    """Answers that the run has in other stores, a sample's, say, are not asked for again."""
+    for place in places:
+        if (path := folder.folder(place) / STORE).exists():
+            absorb(store, path)
+
+
+def _no_engine() -> Backend:
+    raise AssertionError("nothing is asked here")
+
+
+def _shown(folder: RunFolder, path: Path) -> str:
+    return path.relative_to(folder.path).as_posix() if path.is_relative_to(folder.path) else str(path)
+
+
+def _absorbed_in_words(found: Mapping[str, Any]) -> str:
+    words = f"{found['new']} answers new, {found['duplicate']} here already"
+    if found["different"]:
+        words += f", {found['different']} here already in other words (those here stay)"
+    if found["unreadable"] or found["is_damaged"]:
+        words += f"; DAMAGED: {found['unreadable']} unreadable" + (", pages lost" if found["is_damaged"] else "")
+    return words
+
+
+def _gap_in_words(part: str, ids: Sequence[str]) -> str:
+    return (
+        f"merge: {len(ids)} rows of {part} have no answer, the first is {ids[0]}. Run the shards that lack them to "
+        "their end (annotate --shard i/n), or annotate, which asks only for these. What was joined is kept."
+    )
+
+
+def _parse(
+    folder: RunFolder,
+    part: str,
+    corpus: Callable[[str, Counter[str]], Iterator[Sentence]],
+    asking: Ask,
+    counted: Counts,
+) -> dict[str, Any]:
+    """Write a part's two files out of the stored answers; `corpus` gives its sentences."""
+    target = folder.folder("annotate")
+    place = target if part == "unlabelled" else target / "gold" / part
+    sentences = corpus(part, counted.passed_over)
+    files = (place / ANNOTATIONS, place / QUARANTINE)
+    parse(sentences, part, asking.task, asking.store, counted, *files, samples=asking.samples)
+    folder.say(_in_one_line(part, counted, asking.task.head))
+    for cause, rows in counted.causes.most_common(_MOST_CAUSES):
+        folder.say(f"annotate {part}: engine_error, {rows} rows, for example: {cause}")
+    if (more := len(counted.causes) - _MOST_CAUSES) > 0:
+        folder.say(f"annotate {part}: engine_error: {more} further kinds: see {QUARANTINE}")
+    counts = counted.as_dict()
+    if warnings := _warn(folder, part, counts):
+        counts["warnings"] = warnings
+    return counts
+
+
+def _warn(folder: RunFolder, part: str, counts: Mapping[str, Any]) -> list[str]:
+    """Shows, and gives, lines on the mentions that no tokens hold, and on those of unknown types, if they are many."""
+    limits, rejected, aligned = folder.settings.annotate, counts["rejected"], counts["aligned"]
+    mentions = sum(rejected.values()) + sum(aligned.values()) - aligned.get("repeated", 0)
+    strangers, without = rejected.get("unknown_type", 0), counts.get("only_unknown", 0)
+    lines = (
+        lost_inside_tokens(rejected.get("inside_token", 0), mentions, limits.max_inside_token),
+        lost_by_type(strangers, mentions, without, counts["annotated"], limits.max_unknown_type),
+    )
+    for line in filter(None, lines):
+        folder.warn(f"annotate {part}: {line}")
+    return [line for line in lines if line]
+
+
+def _sealed(stage: Stage, folder: RunFolder, counts: dict[str, Any]) -> dict[str, Any]:
+    _check_quarantine(folder, counts["unlabelled"])
+    for place in stage.folder.glob("gold/*"):
+        if place.name not in counts:  # of an earlier annotate.gold: the seal is for what was made now
+            shutil.rmtree(place)
+    stage.seal(counts)
+    return counts
+
+
+def _in_one_line(part: str, counts: Counts, head: Head) -> str:
+    spans = (
+        f"; {sum(counts.aligned.values())} spans{_in_words(counts.aligned)}, "
+        f"{sum(counts.rejected.values())} mentions rejected{_in_words(counts.rejected)}"
+    )
+    return (
+        f"annotate {part}: {counts.rows} rows, {counts.cached} cached, {counts.asked} asked, "
+        f"{counts.annotated} annotated, {sum(counts.quarantined.values())} quarantined{_in_words(counts.quarantined)}"
+        + (spans if kind_of(head).per_token else _rejected(counts))
+        + (f"; {sum(counts.renamed.values())} types by another name{_most(counts.renamed)}" if counts.renamed else "")
+        + (f"; passed over{_in_words(counts.passed_over)}" if counts.passed_over else "")
+    )
+
+
+def _rejected(counts: Counts) -> str:
+    """What answers about whole texts name that cannot be kept."""
+    if not counts.rejected:
+        return ""
+    return f"; {sum(counts.rejected.values())} classes rejected{_in_words(counts.rejected)}"
+
+
+_SHOWN = 5
+
+
+def _most(counts: Counter[str]) -> str:
+    """The most frequent ones, in words."""
+    shown = ", ".join(f"{n} {name}" for name, n in counts.most_common(_SHOWN))
+    return f" ({shown}{', ...' if len(counts) > _SHOWN else ''})"
+
+
+def _in_words(counts: Mapping[str, int]) -> str:
+    return f" ({', '.join(f'{n} {reason}' for reason, n in sorted(counts.items()))})" if counts else ""
+
+
+def _check_quarantine(folder: RunFolder, counts: Mapping[str, Any]) -> None:
+    refused, limit = sum(counts["quarantined"].values()), folder.settings.annotate.max_quarantined
+    if counts["rows"] and refused > limit * counts["rows"]:
+        raise QuarantineError(
+            f"annotate: {refused} of {counts['rows']} rows are quarantined{_in_words(counts['quarantined'])}, more "
+            f"than annotate.max_quarantined {limit} allows. See {folder.folder('annotate') / QUARANTINE}. All "
+            "answers are stored: with a higher limit, or a better parser, nothing is asked again."
+        )

@@ -1,0 +1,127 @@
+"""The teacher that a configuration names: what it is, and how its engine is started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from distill_offline import offline, registry
+from distill_offline.backends import BACKENDS, EXTRAS
+from distill_offline.backends.base import Backend, PromptCounter
+from distill_offline.backends.guarded import GuardedBackend, check_backend
+from distill_offline.backends.worker import Worker
+from distill_offline.config.loading import as_plain
+from distill_offline.config.settings import Settings, Source
+from distill_offline.errors import ConfigError
+from distill_offline.models import catalogue
+from distill_offline.run.gold import read_labelled
+from distill_offline.run.sources import source_digest
+from distill_offline.storage.digests import digest_of, file_digests
+from distill_offline.tasks.base import Task
+
+__all__ = ["Teacher"]
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """The backend that the configuration names: what it is, known without loading it, and how to start it."""
+
+    settings: Settings
+    task: Task
+    kind: type[Backend]
+    model: Path
+    digest: str
+
+    @classmethod
+    def of(cls, settings: Settings, task: Task) -> Teacher:
+        """Raises ConfigError without a backend section, and MissingModel where its model is not there."""
+        backend = settings.backend
+        if backend is None:
+            raise ConfigError(f"{settings.name}: backend is missing; annotate needs a teacher.")
+        kind = registry.load("backend.name", backend.name, BACKENDS, EXTRAS, group="backends")
+        if backend.name not in BACKENDS:
+            check_backend(registry.spelled(backend.name, "backends"), kind)
+        if not kind.needs_model:
+            model = Path(backend.model)
+            found = cls(settings, task, kind, model, digest_of([backend.model, {}]))
+            if found.says_the_labels:  # none of them is read for it: a finished run does not need them
+                corpus, sources = settings.corpus, cls.labelled_sources(settings)
+                decides = [[source_digest(each, corpus) for each in sources], corpus.tag_column, corpus.scheme]
+                found = replace(found, digest=digest_of([backend.model, *decides, task.identity()]))
+            return found
+        if not backend.model:
+            raise ConfigError("backend.model is missing: give a catalogue id or the path of a model.")
+        model = catalogue.locate(backend.model)
+        return cls(settings, task, kind, model, catalogue.model_digest(model))
+
+    @property
+    def says_the_labels(self) -> bool:
+        """Whether it is scripted, with the corpus's own labels for answers."""
+        backend = self.settings.backend
+        return backend is not None and backend.name == "scripted" and "answers" not in backend.options
+
+    @staticmethod
+    def labelled_sources(settings: Settings) -> list[str | Source]:
+        """The corpora whose labels are such answers."""
+        splits = [getattr(settings.corpus.original, split) for split in settings.annotate.gold]
+        return [source for source in (settings.corpus.unlabelled, *splits) if source is not None]
+
+    def recipe(self) -> dict[str, Any]:
+        """What all its completions share and what decides them, besides the prompt: the key's other half.
+
+        Options that only make it faster are left out, so that a resumed run may use other ones.
+        """
+        backend = self.settings.backend
+        assert backend is not None
+        options = backend.options.items()
+        return {
+            "backend": backend.name,
+            "model": self.digest,
+            "options": {key: _content(value) for key, value in sorted(options) if key not in self.kind.speed_only},
+            "sampling": as_plain(self.settings.annotate.sampling),
+        }
+
+    def counter(self) -> PromptCounter | None:
+        """What counts a prompt's tokens without the engine, where the backend has one."""
+        backend = self.settings.backend
+        assert backend is not None
+        make = getattr(self.kind, "counter", None)
+        counter: PromptCounter | None = make(self.model, backend.options) if make else None
+        return counter
+
+    def start(self) -> Backend:
+        """The engine, in a process of its own where it loads a model: its death, memory and threads are not ours."""
+        backend = self.settings.backend
+        assert backend is not None
+        options = dict(backend.options)
+        if "base_url" in options:  # the one host beyond this one that a configuration can open
+            offline.allow(str(options["base_url"]))
+        if self.says_the_labels:
+            options["answers"] = _gold_answers(self.settings, self.task)
+        sampling = self.settings.annotate.sampling
+        if self.settings.annotate.cluster is not None:
+            from distill_offline.backends.ray_cluster import RayCluster
+
+            return RayCluster(self.kind, self.model, sampling, options, self.settings.annotate.cluster)
+        if self.kind.needs_model:
+            return Worker(self.kind, self.model, sampling, options)
+        if backend.name in BACKENDS:
+            return self.kind(self.model, sampling, options)
+        name = registry.spelled(backend.name, "backends")
+        return GuardedBackend(name, self.kind, self.model, sampling, options)
+
+
+def _content(value: Any) -> Any:
+    """An option's value; the digest of the file where it names one."""
+    path = Path(value) if isinstance(value, str) else None
+    return file_digests([path])[path] if path is not None and path.is_file() else value
+
+
+def _gold_answers(settings: Settings, task: Task) -> dict[str, str]:
+    """What a perfect teacher would say, where the text to annotate is labelled: for dry runs and tests."""
+    return {
+        example.sentence.id: task.answer(example)
+        for source in Teacher.labelled_sources(settings)
+        for example in read_labelled(settings, source, origin="original")
+    }

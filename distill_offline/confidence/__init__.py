@@ -1,0 +1,1 @@
+"""How sure a teacher was of a span, and how far that can be believed."""

@@ -1,0 +1,196 @@
+"""YAML to settings: strict, with the file, the key and the nearest known name in every message."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from distill_offline.config.plain_yaml import PlainDumper, UniqueKeys, ValueLoader
+from distill_offline.config.settings import Settings, Source
+from distill_offline.errors import ConfigError
+from distill_offline.text.encoding import NotUTF8, read_utf8
+
+__all__ = ["coerced", "dump", "load", "parse_settings"]
+
+
+def load(path: Path, changes: Iterable[str] = ()) -> Settings:
+    """The settings of a YAML file after `--set section.key=value` changes.
+
+    Values of changes are YAML, too: `train.updates=300`, `annotate.limit=null`. Raises ConfigError.
+    """
+    try:
+        value = yaml.load(read_utf8(path), UniqueKeys)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: there is no such configuration file.") from error
+    except NotUTF8 as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        raise ConfigError(f"{path}:{mark.line + 1 if mark else '?'}: {error.problem}.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a control character, a date such as 2024-13-01
+        raise ConfigError(f"{path}: is not YAML ({str(error).splitlines()[0]}).") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: a configuration is a mapping with the sections name, task, corpus, ...")
+    for change in changes:
+        _apply(value, change)
+    return parse_settings(value, path.name)
+
+
+def parse_settings(value: Mapping[str, Any], where: str) -> Settings:
+    """Settings out of plain values; `where` names them in messages. Raises ConfigError with every problem found."""
+    try:
+        made = TypeAdapter(Settings).validate_python(value)
+        if unlike := list(coerced(value, made)):
+            raise ConfigError("\n".join(f"{where}: {problem}" for problem in unlike))
+        return made
+    except ValidationError as error:
+        problems = _problems(error)
+        raise ConfigError("\n".join(f"{where}: {problem}" for problem in problems)) from error
+
+
+def dump(settings: Settings) -> str:
+    """The resolved settings as YAML."""
+    return yaml.dump(as_plain(settings), Dumper=PlainDumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def as_plain(settings: Any) -> Any:
+    """Settings as JSON values: what manifests and fingerprints hold."""
+    return TypeAdapter(type(settings)).dump_python(settings, mode="json")
+
+
+def coerced(given: Any, made: Any, key: str = "") -> Iterator[str]:
+    """What was taken for a number, or for true or false, and is none: `true`, "3", 2.0 for a whole number, NaN.
+
+    `given` are the plain values that the settings `made` come from.
+    """
+    if isinstance(given, Mapping):
+        for name, value in given.items():
+            inner = made.get(name) if isinstance(made, Mapping) else getattr(made, str(name), None)
+            yield from coerced(value, inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(given, list) and isinstance(made, tuple | list):
+        for number, (value, inner) in enumerate(zip(given, made, strict=False)):
+            yield from coerced(value, inner, f"{key}.{number}")
+    elif isinstance(made, bool) and not isinstance(given, bool):
+        yield f"{key}: true or false is expected (it is {_shortened(given)})."
+    elif isinstance(made, int) and (isinstance(given, bool) != isinstance(made, bool) or not isinstance(given, int)):
+        yield f"{key}: a whole number is expected (it is {_shortened(given)})."
+    elif isinstance(made, float) and (isinstance(given, bool) or not isinstance(given, int | float)):
+        yield f"{key}: a number is expected (it is {_shortened(given)})."
+    elif isinstance(made, float) and not math.isfinite(made):
+        yield f"{key}: a finite number is expected (it is {_shortened(given)})."
+
+
+def _apply(value: dict[str, Any], change: str) -> None:
+    key, separator, text = change.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise ConfigError(f"--set {change}: write section.key=value, for example train.updates=300.")
+    try:
+        new = yaml.load(text, ValueLoader)
+    except yaml.composer.ComposerError as error:
+        raise ConfigError(f"--set {key}: {error.problem}.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"--set {key}: {text!r} is not a YAML value.") from error
+    place: Any = value
+    for number, part in enumerate(parts[:-1], 1):
+        inner = place[_position(place, part, key)] if isinstance(place, list) else place.get(part)
+        if not isinstance(inner, (dict, list)):
+            inner = _section(inner, parts[:number], key)
+            place[_position(place, part, key) if isinstance(place, list) else part] = inner
+        place = inner
+    place[_position(place, parts[-1], key) if isinstance(place, list) else parts[-1]] = new
+
+
+def _position(place: list[Any], part: str, key: str) -> int:
+    if not part.isdecimal() or int(part) >= len(place):
+        raise ConfigError(f"--set {key}: {part!r} is none of the list's positions, 0 to {len(place) - 1}.")
+    return int(part)
+
+
+def _section(inner: Any, path: list[str], key: str) -> dict[str, Any]:
+    """What a key that holds no section becomes when something is set inside it."""
+    if inner is None:
+        return {}
+    if isinstance(inner, str) and _takes_source(path):
+        return {"path": inner}
+    raise ConfigError(f"--set {key}: {'.'.join(path)} is not a section; it is {_shortened(inner)}.")
+
+
+def _problems(error: ValidationError) -> list[str]:
+    problems: list[str] = []
+    for item in error.errors(include_url=False):
+        path, branch = _without_branches(item["loc"])
+        key = ".".join(path)
+        if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+            near = difflib.get_close_matches(path[-1], _names_at(path[:-1]), n=1)
+            hint = f" Did you mean {'.'.join([*path[:-1], near[0]])}?" if near else ""
+            problems.append(f"{key} is unknown.{hint}")
+        elif item["type"] in ("missing", "missing_argument"):
+            problems.append(f"{key} is missing.")
+        elif path[-1:] == ["[key]"]:
+            problems.append(f"{'.'.join(path[:-2])}: the key {item['input']!r} is not text. Put it in quotes.")
+        elif branch == "str":
+            continue  # the other branch of `str | Source`: its own message says what is wrong
+        elif branch == "Source" and item["type"] == "dataclass_type":
+            problems.append(f"{key}: a path is expected, or a section with path (it is {_shortened(item['input'])}).")
+        else:
+            message = item["msg"][0].lower() + item["msg"][1:]
+            problems.append(f"{key or 'the configuration'}: {message} (it is {_shortened(item['input'])}).")
+    return list(dict.fromkeys(problems))
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+_SHOWN = 80  # characters of a wrong value
+
+
+def _without_branches(location: tuple[Any, ...]) -> tuple[list[str], str]:
+    """A location without what pydantic adds for the branches of `str | Source`, and the branch that was added."""
+    path: list[str] = []
+    branch = ""
+    for part in location:
+        if part in ("str", "Source") and not branch and _takes_source(path):
+            branch = part
+        else:
+            path.append(str(part))
+    return path, branch
+
+
+def _takes_source(path: Iterable[str]) -> bool:
+    """Whether the key at `path` is a corpus file: a path or a whole Source."""
+    return Source in typing.get_args(_kind_at(path))
+
+
+def _names_at(path: Iterable[str]) -> list[str]:
+    """The keys of the section at `path`."""
+    section = _section_of(_kind_at(path))
+    return [field.name for field in dataclasses.fields(section)] if section else []
+
+
+def _kind_at(path: Iterable[str]) -> Any:
+    """The annotated type of the setting at `path`; None where there is no such setting."""
+    kind: Any = Settings
+    for part in path:
+        section = _section_of(kind)
+        if section is None:
+            return None
+        kind = section if part.isdecimal() else typing.get_type_hints(section).get(part)
+    return kind
+
+
+def _section_of(kind: Any) -> Any:
+    """The dataclass that a type is, or holds: `tuple[ArmSettings, ...]`, `str | Source | None`."""
+    return next((member for member in (kind, *typing.get_args(kind)) if dataclasses.is_dataclass(member)), None)

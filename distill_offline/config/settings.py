@@ -1,0 +1,87 @@
+"""A whole configuration: one plain dataclass per section; loading.py fills them from YAML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from distill_offline.config.annotate import AnnotateSettings, BackendSettings, ClusterSettings, DemonstrationSettings
+from distill_offline.config.corpus import OFFSETS, CorpusSettings, OffsetUnit, OriginalSettings, Source
+from distill_offline.config.select import CrossFitSettings, SelectSettings
+from distill_offline.config.study import StudySettings
+from distill_offline.config.train import ArmSettings, TrainSettings
+from distill_offline.config.values import STRICT, Fraction, Number, folder_name
+from distill_offline.schema import Sampling
+
+__all__ = [
+    "OFFSETS", "AnnotateSettings", "ArmSettings", "BackendSettings", "ClusterSettings", "CorpusSettings",
+    "CrossFitSettings", "DemonstrationSettings", "EvaluateSettings", "OffsetUnit", "OriginalSettings", "Sampling",
+    "SelectSettings", "Settings", "Source", "TaskSettings", "TrainSettings",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSettings:
+    """What is to be labelled, and how the teacher is told."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    name: str = "ner"
+    """`ner`, `text_classification`, or `package.module:Class` for a task of your own."""
+    types: dict[str, str]
+    """Each type (or class) with its definition, in the order of the prompt. The teacher reads the definitions."""
+    prompt: str = "standard"
+    """`standard`, `cot` (reason first, then answer), or the path of your own Jinja template."""
+    guidelines: str = ""
+    """The path of a text file with what your annotators were told; it goes into the prompt."""
+    context: Number = 0
+    """[sentences] How many neighbours in the document the teacher sees on either side of the one that it labels."""
+    repeats: Literal["every", "first"] = "every"
+    """A mention that an answer gives once means `every` place of it in the sentence, or only the `first`."""
+    synonyms: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """What else a type may be called in an answer, such as `PER: [PERSON]`. Case, blanks and plurals never matter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateSettings:
+    """What is scored: every student, and the teacher if it labelled the split."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    split: Literal["dev", "test"] = "test"
+    """The human-labelled split that scores are made on."""
+    min_f1: Fraction | None = None
+    """[F1, 0 to 1] If the best student scores less, the exit code is 5."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """A whole configuration file."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    name: str
+    """The run's name; it becomes the folder `runs/NAME`."""
+    seed: Number = 0
+    """[seed] Decides everything that is drawn at random."""
+    task: TaskSettings
+    """What is to be labelled."""
+    corpus: CorpusSettings
+    """The text and the labels that are there already."""
+    backend: BackendSettings | None = None
+    """The teacher's engine; may be left out if all labels come from `corpus.distilled`."""
+    annotate: AnnotateSettings = field(default_factory=AnnotateSettings)
+    """How the teacher annotates."""
+    select: SelectSettings = field(default_factory=SelectSettings)
+    """Which annotations go into training."""
+    train: TrainSettings = field(default_factory=TrainSettings)
+    """How students are trained."""
+    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+    """What is scored."""
+    study: StudySettings | None = None
+    """A comparison of arms, sizes and seeds; for `distill-offline study`."""
+
+    def __post_init__(self) -> None:
+        folder_name(self.name)
+
+    @property
+    def asks_a_teacher(self) -> bool:
+        """Whether there is text to annotate and a teacher to do it; else labels come from corpus.distilled alone."""
+        return self.backend is not None and self.corpus.unlabelled is not None

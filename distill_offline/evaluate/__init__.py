@@ -1,0 +1,1 @@
+"""evaluate: students, teachers and labelled files are scored on gold."""

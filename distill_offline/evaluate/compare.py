@@ -1,0 +1,137 @@
+"""Any labels held against a gold file: a student's, a teacher's annotations, or another labelled file's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from distill_offline.config.settings import OffsetUnit, Source
+from distill_offline.corpus import AnyScheme, OnBadFile, check_same_text, head_of, read_examples, resolve_path
+from distill_offline.corpus.source import as_source, scheme_of
+from distill_offline.errors import InputError
+from distill_offline.evaluate.truth import Held, Truth
+from distill_offline.label_kinds import kind_of
+from distill_offline.schema import Head
+from distill_offline.scoring.annotation_lines import AnnotationLines, strays_in_words
+from distill_offline.scoring.comparison import Given
+from distill_offline.storage.files import ANNOTATIONS
+from distill_offline.student.model import Student
+
+__all__ = ["Held", "held_against"]
+
+
+def held_against(
+    labels: str | Path,
+    gold: str | Path,
+    *,
+    token_column: int | None = None,
+    tag_column: int | None = None,
+    gold_token_column: int | None = None,
+    gold_column: int | None = None,
+    scheme: AnyScheme = "auto",
+    input_scheme: AnyScheme = "auto",
+    on_bad_file: OnBadFile = "error",
+    language: str | None = None,
+    offsets: OffsetUnit = "characters",
+    input_offsets: OffsetUnit = "characters",
+    file_format: str | None = None,
+    input_format: str | None = None,
+) -> Held:
+    """The scores of `labels` on `gold`: of entities or of classes, whichever the two hold; quality of annotations.
+
+    A student labels the gold sentences itself. An annotate or select folder is matched by sentence id; a sentence
+    that it does not hold counts as one without entities, or without the right class (`unanswered`). A labelled file
+    must have the gold file's very sentences, in order, else CorpusError names both places. Where the tokens of a
+    sentence differ and its text is the same, entities are compared by characters. Stray tags are no entities: they are
+    dropped, counted, and told by their places. Entities that touch a token that select masked count neither as found
+    nor as missed; gold's are counted (`masked`). `gold` may be a folder of texts in a folder a class; its bad files are
+    an error or skipped and counted. Entities of gold that begin or end inside a token count as missed (`unheld`), but
+    for those that the other side's tokens hold. `scheme` is of gold's tags, `input_scheme` of those of a labelled file.
+    `language` says how raw text is tokenised where no student does, `offsets` what gold's spans count and
+    `input_offsets` those of a labelled file, all as in CorpusSettings; `file_format` and `input_format` name their
+    formats where the suffix does not.
+    """
+    source = Source(
+        path=str(gold),
+        format=file_format,
+        token_column=gold_token_column,
+        tag_column=gold_column,
+        scheme=scheme,
+        on_bad_file=on_bad_file,
+        language=language,
+        offsets=offsets,
+    )
+    folder = resolve_path(str(labels))
+    if (folder / "config.json").is_file():
+        student = Student.load(folder)
+        return _student(student, replace(source, language=student.language))
+    if (folder / ANNOTATIONS).is_file():
+        return _annotations(folder / ANNOTATIONS, source)
+    if folder.is_dir() and input_format is None:
+        raise InputError(
+            f"{labels}: neither a student (config.json) nor annotations ({ANNOTATIONS}) are in this folder."
+        )
+    given = Source(
+        path=str(labels),
+        format=input_format,
+        token_column=token_column,
+        tag_column=tag_column,
+        scheme=input_scheme,
+        language=language,
+        offsets=input_offsets,
+    )
+    return _file(given, source, _common_head(given, source))
+
+
+def _student(student: Student, gold: Source) -> Held:
+    truth = Truth.read(gold, student.head)
+    predicted = student.predict([example.sentence for example in truth.examples])
+    if not student.kind.per_token:
+        return truth.of_classes(predicted, {})
+    given = [Given(e.sentence, labels) for e, labels in zip(truth.examples, predicted, strict=True)]
+    return truth.of_entities(given, {}, strays=0)
+
+
+def _file(given: Source, gold: Source, head: Head) -> Held:
+    given, gold = (as_source(each, None, "auto") for each in (given, gold))
+    check_same_text(given, gold, head=head)
+    if not kind_of(head).per_token:
+        classes = [example.labels for example in read_examples(given, origin="distilled", head=head)]
+        return Truth.read(gold, head).of_classes(classes, {})
+    wanted = scheme_of(gold)
+    how = scheme_of(given, "distilled")
+    if (wanted, how) == ("iob1", "iob2"):
+        how = scheme_of(given)  # beside gold in iob1, one I- alone tells of it, too
+    truth, strays = Truth.read(replace(gold, scheme=wanted), head), list[str]()
+    examples = read_examples(replace(given, scheme=how), origin="distilled", head=head, strays=strays)
+    answers = [Given.of(other) for other in examples]
+    held = truth.of_entities(answers, {"stray_tags": len(strays)}, strays=len(strays))
+    warnings = [f"{strays_in_words(given.path, strays)} The tags were read as {how}."] if strays else []
+    if how == "iob1" != wanted and given.scheme == "auto":  # what would be stray in iob2 is an entity there
+        warnings.append(
+            f"{given.path}: its entities begin with I-, so its tags are read as iob1, though {gold.path} is {wanted}. "
+            "If that is wrong, set --input-scheme."
+        )
+    return replace(held, warnings=(*held.warnings, *warnings))
+
+
+def _annotations(file: Path, gold: Source) -> Held:
+    truth = Truth.read(gold, _common_head(Source(path=str(file)), gold))
+    lines, ids = AnnotationLines.read(file, truth.head), {example.sentence.id for example in truth.examples}
+    if not ids & set(lines.given):
+        raise InputError(f"{file}: none of its sentence ids occurs in {gold.path}; these are labels of another corpus.")
+    counts = {"unanswered": len(ids - set(lines.given)), "not_in_gold": len(set(lines.given) - ids)}
+    answers = [lines.answer(example) for example in truth.examples]
+    if not kind_of(truth.head).per_token:
+        return truth.of_classes([given.labels for given in answers], counts)
+    held = truth.of_entities(answers, counts, strays=len(lines.strays), with_quality=True)
+    return replace(held, warnings=(*held.warnings, *lines.warnings()))
+
+
+def _common_head(labels: Source, gold: Source) -> Head:
+    """What both files label. Raises InputError where it is not the same."""
+    wanted, found = head_of(gold), head_of(labels)
+    if found != wanted and resolve_path(labels.path).stat().st_size:  # an empty file may mean either
+        holds, should = kind_of(found).what, kind_of(wanted).what
+        raise InputError(f"{labels.path} holds {holds}, and {gold.path} holds {should}: nothing to compare.")
+    return wanted

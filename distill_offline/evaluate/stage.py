@@ -1,0 +1,139 @@
+"""evaluate: how good each student is, and its teacher, on sentences that nothing was trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from distill_offline import manifest
+from distill_offline.confidence.calibration import Calibration
+from distill_offline.config.loading import as_plain
+from distill_offline.corpus import digest as gold_digest
+from distill_offline.evaluate.truth import Truth
+from distill_offline.label_kinds import comparable, kind_of
+from distill_offline.run.folder import RunFolder
+from distill_offline.run.gold import make_task, read_gold
+from distill_offline.run.sources import labels_digest, source_paths
+from distill_offline.run.stage import Stage
+from distill_offline.run.unheld import say_unheld, unheld_counts
+from distill_offline.schema import Example
+from distill_offline.scoring.annotation_lines import AnnotationLines
+from distill_offline.scoring.metrics import accuracy, score
+from distill_offline.select.calibrate import CALIBRATION
+from distill_offline.storage.digests import file_digests
+from distill_offline.storage.files import ANNOTATIONS, write_rows
+from distill_offline.student.model import Student
+from distill_offline.tasks.base import Task
+
+__all__ = ["evaluate"]
+
+
+def evaluate(folder: RunFolder) -> dict[str, Any]:
+    """Every arm's student, and the teacher where it labelled the split, on evaluate.split; evaluate/report.json.
+
+    A teacher of entities has a `quality`, too. `calibration` is what select learnt of the teacher's confidences.
+    """
+    settings = folder.settings
+    split = settings.evaluate.split
+    folders = {arm.name: folder.folder("train") / arm.name for arm in settings.train.arms}
+    folders = {name: path for name, path in folders.items() if (path / "manifest.json").exists()}
+    teacher = _teachers_labels(folder)
+    learnt = _calibration(folder.folder("select"))
+    stage = _stage(folder, folders, teacher, learnt)
+    if stage.is_fresh():
+        stage.relink()
+        folder.say("evaluate: up to date")
+        return _read(stage.folder / "report.json")
+    target, task, gold = stage.begin(), make_task(settings), read_gold(settings)
+    examples = gold.split(split)
+    say_unheld(folder, {split: examples})
+    rows = []
+    if teacher is not None:
+        rows.append({"name": "teacher", "kind": "teacher", **_teacher(task, examples, teacher, learnt)})
+    for name, path in folders.items():
+        student = Student.load(path / "student")
+        predicted = student.predict([example.sentence for example in examples])
+        rows.append({"name": name, "kind": "student", **_scored(task, examples, predicted)})
+    common = {"on": gold_digest(examples), "split": split, "metric": task.metric, "sentences": len(examples)}
+    result = {**common, "rows": rows, **({"calibration": learnt} if learnt else {})}
+    write_rows(target / "report.json", [result])
+    scores = {row["name"]: {"f1": row["overall"]["f1"], **_accuracy(row["counts"])} for row in rows}
+    stage.seal(scores | unheld_counts({split: examples}))
+    return result
+
+
+def _stage(
+    folder: RunFolder, students: Mapping[str, Path], teacher: Path | None, calibration: Mapping[str, Any] | None
+) -> Stage:
+    settings = folder.settings
+    split = settings.evaluate.split
+    gold_source = folder.require(f"corpus.original.{split}", getattr(settings.corpus.original, split))
+    parents = [*students.values()]
+    parents += [folder.folder("annotate")] if teacher else []
+    parents += [folder.folder("select")] if calibration else []
+    return Stage(
+        folder,
+        "evaluate",
+        decides={
+            "students": {name: sorted(_weights(path).items()) for name, path in students.items()},
+            "teacher": file_digests([teacher])[teacher] if teacher else None,
+            "calibration": calibration,
+            "gold": labels_digest(settings, split),
+            "settings": as_plain(settings.evaluate),
+        },
+        inputs=source_paths(gold_source),
+        parents=parents,
+    )
+
+
+def _teachers_labels(folder: RunFolder) -> Path | None:
+    """Its annotations of the split, where it was asked for them."""
+    settings = folder.settings
+    file = folder.folder("annotate") / "gold" / settings.evaluate.split / ANNOTATIONS
+    was_asked = settings.backend is not None and settings.evaluate.split in settings.annotate.gold
+    return file if was_asked and file.exists() else None
+
+
+def _calibration(select: Path) -> dict[str, Any] | None:
+    """What select has kept of the calibration, where it has been run to its end."""
+    file = select / CALIBRATION
+    return _read(file) if manifest.is_whole(select) and file.exists() else None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return dict(json.loads(file.read_text("utf-8")))
+
+
+def _teacher(
+    task: Task, examples: Sequence[Example], annotations: Path, learnt: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    lines = AnnotationLines.read(annotations, task.head)
+    answers = [lines.answer(example) for example in examples]
+    missing = sum(e.sentence.id not in lines.given for e in examples)
+    if not kind_of(task.head).per_token:
+        return _scored(task, examples, [given.labels for given in answers], missing)
+    calibration = Calibration.of(learnt["calibration"]) if learnt else None
+    held = Truth(task.head, examples).of_entities(
+        answers, {"unanswered": missing}, strays=len(lines.strays) or None, with_quality=True, calibration=calibration
+    )
+    return held.as_dict()
+
+
+def _scored(
+    task: Task, examples: Sequence[Example], predicted: Sequence[Sequence[str]], missing: int = 0
+) -> dict[str, Any]:
+    result = score(task.metric, *comparable(task.head, examples, predicted), on=gold_digest(examples)).as_dict()
+    result["counts"]["unanswered"] = missing
+    return {**result, **_accuracy(result["counts"])}
+
+
+def _accuracy(counts: Mapping[str, int]) -> dict[str, float]:
+    share = accuracy(counts)
+    return {} if share is None else {"accuracy": share}
+
+
+def _weights(arm: Path) -> dict[str, str]:
+    files = sorted((arm / "student").glob("*.safetensors"))
+    return {path.name: digest for path, digest in file_digests(files).items()}

@@ -1,0 +1,105 @@
+"""A gold file, and the scores of whatever is compared with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from distill_offline.confidence.calibration import Calibration
+from distill_offline.config.settings import Source
+from distill_offline.corpus import digest, read_examples
+from distill_offline.errors import InputError
+from distill_offline.label_kinds import kind_of
+from distill_offline.run.unheld import in_words
+from distill_offline.schema import Example, Head, Report
+from distill_offline.scoring.comparison import Compared, Given, compare
+from distill_offline.scoring.metrics import score
+from distill_offline.scoring.quality import Quality, quality
+
+__all__ = ["Held", "Truth"]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Scores on a gold file; of a teacher's entities also what kinds of error they are, by what is known of them.
+
+    `by` says what an entity's place is counted in: `tokens`, or `characters` where the two sides have other tokens for
+    some of their sentences; of classes it is `texts`. `warnings` are lines for whoever reads the scores.
+    """
+
+    report: Report
+    by: str
+    quality: Quality | None = None
+    warnings: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report's JSON, `by`, and `quality` where there is one."""
+        own = {"by": self.by} | ({"quality": self.quality.as_dict()} if self.quality else {})
+        return self.report.as_dict() | own
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What labels are held against, and what was passed over in reading it."""
+
+    head: Head
+    examples: Sequence[Example]
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, source: Source, head: Head) -> Truth:
+        counts = Counter[str]()
+        examples = tuple(read_examples(source, origin="original", head=head, counts=counts))
+        return cls(head, examples, {"bad_file": counts["bad_file"]} if counts["bad_file"] else {})
+
+    def of_classes(self, given: Sequence[tuple[str, ...]], counts: Mapping[str, int]) -> Held:
+        """The scores of what is said of whole texts."""
+        report = score(kind_of(self.head).metric, [e.labels for e in self.examples], given, on=digest(self.examples))
+        return Held(self._counted(report, counts), "texts")
+
+    def of_entities(
+        self,
+        given: Sequence[Given],
+        counts: Mapping[str, int],
+        *,
+        strays: int | None,
+        with_quality: bool = False,
+        calibration: Calibration | None = None,
+    ) -> Held:
+        """The scores of what is given for each sentence, in order; `strays`: how many tags were none.
+
+        Raises InputError where a sentence has another text on either side: callers look before, and can say where.
+        """
+        compared = [self._compare(*pair) for pair in zip(self.examples, given, strict=True)]
+        labels = [each.labels for each in compared]
+        gold, found = [wanted for wanted, _ in labels], [given for _, given in labels]
+        report = score(kind_of(self.head).metric, gold, found, on=digest(self.examples))
+        own = {
+            "by_characters": sum(each.by_characters for each in compared),
+            "masked": sum(each.masked for each in compared),
+            "unheld": sum(len(example.unheld) for example in self.examples),
+        }
+        kept = {"tokens": sum(len(example.sentence.tokens) for example in self.examples)}
+        stray = {} if strays is None else {"stray_tags": strays}
+        kept |= {name: count for name, count in own.items() if count}
+        kinds = None
+        if with_quality:
+            kinds = quality([each.true for each in compared], [each.found for each in compared], calibration)
+        unheld = in_words("gold", self.examples)
+        return Held(
+            self._counted(replace(report, errors={**report.errors, **stray}), {**kept, **counts}),
+            "characters" if own["by_characters"] else "tokens",
+            kinds,
+            (unheld,) if unheld else (),
+        )
+
+    def _compare(self, example: Example, given: Given) -> Compared:
+        compared = compare(example.sentence, example.labels, given, example.unheld)
+        if compared is None:
+            raise InputError(f"sentence {example.sentence.id} has another text on either side.")
+        return compared
+
+    def _counted(self, report: Report, counts: Mapping[str, int]) -> Report:
+        return replace(report, counts={**report.counts, **counts, **self.passed_over})

@@ -1,0 +1,1 @@
+"""Models on the disk: the catalogue of them, what their files hold, and how they are fetched."""

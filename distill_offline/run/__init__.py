@@ -1,0 +1,1 @@
+"""A run: its folder, its stages, the corpora that it names, and its human-labelled splits."""

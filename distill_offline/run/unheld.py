@@ -1,0 +1,49 @@
+"""What is said and kept of human-labelled entities that begin or end inside a token, which no label can say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from distill_offline.run.folder import RunFolder
+from distill_offline.schema import Example
+from distill_offline.spans.bio import decode_bio
+
+__all__ = ["in_words", "say_unheld", "unheld_counts"]
+
+_SHOWN = 5  # ids
+
+
+def say_unheld(folder: RunFolder, splits: Mapping[str, Sequence[Example]]) -> None:
+    """Shows for each split of corpus.original how many there are, of how many, and in which rows."""
+    for split, examples in splits.items():
+        if line := in_words(f"corpus.original.{split}", examples):
+            folder.warn(line)
+
+
+def unheld_counts(splits: Mapping[str, Sequence[Example]]) -> dict[str, Any]:
+    """`unheld`, by split: how many there are, and the ids of their rows; empty where there are none."""
+    found = {
+        split: {
+            "spans": sum(len(example.unheld) for example in examples),
+            "ids": [example.sentence.id for example in examples if example.unheld],
+        }
+        for split, examples in splits.items()
+        if any(example.unheld for example in examples)
+    }
+    return {"unheld": found} if found else {}
+
+
+def in_words(name: str, examples: Sequence[Example]) -> str:
+    """One line on those of a gold file or split; empty where there are none."""
+    rows = [example for example in examples if example.unheld]
+    if not rows:
+        return ""
+    lost = sum(len(example.unheld) for example in rows)
+    spans = lost + sum(len(decode_bio(example.labels)) for example in examples)
+    ids = ", ".join(example.sentence.id for example in rows[:_SHOWN])
+    more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
+    return (
+        f"{name}: {lost} of {spans} entities begin or end inside a token (rows {ids}{more}). Each counts as "
+        "missed where it is scored; in training its tokens are left out of the loss."
+    )

@@ -1,0 +1,1 @@
+"""select: which annotations students may learn from, and what that choice does."""

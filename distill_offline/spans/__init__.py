@@ -1,0 +1,1 @@
+"""Entities in tokens: mentions are located, and spans become tags and back."""

@@ -1,0 +1,345 @@
+"""train: one student an arm, each in a sealed folder of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from distill_offline.annotations import read_lines
+from distill_offline.config.loading import as_plain
+from distill_offline.config.settings import ArmSettings, TrainSettings
+from distill_offline.corpus import tokenisation
+from distill_offline.errors import ConfigError, InputError, Interrupted, MissingModel
+from distill_offline.models import catalogue
+from distill_offline.run.folder import RunFolder
+from distill_offline.run.gold import make_task, read_gold
+from distill_offline.run.sources import labels_digest, source_paths
+from distill_offline.run.stage import Stage
+from distill_offline.run.unheld import say_unheld, unheld_counts
+from distill_offline.schema import Example, Head, Progress
+from distill_offline.storage.digests import file_digests
+from distill_offline.storage.files import ANNOTATIONS, fresh_folder, write_rows
+from distill_offline.student.model import Student
+from distill_offline.train import blending
+from distill_offline.train import loop as training
+from distill_offline.train.checkpoint import Checkpoints
+from distill_offline.train.processes import Member, count, run_together, threads_each
+
+__all__ = [
+    "blend_of",
+    "check_arms",
+    "chosen_arms",
+    "decides",
+    "distilled_pool",
+    "is_trained",
+    "labelled_again",
+    "train",
+]
+
+# Of train's settings. The encoder counts by its digest, several processes by their number.
+_DECIDES_NOTHING = ("arms", "encoder", "checkpoint_every", "processes")
+
+_LABELLED_AT_ONCE = 1024  # sentences: seconds until a stop is heeded
+
+
+def train(
+    folder: RunFolder, arms: Sequence[str] = (), observe: Callable[[int, Student], None] | None = None
+) -> dict[str, Any]:
+    """One student an arm, under train/<arm>/; arms that are up to date are left alone.
+
+    `observe` is shown each student after every update, and must leave it as it is. Where several processes train one,
+    a copy of it looks on in the first of them: only what it writes to the disk stays.
+    """
+    settings = folder.settings
+    check_arms(settings.train)
+    chosen = chosen_arms(settings.train, arms)
+    counts = {
+        arm.name: _average_arm(folder, arm) if arm.average else _train_arm(folder, arm, observe or _look_away)
+        for arm in settings.train.ordered
+        if arm.name in chosen
+    }
+    return {name: counts[name] for name in chosen}
+
+
+def is_trained(folder: RunFolder, arm: ArmSettings) -> bool:
+    """Whether train/<arm>/ stands for the configuration and what is selected as they are now; changes nothing."""
+    try:
+        return (_average_stage if arm.average else _stage)(folder, arm).is_fresh()
+    except (InputError, MissingModel):  # what comes before has not been run to its end, or the encoder is not there
+        return False
+
+
+def distilled_pool(folder: RunFolder) -> tuple[Example, ...]:
+    """The distilled examples that the arms of a run learn from."""
+    file = folder.whole("select") / ANNOTATIONS
+    return tuple(line.example() for line in read_lines(file, make_task(folder.settings).head))
+
+
+def chosen_arms(settings: TrainSettings, arms: Sequence[str]) -> list[str]:
+    """The arms of these names, all where none is named; raises ConfigError for a name that is no arm's."""
+    if unknown := set(arms) - {arm.name for arm in settings.arms}:
+        raise ConfigError(f"train.arms: there is no arm {sorted(unknown)[0]!r}.")
+    return [arm.name for arm in settings.arms if not arms or arm.name in arms]
+
+
+def decides(settings: TrainSettings) -> dict[str, Any]:
+    """Those settings that decide what a student becomes, as JSON."""
+    return {key: value for key, value in as_plain(settings).items() if key not in _DECIDES_NOTHING}
+
+
+def check_arms(settings: TrainSettings) -> None:
+    """Raises ConfigError for all that can be known to be wrong with the arms before any of them is trained."""
+    if repeated := [n for n, count in Counter(arm.name for arm in settings.arms).items() if count > 1]:
+        raise ConfigError(f"train.arms: the name {repeated[0]!r} occurs there twice.")
+    trained = {arm.name for arm in settings.arms if not arm.average}
+    for arm in settings.ordered:
+        if arm.average:
+            _check_average(arm, trained)
+        else:
+            resolved = settings.of(arm)
+            if arm.labelled_by and (arm.schedule or arm.name) == "original_only":
+                raise ConfigError(
+                    f"train.arms: {arm.name} is original_only and learns no label of {arm.labelled_by}'s."
+                )
+            options = tuple(sorted(arm.options.items()))
+            _check_schedule(arm.schedule or arm.name, options, resolved.tau, resolved.share, resolved.updates)
+
+
+def _check_average(arm: ArmSettings, trained: set[str]) -> None:
+    for name in arm.average:
+        if name not in trained:
+            raise ConfigError(f"train.arms: {arm.name} is to average {name!r}, which is not an arm that is trained.")
+    own = [each.name for each in fields(arm) if each.name not in ("name", "average")]
+    if idle := [name for name in own if getattr(arm, name) not in (None, "", {})]:
+        raise ConfigError(f"train.arms: {arm.name} averages other arms and is not trained; take its {idle[0]} away.")
+
+
+@lru_cache(maxsize=1024)  # a study has the same arms for each of its seeds and sizes
+def _check_schedule(
+    name: str, options: tuple[tuple[str, float], ...], tau: float, share: float | None, updates: int
+) -> None:
+    """Raises ConfigError where a schedule fails whatever the pools hold, provided that they hold something."""
+    schedule = blending.make_schedule(name, dict(options), tau=tau, n_distilled=1, n_original=1)
+    if share is not None:
+        schedule = blending.with_share(schedule, share, updates)
+    blending.Blend(schedule, 1, 1, updates, 1, 0).check()
+
+
+def _stage(folder: RunFolder, arm: ArmSettings) -> Stage:
+    """The stage that trains an arm."""
+    settings, resolved = folder.settings, folder.settings.train.of(arm)
+    processes = count(resolved.processes)
+    encoder = catalogue.locate(folder.require("train.encoder", settings.train.encoder))
+    selected = folder.whole("select") / ANNOTATIONS
+    labellers = [folder.whole(f"train/{arm.labelled_by}")] if arm.labelled_by else []
+    return Stage(
+        folder,
+        f"train/{arm.name}",
+        decides={
+            "selected": file_digests([selected])[selected],
+            # test, too: what stands there is dropped from train
+            "original": labels_digest(settings, "train", "dev", "test"),
+            # Tokens of column files, too, are learnt from in the pieces that raw text has.
+            "tokens": tokenisation(settings.corpus.language),
+            "encoder": catalogue.model_digest(encoder),
+            "task": settings.task.name,
+            "train": decides(resolved),
+            "arm": {"name": arm.name, "schedule": arm.schedule, "options": arm.options},
+            "seed": settings.seed,
+            # Several add up in another order and draw another dropout. One is not named: before, there was but one.
+            **({"processes": processes} if processes > 1 else {}),
+            **({"labelled_by": _weights(labellers)} if labellers else {}),
+        },
+        inputs=source_paths(settings.corpus.original.train, settings.corpus.original.dev),
+        models={"encoder": catalogue.model_digest(encoder)},
+        parents=[selected.parent, *labellers],
+    )
+
+
+def _train_arm(folder: RunFolder, arm: ArmSettings, observe: Callable[[int, Student], None]) -> dict[str, Any]:
+    settings, resolved = folder.settings, folder.settings.train.of(arm)
+    processes, stage = count(resolved.processes), _stage(folder, arm)
+    if stage.is_fresh():
+        stage.relink()
+        folder.say(f"train {arm.name}: up to date")
+        return stage.sealed_counts()
+    task, gold = make_task(settings), read_gold(settings)
+    encoder, distilled = catalogue.locate(settings.train.encoder), distilled_pool(folder)
+    relabelled: dict[str, int] = {}
+    if arm.labelled_by:
+        distilled, relabelled = labelled_again(folder, arm.labelled_by, distilled)
+    pools = training.Pools(distilled, gold.train, gold.dev)
+    blend_of(arm, resolved, pools, settings.seed)  # before anything is taken away
+    splits = {"train": gold.train, "dev": gold.dev}
+    say_unheld(folder, splits)
+    job = _Job(
+        stage.begin(),
+        stage.fingerprint,
+        encoder,
+        (task.labels, task.head, task.metric),
+        pools,
+        arm,
+        resolved,
+        settings.seed,
+        settings.corpus.language,
+        observe,
+    )
+    talk: dict[str, Any] = {"say": folder.say, "watch": folder.watch, "stop": folder.stop}
+    if processes == 1:
+        trained, threads = _train_student(job, Member(**talk))
+    else:
+        each = threads_each(processes)
+        trained, threads = run_together(_train_student, job, processes, name=f"train {arm.name}", threads=each, **talk)
+    counts = {
+        "distilled_pool": len(distilled),
+        "original_pool": len(gold.train),
+        "original_dropped_as_overlap": gold.dropped,
+        "distilled_drawn": sum(row["distilled"] for row in trained.history),
+        "original_drawn": sum(row["original"] for row in trained.history),
+        "best_update": trained.best_update,
+        "best_dev_f1": trained.best_f1,
+        "processes": processes,
+        "threads": threads,
+        **relabelled,
+        **unheld_counts(splits),
+    }
+    job.checkpoints(folder.say).clear()
+    stage.seal(counts)
+    return counts
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What a process that trains a student, or its share of one, has to know. `target` is the stage's folder."""
+
+    target: Path
+    fingerprint: str
+    encoder: Path
+    task: tuple[Sequence[str], Head, str]  # its labels, head and metric
+    pools: training.Pools
+    arm: ArmSettings
+    settings: TrainSettings
+    seed: int
+    language: str | None
+    observe: Callable[[int, Student], None]
+
+    def checkpoints(self, say: Callable[[str], None]) -> Checkpoints:
+        return Checkpoints(self.target / "checkpoint", self.fingerprint, say)
+
+
+def _train_student(job: _Job, member: Member) -> tuple[training.Trained, int]:
+    """Train one, alone or with others, and write it; gives how it went, and the number of threads of a process."""
+    labels, head, metric = job.task
+    threads = training.prepare(job.seed, member.threads)
+    student = Student.create(job.encoder, labels, head, max_length=job.settings.max_length)
+    student.language = job.language
+    trained = training.train(
+        student,
+        job.pools,
+        blend_of(job.arm, job.settings, job.pools, job.seed),
+        job.settings,
+        name=job.arm.name,
+        metric=metric,
+        watch=member.watch,
+        stop=member.stop,
+        checkpoints=job.checkpoints(member.say),
+        observe=_look_away if member.group.rank else job.observe,
+        group=member.group,
+    )
+    if not member.group.rank:
+        _write(job.target, student, trained.history)
+    return trained, threads
+
+
+def _look_away(updates: int, student: Student) -> None:
+    """Nobody looks, or another process does."""
+
+
+def _average_stage(folder: RunFolder, arm: ArmSettings) -> Stage:
+    """The stage that averages other arms."""
+    settings = folder.settings
+    parents = [folder.whole(f"train/{name}") for name in arm.average]
+    return Stage(
+        folder,
+        f"train/{arm.name}",
+        decides={
+            "average": _weights(parents),
+            "original": labels_digest(settings, "train", "dev", "test"),
+            "task": settings.task.name,
+        },
+        inputs=source_paths(settings.corpus.original.dev),
+        parents=parents,
+    )
+
+
+def _average_arm(folder: RunFolder, arm: ArmSettings) -> dict[str, Any]:
+    """The mean of other arms' students; its history is empty, since nothing was drawn."""
+    settings, stage = folder.settings, _average_stage(folder, arm)
+    students = [folder.folder(f"train/{name}") / "student" for name in arm.average]
+    if stage.is_fresh():
+        stage.relink()
+        folder.say(f"train {arm.name}: up to date")
+        return stage.sealed_counts()
+    task, gold = make_task(settings), read_gold(settings)
+    target, threads = stage.begin(), training.prepare(settings.seed)
+    student = Student.load(students[0])
+    training.average(student, [Student.load(path) for path in students])
+    _write(target, student, ())
+    counts = {
+        "distilled_drawn": 0,
+        "original_drawn": 0,
+        "best_update": 0,
+        "best_dev_f1": training.dev_f1(student, gold.dev, task.metric) if gold.dev else None,
+        "threads": threads,
+    }
+    stage.seal(counts)
+    return counts
+
+
+def _weights(trained: Iterable[Path]) -> list[str]:
+    """The digests of the weights of students, of their train/<arm>/ folders."""
+    return [*file_digests([folder / "student" / "model.safetensors" for folder in trained]).values()]
+
+
+def labelled_again(
+    folder: RunFolder, arm: str, distilled: Sequence[Example]
+) -> tuple[tuple[Example, ...], dict[str, int]]:
+    """The same sentences with the labels of an arm's student, and how many it gave another label.
+
+    Weights and masks were about the teacher's labels: they go. Raises Interrupted when the run is to stop.
+    """
+    folder.say(f"train: {arm} labels {len(distilled)} distilled sentences")
+    student = Student.load(folder.folder(f"train/{arm}") / "student")
+    found: list[tuple[str, ...]] = []
+    while len(found) < len(distilled):
+        if folder.stop():
+            raise Interrupted(f"train: stopped while {arm} labels. Run the same command again to go on.")
+        found += student.predict([each.sentence for each in distilled[len(found) : len(found) + _LABELLED_AT_ONCE]])
+        folder.watch(Progress(f"{arm} labels", len(found), len(distilled)))
+    again = tuple(
+        replace(example, labels=labels, weight=1.0, masked=()) for example, labels in zip(distilled, found, strict=True)
+    )
+    changed = sum(old.labels != new.labels for old, new in zip(distilled, again, strict=True))
+    return again, {"distilled_relabelled": changed}
+
+
+def blend_of(arm: ArmSettings, settings: TrainSettings, pools: training.Pools, seed: int) -> blending.Blend:
+    """What the arm draws. Raises ConfigError where its schedule fails, or asks a pool that is empty."""
+    sizes = len(pools.distilled), len(pools.original)
+    name = arm.schedule or arm.name
+    schedule = blending.make_schedule(name, arm.options, tau=settings.tau, n_distilled=sizes[0], n_original=sizes[1])
+    if settings.share is not None:
+        schedule = blending.with_share(schedule, settings.share, settings.updates)
+    blend = blending.Blend(schedule, *sizes, settings.updates, settings.batch_size, seed)
+    blend.check()
+    return blend
+
+
+def _write(target: Path, student: Student, history: Iterable[Mapping[str, Any]]) -> None:
+    fresh_folder(target / "student")
+    student.save(target / "student")
+    write_rows(target / "history.jsonl", history)
