@@ -23,7 +23,32 @@ from distill_offline.errors import ConfigError, DistillError, MissingPackage
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["check_has", "described", "is_offered", "load", "spelled", "theirs"]
+__all__ = ["MOVED", "check_has", "described", "is_offered", "load", "spelled", "theirs"]
+
+# Modules of ours that code and configurations of users may name by where they were in version 0.1.
+MOVED = {
+    "alignment": "spans.locate",
+    "artifacts": "storage.files",
+    "bio": "spans.bio",
+    "blending": "train.blending",
+    "calibration": "confidence.calibration",
+    "catalogue": "models.catalogue",
+    "confidence": "confidence.token_probabilities",
+    "demonstrations": "annotate.demonstrations",
+    "digests": "storage.digests",
+    "json_values": "text.json_values",
+    "matching": "spans.matching",
+    "mistakes": "scoring.mistakes",
+    "network.isolation": "offline.isolation",
+    "quality": "scoring.quality",
+    "scoring": "scoring.metrics",
+    "setting_values": "config.values",
+    "settings": "config.settings",
+    "stages.acquire": "pipeline.uncertainty",
+    "student": "student.model",
+    "thinking": "text.thinking",
+    "training.losses": "label_kinds.losses",
+}
 
 _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _OUR_FOLDER = str(Path(__file__).parent)
@@ -149,6 +174,7 @@ def _named(kind: str, name: str, target: str) -> Any:
         what = f"{target!r} is not written" if name == target else f"{name}: its entry point {target!r} is not written"
         raise ConfigError(f"{kind}: {what} as package.module:Name.")
     module, _, attribute = target.partition(":")
+    module = _now(module)
     loaded = _imported(kind, name, module)
     try:
         return getattr(loaded, attribute)
@@ -169,8 +195,21 @@ def _imported(kind: str, name: str, module: str) -> ModuleType:
         if is_absent:
             problem = f"there is no module {error.name}. Is its folder on PYTHONPATH?"  # type: ignore[union-attr]
         else:
-            problem = f"module {module} does not import: {_place(error, None)}{_said(error)}"
+            problem = f"module {module} does not import: {_place(error, None)}{_said(error)}{_moved(error)}"
         raise ConfigError(f"{kind}: {name}: {problem}") from error
+
+
+def _now(module: str) -> str:
+    """Where a module is, if it is one of ours that is named by where it was; else as it is."""
+    package, _, inner = module.partition(".")
+    return f"{package}.{MOVED[inner]}" if package == __package__ and inner in MOVED else module
+
+
+def _moved(error: BaseException) -> str:
+    """Where what could not be imported is now, if it is a module of ours that moved, or the folder of one."""
+    package, _, inner = ((error.name or "") if isinstance(error, ImportError) else "").partition(".")
+    olds = [old for old in MOVED if f"{old}.".startswith(f"{inner}.")] if package == __package__ else []
+    return f". {package}.{olds[0]} is {package}.{MOVED[olds[0]]} now." if olds else ""
 
 
 def _said(error: BaseException) -> str:

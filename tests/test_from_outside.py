@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from click.testing import CliRunner, Result
 from distill_offline.cli import commands
 from distill_offline.errors import ConfigError, MissingPackage
 from distill_offline.pipeline import uncertainty as acquire
-from distill_offline.registry import load
+from distill_offline.registry import MOVED, load
 from distill_offline.scoring import metrics as scoring
 from distill_offline.train import blending
 
@@ -110,6 +111,30 @@ def test_a_module_that_does_not_import_is_one_line_with_key_file_and_line(
 def test_a_name_that_is_none_is_told(name: str) -> None:
     with pytest.raises(ConfigError, match=r"task\.name: .* is not written as package\.module:Name"):
         load("task.name", name, {})
+
+
+@pytest.mark.parametrize(("old", "new"), MOVED.items())
+def test_a_module_of_ours_that_moved_is_found_by_its_old_name_and_told_to_code_that_imports_it(
+    module: Module, old: str, new: str
+) -> None:
+    there = import_module(f"distill_offline.{new}")
+    name = next(iter(there.__all__))
+    assert load("task.name", f"distill_offline.{old}:{name}", {}) is getattr(there, name)
+    module("mod_o", f"\nfrom distill_offline.{old} import {name}\n")
+    message = rf"mod_o\.py:2: .*\. distill_offline\.{old} is distill_offline\.{new} now\.$"
+    with pytest.raises(ConfigError, match=message):
+        load("task.name", "mod_o:T", {})
+
+
+def test_a_schedule_metric_or_measure_is_found_by_its_old_name() -> None:
+    import numpy as np
+
+    old = blending.make_schedule("distill_offline.blending:linear", {}, tau=0.5, n_distilled=1, n_original=1)
+    new = blending.make_schedule("linear", {}, tau=0.5, n_distilled=1, n_original=1)
+    assert [old(t / 4) for t in range(5)] == [new(t / 4) for t in range(5)]
+    labels = [["B-PER", "O"]]
+    assert scoring.score("distill_offline.scoring:entity_f1", labels, labels, on="x").overall.f1 == 1.0
+    assert acquire.uncertainty("distill_offline.stages.acquire:mnlp", np.ones((1, 2), np.float32)) == 0.0
 
 
 def test_a_module_that_is_not_there_is_told_from_one_of_ours_whose_dependency_is_missing() -> None:

@@ -39,7 +39,7 @@ def acquire(
     """Write the `n` sentences of `text` to annotate next to `output` (.jsonl), the best first; gives their number.
 
     Ids and tokens stay, so that the file can be corpus.unlabelled as it is. `by` uncertainty: those of which the
-    student is least sure, by one of stages.acquire.MEASURES; the student is not asked otherwise, but says whether texts
+    student is least sure, by one of uncertainty.MEASURES; the student is not asked otherwise, but says whether texts
     are labelled as a whole. Of sentences with the same tokens only the first can be chosen, and none that stands in
     one of the `known` files. `counts` gains `sentences`, `duplicate`, `known`, and what was passed over. The text is
     read twice. Raises InputError where nothing is left to choose from.
