@@ -157,7 +157,7 @@ def test_a_line_that_is_none_of_classes_is_refused(tmp_path: Path, changed: dict
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_any_line_comes_back_as_it_was(data: st.DataObject) -> None:
     tokens = data.draw(st.lists(st.text(st.characters(exclude_categories=["Z", "C"]), min_size=1), min_size=1))
     number = st.none() | st.floats(0, 1)

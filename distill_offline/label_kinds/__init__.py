@@ -15,6 +15,7 @@ __all__ = ["KINDS", "Agreed", "Judged", "LabelKind", "Labels", "Shape", "Tells",
 KINDS: dict[Head, str] = {
     "token-classification": "distill_offline.label_kinds.tags:Tags",
     "sequence-classification": "distill_offline.label_kinds.one_class:OneClass",
+    "multi-label-classification": "distill_offline.label_kinds.several_classes:SeveralClasses",
 }
 
 

@@ -146,9 +146,37 @@ def macro_f1(gold: Labels, predicted: Labels) -> Measured:
     return Measured(Scores(float(overall[0]), float(overall[1]), float(overall[2]), len(a)), per_type, counts=counts)
 
 
+def label_set_f1(gold: Labels, predicted: Labels) -> Measured:
+    """Macro-averaged precision, recall and F1 over classes of which a sentence has any number (scikit-learn).
+
+    The classes are those that occur in gold or prediction; `averages` has `micro`, over all single decisions. `counts`
+    has `correct`: the sentences with exactly gold's classes, the numerator of the subset accuracy.
+    """
+    from sklearn.metrics import precision_recall_fscore_support as measure
+
+    sets = [(frozenset(a), frozenset(b)) for a, b in zip(gold, predicted, strict=True)]
+    counts = {"correct": sum(a == b for a, b in sets)}
+    names = sorted({name for pair in sets for side in pair for name in side})
+    if not names:
+        nothing = Scores(0.0, 0.0, 0.0, 0)
+        return Measured(nothing, {}, counts=counts, averages={"micro": nothing})
+    a, b = ([[int(name in pair[side]) for name in names] for pair in sets] for side in (0, 1))
+    rows = measure(a, b, average=None, zero_division=0)
+    per_type = {
+        n: Scores(float(rows[0][i]), float(rows[1][i]), float(rows[2][i]), int(rows[3][i])) for i, n in enumerate(names)
+    }
+    support = sum(scores.support for scores in per_type.values())
+    averages = {}
+    for how in ("macro", "micro"):
+        precision, recall, f1, _ = measure(a, b, average=how, zero_division=0)
+        averages[how] = Scores(float(precision), float(recall), float(f1), support)
+    return Measured(averages["macro"], per_type, counts=counts, averages={"micro": averages["micro"]})
+
+
 METRICS = {
     "entity_f1": "distill_offline.scoring.metrics:entity_f1",
     "macro_f1": "distill_offline.scoring.metrics:macro_f1",
+    "label_set_f1": "distill_offline.scoring.metrics:label_set_f1",
 }
 
 
