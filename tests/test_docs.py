@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
+from test_imports import ROWS
 
 from distill_offline.cli import commands
 
@@ -95,3 +96,15 @@ def test_commands_are_ones_that_exist(page: Path) -> None:
             assert inner is not None, line
             command, words = inner, words[1:]
         command.make_context(command.name, words)
+
+
+def test_architecture_names_every_room_and_has_the_order_of_imports() -> None:
+    page = (ROOT / "docs/architecture.md").read_text("utf-8")
+    package = ROOT / "distill_offline"
+    rooms = {f"{path.name}/" for path in package.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    rooms |= {path.name for path in package.glob("*.py")}
+    table = page.partition("\n## The rooms")[2].partition("\n## ")[0]
+    named = {name for cells in re.findall(r"^\| (`.+?) \|", table, re.M) for name in re.findall(r"`([^`]+)`", cells)}
+    assert named == rooms
+    rows = re.findall(r"^\| \d+ \| (.+) \|$", page, re.M)
+    assert [set(re.findall(r"`([^`]+)`", row)) for row in reversed(rows)] == list(ROWS)
