@@ -103,9 +103,10 @@ def test_arms_that_need_each_other_are_refused(encoder: Path, tmp_path: Path) ->
         train(tmp_path, settings(encoder, arms))
 
 
+@pytest.mark.slow
 def test_an_arm_learns_the_labels_of_another_arms_student(encoder: Path, tmp_path: Path) -> None:
     again: dict[str, Any] = {"name": "again", "schedule": "distilled_only", "labelled_by": "mean"}
-    labellers: list[dict[str, Any]] = [{**arm, "updates": 40, "learning_rate": 3e-3} for arm in ARMS]
+    labellers: list[dict[str, Any]] = [{**arm, "updates": 160, "batch_size": 8, "learning_rate": 3e-3} for arm in ARMS]
     arms = [again, {"name": "mean", "average": ["simple_mix", "reverse"]}, *labellers]
     counts = train(tmp_path / "both", settings(encoder, arms))
     assert list(counts) == ["again", "mean", "simple_mix", "reverse"]
