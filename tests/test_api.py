@@ -61,10 +61,8 @@ def test_importing_it_imports_nothing_else_and_a_name_only_what_it_needs() -> No
         "from distill_offline import Annotation, Source, decode_bio, read_examples, score\n"
         "print(sorted({'torch', 'transformers', 'pydantic', 'rich', 'click'} & set(sys.modules)))\n"
     )
-    result = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert result.stdout.splitlines()[0] == "['distill_offline']", result.stderr
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.splitlines()[1] == "[]"
+    assert result.stdout.splitlines() == ["['distill_offline']", "[]"]
 
 
 def test_every_name_is_on_the_page() -> None:
@@ -113,6 +111,7 @@ def test_the_network_is_shut() -> None:
     assert "NetworkBlocked" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_run_says_what_is_missing_and_skips_what_is_done(place: Path) -> None:
     said: list[str] = []
     run = open_run("configs/quickstart.yaml", changes=["annotate.limit=10"], say=said.append)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sentences import sentence
 
 from distill_offline.corpus import read_examples
@@ -98,6 +99,18 @@ def test_a_class_and_its_probability_are_those_of_predict(tmp_path: Path, classi
     (rows,) = classifier.probabilities([example.sentence])
     assert said.probability == pytest.approx(float(np.max(rows)))
     assert [each.label for each in classifier.label(TEXTS)] == [classifier.label(text).label for text in TEXTS]
+
+
+def test_several_classes_are_those_of_predict_each_with_its_probability(encoder: Path) -> None:
+    names = ("other", "sport", "water")
+    student = Student.create(encoder, names, "multi-label-classification")
+    student.model.classifier.bias.data[:] = torch.tensor([-9.0, 2.0, 3.0])
+    sure = dict(student.label("Marta closed it").classes)
+    assert (tuple(sure),) == tuple(student.predict([sentence("Marta closed it")])) == (("sport", "water"),)
+    (rows,) = student.probabilities([sentence("Marta closed it")])
+    assert list(sure.values()) == pytest.approx([float(rows[1][1]), float(rows[2][1])])
+    student.model.classifier.bias.data[:] = -9.0
+    assert student.label("Marta closed it") == LabelledText("Marta closed it")
 
 
 def test_a_text_without_a_class_and_what_is_no_text_are_refused(student: Student, classifier: Student) -> None:

@@ -20,7 +20,8 @@ class BackendSettings:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     name: str
-    """Which engine: `vllm`, `llama_cpp`, `transformers`, `openai_server`, `scripted`, or `package.module:Class`."""
+    """Which engine: `vllm`, `llama_cpp`, `transformers`, `openai_server`, `scripted`, the name of an installed one, or
+    `package.module:Class`."""
     model: str = ""
     """A model of the catalogue (`distill-offline models list`), a path, or the name that a server knows it by."""
     options: dict[str, Any] = field(default_factory=dict)

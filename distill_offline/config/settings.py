@@ -26,7 +26,8 @@ class TaskSettings:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     name: str = "ner"
-    """`ner`, `text_classification`, `multi_label_classification`, or `package.module:Class` for your own."""
+    """`ner`, `text_classification`, `multi_label_classification`, the name of an installed one, or
+    `package.module:Class`."""
     types: dict[str, str]
     """Each type (or class) with its definition, in the order of the prompt. The teacher reads the definitions."""
     prompt: str = "standard"

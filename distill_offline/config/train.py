@@ -34,7 +34,8 @@ class ArmSettings:
     name: str
     """The arm's name; it becomes the folder `train/NAME`."""
     schedule: str = ""
-    """A schedule of docs/training.md, or `package.module:function`; empty: the one called as the arm is."""
+    """A schedule of docs/training.md, the name of an installed one, or `package.module:function`; empty: the one called
+    as the arm is."""
     options: dict[str, float] = field(default_factory=dict)
     """The schedule's own numbers, such as `p` of `constant`."""
     average: tuple[str, ...] = ()
