@@ -32,6 +32,8 @@ from distill_offline.schema import Annotation, Completion, Rejection
 from distill_offline.scoring.metrics import accuracy, score
 from distill_offline.storage.files import read_rows
 from distill_offline.student.model import Student
+from distill_offline.study.counts import AVERAGE_OF, sentence_counts
+from distill_offline.study.examine.teacher_errors import teacher_errors
 from distill_offline.tasks.multi_label_classification import MultiLabelClassification
 
 HEAD = "multi-label-classification"
@@ -238,6 +240,20 @@ def test_scores_of_sets_agree_with_counts_of_pairs(seed: int) -> None:
         rates.append(2 * hits / (found + true))
         assert report.per_type[name].f1 == pytest.approx(rates[-1])
     assert report.overall.f1 == pytest.approx(sum(rates) / 4)
+
+
+def test_a_study_counts_each_class_of_a_text() -> None:
+    counts = sentence_counts(HEAD, [("a", "b"), ()], [("b", "c"), ("a",)], ("a", "b", "c"))
+    assert counts.tolist() == [[[0, 0, 1], [1, 0, 0], [0, 1, 0]], [[0, 1, 0], [0, 0, 0], [0, 0, 0]]]
+    assert AVERAGE_OF["label_set_f1"] == "macro"
+
+
+def test_what_becomes_of_a_teachers_wrong_sets_is_counted() -> None:
+    taught = [replace(example("x"), labels=labels) for labels in (("a",), ("a",), ("a", "b"), ("a",))]
+    gold = [("a",), ("a", "b"), ("a",), ("b",)]
+    found = teacher_errors(HEAD, taught, gold, [("a",), ("a", "b"), ("a", "b"), ("a", "c")])
+    assert (found.kept, found.lost) == (1, 0)
+    assert found.kinds == {"wrong_class": {"repeated": 1, "replaced": 1, "corrected": 1}}
 
 
 # -- the whole way

@@ -11,13 +11,19 @@ from distill_offline.study.statistics import smallest_sign_flip
 
 __all__ = ["caveats"]
 
+_METRICS = {
+    "entity_f1": "exact-match entity F1",
+    "macro_f1": "macro-averaged F1",
+    "label_set_f1": "macro-averaged F1 over classes of which a text may have several",
+}
+
 
 def caveats(study: Study, rows: Sequence[Row], comparisons: int) -> tuple[str, ...]:
     """A sentence or two each, for a table made of `rows` with so many comparisons."""
     if not rows:
         return ("No cell is done yet.",)
     seeds = len(study.plan.seeds)
-    what = {"entity_f1": "exact-match entity F1", "macro_f1": "macro-averaged F1"}.get(rows[0].metric, rows[0].metric)
+    what = _METRICS.get(rows[0].metric, rows[0].metric)
     sentences = {row.on: len(row.sentence_counts()) for row in rows}
     sets = ", ".join(f"{count} sentences with gold digest {on[:12]}" for on, count in sorted(sentences.items()))
     notes = [
