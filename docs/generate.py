@@ -27,7 +27,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
-from distill_offline.backends import BACKENDS
+from distill_offline.backends import BACKENDS, OPTIONS
 from distill_offline.bundle.settings import BundleSettings
 from distill_offline.cli import commands
 from distill_offline.config.settings import Settings, Source
@@ -226,10 +226,8 @@ def _options(name: str) -> str:
 
 def options_of(name: str) -> type:
     """The dataclass of a backend's options."""
-    module = import_module(BACKENDS[name].partition(":")[0])
-    found = [value for key, value in vars(module).items() if key.endswith("Options") and inspect.isclass(value)]
-    assert len(found) == 1, (name, found)
-    return found[0]
+    module, _, attribute = OPTIONS[name].partition(":")
+    return typing.cast(type, getattr(import_module(module), attribute))
 
 
 def verbs(group: click.Group = commands, path: str = "distill-offline") -> Iterator[tuple[str, click.Command]]:

@@ -11,3 +11,12 @@ BACKENDS = {
 }
 
 EXTRAS = {"llama_cpp": "llama-cpp", "vllm": "vllm", "transformers": "bitsandbytes"}
+
+# The dataclass of each one's `backend.options`.
+OPTIONS = {
+    "llama_cpp": "distill_offline.backends.llama_cpp:LlamaCppOptions",
+    "vllm": "distill_offline.backends.vllm:VllmOptions",
+    "transformers": "distill_offline.backends.transformers:TransformersOptions",
+    "openai_server": "distill_offline.backends.openai_options:OpenAIServerOptions",
+    "scripted": "distill_offline.backends.scripted:ScriptedOptions",
+}

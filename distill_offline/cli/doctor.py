@@ -25,7 +25,8 @@ __all__ = ["doctor"]
 def doctor(context: click.Context, words: tuple[str, ...], network: bool, keep: Path | None, as_json: bool) -> None:
     """Check this machine: Python, packages, GPU, models, disks, offline environment.
 
-    Exit code 4 if it cannot do the work.
+    With CONFIG, every fault of that configuration, too: task, prompt, corpora, options of the engine, arms. Exit code 4
+    if the work cannot be done.
 
     With --network, it tries three layers that keep the network out (environment, kernel, a trace of system calls), and
     says what they do not prove. Exit code 4 if one is violated. With a COMMAND after `--`, it runs that under strace
@@ -52,7 +53,12 @@ def _examine(console: Console, config: Path | None) -> None:
     from distill_offline.config.loading import load
     from distill_offline.corpus import resolve_path
 
-    found = checks.examine(load(resolve_path(str(config))) if config else None)
+    settings = load(resolve_path(str(config))) if config else None
+    found = checks.examine(settings)
+    if settings is not None:
+        from distill_offline.pipeline.faults import faults
+
+        found += [checks.Check("configuration", "fail", fault) for fault in faults(settings)]
     if console.as_json:
         keys = ("name", "status", "detail", "remedy")
         console.json([{key: getattr(check, key) for key in keys} for check in found])
@@ -62,7 +68,7 @@ def _examine(console: Console, config: Path | None) -> None:
                 f"{check.status:4}  {check.name}: {check.detail}" + (f"  → {check.remedy}" if check.remedy else "")
             )
     if checks.worst(found) == "fail":
-        raise EnvironmentFault("doctor: this machine cannot do the work yet; see the lines marked fail.")
+        raise EnvironmentFault("doctor: the work cannot be done yet; see the lines marked fail.")
 
 
 def _examine_network(console: Console) -> None:

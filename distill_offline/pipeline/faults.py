@@ -1,0 +1,65 @@
+"""Every fault of a configuration that can be seen without loading a model, found at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from distill_offline import registry
+from distill_offline.backends import BACKENDS, EXTRAS, OPTIONS
+from distill_offline.backends.options import read_options
+from distill_offline.config.settings import Settings, Source
+from distill_offline.corpus.source import existing
+from distill_offline.errors import DistillError
+from distill_offline.run.gold import make_task, read_labelled, unlabelled
+from distill_offline.schema import Origin
+from distill_offline.train.stage import check_arms
+
+__all__ = ["faults"]
+
+
+def faults(settings: Settings) -> list[str]:
+    """What is wrong, a line each: the task and its prompt, every corpus's beginning, the backend's options, the arms.
+
+    Of each corpus the first sentence is read, so that what is wrong further down is not seen. Whether models are here
+    is doctor's to say.
+    """
+    found: dict[str, None] = {}
+    for check in _checks(settings):
+        try:
+            check()
+        except DistillError as error:
+            found.update(dict.fromkeys(str(error).splitlines()))
+    return list(found)
+
+
+def _checks(settings: Settings) -> Iterator[Callable[[], object]]:
+    original = settings.corpus.original
+    yield partial(make_task, settings)
+    for source in (original.train, original.dev, original.test):
+        yield partial(_begin, settings, source, "original")
+    yield partial(_begin, settings, settings.corpus.distilled, "distilled")
+    if settings.corpus.unlabelled is not None:
+        yield lambda: next(unlabelled(settings), None)
+    yield partial(_check_backend, settings)
+    yield partial(check_arms, settings.train)
+
+
+def _begin(settings: Settings, source: str | Source | None, origin: Origin) -> None:
+    if source is not None:
+        existing(source.path if isinstance(source, Source) else source)  # told even if the task cannot be made
+        next(read_labelled(settings, source, origin=origin), None)
+
+
+def _check_backend(settings: Settings) -> None:
+    backend = settings.backend
+    if backend is None:
+        return
+    registry.load("backend.name", backend.name, BACKENDS, EXTRAS, group="backends")
+    if backend.name in OPTIONS:
+        kind = registry.load("backend.options", backend.name, OPTIONS)
+        answers: dict[str, Any] = (
+            {"answers": {}} if backend.name == "scripted" else {}
+        )  # which the corpus has, if nothing else is said
+        read_options(kind, {**answers, **backend.options})
