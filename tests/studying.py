@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 
 from distill_offline.corpus import read_examples, write_examples
+from distill_offline.manifest.method import method
 from distill_offline.study import Results, Row, Runner, Study
 from distill_offline.study.counts import pack
 
@@ -91,6 +92,7 @@ def made_row(study: Study, position: int, *, found: float, dev_f1: float | None 
         types=("PERSON",),
         counts=pack(counts),
         versions={},
+        method=method(),
     )
 
 

@@ -20,15 +20,16 @@ import torch
 from studying import runner, write_config
 
 from distill_offline import pipeline
-from distill_offline.config.settings import SelectSettings, TrainSettings
 from distill_offline.corpus import read_examples
 from distill_offline.errors import ConfigError, DistillError, InputError, Interrupted
+from distill_offline.manifest.method import method
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import read_labelled
 from distill_offline.schema import Progress
 from distill_offline.storage.lock import Lock
-from distill_offline.study import Results, Study, progress
-from distill_offline.study.grid import METHOD
+from distill_offline.study import Results, Study, progress, rows_by_method
+from distill_offline.study.caveats import caveats
+from distill_offline.study.methods import methods_note
 
 ARMS: list[dict[str, Any]] = [{"name": "original_only"}, {"name": "union"}]
 
@@ -316,7 +317,7 @@ def test_progress_tells_what_is_left_and_how_long_it_takes(config: Path) -> None
     assert state["seconds"] == pytest.approx(3 * made.results.read()[0].training["seconds"], abs=1)
     voided = Study.load(config, ("seed=0", "train.updates=9"))
     assert progress(voided, made.results) | {"missing": 0} == {
-        "cells": 4, "done": 0, "other": 1, "seconds": None, "missing": 0,
+        "cells": 4, "done": 0, "other": 1, "old": 0, "seconds": None, "missing": 0,
     }  # fmt: skip
 
 
@@ -427,20 +428,29 @@ def _finished(config: Path, rows: Path, folder: Path) -> list[Any]:
     return Results(rows).read()
 
 
-def test_a_changed_default_asks_for_a_new_method() -> None:
-    # Defaults are no part of a cell's key: where one of these changes, raise study.grid.METHOD, then this list.
-    train, select = TrainSettings(), SelectSettings()
-    assert (METHOD, train.updates, train.batch_size, train.learning_rate, train.learning_rate_decay) == (
-        3, 500, 16, 5e-5, "linear",
-    )  # fmt: skip
-    assert (train.warmup, train.weight_decay, train.layer_decay, train.clip, train.label_smoothing) == (
-        0.1, 0.01, 1.0, 1.0, 0.0,
-    )  # fmt: skip
-    assert (train.gce_q, train.mask_errors, train.mask_after, train.eval_every, train.tau) == (0.0, 0.0, 150, 50, 0.5)
-    assert train.gce_after == 150
-    assert (train.restart, train.confidence_weights, train.micro_batch_tokens, train.max_length) == (
-        False, True, 2048, 512,
-    )  # fmt: skip
-    assert (select.deduplicate, select.drop_rejected, select.min_confidence, select.doubtful) == (
-        True, False, 0.0, "sentence",
-    )  # fmt: skip
+def test_rows_of_other_methods_are_read_told_and_run_again_when_asked(config: Path) -> None:
+    study, results = Study.load(config), Results(config.parent / "rows.jsonl")
+    assert {row.method for row in results.read()} == {method()}
+    found = [json.loads(line) for line in results.path.read_text("utf-8").splitlines()]
+    cells = {cell.name: cell for cell in study.cells}
+    for before in (1, 2):  # as these methods filed them
+        row = found[before - 1]
+        del row["method"]
+        row["key"] = study.key(cells[row["variant"], row["size"], row["seed"], row["arm"]], before)
+    found[2]["method"] = "0123456789abcdef"
+    results.path.write_text("".join(json.dumps(row) + "\n" for row in found), "utf-8")
+    state = progress(study, results)
+    assert (state["done"], state["old"], state["other"]) == (4, 3, 0)
+    rows = rows_by_method(study, results.read())
+    assert [row.method for row in rows] == ["1", "2", "0123456789abcdef", method()]
+    (note,) = [each for each in caveats(study, rows, 0) if "another method" in each]
+    assert note.startswith("3 of 4 rows were made by another method")
+    assert {f"1 by {each}" in note for each in ("1", "2", "0123456789abcdef", method())} == {True}
+    assert "--renew" in note
+    assert runner(config).run() == 0
+    assert progress(study, results, renew=True)["done"] == 1
+    assert runner(config, renew=True).run() == 3
+    state = progress(study, results)
+    assert (state["done"], state["old"]) == (4, 0)
+    latest = {row.cell: row for row in rows_by_method(study, results.read())}
+    assert methods_note(list(latest.values())) == ""

@@ -28,6 +28,7 @@ __all__ = ["study"]
 @click.option("--dry-run", is_flag=True, help="List the cells that would run, in order; train nothing.")
 @click.option("--status", is_flag=True, help="Show how many cells are done, and how long the rest will take.")
 @click.option("--table", is_flag=True, help="Only make tables and plots of the rows that are there.")
+@click.option("--renew", is_flag=True, help="Run cells again whose rows were made by another method than the present.")
 @click.option(
     "--limit-hours", type=click.FloatRange(min=0, min_open=True), help="Stop before a cell that would end later."
 )
@@ -40,6 +41,7 @@ def study(
     dry_run: bool,
     status: bool,
     table: bool,
+    renew: bool,
     limit_hours: float | None,
     as_json: bool,
 ) -> None:
@@ -62,13 +64,20 @@ def study(
     results = studies.Results(output or _rows_file(config, path, only_read=dry_run or status or table))
     place = folder or Path("runs") / found.settings.name
     if dry_run or status:
-        _show_progress(console, found, results, list_cells=dry_run)
+        _show_progress(console, found, results, list_cells=dry_run, renew=renew)
         return
     left: Interrupted | None = None
     if not table:
         with stopping(console) as stop:
             runner = studies.Runner(
-                found, place, results, say=console.say, watch=console.watch, stop=stop, command=command_line()
+                found,
+                place,
+                results,
+                say=console.say,
+                watch=console.watch,
+                stop=stop,
+                command=command_line(),
+                renew=renew,
             )
             try:
                 runner.run(limit_hours)
@@ -93,10 +102,10 @@ def _rows_file(config: Path, path: Path, *, only_read: bool) -> Path:
     return here if is_installed and (here.exists() or not only_read or not beside.exists()) else beside
 
 
-def _show_progress(console: Console, found: Study, results: Results, *, list_cells: bool) -> None:
+def _show_progress(console: Console, found: Study, results: Results, *, list_cells: bool, renew: bool) -> None:
     from distill_offline import study as studies
 
-    state = studies.progress(found, results)
+    state = studies.progress(found, results, renew=renew)
     if console.as_json:
         console.json(state if list_cells else {**state, "missing": len(state["missing"])})
         return
@@ -105,7 +114,8 @@ def _show_progress(console: Console, found: Study, results: Results, *, list_cel
             console.result(line)
     rest = "" if state["seconds"] is None else f"; the rest will take about {duration(state['seconds'])}"
     other = f"; {state['other']} rows are of other settings or data" if state["other"] else ""
-    console.result(f"{state['done']} of {state['cells']} cells are done{rest}{other}.")
+    old = f"; {state['old']} of them by another method (--renew runs them again)" if state["old"] else ""
+    console.result(f"{state['done']} of {state['cells']} cells are done{old}{rest}{other}.")
 
 
 def _show_tables(console: Console, found: Study, results: Results, place: Path) -> None:
@@ -114,6 +124,7 @@ def _show_tables(console: Console, found: Study, results: Results, place: Path) 
     rows = [row for row in results.read() if row.study == found.settings.name]
     seen = [each for each in studies.Examinations.beside(results.path).read() if each.study == found.settings.name]
     try:
+        rows, seen = studies.rows_by_method(found, rows), studies.examined_by_method(found, seen)
         keys = {found.key(cell) for cell in found.cells}
         looks = {found.examination_key(cell) for cell in found.cells}
     except (InputError, MissingModel) as error:

@@ -13,6 +13,7 @@ from distill_offline.config.loading import as_plain
 from distill_offline.corpus import digest as gold_digest
 from distill_offline.evaluate.truth import Truth
 from distill_offline.label_kinds import comparable, kind_of
+from distill_offline.manifest.method import method
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import make_task, read_gold
 from distill_offline.run.sources import labels_digest, source_paths
@@ -77,6 +78,7 @@ def _stage(
         folder,
         "evaluate",
         decides={
+            "method": method(),
             "students": {name: sorted(_weights(path).items()) for name, path in students.items()},
             "teacher": file_digests([teacher])[teacher] if teacher else None,
             "calibration": calibration,

@@ -14,6 +14,7 @@ from distill_offline.config.settings import ArmSettings, CrossFitSettings, Train
 from distill_offline.corpus import tokenisation
 from distill_offline.errors import InputError, Interrupted, MissingModel
 from distill_offline.label_kinds import Judged
+from distill_offline.manifest.method import method
 from distill_offline.models import catalogue
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import Gold, make_task, read_gold
@@ -87,6 +88,7 @@ def _stage(folder: RunFolder, settings: CrossFitSettings) -> Stage:
             # test, too: what stands there is never trained on
             "original": labels_digest(folder.settings, "train", "dev", "test"),
             "tokens": tokenisation(folder.settings.corpus.language),
+            "method": method(),
             "encoder": catalogue.model_digest(encoder),
             "task": folder.settings.task.name,
             "settings": as_plain(settings),

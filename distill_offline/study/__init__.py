@@ -4,6 +4,7 @@ from distill_offline.study.examine.rows import Examinations, Examined
 from distill_offline.study.examine.summary import Explanation, summarise_examined
 from distill_offline.study.examine.tables import examined_tables
 from distill_offline.study.grid import Cell, Study
+from distill_offline.study.methods import examined_by_method, rows_by_method
 from distill_offline.study.publish import as_json, publish
 from distill_offline.study.remaining import progress
 from distill_offline.study.results import Results, Row
@@ -24,9 +25,11 @@ __all__ = [
     "arm_table",
     "as_json",
     "comparison_table",
+    "examined_by_method",
     "examined_tables",
     "progress",
     "publish",
+    "rows_by_method",
     "summarise",
     "summarise_examined",
     "type_table",

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from distill_offline.study.grid import Study
+from distill_offline.study.methods import methods_note
 from distill_offline.study.results import Row
 from distill_offline.study.statistics import smallest_sign_flip
 
@@ -45,6 +46,8 @@ def caveats(study: Study, rows: Sequence[Row], comparisons: int) -> tuple[str, .
         )
     if len(rows) < len(study.cells):
         notes.append(f"Unfinished: {len(rows)} of {len(study.cells)} cells; arms may have different seeds.")
+    if note := methods_note(rows):
+        notes.append(note)
     if any(row.pools["dropped"] for row in rows):
         most = max(row.pools["dropped"] for row in rows)
         notes.append(f"Up to {most} gold sentences of a cell also occur in dev or test, and were not trained on.")

@@ -10,6 +10,7 @@ from distill_offline import manifest
 from distill_offline.config.settings import Settings, Source
 from distill_offline.corpus import digest
 from distill_offline.label_kinds import comparable
+from distill_offline.manifest.method import method
 from distill_offline.run.gold import make_task, read_labelled
 from distill_offline.schema import Example
 from distill_offline.scoring.metrics import score
@@ -75,6 +76,7 @@ def cell_row(
             "seconds": None if seconds is None else round(seconds, 1),
         },
         versions=manifest.versions(),
+        method=method(),
         **_scored(settings, splits.read(settings, settings.evaluate.split), predicted),
     )
 

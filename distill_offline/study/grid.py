@@ -19,12 +19,12 @@ from distill_offline.storage.digests import digest_of
 from distill_offline.train.processes import count
 from distill_offline.train.stage import check_arms
 
-__all__ = ["Cell", "Study"]
+__all__ = ["METHODS_BEFORE", "Cell", "Study"]
 
-# To be raised where a release changes what a cell's result would be although its settings read the same: a default, the
-# training loop, the scoring. Rows of another method are not taken for results of this one.
-METHOD = 3  # of all tags that are valid together, a student gives the likeliest
-EXAMINATION = 2  # likewise, of what is looked at in a cell
+# Until rows said by which method they were made, its number was part of their keys: 2 learnt from a corpus's tokens in
+# the pieces that raw text has. EXAMINED_BEFORE was that of what was looked at in a cell.
+METHODS_BEFORE = (1, 2)
+EXAMINED_BEFORE = 1
 
 _LABELS = ("distilled", "teacher", "select")
 _NOT_PART_OF_A_RESULT = frozenset({"arms", "encoder", "checkpoint_every"})
@@ -79,11 +79,12 @@ class Study:
                 raise ConfigError(f"{path.name}: study.{key}: no variant trains the arm {name!r}. Known: {known}.")
         return cls(settings, plan, cells)
 
-    def key(self, cell: Cell) -> str:
+    def key(self, cell: Cell, before: int | None = None) -> str:
         """The digest of all that decides the cell's result; reads corpora and encoder once for the whole study.
 
         Settings left at their defaults are not in it, so that a new setting does not make old results void. Nor is the
-        distilled data where an arm learns from gold alone: variants share its result.
+        distilled data where an arm learns from gold alone: variants share its result. Nor is the method (see
+        manifest.method), which rows tell themselves; `before` is one of METHODS_BEFORE, whose keys had it.
         """
         settings, corpus = cell.settings, cell.settings.corpus
         averaged = _averaged(settings, cell.arm)
@@ -92,7 +93,7 @@ class Study:
         labels = dict.fromkeys(_LABELS) if gold_alone else self._labels(settings)
         return digest_of(
             {
-                "method": METHOD,
+                **({} if before is None else {"method": before}),
                 "task": [settings.task.name, *settings.task.types],
                 "splits": [self._source(getattr(corpus.original, split), corpus) for split in ("train", "dev", "test")],
                 **labels,
@@ -104,7 +105,7 @@ class Study:
             }
         )
 
-    def examination_key(self, cell: Cell) -> str | None:
+    def examination_key(self, cell: Cell, before: int | None = None) -> str | None:
         """The digest of all that decides what is seen in the cell; None where it is not to be examined.
 
         Distilled data is part of it even where the arm learns from gold alone: it is looked at all the same.
@@ -114,8 +115,8 @@ class Study:
             return None
         return digest_of(
             {
-                "method": EXAMINATION,
-                "cell": self.key(cell),
+                **({} if before is None else {"method": EXAMINED_BEFORE}),
+                "cell": self.key(cell, before),
                 "labels": self._labels(cell.settings),
                 "sentences": [examine.distilled, examine.held_out],
                 "reference": self._source(self.reference, cell.settings.corpus),

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from distill_offline.manifest.method import EXAMINING, method
 from distill_offline.study.examine.rows import Examinations, Examined
 from distill_offline.study.grid import Cell, Study
+from distill_offline.study.methods import examined_by_method, of_other_methods, rows_by_method
 from distill_offline.study.results import Results, Row
 
 __all__ = ["Left", "Remaining", "progress"]
@@ -30,6 +32,7 @@ class Left:
 class Remaining:
     """The cells that lack something, the rows and examinations by key, and what cells took so far.
 
+    `other` counts rows of other settings or data, `old` the cells whose row is of another method than the present one.
     A row of another study in the same file spares the training, too; it is filed again under this one's name.
     """
 
@@ -39,10 +42,18 @@ class Remaining:
     known: dict[str, Row]
     examined: dict[str, Examined]
     other: int
+    old: int
     _measured: dict[str, list[float]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, study: Study, rows: Sequence[Row], examined: Sequence[Examined] = ()) -> Remaining:
+    def of(
+        cls, study: Study, rows: Sequence[Row], examined: Sequence[Examined] = (), *, renew: bool = False
+    ) -> Remaining:
+        """With `renew`, rows of other methods than the present one count for nothing."""
+        rows, examined = rows_by_method(study, rows), examined_by_method(study, examined)
+        if renew:
+            rows = [row for row in rows if row.method == method()]
+            examined = [each for each in examined if each.method == method(*EXAMINING)]
         keyed = [(cell, study.key(cell), study.examination_key(cell)) for cell in study.cells]
         keys, name = {key for _, key, _ in keyed}, study.settings.name
         wanted = {examination for *_, examination in keyed}
@@ -56,7 +67,8 @@ class Remaining:
         cells = [each for each in every if not each.has_row or each.examination is not None]
         other = sum(row.study == name and row.key not in keys for row in rows)
         found = {each.key: each for each in examined if each.key in wanted}
-        left = cls(len(every), len(every) - len(cells), cells, known, found, other)
+        old = of_other_methods([known[each.key] for each in every if each.has_row])
+        left = cls(len(every), len(every) - len(cells), cells, known, found, other, old)
         for row in known.values():
             left._measure(row)
         return left
@@ -96,15 +108,17 @@ class Remaining:
         return seconds
 
 
-def progress(study: Study, results: Results) -> dict[str, Any]:
-    """How far a study is: `cells`, `done`, `other` rows (of other settings or data), `seconds` expected for the rest
+def progress(study: Study, results: Results, *, renew: bool = False) -> dict[str, Any]:
+    """How far a study is: `cells`, `done`, `other` rows (of other settings or data), `old` ones of them that are done
+    (by another method, none with `renew`), `seconds` expected for the rest
     (None where nothing was measured), and `missing`, a line each in the order in which they run."""
-    left = Remaining.of(study, results.read(), Examinations.beside(results.path).read())
+    left = Remaining.of(study, results.read(), Examinations.beside(results.path).read(), renew=renew)
     seconds = left.seconds()
     return {
         "cells": left.total,
         "done": left.done,
         "other": left.other,
+        "old": left.old,
         "seconds": None if seconds is None else round(seconds),
         "missing": [str(each) for each in left.cells],
     }

@@ -41,7 +41,8 @@ _KEPT = frozenset({"history.jsonl"})  # of a student's folder, where students ar
 class Runner:
     """Runs what is missing of a study, below `folder`, into `results`.
 
-    `say`, `watch`, `stop` and `command` are a RunFolder's. `clock` gives seconds.
+    With `renew` it also runs the cells again whose rows are of another method. `say`, `watch`, `stop` and `command` are
+    a RunFolder's. `clock` gives seconds.
     """
 
     study: Study
@@ -52,6 +53,7 @@ class Runner:
     stop: Callable[[], bool] = lambda: False
     command: tuple[str, ...] = ()
     clock: Callable[[], float] = time.monotonic
+    renew: bool = False
     _splits: Splits = field(default_factory=Splits)
     _truth: Truth | None = None
 
@@ -65,7 +67,7 @@ class Runner:
         began, ran = self.clock(), 0
         failed: list[str] = []
         with self._alone():
-            left = Remaining.of(self.study, self.results.read(), self._examinations.read())
+            left = Remaining.of(self.study, self.results.read(), self._examinations.read(), renew=self.renew)
             trained = [each.cell for each in left.cells if left.needs_training(each)]
             _check_sizes(trained, self.study.plan)
             self._check_reference(left)
@@ -170,8 +172,9 @@ class Runner:
         if looking is None:
             return row, None
         is_the_rows = None if before is None else before.counts == row.counts
-        if is_the_rows is False:
-            self.say(f"study: {cell} scores otherwise than its row does, which stays (other versions or threads?)")
+        if before is not None and not is_the_rows:
+            why = "other versions or threads?" if before.method == row.method else "made by another method"
+            self.say(f"study: {cell} scores otherwise than its row does, which stays ({why})")
         best = trained[cell.arm.name]["best_update"]
         return row, looking.finish(student, split, predicted, best, is_the_rows)
 

@@ -14,6 +14,7 @@ from distill_offline.config.loading import as_plain
 from distill_offline.config.settings import ArmSettings, TrainSettings
 from distill_offline.corpus import tokenisation
 from distill_offline.errors import ConfigError, InputError, Interrupted, MissingModel
+from distill_offline.manifest.method import method
 from distill_offline.models import catalogue
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import make_task, read_gold
@@ -145,6 +146,7 @@ def _stage(folder: RunFolder, arm: ArmSettings) -> Stage:
             "original": labels_digest(settings, "train", "dev", "test"),
             # Tokens of column files, too, are learnt from in the pieces that raw text has.
             "tokens": tokenisation(settings.corpus.language),
+            "method": method(),
             "encoder": catalogue.model_digest(encoder),
             "task": settings.task.name,
             "train": decides(resolved),
@@ -268,6 +270,7 @@ def _average_stage(folder: RunFolder, arm: ArmSettings) -> Stage:
         f"train/{arm.name}",
         decides={
             "average": _weights(parents),
+            "method": method(),
             "original": labels_digest(settings, "train", "dev", "test"),
             "task": settings.task.name,
         },

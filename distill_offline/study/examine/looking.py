@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from distill_offline import manifest
 from distill_offline.config.study import ExamineSettings
+from distill_offline.manifest.method import EXAMINING, method
 from distill_offline.run.gold import make_task
 from distill_offline.schema import Example, tokens_digest
 from distill_offline.scoring.metrics import quick_f1
@@ -162,6 +163,7 @@ class Examination:
             calibration=calibration,
             is_the_rows=is_the_rows,
             seconds=round(looked + self.clock() - began, 1),
+            method=method(*EXAMINING),
         )
 
     def _read(self) -> float:

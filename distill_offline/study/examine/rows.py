@@ -42,7 +42,8 @@ class Examined:
     samples, `distilled` and `held_out`. `schedule` is p(t): (from which update on, p), at most 100 of them; it and
     `curve` are empty for averaged students. `errors` (None without a reference) and `calibration` are of the finished
     student, with the weights that dev chose after `best_update`. `is_the_rows`: whether it got right and wrong exactly
-    what the cell's row says (None where this is the run that made the row). `seconds` is what looking took.
+    what the cell's row says (None where this is the run that made the row). `seconds` is what looking took,
+    `method` what a row's is.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
@@ -61,6 +62,7 @@ class Examined:
     calibration: ConfidenceBins
     is_the_rows: bool | None
     seconds: float
+    method: str = ""
 
     @property
     def cell(self) -> tuple[str, int, int, str]:

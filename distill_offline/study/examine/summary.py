@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from distill_offline.study.examine.reliability import ConfidenceBins, added
 from distill_offline.study.examine.rows import Examined, Point
 from distill_offline.study.examine.teacher_errors import FATES, TeacherErrors
-from distill_offline.study.grid import Study
+from distill_offline.study.grid import METHODS_BEFORE, Study
 from distill_offline.study.summary import Group
 
 __all__ = ["ALL", "NOTHING", "ArmExamined", "Calibrated", "ErrorFates", "Explanation", "summarise_examined"]
@@ -179,10 +179,17 @@ def _notes(study: Study, shown: Sequence[Examined]) -> tuple[str, ...]:
             "of the tokens concerned, corrects it where it says what gold says, else replaces it by another. That gold "
             "is looked at afterwards; nothing is trained or chosen by it.",
         )
+    if before := sum(each.method in map(str, METHODS_BEFORE) for each in shown):
+        notes.append(
+            f"{before} of them were examined by method 1 or 2: their tags were each token's likeliest, and an entity's "
+            "confidence the geometric mean of its tokens' probabilities and of its end."
+        )
     if len(shown) < wanted:
         notes.append(f"Unfinished: {len(shown)} of {wanted} cells are examined.")
     if changed := sum(each.is_the_rows is False for each in shown):
-        notes.append(f"{changed} of the examined students score otherwise than their rows (other versions or threads).")
+        notes.append(
+            f"{changed} of the examined students score otherwise than their rows (other versions, threads or method)."
+        )
     return tuple(notes)
 
 

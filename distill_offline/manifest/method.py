@@ -1,0 +1,126 @@
+"""By which method results are made: a digest of the source that decides them, whatever its comments and its layout.
+
+What is learnt and said of the same inputs and settings depends on code, too: training, blending, the student, spans,
+decoding, scoring, and the defaults of settings. Whoever compares results, or keeps them, has to know whether they are
+of one method; a number raised by hand would be forgotten.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from importlib.abc import InspectLoader
+from importlib.util import find_spec
+from pkgutil import iter_modules
+from typing import Any
+
+from distill_offline.errors import EnvironmentFault
+
+__all__ = ["EXAMINING", "TRAINING", "method", "source_digest"]
+
+# What decides which labels are learnt from, which weights a student ends with, which tags it gives and their score. A
+# test keeps this list whole: what these modules import is in it, or is named there as deciding nothing.
+TRAINING = (
+    "distill_offline.config.select",
+    "distill_offline.config.train",
+    "distill_offline.corpus.refine",
+    "distill_offline.label_kinds.*",
+    "distill_offline.scoring.metrics",
+    "distill_offline.scoring.mistakes",
+    "distill_offline.select.rules",
+    "distill_offline.spans.bio",
+    "distill_offline.student.batching",
+    "distill_offline.student.loading",
+    "distill_offline.student.model",
+    "distill_offline.student.out_of_fold",
+    "distill_offline.student.windows",
+    "distill_offline.text.visible",
+    "distill_offline.train.acceleration",
+    "distill_offline.train.blending",
+    "distill_offline.train.embedding_rows",
+    "distill_offline.train.group",
+    "distill_offline.train.loop",
+    "distill_offline.train.optimisation",
+)
+# Besides, what decides what is seen where a study looks into its cells.
+EXAMINING = (
+    "distill_offline.study.examine.looking",
+    "distill_offline.study.examine.reliability",
+    "distill_offline.study.examine.teacher_errors",
+)
+
+
+def method(*further: str) -> str:
+    """The digest of TRAINING, and of the modules that are named besides: 16 hex digits."""
+    return source_digest((*TRAINING, *further))
+
+
+@lru_cache(maxsize=16)
+def source_digest(modules: tuple[str, ...]) -> str:
+    """The first 16 hex digits of the SHA-256 of what the modules define, by their dotted names; `.*`: all of a package.
+
+    Comments, docstrings, layout, imports, annotations, `__all__` and the words of errors are no part of it, nor is
+    which of the modules holds a definition: if code is only moved or explained, results are those of before. The same
+    for every version of Python. Raises EnvironmentFault where a module's source is not installed.
+    """
+    parts = sorted(hashlib.sha256(part.encode()).hexdigest() for name in _named(modules) for part in _definitions(name))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _named(modules: Iterable[str]) -> set[str]:
+    """The modules' names, with those of a package in the place of `.*`."""
+    found = set[str]()
+    for name in modules:
+        package, is_all, _ = name.partition(".*")
+        spec = find_spec(package) if is_all else None
+        inner = spec.submodule_search_locations if spec is not None else None
+        found |= {package, *(f"{package}.{each.name}" for each in iter_modules(inner or []))} if is_all else {name}
+    return found
+
+
+def _definitions(module: str) -> Iterator[str]:
+    """One text for each statement at the module's top level that decides something."""
+    spec = find_spec(module)
+    loader = spec.loader if spec is not None else None
+    source = loader.get_source(module) if isinstance(loader, InspectLoader) else None
+    if source is None:
+        raise EnvironmentFault(
+            f"{module}: its source is not installed, and results carry its digest. Install the package with sources."
+        )
+    for statement in _told(ast.parse(source).body):
+        yield _text(statement)
+
+
+def _told(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements that decide something."""
+    for statement in body:
+        match statement:
+            case ast.Import() | ast.ImportFrom() | ast.Pass():
+                continue
+            case ast.Expr(value=ast.Constant()):  # a docstring
+                continue
+            case ast.Assign(targets=[ast.Name(id="__all__")]):
+                continue
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                continue
+        yield statement
+
+
+def _text(node: Any) -> str:
+    """The tree as text: names of nodes, and those fields that are not empty, so that newer Pythons' are no change."""
+    if isinstance(node, list):
+        return "[" + ",".join(_text(each) for each in node) + "]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    if isinstance(node, ast.Raise):
+        return "Raise"
+    fields = []
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns", "type_comment", "ctx", "kind") or value in (None, []):
+            continue
+        if name == "body" and isinstance(value, list):
+            value = list(_told(value))
+        fields.append(f"{name}={_text(value)}")
+    return f"{type(node).__name__}({','.join(fields)})"
