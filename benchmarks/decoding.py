@@ -85,7 +85,7 @@ def repaired(passed: Passed) -> list[tuple[str, ...]]:
     found = []
     for each in passed.scored(first):
         tags: list[str | None] = [None] * each.length
-        for token, number in zip(each.seen.tolist(), each.log_probabilities.argmax(1).tolist(), strict=True):
+        for token, number in zip(each.seen.tolist(), each.scores.argmax(1).tolist(), strict=True):
             tags[token] = passed.labels[number]
         found.append(labels_of_words(tags))
     return found
@@ -113,7 +113,7 @@ def with_transitions(weight: float, *, ratio: bool) -> Decoder:
         found = []
         for each in passed.scored(first):
             tags: list[str | None] = [None] * each.length
-            for token, number in zip(each.seen.tolist(), _viterbi(each.log_probabilities, moves), strict=True):
+            for token, number in zip(each.seen.tolist(), _viterbi(each.scores, moves), strict=True):
                 tags[token] = passed.labels[number]
             found.append(labels_of_words(tags))
         return found
@@ -264,7 +264,7 @@ def _add(found: Found, half: str, passed: Passed) -> None:
         if len(own.seen) < own.length:
             continue
         for span in decode_bio(labels):
-            rows = np.exp(own.log_probabilities[span.start : span.end + 1])
+            rows = np.exp(own.scores[span.start : span.end + 1])
             inside = passed.labels.index(f"I-{span.type}")
             parts = [rows[0, passed.labels.index(f"B-{span.type}")], *rows[1 : span.end - span.start, inside]]
             parts += list(1 - rows[span.end - span.start :, inside])
@@ -273,7 +273,7 @@ def _add(found: Found, half: str, passed: Passed) -> None:
 
 
 def _strays(each: Scored, labels: Sequence[str]) -> int:
-    tags = [labels[number] for number in each.log_probabilities.argmax(1)]
+    tags = [labels[number] for number in each.scores.argmax(1)]
     return sum(tag[:2] == "I-" and before[2:] != tag[2:] for before, tag in zip(["O", *tags], tags, strict=False))
 
 
