@@ -47,7 +47,8 @@ the command line, `--set section.key=value` changes a setting. Paths are relativ
 runs.
 
 Editors that understand JSON Schema complete and check the keys: begin the file with
-`# yaml-language-server: $schema=` and the path of [`configs/schema.json`](../configs/schema.json).
+`# yaml-language-server: $schema=` and the path of [`configs/schema.json`](../configs/schema.json) (where the package is
+installed: `distill_offline/data/configs/schema.json`). `distill-offline doctor CONFIG` shows all faults at once.
 
 This page is made from the program by `python docs/generate.py`; "empty" means that the setting is left out.
 """
