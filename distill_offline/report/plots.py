@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-__all__ = ["COLOURS", "Line", "line_plot", "reliability_plot"]
+from distill_offline.report import svg
 
-COLOURS = ("#0b6e99", "#d9730d", "#0f7b6c", "#ad1a72", "#6940a5", "#64473a", "#dfab01", "#e03e3e")
+__all__ = ["Line", "line_plot", "reliability_plot"]
+
 _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 640, 260, 44, 28, 150, 28
 
 
@@ -45,40 +46,25 @@ def reliability_plot(title: str, lines: Sequence[Line]) -> Markup:
 def _plot(title: str, drawn: Sequence[Line], *, right: float, is_reliability: bool = False) -> Markup:
     width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 
-    def place(x: float, y: float) -> tuple[str, str]:
-        return f"{_LEFT + width * x / right:.1f}", f"{_TOP + height * (1 - y):.1f}"
+    def place(x: float, y: float) -> tuple[float, float]:
+        return _LEFT + width * x / right, _TOP + height * (1 - y)
 
-    parts = [
-        Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">').format(_WIDTH, _HEIGHT, title),
-        Markup('<text x="{}" y="16" class="title">{}</text>').format(_LEFT, title),
-    ]
+    parts = [svg.text(_LEFT, 16, title, weight="600")]
     for step in range(6):
-        y = _TOP + height * (1 - step / 5)
-        parts.append(
-            Markup(
-                '<line x1="{}" x2="{}" y1="{}" y2="{}" class="grid"/><text x="{}" y="{}" class="y">{}</text>'
-            ).format(_LEFT, _LEFT + width, f"{y:.1f}", f"{y:.1f}", _LEFT - 6, f"{y + 4:.1f}", f"{step / 5:.1f}")
-        )
-    parts.append(Markup('<text x="{}" y="{}" class="x">{}</text>').format(_LEFT + width, _HEIGHT - 8, f"{right:g}"))
+        _, y = place(0, step / 5)
+        parts.append(svg.line(_LEFT, y, _LEFT + width, y, svg.GRID))
+        parts.append(svg.text(_LEFT - 6, y + 4, f"{step / 5:.1f}", anchor="end", fill=svg.GREY))
+    parts.append(svg.text(_LEFT + width, _HEIGHT - 8, f"{right:g}", anchor="end", fill=svg.GREY))
     if is_reliability:
-        diagonal = " ".join(",".join(place(each, each)) for each in (0.0, 1.0))
-        parts.append(Markup('<polyline points="{}" class="diagonal"/>').format(diagonal))
+        parts.append(svg.line(*place(0, 0), *place(1, 1), "#999", "4"))
     named = 0
     for number, line in enumerate(drawn):
-        colour = COLOURS[(number if line.colour is None else line.colour) % len(COLOURS)]
-        dashed = Markup(' stroke-dasharray="5 3"') if line.is_dashed else ""
+        colour = svg.COLOURS[(number if line.colour is None else line.colour) % len(svg.COLOURS)]
         places = [place(x, y) for x, y in line.points]
-        points = " ".join(",".join(each) for each in places)
-        parts.append(Markup('<polyline points="{}" stroke="{}"{}/>').format(points, colour, dashed))
+        parts.append(svg.curve(places, colour, "5 3" if line.is_dashed else ""))
         if is_reliability:
-            parts += [Markup('<circle cx="{}" cy="{}" r="3" fill="{}"/>').format(x, y, colour) for x, y in places]
-        if not line.name:
-            continue
-        parts.append(
-            Markup('<text x="{}" y="{}" fill="{}">{}</text>').format(
-                _LEFT + width + 10, _TOP + 12 + 18 * named, colour, line.name
-            )
-        )
-        named += 1
-    parts.append(Markup("</svg>"))
-    return Markup("").join(parts)
+            parts += [svg.dot(x, y, colour, radius=3) for x, y in places]
+        if line.name:
+            parts.append(svg.text(_LEFT + width + 10, _TOP + 12 + 18 * named, line.name, fill=colour))
+            named += 1
+    return svg.drawing(title, _WIDTH, _HEIGHT, parts, in_page=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from distill_offline.study import svg
+from distill_offline.report import svg
 
 __all__ = ["Curve", "Difference", "differences", "learning_curves"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from distill_offline.study import svg
+from distill_offline.report import svg
 from distill_offline.study.examine.summary import ArmExamined
 
 __all__ = ["forgetting_curves", "reliability_curves", "teacher_errors_plot"]

@@ -1,4 +1,4 @@
-"""The pieces of a study's plots: SVG that stands alone, in a file or inside a page."""
+"""The pieces of every plot: SVG that stands alone, in a file or inside a page."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from distill_offline.report.plots import COLOURS
-
 __all__ = ["COLOURS", "DASHES", "GREY", "GRID", "area", "bar", "curve", "dot", "drawing", "line", "step", "text"]
 
+COLOURS = ("#0b6e99", "#d9730d", "#0f7b6c", "#ad1a72", "#6940a5", "#64473a", "#dfab01", "#e03e3e")
 DASHES = ("", "6 3", "2 3", "8 3 2 3")
 GREY, GRID = "#777", "#e5e5e5"
 
@@ -22,11 +21,11 @@ def step(span: float) -> float:
     return next((factor * power for factor in (1, 2, 5) if factor * power >= rough), 10 * power)
 
 
-def drawing(title: str, width: float, height: float, parts: Sequence[Markup]) -> Markup:
+def drawing(title: str, width: float, height: float, parts: Sequence[Markup], *, in_page: bool = False) -> Markup:
+    """The whole; with `in_page` without the name of its language, which only a file of its own needs."""
     opening = Markup(
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {} {}" role="img" aria-label="{}" '
-        'font-family="system-ui, sans-serif" font-size="12">'
-    ).format(f"{width:g}", f"{height:g}", title)
+        '<svg{} viewBox="0 0 {} {}" role="img" aria-label="{}" font-family="system-ui, sans-serif" font-size="12">'
+    ).format(Markup("" if in_page else ' xmlns="http://www.w3.org/2000/svg"'), f"{width:g}", f"{height:g}", title)
     return Markup("").join([opening, *parts, Markup("</svg>")])
 
 
