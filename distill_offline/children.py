@@ -12,7 +12,9 @@ from typing import Any
 
 from distill_offline.errors import EnvironmentFault
 
-__all__ = ["Child", "own_sigchld", "run"]
+__all__ = ["DRAINS", "Child", "own_sigchld", "run"]
+
+DRAINS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # by which we are told to finish what is under way
 
 
 def own_sigchld() -> None:

@@ -201,7 +201,11 @@ def fail(job: Any, member: Member) -> None:
     [
         ("ours", ConfigError, r"^train\.clip: what is wrong\.$"),
         ("foreign", RuntimeError, r"(?s)^train arm: process 2 of 2 failed:\nTraceback.*KeyError: 'weights'"),
-        ("dies", EnvironmentFault, r"^train arm: process 2 of 2 was ended by SIGKILL .*Run the same command again"),
+        (
+            "dies",
+            EnvironmentFault,
+            r"^train arm: process 2 of 2 ended with signal SIGKILL .*Run the same command",
+        ),
         ("hangs", EnvironmentFault, r"^train arm: process 1 of 2 got no answer from the others"),
     ],
 )

@@ -16,6 +16,7 @@ from typing import Any
 
 from distill_offline import offline
 from distill_offline.backends.options import require
+from distill_offline.children import DRAINS
 from distill_offline.config.settings import ClusterSettings
 from distill_offline.errors import BackendError, ConfigError, DistillError
 
@@ -24,7 +25,6 @@ __all__ = ["Session", "brief", "environment", "own_folder"]
 _REMEDY = "pip install 'distill_offline[ray]'"
 _STORE_BYTES = 200_000_000  # of a Ray of our own: only the prompts and answers under way pass through it
 _LONGEST = 26  # of 107 characters, what Ray's session and socket and our own folder leave
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class Session:
@@ -138,7 +138,7 @@ def own_folder(above: str) -> tempfile.TemporaryDirectory[str]:
 def _our_signals() -> Iterator[None]:
     """Ray puts its own handlers over those that drain and commit a run; put ours back."""
     main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.getsignal(number) for number in _SIGNALS} if main else {}
+    before = {number: signal.getsignal(number) for number in DRAINS} if main else {}
     try:
         yield
     finally:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import multiprocessing
 import os
 import queue
-import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, ClassVar
 
-from distill_offline import errors, offline
+from distill_offline import errors
 from distill_offline.backends.base import Backend
 from distill_offline.errors import BackendError, DistillError
+from distill_offline.offline.spawned import how_it_ended, serve_parent, spawn
 from distill_offline.registry import described
 from distill_offline.schema import Completion, Prompt, Sampling
 
@@ -58,7 +58,7 @@ class Worker:
 
     def __init__(self, kind: type[Backend], model: Path, sampling: Sampling, options: Mapping[str, Any]) -> None:
         self._arguments = (f"{kind.__module__}:{kind.__qualname__}", model, sampling, dict(options))
-        self._process: multiprocessing.process.BaseProcess | None = None
+        self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._identity: Mapping[str, Any] = {}
         self._done: set[int] = set()  # positions answered since the stream began
@@ -170,13 +170,8 @@ class Worker:
     def _start(self) -> None:
         if self._process is not None:
             return
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        # Not a daemon: engines such as vLLM start processes of their own, which daemons may not.
-        self._process = context.Process(target=_serve, args=(theirs, *self._arguments), name="distill-offline teacher")
         try:
-            with theirs:
-                self._process.start()
+            self._process, self._pipe = spawn(_serve, *self._arguments, name="distill-offline teacher")
             kind, content = self._receive()
         except (OSError, _Died) as error:  # OSError: it ended before it had read its arguments
             self.close()
@@ -208,15 +203,12 @@ class Worker:
         self.close()
         if code is None:
             return _Died("its process closed its pipe, and did not end")
-        reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return _Died(f"its process ended with {reason}")
+        return _Died(f"its process ended with {how_it_ended(code)}")
 
 
 def _serve(pipe: Connection, target: str, model: Path, sampling: Sampling, options: Mapping[str, Any]) -> None:
     """The worker process: load the engine, then answer until told to end."""
-    offline.enforce_from_environment()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)  # the parent drains us; the terminal signals the whole group
+    serve_parent()
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     line = _Line(pipe)
     module, _, name = target.partition(":")

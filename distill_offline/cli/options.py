@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from distill_offline.children import DRAINS
 from distill_offline.cli.console import Console
 from distill_offline.errors import Interrupted
 
@@ -109,7 +110,7 @@ def stopping(console: Console) -> Iterator[Callable[[], bool]]:
         # A handler must not print through rich: it may interrupt rich's own printing.
         os.write(2, f"\n{name}: finishing what is under way; press Ctrl-C to abort at once.\n".encode())
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    before = {number: signal.signal(number, note) for number in DRAINS}
     try:
         yield lambda: bool(received)
     except Interrupted:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
-import signal
 import socket
 import tempfile
 import threading
@@ -14,11 +12,12 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from distill_offline import offline
 from distill_offline.errors import ConfigError, DistillError, EnvironmentFault
+from distill_offline.offline.spawned import how_it_ended, serve_parent, spawn
 from distill_offline.schema import Progress, Watch
 from distill_offline.train.group import ALONE, Group, Lost, joined
 
@@ -107,7 +106,7 @@ class _Process:
     """One process, and how it ended: `done`, `died`, `broke`, `failed`, `lost`, or not yet."""
 
     rank: int
-    process: multiprocessing.process.BaseProcess
+    process: BaseProcess
     pipe: Connection
     outcome: tuple[str, Any] = field(default=("", None))
 
@@ -131,14 +130,8 @@ class _Process:
 
 
 def _start(rank: int, size: int, threads: int, store: Path, patience: float) -> _Process:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(
-        target=_serve, args=(theirs, rank, size, threads, store, patience), name=f"distill-offline train {rank}"
-    )
-    process.start()
-    theirs.close()
-    return _Process(rank, process, ours)
+    process, pipe = spawn(_serve, rank, size, threads, store, patience, name=f"distill-offline train {rank}")
+    return _Process(rank, process, pipe)
 
 
 def _look_after(crew: Sequence[_Process], say: Callable[[str], None], watch: Watch, stop: Callable[[], bool]) -> None:
@@ -171,17 +164,14 @@ def _fault(faults: Sequence[_Process], name: str, size: int) -> Exception:
     if kind == "broke":
         return RuntimeError(f"{which} failed:\n{content}")
     if kind == "died":
-        killed = content is not None and content < 0
-        reason = f"was ended by {signal.Signals(-content).name}" if killed else f"ended with exit code {content}"
+        reason = "closed its pipe" if content is None else f"ended with {how_it_ended(content)}"
         return EnvironmentFault(f"{which} {reason} (out of memory?). {again}, or set train.processes lower.")
     return EnvironmentFault(f"{which} got no answer from the others ({content}). {again}.")
 
 
 def _serve(pipe: Connection, rank: int, size: int, threads: int, store: Path, patience: float) -> None:
     """One process: do the job, and say how it ended."""
-    offline.enforce_from_environment()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)  # the parent drains us; the terminal signals the whole group
+    serve_parent()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # stdout is for results, and gloo talks
     _stay_here()
     os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
