@@ -28,12 +28,13 @@ from distill_offline.label_kinds.losses import CROSS_ENTROPY, LossRule
 from distill_offline.pipeline.export_labels import export_labels
 from distill_offline.pipeline.uncertainty import MEASURES, uncertainty
 from distill_offline.run.folder import RunFolder
-from distill_offline.schema import Annotation, Completion, Rejection
+from distill_offline.schema import Annotation, Completion, Rejection, Sentence
 from distill_offline.scoring.metrics import accuracy, score
 from distill_offline.storage.files import read_rows
 from distill_offline.student.model import Student
 from distill_offline.study.counts import AVERAGE_OF, sentence_counts
 from distill_offline.study.examine.teacher_errors import teacher_errors
+from distill_offline.tasks.guarded import GuardedTask
 from distill_offline.tasks.multi_label_classification import MultiLabelClassification
 
 HEAD = "multi-label-classification"
@@ -240,6 +241,37 @@ def test_scores_of_sets_agree_with_counts_of_pairs(seed: int) -> None:
         rates.append(2 * hits / (found + true))
         assert report.per_type[name].f1 == pytest.approx(rates[-1])
     assert report.overall.f1 == pytest.approx(sum(rates) / 4)
+
+
+def test_labels_that_happen_to_be_one_class_a_text_are_compared_as_sets(tmp_path: Path) -> None:
+    gold, given, tags = (tmp_path / name for name in ("gold.jsonl", "given.jsonl", "tags.jsonl"))
+    gold.write_text('{"text": "a b", "labels": ["x", "y"]}\n{"text": "c", "labels": ["x"]}\n')
+    given.write_text('{"text": "a b", "labels": ["x"]}\n{"text": "c", "label": "x"}\n')
+    tags.write_text('{"tokens": ["a", "b"], "labels": ["B-X", "O"]}\n')
+    for one, other in ((gold, given), (given, gold)):
+        report = held_against(one, other).report
+        assert report.counts["correct"] == 1
+        assert report.averages["micro"].f1 == pytest.approx(0.8)
+    with pytest.raises(InputError, match=r"tags.jsonl holds entities, and .*gold.jsonl holds sets of classes"):
+        held_against(tags, gold)
+    export_labels(given, given, tmp_path / "labels.jsonl")
+    source = Source(path=str(given), labels=str(tmp_path / "labels.jsonl"))
+    assert [line.labels for line in read_annotations(source, head=HEAD)] == [("x",), ("x",)]
+    with pytest.raises(CorpusError, match="these are labels for"):
+        list(read_annotations(source))
+
+
+def test_a_task_from_outside_may_give_classes_in_any_order() -> None:
+    class Theirs(MultiLabelClassification):
+        def parse(self, sentence: Sentence, completion: Completion) -> Annotation:
+            return Annotation(sentence.id, tuple(completion.text.split(",")))
+
+    guarded = GuardedTask("theirs:T", Theirs, TaskSettings(types=TYPES, name="multi_label_classification"))
+    assert guarded.parse(TEXT, Completion("visit,leak", "stop")).labels == ("leak", "visit")
+    with pytest.raises(ConfigError, match="gives a class twice"):
+        guarded.parse(TEXT, Completion("leak,leak", "stop"))
+    with pytest.raises(ConfigError, match="label 1 is not among"):
+        guarded.parse(TEXT, Completion("leak,sport", "stop"))
 
 
 def test_a_study_counts_each_class_of_a_text() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from distill_offline.corpus.lines import fault
 from distill_offline.corpus.record import Record
 from distill_offline.corpus.standoff import StandoffLabels, content_prefix, read_header, read_standoff
+from distill_offline.label_kinds import widest
 from distill_offline.schema import Head
 from distill_offline.spans.bio import encode_bio
 
@@ -23,7 +24,7 @@ def with_standoff(records: Iterable[Record], path: Path, shown: str, head: Head)
     or the task.
     """
     task = read_header(path, shown).task
-    if task != head:
+    if widest(task, head) != head:
         raise fault(shown, 1, f"these are labels for {task}, and the task needs {head}.")
     rows = read_standoff(path, shown)
     row, count = next(rows, None), 0

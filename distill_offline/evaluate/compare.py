@@ -10,7 +10,7 @@ from distill_offline.corpus import AnyScheme, OnBadFile, check_same_text, head_o
 from distill_offline.corpus.source import as_source, scheme_of
 from distill_offline.errors import InputError
 from distill_offline.evaluate.truth import Held, Truth
-from distill_offline.label_kinds import kind_of
+from distill_offline.label_kinds import kind_of, widest
 from distill_offline.schema import Head
 from distill_offline.scoring.annotation_lines import AnnotationLines, strays_in_words
 from distill_offline.scoring.comparison import Given
@@ -131,7 +131,10 @@ def _annotations(file: Path, gold: Source) -> Held:
 def _common_head(labels: Source, gold: Source) -> Head:
     """What both files label. Raises InputError where it is not the same."""
     wanted, found = head_of(gold), head_of(labels)
-    if found != wanted and resolve_path(labels.path).stat().st_size:  # an empty file may mean either
+    common = widest(wanted, found)
+    if common is None and not resolve_path(labels.path).stat().st_size:  # an empty file may mean either
+        return wanted
+    if common is None:
         holds, should = kind_of(found).what, kind_of(wanted).what
         raise InputError(f"{labels.path} holds {holds}, and {gold.path} holds {should}: nothing to compare.")
-    return wanted
+    return common

@@ -9,9 +9,22 @@ from functools import lru_cache
 from distill_offline.label_kinds.base import Agreed, Judged, LabelKind, Labels, Shape, Tells
 from distill_offline.schema import Example, Head
 
-__all__ = ["KINDS", "Agreed", "Judged", "LabelKind", "Labels", "Shape", "Tells", "all_kinds", "comparable", "kind_of"]
+__all__ = [
+    "KINDS",
+    "Agreed",
+    "Judged",
+    "LabelKind",
+    "Labels",
+    "Shape",
+    "Tells",
+    "all_kinds",
+    "comparable",
+    "kind_of",
+    "widest",
+]
 
-# In this order a file's rows are taken for one, if they could be labels of several kinds.
+# In this order a file's rows are taken for one, if they could be labels of several kinds. Of those for whole texts each
+# can hold what the ones before it say.
 KINDS: dict[Head, str] = {
     "token-classification": "distill_offline.label_kinds.tags:Tags",
     "sequence-classification": "distill_offline.label_kinds.one_class:OneClass",
@@ -30,6 +43,13 @@ def kind_of(head: Head) -> LabelKind:
 def all_kinds() -> tuple[LabelKind, ...]:
     """All of them, in the table's order."""
     return tuple(map(kind_of, KINDS))
+
+
+def widest(one: Head, other: Head) -> Head | None:
+    """The kind that can hold the labels of both; None if there is none. One class is a set of classes, too."""
+    if one != other and (kind_of(one).per_token or kind_of(other).per_token):
+        return None
+    return max(one, other, key=list(KINDS).index)
 
 
 def comparable(

@@ -126,11 +126,11 @@ def _agreeing(kind: LabelKind, sentence: Sentence, found: Annotation) -> Annotat
     if any(not _overlaps(span, held) for span in others):
         raise UnusableAnswer("spans_unlike_labels")
     try:
-        spans = kind.agreed(sentence.tokens, found.labels, held if found.spans else None).spans
+        said = kind.agreed(sentence.tokens, tuple(found.labels), held if found.spans else None)
     except ValueError as error:
         raise UnusableAnswer("spans_unlike_labels") from error
     lost = [Rejection(_surface(sentence, span), "overlapping") for span in others]
-    return replace(found, spans=spans, rejected=(*found.rejected, *lost))
+    return replace(found, labels=said.labels, spans=said.spans, rejected=(*found.rejected, *lost))
 
 
 def _overlaps(span: Span, others: Sequence[Span]) -> bool:
