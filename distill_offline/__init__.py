@@ -35,21 +35,23 @@ if TYPE_CHECKING:
     )
     from distill_offline.scoring.metrics import Measured, Metric, score
     from distill_offline.spans.bio import decode_bio, encode_bio
+    from distill_offline.spans.locate import Alignment, locate
     from distill_offline.student.labelling import Entity, LabelledText
     from distill_offline.student.model import Student
     from distill_offline.tasks.base import Task
     from distill_offline.train.blending import Schedule
 
 __all__ = [
-    "Annotation", "AnnotationLine", "Backend", "Completion", "ConfigError", "CorpusError", "DistillError", "Entity",
-    "Example", "Format", "Held", "LabelledText", "Measured", "Message", "Metric", "Progress", "Prompt", "Rejection",
-    "Report", "Run", "Sampling", "Schedule", "Scores", "Sentence", "Settings", "Source", "Span", "Student", "Task",
-    "TaskSettings", "UnusableAnswer", "__version__", "decode_bio", "encode_bio", "enforce_offline", "open_run",
-    "read_annotations", "read_examples", "read_sentences", "score", "score_against", "write_examples",
-    "write_sentences",
+    "Alignment", "Annotation", "AnnotationLine", "Backend", "Completion", "ConfigError", "CorpusError",
+    "DistillError", "Entity", "Example", "Format", "Held", "LabelledText", "Measured", "Message", "Metric",
+    "Progress", "Prompt", "Rejection", "Report", "Run", "Sampling", "Schedule", "Scores", "Sentence", "Settings",
+    "Source", "Span", "Student", "Task", "TaskSettings", "UnusableAnswer", "__version__", "decode_bio", "encode_bio",
+    "enforce_offline", "locate", "open_run", "read_annotations", "read_examples", "read_sentences", "score",
+    "score_against", "write_examples", "write_sentences",
 ]  # fmt: skip
 
 _PLACES = {
+    "Alignment": "distill_offline.spans.locate:Alignment",
     "Annotation": "distill_offline.schema:Annotation",
     "AnnotationLine": "distill_offline.annotations:AnnotationLine",
     "Backend": "distill_offline.backends.base:Backend",
@@ -84,6 +86,7 @@ _PLACES = {
     "decode_bio": "distill_offline.spans.bio:decode_bio",
     "encode_bio": "distill_offline.spans.bio:encode_bio",
     "enforce_offline": "distill_offline.offline.connections:enforce",
+    "locate": "distill_offline.spans.locate:locate",
     "open_run": "distill_offline.pipeline.opened:open_run",
     "read_annotations": "distill_offline.pipeline.opened:read_annotations",
     "read_examples": "distill_offline.corpus:read_examples",

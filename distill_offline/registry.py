@@ -23,7 +23,7 @@ from distill_offline.errors import ConfigError, DistillError, MissingPackage
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["MOVED", "check_has", "described", "is_offered", "load", "spelled", "theirs"]
+__all__ = ["MOVED", "check_has", "described", "distributions_used", "is_offered", "load", "spelled", "theirs"]
 
 # Modules of ours that code and configurations of users may name by where they were in version 0.1.
 MOVED = {
@@ -53,6 +53,7 @@ MOVED = {
 _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _OUR_FOLDER = str(Path(__file__).parent)
 _LONGEST = 200
+_USED: dict[str, str] = {}
 _NAMELESS = "a distribution without METADATA"
 
 
@@ -89,6 +90,11 @@ def spelled(name: str, group: str) -> str:
     """A name that is not ours, for messages: an entry point's with the `package.module:attribute` behind it."""
     offers = [] if ":" in name else _offers(group, tuple(sys.path)).get(name, [])
     return f"{name} ({offers[0].target})" if offers else name
+
+
+def distributions_used() -> dict[str, str]:
+    """The installed distributions whose entry points this process has loaded, with their versions."""
+    return dict(sorted(_USED.items()))
 
 
 def check_has(kind: str, name: str, value: Any, attributes: Iterable[str]) -> None:
@@ -161,6 +167,9 @@ def _theirs(kind: str, name: str, table: Mapping[str, str], group: str) -> Any:
             "package.module:Name."
         )
     if given:
+        if given[0].distribution != _NAMELESS:
+            used, _, version = given[0].distribution.rpartition(" ")
+            _USED[used] = version
         return _named(kind, f"{name} (of {given[0].distribution})", given[0].target)
     known = sorted({*table, *offers})
     near = difflib.get_close_matches(name, known, n=1)

@@ -107,10 +107,14 @@ class Console:
 
     def scores(self, result: Mapping[str, Any]) -> None:
         """What `evaluate` of a run found: a row a model."""
+        from distill_offline.scoring.metrics import METRICS
+
         types = sorted({name for row in result["rows"] for name in row["per_type"]})
         whole = ["accuracy"] if any("accuracy" in row for row in result["rows"]) else []
         averages = sorted({name for row in result["rows"] for name in row.get("averages", ())})
         what = "exact-match scores" if not whole else "macro averages over the classes"
+        if result.get("metric", "entity_f1") not in METRICS:
+            what = f"scores by {result['metric']}"
         self.table(
             f"{result['split']}: {result['sentences']} sentences, {what} in percent",
             ["model", *whole, "precision", "recall", "F1", *(f"{name} F1" for name in averages), *types],

@@ -10,7 +10,9 @@ from typing import Any
 from distill_offline import manifest
 from distill_offline.confidence.calibration import Calibration
 from distill_offline.config.loading import as_plain
+from distill_offline.config.settings import Settings
 from distill_offline.corpus import digest as gold_digest
+from distill_offline.errors import InputError
 from distill_offline.evaluate.truth import Truth
 from distill_offline.label_kinds import comparable, kind_of
 from distill_offline.manifest.method import method
@@ -21,6 +23,7 @@ from distill_offline.run.stage import Stage
 from distill_offline.run.unheld import say_unheld, unheld_counts
 from distill_offline.schema import Example
 from distill_offline.scoring.annotation_lines import AnnotationLines
+from distill_offline.scoring.comparison import Given
 from distill_offline.scoring.metrics import accuracy, score
 from distill_offline.select.calibrate import CALIBRATION
 from distill_offline.storage.digests import file_digests
@@ -84,10 +87,17 @@ def _stage(
             "calibration": calibration,
             "gold": labels_digest(settings, split),
             "settings": as_plain(settings.evaluate),
+            **_own_metric(settings),
         },
         inputs=source_paths(gold_source),
         parents=parents,
     )
+
+
+def _own_metric(settings: Settings) -> dict[str, str]:
+    """The task's metric, where it is not the one of its kind of labels, which everything is scored by else."""
+    task = make_task(settings)
+    return {} if task.metric == kind_of(task.head).metric else {"metric": task.metric}
 
 
 def _teachers_labels(folder: RunFolder) -> Path | None:
@@ -120,7 +130,21 @@ def _teacher(
     held = Truth(task.head, examples).of_entities(
         answers, {"unanswered": missing}, strays=len(lines.strays) or None, with_quality=True, calibration=calibration
     )
-    return held.as_dict()
+    found = held.as_dict()
+    if task.metric != kind_of(task.head).metric:  # the task's own, by which the students are scored, too
+        own = _scored(task, examples, [_labels(*pair) for pair in zip(examples, answers, strict=True)], missing)
+        found |= own | {"counts": found["counts"] | own["counts"]}
+    return found
+
+
+def _labels(example: Example, given: Given) -> tuple[str, ...]:
+    """Raises InputError where they are of other tokens: what a metric compares goes token by token."""
+    if given.sentence.tokens != example.sentence.tokens:
+        raise InputError(
+            f"sentence {example.sentence.id}: the teacher's tokens are not those of gold, and the task's own metric "
+            "compares token by token. Annotate it anew."
+        )
+    return tuple(given.labels)
 
 
 def _scored(

@@ -20,6 +20,7 @@ from typing import Any
 from distill_offline import __version__, offline
 from distill_offline.manifest.installation import installation
 from distill_offline.offline import isolation
+from distill_offline.registry import distributions_used
 from distill_offline.storage.digests import digest_of, file_digests
 
 __all__ = [
@@ -54,14 +55,15 @@ _LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?")
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of what can change a result; read from metadata, nothing is imported."""
+    """Installed versions of what can change a result, the user's own among it; read from metadata, nothing is
+    imported."""
     found = {"distill_offline": __version__, "python": python_version()}
     for name in _PACKAGES:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return found | distributions_used()
 
 
 def describe(files: Mapping[str, Path], **annotations: Any) -> list[dict[str, Any]]:
