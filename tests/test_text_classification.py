@@ -422,7 +422,7 @@ def test_entities_are_not_held_against_classes(tmp_path: Path, texts: Path) -> N
     tagged = tmp_path / "tagged.jsonl"
     tagged.write_text('{"tokens":["Ada","left"],"labels":["B-PER","O"]}\n')
     with pytest.raises(InputError, match=r"holds entities.*holds classes"):
-        held_against(tagged, texts, on_bad_file="skip")
+        held_against(tagged, Source(path=str(texts), on_bad_file="skip"))
 
 
 # -- ours, and the real thing

@@ -10,6 +10,7 @@ import click
 
 from distill_offline.cli.console import Console
 from distill_offline.cli.options import format_option, json_option, on_bad_file_option
+from distill_offline.config.settings import Source
 
 __all__ = ["acquire"]
 
@@ -72,16 +73,13 @@ def acquire(
     console, counts = Console(as_json), Counter[str]()
     chosen = choose(
         student,
-        text,
+        Source(path=str(text), format=input_format, token_column=token_column, on_bad_file=on_bad_file),
         output,
         number,
         by=by,
         measure=measure,
         seed=seed,
         known=known,
-        token_column=token_column,
-        input_format=input_format,
-        on_bad_file=on_bad_file,
         counts=counts,
         watch=console.watch,
     )

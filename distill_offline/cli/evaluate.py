@@ -9,7 +9,7 @@ import click
 
 from distill_offline.cli.console import Console, percent
 from distill_offline.cli.options import format_option, json_option, language_option, on_bad_file_option
-from distill_offline.config.settings import OFFSETS, OffsetUnit
+from distill_offline.config.settings import OFFSETS, OffsetUnit, Source
 from distill_offline.config.values import TagScheme
 from distill_offline.errors import GateMissed
 
@@ -75,20 +75,25 @@ def evaluate(
     from distill_offline.scoring.metrics import accuracy
 
     held = held_against(
-        labels,
-        gold,
-        token_column=token_column,
-        tag_column=tag_column,
-        gold_token_column=gold_token_column,
-        gold_column=gold_column,
-        scheme=scheme,
-        input_scheme=input_scheme,
-        on_bad_file=on_bad_file,
-        language=language,
-        offsets=offsets,
-        input_offsets=input_offsets,
-        file_format=format,
-        input_format=input_format,
+        Source(
+            path=str(labels),
+            format=input_format,
+            token_column=token_column,
+            tag_column=tag_column,
+            scheme=input_scheme,
+            language=language,
+            offsets=input_offsets,
+        ),
+        Source(
+            path=str(gold),
+            format=format,
+            token_column=gold_token_column,
+            tag_column=gold_column,
+            scheme=scheme,
+            on_bad_file=on_bad_file,
+            language=language,
+            offsets=offsets,
+        ),
     )
     report = held.report
     console, share = Console(as_json), accuracy(report.counts)

@@ -10,6 +10,7 @@ import click
 
 from distill_offline.cli.console import Console
 from distill_offline.cli.options import format_option, on_bad_file_option
+from distill_offline.config.settings import Source
 
 __all__ = ["predict"]
 
@@ -48,12 +49,9 @@ def predict(
     console, counts = Console(), Counter[str]()
     count = label(
         student,
-        text,
+        Source(path=str(text), format=input_format, token_column=token_column, on_bad_file=on_bad_file),
         output,
-        token_column=token_column,
-        input_format=input_format,
         output_format=output_format,
-        on_bad_file=on_bad_file,
         counts=counts,
         watch=console.watch,
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from distill_offline.config.settings import OffsetUnit, Source
-from distill_offline.corpus import AnyScheme, OnBadFile, check_same_text, head_of, read_examples, resolve_path
+from distill_offline.config.settings import Source
+from distill_offline.corpus import AnySource, check_same_text, head_of, read_examples, resolve_path
 from distill_offline.corpus.source import as_source, scheme_of
 from distill_offline.errors import InputError
 from distill_offline.evaluate.truth import Held, Truth
@@ -20,23 +20,7 @@ from distill_offline.student.model import Student
 __all__ = ["Held", "held_against"]
 
 
-def held_against(
-    labels: str | Path,
-    gold: str | Path,
-    *,
-    token_column: int | None = None,
-    tag_column: int | None = None,
-    gold_token_column: int | None = None,
-    gold_column: int | None = None,
-    scheme: AnyScheme = "auto",
-    input_scheme: AnyScheme = "auto",
-    on_bad_file: OnBadFile = "error",
-    language: str | None = None,
-    offsets: OffsetUnit = "characters",
-    input_offsets: OffsetUnit = "characters",
-    file_format: str | None = None,
-    input_format: str | None = None,
-) -> Held:
+def held_against(labels: AnySource, gold: AnySource) -> Held:
     """The scores of `labels` on `gold`: of entities or of classes, whichever the two hold; quality of annotations.
 
     A student labels the gold sentences itself. An annotate or select folder is matched by sentence id; a sentence
@@ -46,41 +30,21 @@ def held_against(
     dropped, counted, and told by their places. Entities that touch a token that select masked count neither as found
     nor as missed; gold's are counted (`masked`). `gold` may be a folder of texts in a folder a class; its bad files are
     an error or skipped and counted. Entities of gold that begin or end inside a token count as missed (`unheld`), but
-    for those that the other side's tokens hold. `scheme` is of gold's tags, `input_scheme` of those of a labelled file.
-    `language` says how raw text is tokenised where no student does, `offsets` what gold's spans count and
-    `input_offsets` those of a labelled file, all as in CorpusSettings; `file_format` and `input_format` name their
-    formats where the suffix does not.
+    for those that the other side's tokens hold. How a file is read, its columns, tag scheme, language, offsets and
+    format, is said by a Source in its place.
     """
-    source = Source(
-        path=str(gold),
-        format=file_format,
-        token_column=gold_token_column,
-        tag_column=gold_column,
-        scheme=scheme,
-        on_bad_file=on_bad_file,
-        language=language,
-        offsets=offsets,
-    )
-    folder = resolve_path(str(labels))
+    given, truth = (as_source(each, None, "auto") for each in (labels, gold))
+    folder = resolve_path(given.path)
     if (folder / "config.json").is_file():
         student = Student.load(folder)
-        return _student(student, replace(source, language=student.language))
+        return _student(student, replace(truth, language=student.language))
     if (folder / ANNOTATIONS).is_file():
-        return _annotations(folder / ANNOTATIONS, source)
-    if folder.is_dir() and input_format is None:
+        return _annotations(folder / ANNOTATIONS, truth)
+    if folder.is_dir() and given.format is None:
         raise InputError(
-            f"{labels}: neither a student (config.json) nor annotations ({ANNOTATIONS}) are in this folder."
+            f"{given.path}: neither a student (config.json) nor annotations ({ANNOTATIONS}) are in this folder."
         )
-    given = Source(
-        path=str(labels),
-        format=input_format,
-        token_column=token_column,
-        tag_column=tag_column,
-        scheme=input_scheme,
-        language=language,
-        offsets=input_offsets,
-    )
-    return _file(given, source, _common_head(given, source))
+    return _file(given, truth, _common_head(given, truth))
 
 
 def _student(student: Student, gold: Source) -> Held:
@@ -93,7 +57,6 @@ def _student(student: Student, gold: Source) -> Held:
 
 
 def _file(given: Source, gold: Source, head: Head) -> Held:
-    given, gold = (as_source(each, None, "auto") for each in (given, gold))
     check_same_text(given, gold, head=head)
     if not kind_of(head).per_token:
         classes = [example.labels for example in read_examples(given, origin="distilled", head=head)]

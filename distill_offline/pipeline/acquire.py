@@ -9,7 +9,8 @@ from itertools import islice
 from pathlib import Path
 
 from distill_offline.config.settings import Source
-from distill_offline.corpus import OnBadFile, check_writable, read_sentences, write_sentences
+from distill_offline.corpus import AnySource, check_writable, read_sentences, write_sentences
+from distill_offline.corpus.source import as_source
 from distill_offline.errors import InputError
 from distill_offline.pipeline.uncertainty import By, diverse, most_uncertain, uncertainty, uniform
 from distill_offline.schema import Progress, Sentence, Watch, content_digest
@@ -22,7 +23,7 @@ _CHUNK = 2048  # sentences held at once: enough to sort by length, little enough
 
 def acquire(
     student: Path,
-    text: Path,
+    text: AnySource,
     output: Path,
     n: int,
     *,
@@ -30,9 +31,6 @@ def acquire(
     measure: str = "mnlp",
     seed: int = 0,
     known: Iterable[Path] = (),
-    token_column: int | None = None,
-    input_format: str | None = None,
-    on_bad_file: OnBadFile = "error",
     counts: Counter[str] | None = None,
     watch: Watch = lambda progress: None,
 ) -> int:
@@ -49,9 +47,10 @@ def acquire(
     check_writable(output, ())
     found = Counter[str]() if counts is None else counts
     model = Student.load(student)
-    given = Source(path=str(text), format=input_format, token_column=token_column)
-    pool = _Pool(given, model, on_bad_file, frozenset())
-    known_ones = (content_digest(each) for file in known for each in pool.read(Source(path=str(file))))
+    given = as_source(text, None, "auto")
+    pool = _Pool(given, model, frozenset())
+    others = (Source(path=str(file), on_bad_file=given.on_bad_file) for file in known)
+    known_ones = (content_digest(each) for file in others for each in pool.read(file))
     pool = replace(pool, known=frozenset(known_ones))
     match by:
         case "uncertainty":
@@ -61,7 +60,7 @@ def acquire(
         case "random":
             chosen = uniform(sum(1 for _ in pool.sentences(found)), n, seed)
     if not chosen:
-        raise InputError(f"{text}: no sentence is left to choose from; {found['known']} are known.")
+        raise InputError(f"{given.path}: no sentence is left to choose from; {found['known']} are known.")
     wanted = set(chosen)
     picked = {number: each for number, each in enumerate(pool.sentences(Counter())) if number in wanted}
     write_sentences(output, (picked[number] for number in chosen))
@@ -74,13 +73,12 @@ class _Pool:
 
     source: Source
     model: Student
-    on_bad_file: OnBadFile
     known: frozenset[str]
 
     def read(self, source: Source, counts: Counter[str] | None = None) -> Iterator[Sentence]:
         """All sentences of a file, tokenised as the student's were."""
         spoken = replace(source, language=self.model.language)
-        return read_sentences(spoken, head=self.model.head, on_bad_file=self.on_bad_file, counts=counts)
+        return read_sentences(spoken, head=self.model.head, counts=counts)
 
     def sentences(self, counts: Counter[str]) -> Iterator[Sentence]:
         seen = set[str]()

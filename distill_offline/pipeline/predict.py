@@ -8,9 +8,9 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from distill_offline.config.settings import Source
-from distill_offline.corpus import OnBadFile, check_writable, read_sentences, write_examples
+from distill_offline.corpus import AnySource, check_writable, read_sentences, write_examples
 from distill_offline.corpus.formats import COLUMNS
+from distill_offline.corpus.source import as_source
 from distill_offline.corpus.write import written_format
 from distill_offline.errors import CorpusError
 from distill_offline.schema import Example, Progress, Watch
@@ -23,13 +23,10 @@ _CHUNK = 2048  # sentences held at once: enough to sort by length, little enough
 
 def predict(
     student: Path,
-    text: Path,
+    text: AnySource,
     output: Path,
     *,
-    token_column: int | None = None,
-    input_format: str | None = None,
     output_format: str | None = None,
-    on_bad_file: OnBadFile = "error",
     counts: Counter[str] | None = None,
     watch: Watch = lambda progress: None,
 ) -> int:
@@ -39,7 +36,7 @@ def predict(
     a whole. `counts` gains what was passed over, as in read_sentences. What `output` cannot hold is refused before
     anything is predicted.
     """
-    source = Source(path=str(text), format=input_format, token_column=token_column, on_bad_file=on_bad_file)
+    source = as_source(text, None, "auto")
     check_writable(output, read_sentences(source), file_format=output_format)
     model = Student.load(student)
     if not model.kind.per_token and written_format(output, output_format) == COLUMNS:
