@@ -124,7 +124,7 @@ CHILD = "import socket; socket.socket().connect(('192.0.2.1', 9))"
 
 PROBE = """
     import asyncio, ctypes, _socket, json, os, socket, subprocess, sys, warnings
-    from distill_offline import offline
+    from distill_offline.offline import connections as offline
     from distill_offline.errors import NetworkBlocked
     from distill_offline.offline import isolation
     if not isolation.is_loopback_only():
