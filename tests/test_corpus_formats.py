@@ -106,7 +106,9 @@ def test_a_format_of_ours_can_be_named_where_the_suffix_says_something_else(fold
     assert examples(Source(path="rows.log", format="jsonl"))[0].labels == ("B-PER",)
     assert examples(Source(path="columns.jsonl", format="columns"))[0].labels == ("B-PER",)
     assert next(read_sentences(Source(path="prose.conll", format="text"))).tokens == ("Ada", "met", "Bob", ".")
-    with pytest.raises(ConfigError, match=r"format: 'jsonl_' is unknown\. Did you mean jsonl\? Known: .*piped"):
+    with pytest.raises(
+        ConfigError, match=r"format: 'jsonl_' is unknown\. Did you mean jsonl\? Known: columns, .*piped, text"
+    ):
         examples(Source(path="rows.log", format="jsonl_"))
 
 

@@ -91,7 +91,7 @@ def format_named(name: str) -> Format:
 
     Raises ConfigError where there is none.
     """
-    kind = registry.load(_KEY, name, FORMATS, group=_GROUP)
+    kind = registry.load(_KEY, name, {COLUMNS: "", TEXT: "", **FORMATS}, group=_GROUP)  # all that a source may name
     return cast(Format, kind() if name in FORMATS else GuardedFormat(registry.spelled(name, _GROUP), kind))
 
 
