@@ -26,7 +26,6 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-from distill_offline.decoding import Scored, decode, distributions
 from measuring import heading, markdown_table, say, write_report
 from numpy.typing import NDArray
 
@@ -34,11 +33,12 @@ from distill_offline import config
 from distill_offline.confidence.calibration import reliability
 from distill_offline.config.settings import Settings, Source
 from distill_offline.corpus import read_examples
+from distill_offline.label_kinds.decoding import Scored, decode, distributions
+from distill_offline.label_kinds.subwords import labels_of_words
 from distill_offline.offline.connections import enforce
 from distill_offline.run.gold import read_gold
 from distill_offline.schema import Example
 from distill_offline.spans.bio import decode_bio
-from distill_offline.spans.locate import labels_of_words
 from distill_offline.student.model import Student
 from distill_offline.study.counts import sentence_counts
 from distill_offline.study.statistics import compare, f1, resampled_f1

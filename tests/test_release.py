@@ -69,7 +69,7 @@ def make_run(run: Path, change: Callable[[Path], Any] = lambda student: None, ar
 def seal_scores(evaluate: Path, arm: Path) -> None:
     overall = {"precision": 0.5, "recall": 0.625, "f1": 0.5556, "support": 16}
     row = {"name": arm.name, "kind": "student", "on": GOLD, "overall": overall, "per_type": {"LOC": overall}}
-    row["counts"] = {"sentences": 12, "tokens": 99}
+    row |= {"counts": {"sentences": 12, "tokens": 99}, "token_by_token": {**overall, "f1": 0.5456}}
     report = {"on": GOLD, "split": "test", "sentences": 12, "rows": [row]}
     (evaluate / "report.json").write_text(json.dumps(report))
     seal(evaluate, "evaluate", parents=[arm / "manifest.json"])
@@ -87,7 +87,7 @@ def released(run: Path, tmp_path: Path, **settings: Any) -> Released:
 def test_release_holds_weights_tokenizer_labels_card_and_manifest(run: Path, tmp_path: Path) -> None:
     done = released(run, tmp_path)
     assert sorted(path.name for path in done.folder.iterdir()) == sorted(done.files) == [
-        "MODEL_CARD.md", "SHA256SUMS", "config.json", "labels.json", "manifest.json", "model.safetensors",
+        "MODEL_CARD.md", "SHA256SUMS", "config.json", "label.py", "labels.json", "manifest.json", "model.safetensors",
         "tokenizer.json", "tokenizer_config.json",
     ]  # fmt: skip
     assert json.loads((done.folder / "labels.json").read_bytes())["labels"] == ["O", "B-LOC", "I-LOC"]
@@ -109,6 +109,7 @@ def test_card_has_scores_denominators_licences_and_digests(run: Path, tmp_path: 
     )
     assert f"| encoder | all-MiniLM-L6-v2 | {ENCODER} | Apache-2.0 |" in card
     assert GOLD in card
+    assert "its F1 is 0.546: that of `label.py` is 1.0 points higher." in card
     assert "threads" not in card
     assert "`B-LOC`" in card
 
@@ -118,7 +119,8 @@ def test_manifest_names_every_file_and_leads_back_to_the_run(run: Path, tmp_path
     statement = json.loads((folder / "manifest.json").read_bytes())
     assert statement["_type"] == STATEMENT
     assert [each["name"] for each in statement["subject"]] == [
-        "MODEL_CARD.md", "config.json", "labels.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+        "MODEL_CARD.md", "config.json", "label.py", "labels.json", "model.safetensors", "tokenizer.json",
+        "tokenizer_config.json",
     ]  # fmt: skip
     assert manifest.verify(folder) == []
     (folder / "SHA256SUMS").rename(tmp_path / "sums")

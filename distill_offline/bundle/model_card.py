@@ -24,6 +24,7 @@ def model_card(facts: Facts, files: Mapping[str, tuple[int, str]]) -> str:
         f"`{facts.split}`, of which none was trained on. The split's digest is `{facts.scores['on']}`. Scores are "
         "fractions; `support` is how many the human labels have.",
         _table(("", "precision", "recall", "F1", "support"), _score_rows(scores, facts.scores.get("per_type", {}))),
+        _how_to_label(facts),
         "## What it was made from",
         _table(
             ("role", "model", "SHA-256", "licence", "training on its outputs"),
@@ -49,6 +50,26 @@ def model_card(facts: Facts, files: Mapping[str, tuple[int, str]]) -> str:
         "Whoever releases a student decides whether its corpus allows it.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _how_to_label(facts: Facts) -> str:
+    if not facts.per_token:
+        return ""
+    each_token = facts.scores.get("token_by_token")
+    points = ""
+    if each_token is not None:
+        difference = 100 * (facts.scores["overall"]["f1"] - each_token["f1"])
+        points = (
+            f' With "first", on the same sentences and tokens, its F1 is {each_token["f1"]:.3f}: that of `label.py` is '
+            f"{abs(difference):.1f} points {'lower' if difference < 0 else 'higher'}."
+        )
+    return (
+        "## How to label with it\n\n`label.py` in this folder needs nothing but torch and transformers, and gives the "
+        "tags that were scored: the likeliest of all valid ones. transformers' own `pipeline` gives others. It takes "
+        'each token\'s likeliest tag: with `aggregation_strategy` "first" or "simple" it makes an entity of an I- tag '
+        'that continues none, and with "simple" it also judges every subword by itself, so that a word may fall into '
+        "pieces." + points
+    )
 
 
 def _without_teacher(facts: Facts) -> str:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from distill_offline.bundle import label
 from distill_offline.bundle.model_card import model_card
 from distill_offline.bundle.release_facts import Facts, gather
 from distill_offline.bundle.signing import Keys, sign
@@ -75,6 +76,8 @@ def _fill(folder: Path, student: Path, names: list[str], facts: Facts, keys: Key
     for name in names:
         _carry(student / name, folder / name)
     _write(folder / "labels.json", _json({"architecture": facts.architecture, "labels": list(facts.labels)}))
+    if facts.per_token:
+        _write(folder / "label.py", Path(label.__file__).read_text("utf-8"))
     _refuse_traces(folder, facts.arm)
     _write(folder / "MODEL_CARD.md", model_card(facts, _listed(folder)))
     _write(folder / "manifest.json", _json(_statement(facts, folder)))

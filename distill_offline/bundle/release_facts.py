@@ -41,6 +41,7 @@ class Facts:
     labels: tuple[str, ...]
     architecture: str
     scores: Mapping[str, Any]
+    per_token: bool
     split: str
     sentences: int
     models: tuple[UsedModel, ...]
@@ -76,6 +77,7 @@ def gather(student: Path, model_config: Mapping[str, Any]) -> Facts:
     return Facts(
         arm=arm.name,
         labels=tuple(labels[str(number)] for number in range(len(labels))),
+        per_token=str((model_config.get("architectures") or [""])[0]).endswith("ForTokenClassification"),
         architecture=(model_config.get("architectures") or ["unknown"])[0],
         models=_models(run, definition, config),
         numbers=_numbers(details),

@@ -15,6 +15,7 @@ from distill_offline.corpus import digest as gold_digest
 from distill_offline.errors import InputError
 from distill_offline.evaluate.truth import Truth
 from distill_offline.label_kinds import comparable, kind_of
+from distill_offline.label_kinds.decoding import token_by_token
 from distill_offline.manifest.method import method
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import make_task, read_gold
@@ -58,8 +59,12 @@ def evaluate(folder: RunFolder) -> dict[str, Any]:
         rows.append({"name": "teacher", "kind": "teacher", **_teacher(task, examples, teacher, learnt)})
     for name, path in folders.items():
         student = Student.load(path / "student")
-        predicted = student.predict([example.sentence for example in examples])
-        rows.append({"name": name, "kind": "student", **_scored(task, examples, predicted)})
+        said = student.scored([example.sentence for example in examples])
+        row = {"name": name, "kind": "student", **_scored(task, examples, student.kind.decide(said, student.labels))}
+        if student.head == "token-classification":  # what a plain pipeline would make of it, for the model card
+            plain = _scored(task, examples, token_by_token(said, student.labels))
+            row["token_by_token"] = plain["overall"]
+        rows.append(row)
     common = {"on": gold_digest(examples), "split": split, "metric": task.metric, "sentences": len(examples)}
     result = {**common, "rows": rows, **({"calibration": learnt} if learnt else {})}
     write_rows(target / "report.json", [result])
