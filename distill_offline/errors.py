@@ -25,6 +25,8 @@ and keeps its traceback.
 from __future__ import annotations
 
 import errno
+import os
+import re
 from typing import ClassVar
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "QuarantineError",
     "StoreError",
     "UnusableAnswer",
+    "native_os_error",
     "os_fault",
 ]
 
@@ -159,3 +162,11 @@ def os_fault(error: OSError) -> EnvironmentFault:
     advice = _ADVICE.get(error.errno or 0)
     kept = " What was stored is kept, and the same command goes on."
     return EnvironmentFault(f"{place}{error.strerror or error}.{' ' + advice if advice else ''}{kept}")
+
+
+def native_os_error(error: Exception) -> OSError | None:
+    """What the operating system refused to a writer in Rust (weights, tokenizers), which tells it in words of its own."""
+    if isinstance(error, OSError):
+        return error
+    number = re.search(r"os error (\d+)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else None

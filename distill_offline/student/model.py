@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, overload
 
 from distill_offline.corpus.languages import tokeniser
 from distill_offline.corpus.refine import refined
-from distill_offline.errors import InputError, OutOfMemory
+from distill_offline.errors import InputError, OutOfMemory, native_os_error
 from distill_offline.label_kinds import kind_of
 from distill_offline.label_kinds.decoding import Scored
 from distill_offline.label_kinds.losses import CROSS_ENTROPY, Loss, LossRule
@@ -107,9 +107,14 @@ class Student:
         return label_texts(self, [texts])[0] if isinstance(texts, str) else label_texts(self, texts)
 
     def save(self, folder: str | Path) -> None:
-        """Write weights (safetensors), tokenizer and labels."""
-        self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        """Write weights (safetensors), tokenizer and labels. Raises OSError where the disk does not take them."""
+        try:
+            self.model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+        except Exception as error:  # of types of their own, or none: Rust writes both
+            if (refused := native_os_error(error)) is None or refused is error:
+                raise
+            raise OSError(refused.errno, refused.strerror, str(folder)) from error
 
     def encode(self, examples: Sequence[Example]) -> list[list[Encoded]]:
         """The windows of each example, with labels and weights, tokenised once.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distill_offline.errors import EnvironmentFault, os_fault
+from distill_offline.errors import EnvironmentFault, native_os_error, os_fault
 from distill_offline.storage.digests import digest_of, file_digests
 from distill_offline.storage.files import check_plain, fresh_folder, make_folder, remove_folder, write_text
 from distill_offline.train.group import ALONE, Group
@@ -113,8 +112,7 @@ class Checkpoints:
             # cloned where they are views or share memory, which the format refuses
             save_file({name: t.detach().cpu().contiguous().clone() for name, t in checkpoint.tensors.items()}, file)
         except SafetensorError as error:
-            number = re.search(r"os error (\d+)", str(error))
-            raise (OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))) from error
+            raise native_os_error(error) or OSError(str(error)) from error
         file.chmod(0o600)
         _sync(file)
         body = {
