@@ -165,7 +165,7 @@ def os_fault(error: OSError) -> EnvironmentFault:
 
 
 def native_os_error(error: Exception) -> OSError | None:
-    """What the operating system refused to a writer in Rust (weights, tokenizers), which tells it in words of its own."""
+    """What the operating system refused to a writer in Rust (weights, tokenizers), which tells it in its own words."""
     if isinstance(error, OSError):
         return error
     number = re.search(r"os error (\d+)", str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,25 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny_models import tiny_encoder
 
     return tiny_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What the test attacks goes with its report, to be counted."""
+    for mark in item.iter_markers("attack"):
+        kind, number = (*mark.args, 1)[:2]
+        item.user_properties.append(("attack", (kind, number)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many attacks were tried in this run, and how many of them were refused."""
+    tried, refused = Counter[str](), Counter[str]()
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            for name, value in report.user_properties if report.when == "call" else ():
+                if name == "attack":
+                    kind, number = value
+                    tried[kind] += number
+                    refused[kind] += number if outcome == "passed" else 0
+    if tried:
+        told = ", ".join(f"{refused[kind]} of {tried[kind]} {kind}" for kind in sorted(tried))
+        terminalreporter.write_line(f"attacks refused: {told}")

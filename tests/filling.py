@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from distill_offline.cli import main
-from distill_offline.pipeline import run as everything
+from distill_offline.pipeline import run as _imported_before_the_forks  # noqa: F401
 
 STAGES = {
     "annotate": 0.6,
@@ -22,7 +22,6 @@ STAGES = {
     "evaluate": 0.0,
     "report": 0.0,
 }  # the share that there is room for
-assert everything
 
 
 def call(verb: str, config: Path, run: Path, said: Path) -> int:

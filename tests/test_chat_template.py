@@ -57,6 +57,7 @@ def test_a_chat_template_renders_as_transformers_renders_it(tokenizer: object, t
 
 
 @pytest.mark.parametrize("body", NEVER_ENDING.values(), ids=NEVER_ENDING)
+@pytest.mark.attack("templates without an end")
 def test_a_chat_template_without_an_end_is_refused(
     tokenizer: object, body: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +72,7 @@ def test_a_chat_template_without_an_end_is_refused(
 @pytest.mark.parametrize(
     "body", ["{% if 1 %}" * 300 + "{% endif %}" * 300, "{{ " + "(" * 5000 + ")" * 5000 + " }}", "{% if %}"]
 )
+@pytest.mark.attack("templates without an end")
 def test_a_chat_template_that_does_not_compile_is_refused(tokenizer: object, body: str) -> None:
     with pytest.raises(BackendError, match="chat template does not render"):
         Chat(tokenizer, template=body)
@@ -109,6 +111,7 @@ def test_a_template_that_never_ends_is_found_out_before_an_engine_renders_it(mon
         "{% include '/etc/passwd' %}",
     ],
 )
+@pytest.mark.attack("templates without an end")
 def test_what_a_template_has_no_business_with_stays_hidden(tokenizer: object, body: str) -> None:
     shown, problem = "", "the chat template does not render"
     try:

@@ -108,3 +108,9 @@ def test_architecture_names_every_room_and_has_the_order_of_imports() -> None:
     assert named == rooms
     rows = re.findall(r"^\| \d+ \| (.+) \|$", page, re.M)
     assert [set(re.findall(r"`([^`]+)`", row)) for row in reversed(rows)] == list(ROWS)
+
+
+def test_the_tests_that_the_security_page_names_are_there() -> None:
+    named = set(re.findall(r"`(test_\w+\*?\.py)`", (ROOT / "docs/security.md").read_text("utf-8")))
+    assert len(named) > 20
+    assert [name for name in named if not list((ROOT / "tests").glob(name))] == []

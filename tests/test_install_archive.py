@@ -85,6 +85,7 @@ CHAINS: dict[str, list[tuple[str, Any]]] = {
 
 @pytest.mark.parametrize("name", CHAINS)
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT], ids=["gnu", "pax"])
+@pytest.mark.attack("bad archives")
 def test_archive_that_is_no_plain_tree_is_refused(
     tmp_path: Path, name: str, form: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +128,7 @@ def refused(path: Path, limit: int = 1 << 20) -> str:
     return str(caught.value)
 
 
+@pytest.mark.attack("bad archives")
 def test_archive_that_unpacks_to_more_than_is_declared_is_refused(tmp_path: Path) -> None:
     bomb = archive(tmp_path / "a.tar.gz", ("x", bytes(3 << 20)), compression="gz")
     assert bomb.stat().st_size < 10_000
@@ -137,6 +139,7 @@ def test_archive_that_unpacks_to_more_than_is_declared_is_refused(tmp_path: Path
     assert "unpacks to more than 4999 bytes" in refused(small, 4_999)
 
 
+@pytest.mark.attack("bad archives")
 def test_headers_that_ask_for_gigabytes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in (b"L", b"K", b"x", b"g"):
         path = raw(tmp_path / "a.tar", (b"././@LongLink", kind, b"", 1 << 32), extra=bytes(4096))
@@ -147,11 +150,13 @@ def test_headers_that_ask_for_gigabytes_are_refused(tmp_path: Path, monkeypatch:
     assert "unpacks to more than" in refused(many)
 
 
+@pytest.mark.attack("bad archives")
 def test_too_many_members_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verifier, "LIMIT_MEMBERS", 5)
     assert "has more than 5 members" in refused(archive(tmp_path / "a.tar", *((f"f{n}", b"") for n in range(7))))
 
 
+@pytest.mark.attack("bad archives")
 def test_header_that_gives_a_file_another_size_or_place_is_refused(tmp_path: Path) -> None:
     for headers in ({"size": "7"}, {"GNU.sparse.size": "99", "GNU.sparse.map": "0,1"}, {"path": "../x"}):
         path = tmp_path / "a.tar"
@@ -165,12 +170,14 @@ def test_header_that_gives_a_file_another_size_or_place_is_refused(tmp_path: Pat
     assert "leads outside" in refused(path)
 
 
+@pytest.mark.attack("bad archives")
 def test_chain_of_headers_is_refused_and_not_followed_for_ever(tmp_path: Path) -> None:
     long_name = (b"././@LongLink", b"L", b"", 0)
     assert "is no tar archive that can be read" in refused(raw(tmp_path / "a.tar", *[long_name] * 5_000))
 
 
 @pytest.mark.parametrize("compression", ["", "gz", "bz2", "xz"])
+@pytest.mark.attack("bad archives")
 def test_damaged_archive_is_told_and_never_a_traceback(tmp_path: Path, compression: str) -> None:
     chance = random.Random(compression)
     members = [("python/bin/p", bytes(range(256)) * 40), link("python/l", "bin/p"), ("h", ("hard", "python/bin/p"))]

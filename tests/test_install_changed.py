@@ -88,6 +88,7 @@ NO_RECORDS = {
 
 
 @pytest.mark.parametrize("case", [*NO_RECORDS, "empty", "no JSON", "a link", "a FIFO", "a folder", "deep"])
+@pytest.mark.attack("changed releases")
 def test_a_record_that_is_no_whole_number_lets_nothing_in(
     two: tuple[Bundle, Bundle, Path], root: Path, tmp_path: Path, case: str
 ) -> None:
@@ -364,6 +365,7 @@ def test_a_file_of_the_root_that_is_a_link_is_not_written_through(
 
 
 @pytest.mark.parametrize("target", ["{outside}", "releases/../../outside", "/releases/{id}", "releases", ".", "x/{id}"])
+@pytest.mark.attack("changed releases")
 def test_current_that_leads_anywhere_but_to_a_release_is_refused(
     two: tuple[Bundle, Bundle, Path], root: Path, outside: Path, target: str, tmp_path: Path
 ) -> None:
@@ -376,6 +378,7 @@ def test_current_that_leads_anywhere_but_to_a_release_is_refused(
 
 
 @pytest.mark.parametrize("place", ["", "releases", "installed"])
+@pytest.mark.attack("changed releases")
 def test_a_root_where_everyone_may_write_is_refused_by_every_command(
     two: tuple[Bundle, Bundle, Path], root: Path, place: str
 ) -> None:

@@ -151,6 +151,7 @@ def archive(path: Path, *members: tuple[str, Any], compression: str = "") -> Pat
         ([("python/x", b"x"), ("python/x", ("link", "y"))], "cannot be unpacked"),
     ],
 )
+@pytest.mark.attack("bad archives")
 def test_archive_that_leads_outside_is_refused(tmp_path: Path, members: list[Any], message: str) -> None:
     (tmp_path / "outside").write_bytes(b"kept")
     (tmp_path / "in").mkdir()

@@ -36,6 +36,7 @@ def test_the_verifier_reads_headers_as_the_package_does() -> None:
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("title", BAD)
+@pytest.mark.attack("bad model files")
 def test_what_is_no_model_file_is_refused_with_its_reason(title: str, reader: ModuleType) -> None:
     name, content, message = BAD[title]
     found = problem(name, content, reader)

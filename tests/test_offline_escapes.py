@@ -105,8 +105,8 @@ ONLY_ISOLATED = {
     "if os.waitpid(pid, 0)[1]: raise OSError('unreachable')",
     "a fresh interpreter within": "import _xxsubinterpreters as x\nx.run_string(x.create(), CHILD)",
     "a name given to _socket": "_socket.socket().connect((NAME, 9))",
-    "the guard's own switch": "offline._state.open = 1\ntry:\n    socket.create_connection(BEYOND, 1)\n"
-    "finally:\n    offline._state.open = 0",
+    "the guard's own switch": "connections._state.open = 1\ntry:\n    socket.create_connection(BEYOND, 1)\n"
+    "finally:\n    connections._state.open = 0",
 }  # fmt: skip
 
 PASSES = {
@@ -126,6 +126,7 @@ PROBE = """
     import asyncio, ctypes, _socket, json, os, socket, subprocess, sys, warnings
     from distill_offline.offline import connections as offline
     from distill_offline.errors import NetworkBlocked
+    from distill_offline.offline import connections
     from distill_offline.offline import isolation
     if not isolation.is_loopback_only():
         isolation.enter()
@@ -168,10 +169,12 @@ def outcomes() -> dict[str, str]:
     return found
 
 
+@pytest.mark.attack("ways around the guard", len(GUARDED))
 def test_what_the_guard_holds(outcomes: dict[str, str]) -> None:
     assert {name: outcomes[name] for name in GUARDED} == dict.fromkeys(GUARDED, "guard")
 
 
+@pytest.mark.attack("ways around the guard, in a namespace", len(ONLY_ISOLATED))
 def test_what_only_the_kernel_holds(outcomes: dict[str, str]) -> None:
     assert {name: outcomes[name] for name in ONLY_ISOLATED} == dict.fromkeys(ONLY_ISOLATED, "kernel")
 

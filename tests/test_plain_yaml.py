@@ -54,6 +54,7 @@ def file(tmp_path: Path) -> Path:
         ("study={sizes: [100, true]}", "study.sizes.1: a whole number is expected"),
     ],
 )
+@pytest.mark.attack("bad configurations")
 def test_what_is_no_number_is_not_taken_for_one(file: Path, change: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         config.load(file, [change])
@@ -89,6 +90,7 @@ def test_a_text_that_looks_like_a_number_stays_a_text_through_a_dump(file: Path)
         ("{<<: {name: x}}", "merges"),
     ],
 )
+@pytest.mark.attack("bad configurations")
 def test_a_change_with_anchors_merges_or_tags_is_refused(file: Path, value: str, problem: str) -> None:
     for key in ("seed", "task.types", "train"):
         with pytest.raises(ConfigError, match=rf"--set {key}: {problem} have no use here"):
@@ -114,6 +116,7 @@ def laughs(levels: int) -> str:
         ("task: {name: a, name: b}", "the key 'name' occurs here twice"),
     ],
 )  # fmt: skip
+@pytest.mark.attack("bad configurations")
 def test_aliases_that_grow_and_keys_that_come_twice_are_refused(tmp_path: Path, text: str, problem: str) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(text)

@@ -203,6 +203,7 @@ def metadata(**extra: str) -> bytes:
         (put("config.json", "{"), r"config\.json"),
     ],
 )  # fmt: skip
+@pytest.mark.attack("bad releases")
 def test_anything_but_a_plain_student_is_refused(
     run: Path, tmp_path: Path, change: Callable[[Path], Any], message: str
 ) -> None:
@@ -217,6 +218,7 @@ def test_anything_but_a_plain_student_is_refused(
     assert not list(tmp_path.glob("out*"))
 
 
+@pytest.mark.attack("bad releases")
 def test_link_to_weights_is_refused(run: Path, tmp_path: Path) -> None:
     student = make_run(run)
     (student / "model.safetensors").rename(tmp_path / "elsewhere")
@@ -225,6 +227,7 @@ def test_link_to_weights_is_refused(run: Path, tmp_path: Path) -> None:
         release(student, tmp_path / "out")
 
 
+@pytest.mark.attack("bad releases")
 def test_name_of_this_machine_is_refused(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "build-host7.site")
     student = make_run(run, configured(note="made on BUILD-HOST7"))
@@ -232,6 +235,7 @@ def test_name_of_this_machine_is_refused(run: Path, tmp_path: Path, monkeypatch:
         release(student, tmp_path / "out")
 
 
+@pytest.mark.attack("bad releases")
 def test_changed_student_is_refused(run: Path, tmp_path: Path) -> None:
     student = make_run(run)
     (student / "tokenizer.json").write_text("{}")

@@ -141,6 +141,7 @@ def config_of(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("plant", SPECIAL)
 @pytest.mark.parametrize("name", FILES)
+@pytest.mark.attack("links in run folders")
 def test_a_planted_file_is_named_before_anything_is_written(
     tmp_path: Path, victim: Path, name: str, plant: Plant
 ) -> None:
@@ -154,6 +155,7 @@ def test_a_planted_file_is_named_before_anything_is_written(
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith((".partial", "-wal", ".sqlite", ".lock"))])
+@pytest.mark.attack("links in run folders")
 def test_a_file_with_a_second_name_elsewhere_is_not_written(tmp_path: Path, victim: Path, name: str) -> None:
     place = planted(tmp_path / "run", name, as_second_name, victim)
     said = refused("run", config_of(tmp_path), "-o", tmp_path / "run")
@@ -163,6 +165,7 @@ def test_a_file_with_a_second_name_elsewhere_is_not_written(tmp_path: Path, vict
 
 
 @pytest.mark.parametrize("name", FOLDERS)
+@pytest.mark.attack("links in run folders")
 def test_a_stage_that_is_a_link_is_not_followed(tmp_path: Path, victim: Path, name: str) -> None:
     place = planted(tmp_path / "run", name, lambda place, victim: place.symlink_to(victim.parent), victim)
     said = refused("run", config_of(tmp_path), "-o", tmp_path / "run")
@@ -177,6 +180,7 @@ def test_a_stage_that_is_a_link_is_not_followed(tmp_path: Path, victim: Path, na
         ["annotate", "--refreeze"], ["merge"], ["select"], ["train"], ["run"], ["study"],
     ],
 )  # fmt: skip
+@pytest.mark.attack("links in run folders")
 def test_every_verb_that_writes_looks_first(tmp_path: Path, victim: Path, verb: list[str]) -> None:
     place = planted(tmp_path / "run", "annotate/annotations.jsonl.partial", as_link, victim)
     option = "--folder" if verb == ["study"] else "-o"
@@ -184,6 +188,7 @@ def test_every_verb_that_writes_looks_first(tmp_path: Path, victim: Path, verb: 
     assert unharmed(victim)
 
 
+@pytest.mark.attack("links in run folders")
 def test_a_sample_writes_into_no_run_with_a_link(tmp_path: Path, victim: Path) -> None:
     run, config = tmp_path / "run", config_of(tmp_path)
     done = CliRunner().invoke(commands, ["annotate", str(config), "-o", str(run)])
@@ -193,6 +198,7 @@ def test_a_sample_writes_into_no_run_with_a_link(tmp_path: Path, victim: Path) -
     assert unharmed(victim)
 
 
+@pytest.mark.attack("links in run folders")
 def test_purge_writes_into_no_run_with_a_link(tmp_path: Path, victim: Path) -> None:
     run = tmp_path / "run"
     place = planted(run, "annotate", lambda place, victim: place.symlink_to(victim.parent), victim)
@@ -203,6 +209,7 @@ def test_purge_writes_into_no_run_with_a_link(tmp_path: Path, victim: Path) -> N
     assert (victim.parent / "annotations.jsonl.partial").read_text() == "theirs"
 
 
+@pytest.mark.attack("links in run folders")
 def test_the_run_folder_itself_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "run").symlink_to(tmp_path / "disk")
@@ -217,6 +224,7 @@ def test_the_run_folder_itself_may_be_a_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("plant", [*SPECIAL, as_second_name])
+@pytest.mark.attack("links in run folders")
 def test_a_replaced_file_is_never_written_through_its_partial_name(tmp_path: Path, victim: Path, plant: Plant) -> None:
     place = planted(tmp_path / "run", "x.jsonl.partial", plant, victim)
     write_text(tmp_path / "run" / "x.jsonl", "new")
@@ -226,6 +234,7 @@ def test_a_replaced_file_is_never_written_through_its_partial_name(tmp_path: Pat
 
 
 @pytest.mark.parametrize("plant", [*SPECIAL, as_second_name])
+@pytest.mark.attack("links in run folders")
 def test_a_replaced_file_takes_the_place_of_a_link_and_not_of_what_that_leads_to(
     tmp_path: Path, victim: Path, plant: Plant
 ) -> None:
@@ -238,6 +247,7 @@ def test_a_replaced_file_takes_the_place_of_a_link_and_not_of_what_that_leads_to
 
 
 @pytest.mark.parametrize("name", ["x", "x.partial"])
+@pytest.mark.attack("links in run folders")
 def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name / "inner").mkdir(parents=True)
     with pytest.raises(InputError, match=f"{name}: is a folder"), replacing(tmp_path / "x") as file:
@@ -247,6 +257,7 @@ def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path, name: str) -> 
 
 @pytest.mark.parametrize("beside", ["", "-wal", "-shm", "-journal"])
 @pytest.mark.parametrize("plant", [*SPECIAL, as_second_name])
+@pytest.mark.attack("links in run folders")
 def test_a_store_is_not_opened_through_any_of_its_names(
     tmp_path: Path, victim: Path, plant: Plant, beside: str
 ) -> None:
@@ -260,6 +271,7 @@ def test_a_store_is_not_opened_through_any_of_its_names(
 
 
 @pytest.mark.parametrize("plant", [*SPECIAL, as_second_name])
+@pytest.mark.attack("links in run folders")
 def test_a_lock_file_is_not_made_through_a_link(tmp_path: Path, victim: Path, plant: Plant) -> None:
     planted(tmp_path / "run", "completions.sqlite.lock", plant, victim)
     with pytest.raises(InputError, match=r"completions\.sqlite\.lock"):
@@ -268,6 +280,7 @@ def test_a_lock_file_is_not_made_through_a_link(tmp_path: Path, victim: Path, pl
 
 
 @pytest.mark.parametrize("plant", [*SPECIAL, as_second_name])
+@pytest.mark.attack("links in run folders")
 def test_a_file_that_is_appended_to_is_not_reached_through_a_link(tmp_path: Path, victim: Path, plant: Plant) -> None:
     place = planted(tmp_path / "run", "results.jsonl", plant, victim)
     with pytest.raises(InputError, match=r"results\.jsonl: "):
@@ -276,6 +289,7 @@ def test_a_file_that_is_appended_to_is_not_reached_through_a_link(tmp_path: Path
     assert Results(place).path == place
 
 
+@pytest.mark.attack("links in run folders")
 def test_a_checkpoint_is_kept_and_removed_in_no_folder_but_its_own(tmp_path: Path, victim: Path) -> None:
     theirs = victim.parent / "7"
     theirs.mkdir()
@@ -289,6 +303,7 @@ def test_a_checkpoint_is_kept_and_removed_in_no_folder_but_its_own(tmp_path: Pat
 
 
 @pytest.mark.parametrize("use", [make_folder, remove_folder, fresh_folder])
+@pytest.mark.attack("links in run folders")
 def test_a_folder_is_neither_made_nor_removed_through_a_link(
     tmp_path: Path, victim: Path, use: Callable[[Path], None]
 ) -> None:
@@ -298,6 +313,7 @@ def test_a_folder_is_neither_made_nor_removed_through_a_link(
     assert unharmed(victim)
 
 
+@pytest.mark.attack("links in run folders")
 def test_a_bundle_grows_through_no_link(tmp_path: Path, victim: Path) -> None:
     planted(tmp_path / "work", "README.txt.partial", as_link, victim)
     with pytest.raises(InputError, match=r"README\.txt\.partial: is a symbolic link"):

@@ -112,6 +112,7 @@ def test_a_small_answer_that_unpacks_to_a_large_one_is_given_up(
         (START + b"Content-Encoding: br\r\n\r\n" + WHOLE, "is packed in a way that was not asked for"),
     ],
 )
+@pytest.mark.attack("hostile servers")
 def test_an_answer_that_is_no_http_costs_one_row(server: Server, reply: bytes, cause: str) -> None:
     assert answer(server, sends(reply)).finish_reason == f"error: the server's answer {cause}"
 
@@ -183,11 +184,13 @@ def test_leaving_a_stream_does_not_wait_for_the_server(server: Server) -> None:
         ("ftp://127.0.0.1", "must start with http"),
     ],
 )
+@pytest.mark.attack("hostile servers")
 def test_an_address_that_holds_more_than_an_address_is_refused(server: Server, url: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         backend(server, base_url=url)
 
 
+@pytest.mark.attack("hostile servers")
 def test_a_server_that_never_says_anything_stops_the_run(server: Server) -> None:
     server.script = lambda connection: None
     with pytest.raises(BackendError, match=r"after 2 tries \(RemoteDisconnected\)"):

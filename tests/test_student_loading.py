@@ -111,6 +111,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("title", DAMAGES)
+@pytest.mark.attack("bad model files")
 def test_damaged_student_is_refused_in_one_line(title: str, folder: Path) -> None:
     change, said = DAMAGES[title]
     change(folder)
@@ -142,6 +143,7 @@ def test_tokenizer_of_a_larger_model_is_refused(folder: Path) -> None:
         (lambda folder: (folder / "tokenizer.json").unlink(), "its tokenizer "),
     ],
 )
+@pytest.mark.attack("bad model files")
 def test_damaged_encoder_is_refused_in_one_line(
     encoder: Path, tmp_path: Path, change: Callable[[Path], Any], said: str
 ) -> None:

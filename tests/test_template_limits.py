@@ -80,6 +80,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("few")
 @pytest.mark.parametrize("body", NEVER_ENDING.values(), ids=NEVER_ENDING)
+@pytest.mark.attack("templates without an end")
 def test_a_template_without_an_end_is_refused_with_its_file_and_line(tmp_path: Path, body: str) -> None:
     began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ConfigError, match=r"task\.prompt: .*site\.jinja:\d+: "):
@@ -91,6 +92,7 @@ def test_a_template_without_an_end_is_refused_with_its_file_and_line(tmp_path: P
 @pytest.mark.parametrize(
     "body", ["{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "{% if 1 %}" * 300 + "{% endif %}" * 300]
 )
+@pytest.mark.attack("templates without an end")
 def test_a_template_that_is_nested_too_deeply_is_refused(tmp_path: Path, body: str) -> None:
     with pytest.raises(ConfigError, match=r"site\.jinja: (it is nested too deeply|too many)"):
         template(tmp_path, body)

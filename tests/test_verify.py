@@ -32,6 +32,7 @@ refused: set[str] = set()
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.attack("bad bundles")
 def test_bad_bundle_is_refused_with_its_reason(name: str, bundle: Bundle) -> None:
     case = CASES[name]
     keys = {}

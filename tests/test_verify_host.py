@@ -50,6 +50,7 @@ IGNORING = {
 
 @pytest.mark.parametrize("how", IGNORING)
 @pytest.mark.parametrize("kind", ["ssh", "fingerprint", "p256"])
+@pytest.mark.attack("bad signatures")
 def test_foreign_signature_is_refused_although_the_caller_ignores_sigchld(bundle: Bundle, how: str, kind: str) -> None:
     line = [*IGNORING[how], sys.executable, "-I", "-S", "-B", str(VERIFIER), str(bundle.path), *keys(bundle, kind)]
     assert subprocess.run(line, capture_output=True).returncode == 0
@@ -134,6 +135,7 @@ def test_user_without_a_name_is_the_machines_fault_and_not_the_bundles(bundle: B
         check(bundle, ssh_keygen=str(fake), openssl_key=None)
 
 
+@pytest.mark.attack("bad signatures")
 def test_wrong_signature_that_tries_a_program_never_happens_to_be_right(bundle: Bundle) -> None:
     """Whatever single bit of the manifest's or a signature's end was flipped, it is the bundle that is called wrong."""
     for name in ("manifest.json", "manifest.json.p256"):
@@ -184,6 +186,7 @@ def test_signer_is_whom_the_list_names(bundle: Bundle, lines: list[str], who: st
         ["!own@site KEY"],
     ],
 )
+@pytest.mark.attack("bad signatures")
 def test_list_that_does_not_name_the_key_for_this_is_no_signer(bundle: Bundle, lines: list[str]) -> None:
     report = check(bundle, allowed_signers=allow(bundle, *lines), openssl_key=None)
     assert report.exit_code == 1
@@ -191,6 +194,7 @@ def test_list_that_does_not_name_the_key_for_this_is_no_signer(bundle: Bundle, l
 
 
 @pytest.mark.parametrize("signer", ["", "own@site\n", "own@site\nGood", "\x1b[2J", "other@site", "own@site,x", "-f"])
+@pytest.mark.attack("bad signatures")
 def test_signer_that_is_asked_for_and_is_not_there_is_refused(bundle: Bundle, signer: str) -> None:
     done = command(bundle, *keys(bundle, "ssh"), f"--signer={signer}")
     assert done.returncode in (1, 2)

@@ -148,6 +148,7 @@ def same_blob(one: bytes, other: bytes) -> bool:
 
 
 @pytest.mark.parametrize("name", ["manifest.json.p256", "manifest.json.sig"])
+@pytest.mark.attack("bad signatures")
 def test_signature_that_was_changed_at_random_is_never_good(bundle: Bundle, tmp_path: Path, name: str) -> None:
     chance, other = random.Random(name), bundle.copy(tmp_path / "copy")
     good = other.file(name).read_bytes()

@@ -90,6 +90,7 @@ HOOKS = {
 
 
 @pytest.mark.parametrize("path", HOOKS)
+@pytest.mark.attack("bad wheels")
 def test_what_runs_at_each_start_is_refused_unless_the_manifest_names_it(path: str) -> None:
     content = tiny({path: HOOKS[path]})
     (problem,) = problems(content)
@@ -109,12 +110,14 @@ PLACES = (
 
 
 @pytest.mark.parametrize("place", PLACES)
+@pytest.mark.attack("bad wheels")
 def test_files_that_would_go_elsewhere_than_wheels_put_files_are_refused(place: str) -> None:
     assert "would go where no wheel may" in problems(tiny({f"{DATA}/{place}": b"x"}))[0] or place == "x"
     assert problems(tiny({f"{DATA}/{place}": b"x"}))
 
 
 @pytest.mark.parametrize("folder", ["other-1.0.data", "tiny_one-1.0.DATA", "tiny-one-1.0.data", "x.data", ".data"])
+@pytest.mark.attack("bad wheels")
 def test_a_folder_for_data_that_is_not_its_own_is_refused(folder: str) -> None:
     assert "in no folder for data of its own" in problems(tiny({f"{folder}/scripts/x": b"x"}))[0]
 
@@ -129,6 +132,7 @@ COMMANDS = (
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.attack("bad wheels")
 def test_a_command_that_stands_for_another_or_has_no_plain_name_is_refused(name: str) -> None:
     for group in ("console_scripts", "gui_scripts"):
         entry = f"[{group}]\n{name} = tiny_one:main\n".encode()
@@ -159,10 +163,12 @@ ENTRIES = (
 
 
 @pytest.mark.parametrize("text", ENTRIES)
+@pytest.mark.attack("bad wheels")
 def test_entry_points_that_can_be_taken_in_two_ways_are_refused(text: str) -> None:
     assert problems(tiny({f"{INFO}/entry_points.txt": text.encode()}))
 
 
+@pytest.mark.attack("bad wheels")
 def test_entry_points_that_are_not_utf8_are_refused() -> None:
     assert problems(tiny({f"{INFO}/entry_points.txt": b"[x]\n\xff = a:b\n"}))
 
@@ -222,11 +228,13 @@ RECORDS: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("case", RECORDS)
+@pytest.mark.attack("bad wheels")
 def test_a_record_that_is_not_the_content_is_refused(case: str) -> None:
     assert "RECORD" in problems(with_record(RECORDS[case]))[0]
 
 
 @pytest.mark.parametrize("name", ["RECORD.jws", "RECORD.p7s"])
+@pytest.mark.attack("bad wheels")
 def test_a_signature_that_nobody_checks_is_refused(name: str) -> None:
     assert "that nobody checks" in problems(tiny({f"{INFO}/{name}": b"{}"}))[0]
 
@@ -383,6 +391,7 @@ def prepended() -> bytes:
 
 
 @pytest.mark.parametrize("case", BROKEN)
+@pytest.mark.attack("bad wheels")
 def test_an_archive_that_readers_could_read_in_two_ways_is_refused(case: str) -> None:
     assert problems(BROKEN[case]())
 
@@ -457,6 +466,7 @@ def verdict(bundle: Bundle, **options: Any) -> Any:
         ({"zeros": bytes(1_100_000)}, "unpacks to"),
     ],
 )  # fmt: skip
+@pytest.mark.attack("bad wheels")
 def test_what_one_wheel_would_do_to_another_is_a_reason_to_refuse_the_bundle(
     bundle: Bundle, extra: dict[str, bytes], reason: str
 ) -> None:
