@@ -1,6 +1,6 @@
 """What does `annotate` cost where nothing is left to be asked? Seconds and peak memory of the command, a million rows.
 
-    python benchmarks/finished_run.py --work FOLDER -o finished_run.md        # a million rows: about half an hour
+    python benchmarks/finished_run.py --work FOLDER -o finished_run.md        # a million rows: an hour
     python benchmarks/finished_run.py --work FOLDER --rows 20000              # a minute
 
 Made-up labelled sentences of about ten tokens; the teacher is `scripted`, which answers with their labels. Each row of

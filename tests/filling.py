@@ -69,7 +69,7 @@ def size(folder: Path) -> int:
 
 
 def trial(config: Path, whole: Path, disk: Path, stage: str, share: float) -> dict[str, object]:
-    run, said, verb = disk / "run", disk.parent / "said.txt", "run" if stage == "report" else stage
+    run, said, verb = disk / "run", disk.parent / "said.txt", "run" if stage in ("evaluate", "report") else stage
     shutil.rmtree(run, ignore_errors=True)
     shutil.copytree(whole, run)
     (run / "manifest.json").unlink()
