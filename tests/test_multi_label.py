@@ -341,6 +341,7 @@ def test_students_learn_which_classes_are_there(tmp_path: Path, settings: Settin
     assert student["accuracy"] > 0.8  # exactly the right ones
 
 
+@pytest.mark.slow
 def test_a_run_goes_through_every_stage(
     tmp_path: Path, settings: Settings, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
