@@ -35,7 +35,6 @@ def texts(tmp_path: Path) -> Path:
     [
         [{"tokens": ["Ada", "left"], "labels": ["B-PER", "O"]}],
         [{"text": "Ada left", "spans": []}],
-        [{"text": "Ada left", "labels": ["x", "y"]}],
         [{"tokens": ["Ada"], "labels": ["B-PER"]}, {"tokens": ["No"], "labels": ["O"]}],
         [{"tokens": ["Ada"], "labels": ["sport"]}, {"tokens": ["Ada", "left"], "labels": ["O", "O"], "label": "x"}],
         [{"text": "no labels at all"}],
@@ -112,3 +111,8 @@ def test_texts_that_differ_are_told_by_their_files(tmp_path: Path, texts: Path) 
         CorpusError, match=r"rows\.jsonl:3: the tokens differ from those of .*b/two\.txt:1, from token 2"
     ):
         check_same_text(jsonl(tmp_path, *rows), source, head="sequence-classification")
+
+
+@pytest.mark.parametrize("labels", [["x", "y"], []])
+def test_a_list_of_classes_beside_a_text_is_a_set_of_them(tmp_path: Path, labels: list[str]) -> None:
+    assert head_of(jsonl(tmp_path, {"text": "Ada left", "labels": labels})) == "multi-label-classification"

@@ -7,6 +7,7 @@ import difflib
 import math
 import typing
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def load(path: Path, changes: Iterable[str] = ()) -> Settings:
 def parse_settings(value: Mapping[str, Any], where: str) -> Settings:
     """Settings out of plain values; `where` names them in messages. Raises ConfigError with every problem found."""
     try:
-        made = TypeAdapter(Settings).validate_python(value)
+        made = _adapter(Settings).validate_python(value)
         if unlike := list(coerced(value, made)):
             raise ConfigError("\n".join(f"{where}: {problem}" for problem in unlike))
         return made
@@ -65,7 +66,13 @@ def dump(settings: Settings) -> str:
 
 def as_plain(settings: Any) -> Any:
     """Settings as JSON values: what manifests and fingerprints hold."""
-    return TypeAdapter(type(settings)).dump_python(settings, mode="json")
+    return _adapter(type(settings)).dump_python(settings, mode="json")
+
+
+@cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    """Building one takes far longer than using it."""
+    return TypeAdapter(kind)
 
 
 def coerced(given: Any, made: Any, key: str = "") -> Iterator[str]:

@@ -12,6 +12,7 @@ import tempfile
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from platform import machine, python_version, system
@@ -57,13 +58,20 @@ _LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?")
 def versions() -> dict[str, str]:
     """Installed versions of what can change a result, the user's own among it; read from metadata, nothing is
     imported."""
-    found = {"distill_offline": __version__, "python": python_version()}
+    own = {"distill_offline": __version__, "python": python_version()}
+    return own | _installed_versions() | distributions_used()
+
+
+@cache
+def _installed_versions() -> dict[str, str]:
+    """Read once: what is imported stays as it is for the life of a process."""
+    found = {}
     for name in _PACKAGES:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found | distributions_used()
+    return found
 
 
 def describe(files: Mapping[str, Path], **annotations: Any) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from traceback import walk_tb
@@ -37,15 +38,14 @@ class PromptTemplate:
     def __init__(self, settings: TaskSettings, known: Sequence[str]) -> None:
         self.name = settings.prompt
         self._source = prompt_source(settings)
-        self._environment = environment = BoundedEnvironment()
         self._values = {"types": settings.types, "guidelines": guidelines_text(settings.guidelines)}
-        self._template = self._compiled()
+        self._environment, self._template = self._compiled()
         if missing := {"system", "user"} - set(self._template.blocks):
             raise ConfigError(f"task.prompt: {self.name} has no block {sorted(missing)[0]!r}.")
         values = {**self._values, "text": "", "before": "", "after": ""}
         with self._mistakes(self._values):
             context = self._template.new_context(values)
-            environment.pieces(self._template.root_render_func(context))
+            self._environment.pieces(self._template.root_render_func(context))
         self._set = context.get_exported()  # what the template sets outside its blocks
         self.answer = str(self._set.get("answer", ""))
         if self.answer not in known:
@@ -53,14 +53,13 @@ class PromptTemplate:
         self.system = self._block("system", self._values)
         self.user("")  # a mistake in it shows now, and not when the engine has been loaded
         if settings.context and not {"before", "after"} & meta.find_undeclared_variables(
-            environment.parse(self._source)
+            self._environment.parse(self._source)
         ):
             raise ConfigError(f"task.context: {self.name} shows neither `before` nor `after`; use them in block user.")
 
-    def _compiled(self) -> jinja2.Template:
+    def _compiled(self) -> tuple[BoundedEnvironment, jinja2.Template]:
         try:
-            with bounded():
-                return self._environment.from_string(self._source)
+            return _template(self._source)
         except jinja2.TemplateSyntaxError as error:
             raise ConfigError(f"task.prompt: {self.name}:{error.lineno}: {error}") from error
         except LimitReached as error:
@@ -119,6 +118,14 @@ class PromptTemplate:
             "prompt": hashlib.sha256(self._source.encode()).hexdigest(),
             "system": hashlib.sha256(self.system.encode()).hexdigest(),
         }
+
+
+@lru_cache(maxsize=16)
+def _template(source: str) -> tuple[BoundedEnvironment, jinja2.Template]:
+    """A source compiled; each reader of a corpus makes the task anew, and compiling takes ten milliseconds."""
+    environment = BoundedEnvironment()
+    with bounded():
+        return environment, environment.from_string(source)
 
 
 class Turns:
