@@ -185,6 +185,14 @@ FORMS = [
         f"python/wheels/tiny_three-3.0-py3-none-manylinux_2_34_{platform.machine()}.whl", b""), "needs glibc 2.34"),
     Case("wheel without tags", add_wheel("python/wheels/tiny_three-3.0.whl", b""), "is not named as a wheel"),
     Case("model nobody lists", add("models/x@1/a.json", b"{}"), "in the folder of no model"),
+    Case("model in the catalogue's place", edit(set_in("models", 0, "id", "catalogue.yaml")),
+        "catalogue.yaml would lie where the catalogue lies"),
+    Case("models that differ by case", edit(lambda m: m["models"].insert(0, {**m["models"][0], "id": "Tiny"})),
+        "tiny would lie where Tiny lies"),
+    Case("too many environments", edit(set_in("resolution", "environments", [
+        {"name": f"e{number:03}", "lock": "python/main.lock"} for number in range(101)])), "a list of 0 to 100"),
+    Case("component of too many environments", edit(set_in("components", 0, "environments", [
+        f"e{number:03}" for number in range(101)])), "a list of 1 to 100 entries"),
     Case("model without files", edit(lambda m: m["models"].append({**m["models"][0], "id": "u"})), "has no files"),
     *(Case(f"model with {suffix}", add(f"{MODEL}/weights{suffix}", b"x"), "is of a kind that can run code")
       for suffix in (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".py", ".so")),
@@ -292,6 +300,15 @@ CONTENTS = [
     Case("auto_map, deep", add(f"{MODEL}/tokenizer_config.json", b'{"a": [{"auto_map": 1}]}'), "has auto_map"),
     Case("auto_map, escaped", add(f"{MODEL}/config.json", b'{"auto\\u005fmap": 1}'), "has auto_map"),
     Case("auto_map, shadowed", add(f"{MODEL}/config.json", b'{"auto_map": {}, "auto_map": null}'), "has auto_map"),
+    *(Case(f"index that names {file}", add(f"{MODEL}/{name}.index.json", json.dumps(
+        {"weight_map": {"w": "model.safetensors", "x": file}}).encode()), "than files of weights beside it")
+      for name, file in (("model.safetensors", "../x@1/model.safetensors"), ("model.safetensors", "pytorch_model.bin"),
+                         ("pytorch_model.bin", "/etc/x.bin"), ("model.safetensors", ".safetensors"),
+                         ("model.safetensors", ["model.safetensors"]))),
+    *(Case(f"kernels of a repository: {key}", add(f"{MODEL}/config.json", json.dumps(value).encode()), f"has {key},")
+      for key, value in (("attn_implementation", {"attn_implementation": "someone/kernels"}),
+                         ("_attn_implementation", {"text": {"_attn_implementation": "someone/kernels:f"}}),
+                         ("experts_implementation", {"experts_implementation": {"": "a/b@v1"}}))),
     Case("config that is no JSON", add(f"{MODEL}/config.json", b"\x80\x04."), "config.json: is not JSON"),
     Case("pickle as safetensors", add(f"{MODEL}/model.safetensors", b"\x80\x04\x95" + bytes(40)), "is a pickle, an"),
     Case("safetensors cut", add(f"{MODEL}/model.safetensors", safetensors(tensors=b"")), "is not a whole safetensors"),

@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from crafted_models import gguf, safetensors
 
 from distill_offline.errors import ConfigError, EnvironmentFault, MissingModel
 from distill_offline.models import catalogue, download
+from distill_offline.models import files as model_files
 from distill_offline.models.catalogue import Catalogue
 
 ROOT = Path(__file__).parent.parent
@@ -362,11 +364,16 @@ def test_model_digest_depends_on_names_and_bytes_only(models: Path, tmp_path: Pa
     assert catalogue.model_digest(one / "config.json") == hashlib.sha256(FILES["config.json"]).hexdigest()
 
 
-def test_model_digest_is_remembered_until_the_file_changes(models: Path, tmp_path: Path) -> None:
+def set_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """The clock by which files are old or new says so many seconds more than it is."""
+    monkeypatch.setattr(model_files, "time", SimpleNamespace(time=lambda: time.time() + seconds))
+
+
+def test_model_digest_is_remembered_until_the_file_changes(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = write_model(tmp_path / "one")
-    long_ago = time.time() - 3600
-    for path in folder.iterdir():
-        os.utime(path, (long_ago, long_ago))
+    set_clock(monkeypatch, 3600)
     digest = catalogue.model_digest(folder)
     cache = tmp_path / "cache" / "distill_offline" / "digests.json"
     remembered = json.loads(cache.read_text("utf-8"))
@@ -377,6 +384,36 @@ def test_model_digest_is_remembered_until_the_file_changes(models: Path, tmp_pat
     (folder / "vocab.txt").write_bytes(b"a\nX\n")
     cache.write_text("damaged", encoding="utf-8")
     assert catalogue.model_digest(folder) != digest
+
+
+@pytest.mark.attack("changed models")
+def test_a_file_that_was_changed_and_given_its_old_time_is_read_again(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_model(tmp_path / "one")
+    set_clock(monkeypatch, 3600)
+    digest, words = catalogue.model_digest(folder), folder / "vocab.txt"
+    before = words.stat()
+    words.write_bytes(words.read_bytes()[::-1])
+    os.utime(words, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert words.stat().st_size == before.st_size
+    assert catalogue.model_digest(folder) != digest
+
+
+@pytest.mark.parametrize("year", [1970, 2100])
+def test_a_clock_that_jumped_costs_time_and_never_a_wrong_digest(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, year: int
+) -> None:
+    """In 1970 each file is newer than now and is read each time; in 2100 they are all old."""
+    folder = write_model(tmp_path / "one")
+    set_clock(monkeypatch, (year - 2026) * 365.25 * 86_400)
+    digest = catalogue.model_digest(folder)
+    assert (tmp_path / "cache" / "distill_offline" / "digests.json").is_file() == (year > 2026)
+    (folder / "vocab.txt").write_bytes(b"a\nX\n")
+    other = catalogue.model_digest(folder)
+    assert other != digest
+    set_clock(monkeypatch, 0)
+    assert catalogue.model_digest(folder) == other
 
 
 def test_folder_without_weights_has_no_digest(models: Path, tmp_path: Path) -> None:

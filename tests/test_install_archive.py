@@ -67,6 +67,7 @@ CHAINS: dict[str, list[tuple[str, Any]]] = {
     "2,000 levels": [("/".join("d" * 2_000), b"x")],
     "60 levels": [("/".join("d" * 60), b"x")],
     "long link name": [link("a", "d/" * 3_000)],
+    "link to 60 levels": [link("a", "d/" * 60)],
     "empty link": [link("a", "")],
     "link to a line break": [link("a", "b\nc")],
     "newline": [("a\nb", b"x")],
@@ -154,6 +155,14 @@ def test_headers_that_ask_for_gigabytes_are_refused(tmp_path: Path, monkeypatch:
 def test_too_many_members_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verifier, "LIMIT_MEMBERS", 5)
     assert "has more than 5 members" in refused(archive(tmp_path / "a.tar", *((f"f{n}", b"") for n in range(7))))
+
+
+@pytest.mark.attack("bad archives")
+def test_links_that_lead_through_too_many_names_are_not_followed_for_hours(tmp_path: Path) -> None:
+    """A hundred thousand of these are a small file, and followed one through the other they would take days."""
+    chain = [link(f"c{number}", "x/../" * 150 + f"c{number + 1}") for number in range(39)]
+    with pytest.raises(installer.Fault, match="links before it that lead through more than 1000000 names"):
+        installer.unpack(str(archive(tmp_path / "a.tar", *chain, *(link(f"l{each}", "c0") for each in range(100)))), "")
 
 
 @pytest.mark.attack("bad archives")

@@ -60,7 +60,8 @@ def model_digest(path: Path) -> str:
     """Hex SHA-256 that stands for a model's weights, configuration and tokenizer, wherever the folder lies.
 
     Of a file, its own digest; of a folder, the digest of its sorted (name, file digest) pairs. Digests of files that
-    have not changed since (path, size, modification time, inode) come from a cache in the user's cache folder.
+    have not changed since come from a cache in the user's cache folder: path, inode, size, and both times, of which one
+    cannot be set back.
     Raises MissingModel where there are no weights.
     """
     if path.is_file():
@@ -78,7 +79,10 @@ def _cached_digests(paths: list[Path]) -> dict[Path, str]:
     keys = {path: _cache_key(path) for path in paths}
     fresh = file_digests(path for path in paths if keys[path] not in known)
     # A file written in this very second could change once more without a new time stamp, so it isn't remembered.
-    settled = {keys[path]: digest for path, digest in fresh.items() if time.time() - path.stat().st_mtime > 2}
+    # Nor is one that changed while it was read, nor one that by this clock was written or changed later than now.
+    settled = {
+        keys[path]: digest for path, digest in fresh.items() if _is_settled(path) and keys[path] == _cache_key(path)
+    }
     if settled:
         _write_cache(cache, dict(list({**known, **settled}.items())[-_REMEMBERED:]))
     return {path: fresh.get(path) or known[keys[path]] for path in paths}
@@ -87,7 +91,12 @@ def _cached_digests(paths: list[Path]) -> dict[Path, str]:
 def _cache_key(path: Path) -> str:
     status = path.stat()
     place = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    return f"{place}-{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
+    return f"{place}-{status.st_ino}-{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
+
+
+def _is_settled(path: Path) -> bool:
+    status = path.stat()
+    return time.time() - max(status.st_mtime, status.st_ctime) > 2
 
 
 def _read_cache(cache: Path) -> dict[str, str]:

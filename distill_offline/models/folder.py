@@ -44,16 +44,18 @@ def content_problems(model: Path) -> Iterator[tuple[str, str]]:
     else:
         folder = model
         files = [path for path in sorted(model.rglob("*")) if path.is_file() and is_model_file(path.relative_to(model))]
+    told = set()
     for file in files:
         name = file.relative_to(folder).as_posix()
         try:
             status = file.stat()
-            problem = _problem(file.absolute(), status.st_size, status.st_mtime_ns)
+            problem = _problem(file.absolute(), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         except OSError as error:
             problem = f"cannot be read ({error.strerror or type(error).__name__})"
         if problem:
+            told.add(name)
             yield name, problem
-    yield from _missing(folder, files)
+    yield from ((name, problem) for name, problem in _missing(folder, files) if name not in told)
 
 
 def require_sound(model: Path, what: str) -> None:
@@ -63,8 +65,8 @@ def require_sound(model: Path, what: str) -> None:
 
 
 @lru_cache(maxsize=1024)
-def _problem(file: Path, size: int, changed: int) -> str:
-    """Remembered for as long as its size and its time of change (nanoseconds) are the same."""
+def _problem(file: Path, size: int, written: int, changed: int) -> str:
+    """Remembered for as long as its size and its times (nanoseconds) are the same; `changed` cannot be set back."""
     with file.open("rb") as stream:
         found = model_content_problem(stream, file.name, size)
     if found or file.suffix.lower() != ".json":

@@ -378,8 +378,18 @@ def json_problem(content: bytes, path: str) -> str:
         return str(unusable)
     if not isinstance(value, dict) and (name in _OBJECTS or name.endswith(".index.json")):
         return "is JSON, but not an object"
+    if name.endswith(".index.json") and not _names_files_beside(value.get("weight_map"), name):
+        return "is not an index of weights: it names something else than files of weights beside it"
     key = "" if is_vocabulary else asks_for_code(value)
     return f"has {key}, which asks for code of the model's own" if key else ""
+
+
+def _names_files_beside(weights: Any, name: str) -> bool:
+    """Whether a map from tensors to files, where there is one, leads nowhere but to files in its own folder."""
+    end = r"\.safetensors\Z" if name.endswith(".safetensors.index.json") else r"\Z"
+    plain = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@-]*" + end)
+    files = list(weights.values()) if isinstance(weights, dict) else []
+    return all(isinstance(each, str) and plain.match(each) for each in files)
 
 
 def _parse_json(content: bytes, pairs: Any) -> Any:
@@ -430,6 +440,9 @@ def asks_for_code(value: Any) -> str:
             for key in _CODE_KEYS & set(each):
                 if key != "trust_remote_code" or each[key] not in (False, None):
                     return key
+            for key in each:  # a name with a slash is a repository, whose compiled kernels would be loaded
+                if str(key).endswith("_implementation") and "/" in json.dumps(each[key]):
+                    return str(key)
             waiting.extend(each.values())
         elif isinstance(each, list):
             waiting.extend(each)

@@ -31,13 +31,19 @@ Exit codes: 0 done, 1 refused or failed, 2 usage, 3 intact but no key was given,
 # ruff: noqa: UP006, UP035, UP045, PTH100, PTH103, PTH104, PTH105, PTH106, PTH108, PTH112, PTH113, PTH114
 # ruff: noqa: PTH101, PTH115, PTH118, PTH119, PTH120, PTH123, PTH202, PTH208, PTH211
 
+import os
+
+if __name__ == "__main__":
+    # hashlib brings OpenSSL, which would load the library that the caller's own configuration names: into this process.
+    for _name in [each for each in os.environ if each.startswith("OPENSSL_")]:
+        del os.environ[_name]
+
 import argparse
 import contextlib
 import errno
 import fcntl
 import hashlib
 import json
-import os
 import re
 import secrets
 import shlex
@@ -61,6 +67,7 @@ FAILED, USAGE, UNSIGNED, MACHINE, INTERRUPTED = 1, 2, 3, 4, 130
 CHUNK = 1 << 20
 SMOKE_SECONDS = 3_600  # for one command of the smoke run
 LIMIT_OUTPUTS = 2_000  # files of the smoke run that the evidence lists
+LIMIT_LEVELS = 100  # of folders in a release: no bundle, wheel or carried interpreter has as many
 
 # What distill_offline.offline sets for itself, here for whatever else is started from bin/.
 OFFLINE = {
@@ -172,17 +179,40 @@ def file_sha256(path: str) -> str:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a folder or file with all that is below it, if it is there."""
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
-    elif os.path.lexists(path):
+    """Remove a folder or file with all that is below it, if it is there, however deep that is."""
+    while os.path.isdir(path) and not os.path.islink(path):
+        if not bring_up(path):
+            shutil.rmtree(path)
+    if os.path.lexists(path):
         os.unlink(path)
+
+
+def bring_up(path: str) -> bool:
+    """Whether there were folders so deep that rmtree could not remove them; they lie at the top now."""
+    found = False
+    for number, deep in enumerate(list(deep_folders(path))):
+        found = True
+        os.rename(deep, os.path.join(path, f".deep-{number}-{secrets.token_hex(8)}"))
+    return found
+
+
+def deep_folders(path: str) -> Iterator[str]:
+    """Folders at the last level that is looked at, none with a path that is too long to be named."""
+    for parent, folders, _ in os.walk(path):
+        inner = os.path.relpath(parent, path)
+        if inner.count("/") + 1 >= LIMIT_LEVELS or len(os.fsencode(inner)) > 1_500:
+            yield from (
+                os.path.join(parent, each) for each in folders if not os.path.islink(os.path.join(parent, each))
+            )
+            folders.clear()
 
 
 def tree_bytes(path: str) -> int:
     """The space that the regular files below a folder occupy, in bytes."""
     total = 0
-    for parent, _, names in os.walk(path):
+    for parent, folders, names in os.walk(path):
+        if os.path.relpath(parent, path).count("/") >= LIMIT_LEVELS:
+            folders.clear()
         for name in names:
             with contextlib.suppress(OSError):
                 total += os.lstat(os.path.join(parent, name)).st_blocks * 512
@@ -291,7 +321,8 @@ class Root:
     def history(self) -> List[str]:
         """Whole releases in the order in which they were last switched to."""
         found = read_json(self.history_file)
-        known = found.get("activated", []) if isinstance(found, dict) else []
+        known = found.get("activated") if isinstance(found, dict) else []
+        known = known if isinstance(known, list) else []
         return [
             name for name in known if isinstance(name, str) and verifier.name_problem(name) == "" and self.seal(name)
         ]
@@ -374,7 +405,9 @@ class Root:
             return {}
         found = read_json(place)
         known = isinstance(found, dict) and found.get("schema") == INSTALLED_SCHEMA and found.get("release") == release
-        return found if known else {}
+        if not known or not isinstance(found.get("parts"), (dict, type(None))):
+            return {}
+        return dict(found)
 
     def note(self, release: str, **facts: Any) -> None:
         """Write down more of a release; None takes a fact away."""
@@ -404,7 +437,10 @@ class Root:
             return [problem]
         if not isinstance(wanted, dict) or not facts.get("seal"):
             return ["nothing here says what it was like when it was installed"]
-        found = contents_of(folder, progress=release)
+        try:
+            found = contents_of(folder, progress=release)
+        except Fault as fault:
+            return [str(fault)]
         seal = found.pop("release.json", "missing")
         differing = [] if seal == facts["seal"] else ["release.json was changed"]
         for path in sorted(found.keys() | wanted.keys()):
@@ -460,7 +496,7 @@ def contents_of(folder: str, progress: str = "") -> Dict[str, str]:
     """Every name below a folder → kind, permissions, and size with SHA-256, or where a link leads. Follows none."""
     found: Dict[str, str] = {}
     last = time.monotonic()
-    for parent, folders, names, descriptor in os.fwalk(folder, onerror=_raise):
+    for parent, folders, names, descriptor in walked(folder):
         folders.sort()
         for name in [*folders, *names]:
             path = os.fsencode(os.path.relpath(os.path.join(parent, name), folder)).decode("utf-8", "surrogateescape")
@@ -482,6 +518,14 @@ def contents_of(folder: str, progress: str = "") -> Dict[str, str]:
             else:
                 found[path] = f"{'folder' if stat.S_ISDIR(status.st_mode) else 'special'} {mode}"
     return found
+
+
+def walked(folder: str) -> Iterator[Tuple[str, List[str], List[str], int]]:
+    """As os.fwalk gives it. Raises Fault for folders that are nested deeper than any release has them, and OSError."""
+    for parent, folders, names, descriptor in os.fwalk(folder, onerror=_raise):
+        if os.path.relpath(parent, folder).count("/") >= LIMIT_LEVELS:
+            raise Fault(f"folders in {folder} are nested deeper than {LIMIT_LEVELS} levels. Uninstall this release")
+        yield parent, folders, names, descriptor
 
 
 def _raise(error: OSError) -> None:
@@ -1099,8 +1143,8 @@ def wrapper(folder: str, environment: str) -> bytes:
         f"DISTILL_RELEASE={shlex.quote(folder)}",
         'DISTILL_MODELS="${DISTILL_MODELS:-$DISTILL_RELEASE/models-by-id}"',
         "export DISTILL_RELEASE DISTILL_MODELS",
-        "unset LD_PRELOAD PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONINSPECT PYTHONUSERBASE PYTHONWARNINGS "
-        "PYTHONBREAKPOINT",
+        "unset LD_PRELOAD LD_AUDIT OPENSSL_CONF OPENSSL_MODULES OPENSSL_ENGINES",
+        "unset PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONINSPECT PYTHONUSERBASE PYTHONWARNINGS PYTHONBREAKPOINT",
         *(f"export {name}={value}" for name, value in sorted(OFFLINE.items())),
         # B: a release stays as it was installed, and what Python compiled later would count as a change of it.
         f'exec "$DISTILL_RELEASE"/{environment}/bin/python -IB -m distill_offline "$@"',
@@ -1214,6 +1258,11 @@ def outputs_below(home: str) -> List[Dict[str, Any]]:
     return found
 
 
+def is_argument(word: Any) -> bool:
+    """Whether a program can be given it: a text without NUL and without half a character."""
+    return isinstance(word, str) and not re.search("[\0\ud800-\udfff]", word)
+
+
 def smoke_commands(folder: str, given: Optional[str], declined: bool) -> Optional[List[List[str]]]:
     """Arguments of distill-offline, one list a command: the given file's, the bundle's, or the quickstart's.
 
@@ -1225,7 +1274,7 @@ def smoke_commands(folder: str, given: Optional[str], declined: bool) -> Optiona
     if given or os.path.isfile(place):
         found = read_json(place, 0 if given else os.O_NOFOLLOW)
         good = isinstance(found, list) and all(
-            isinstance(command, list) and command and all(isinstance(each, str) for each in command)
+            isinstance(command, list) and command and all(map(is_argument, command))
             for command in found
         )  # fmt: skip
         if not good or not found:
@@ -1378,7 +1427,7 @@ def check_own(manifest: Dict[str, Any], folder: str) -> None:
 
 def contents_of_names(folder: str) -> Iterator[Tuple[str, str]]:
     """(path, file | folder | link | special) of every name below a folder."""
-    for parent, folders, names, descriptor in os.fwalk(folder, onerror=_raise):
+    for parent, folders, names, descriptor in walked(folder):
         for name in [*folders, *names]:
             mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
             kind = "link" if stat.S_ISLNK(mode) else "folder" if stat.S_ISDIR(mode) else "special"
@@ -1566,6 +1615,7 @@ def main() -> int:
     except OSError as error:
         remedies = {errno.ENOSPC: "Make room. " + again, errno.EDQUOT: "Make room. " + again}
         refused = "Is --root a folder where you may write?"
+        remedies[errno.EISDIR] = "A folder lies where a file belongs. Move it away"
         remedies.update(dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR), refused))
         say("{}: {}. {}".format(error.filename or "--root", error.strerror, remedies.get(error.errno or 0, again)))
         return MACHINE

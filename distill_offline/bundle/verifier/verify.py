@@ -27,6 +27,13 @@ earlier run, 130 interrupted.
 # ruff: noqa: UP006, UP035, UP045, B905, PTH100, PTH105, PTH112, PTH113, PTH117, PTH118, PTH120, PTH122, PTH123
 # ruff: noqa: PTH108, PTH110, PTH116, SIM115
 
+import os
+
+if __name__ == "__main__":
+    # hashlib brings OpenSSL, which would load the library that the caller's own configuration names: into this process.
+    for _name in [each for each in os.environ if each.startswith("OPENSSL_")]:
+        del os.environ[_name]
+
 import argparse
 import base64
 import binascii
@@ -40,7 +47,6 @@ import hashlib
 import importlib
 import io
 import json
-import os
 import re
 import shutil
 import signal
@@ -73,7 +79,10 @@ LIMIT_TOKENS = 12_000_000  # of a manifest's JSON: twice what 200,000 files need
 LIMIT_INNER_TEXT = 16 << 20  # bytes of a file inside a wheel
 LIMIT_MEMBERS, LIMIT_MEMBER, LIMIT_LEVELS, LIMIT_LINKS = 100_000, 1_000, 40, 40  # of a carried interpreter
 HEADROOM = 256 << 20  # bytes that the headers of an archive may take besides its files
-LIMIT_MEMBER_NAME = 1_000  # bytes
+LIMIT_MEMBER_NAME, LIMIT_FILE_NAME = 1_000, 255  # bytes: of a path in a wheel, and of each of its parts
+LIMIT_LIST, LIMIT_TAGS = 8 << 20, 10_000  # of a wheel: bytes of its list of members, and tags that it may claim
+LIMIT_STEPS = 1_000_000  # from name to name, in following all links of a carried interpreter
+LIMIT_ENVIRONMENTS = 100
 LEAST_UNPACKED, MOST_TIMES = 1 << 20, 8  # bytes, and times their size: what wheels may unpack to in any case
 CHUNK = 1 << 20
 DAY = 86_400  # seconds
@@ -303,6 +312,9 @@ class Medium:
 
 
 def reason_of(error: OSError) -> str:
+    """What is wrong with a file, by the error. Raises MachineFault where it is this process that lacks something."""
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        raise MachineFault(f"{error.strerror}: this process may not open what it needs (ulimit -n); nothing is decided")
     known = {errno.ENOENT: "is missing", errno.ELOOP: "is a symbolic link", errno.ENOTDIR: "is not below a real folder"}
     return known.get(error.errno or 0, f"cannot be read: {error.strerror or type(error).__name__}")
 
@@ -1046,7 +1058,7 @@ MANIFEST_SHAPE = record({
         record(
             {
                 "name": _NORMALISED, "version": _VERSION, "file": inner_path, "licence": string(), "purl": _PLAIN,
-                "environments": listing(_ENVIRONMENT, by=(), low=1),
+                "environments": listing(_ENVIRONMENT, by=(), low=1, high=LIMIT_ENVIRONMENTS),
             },
             {"retagged": choice(True), "unpacked_bytes": integer(0)},
         ),
@@ -1065,7 +1077,9 @@ MANIFEST_SHAPE = record({
     ),
     "resolution": record({
         "tool": _PLAIN, "tool_version": _PLAIN, "platform_tags": listing(_PLAIN),
-        "environments": listing(record({"name": _ENVIRONMENT, "lock": inner_path}), by=("name",)),
+        "environments": listing(
+            record({"name": _ENVIRONMENT, "lock": inner_path}), by=("name",), high=LIMIT_ENVIRONMENTS
+        ),
     }),
     "policy": record(
         {
@@ -1327,7 +1341,11 @@ def glibc_of(platform: str, arch: str) -> Optional[List[int]]:
 
 def check_models(manifest: Dict[str, Any], tell: Tell) -> None:
     folders = {"models/{id}@{revision}".format(**each) for each in manifest["models"]}
-    used = set()
+    used, folded = set(), {"catalogue.yaml": "the catalogue"}
+    for position, model in enumerate(manifest["models"]):
+        other = folded.setdefault(fold(model["id"]), model["id"])
+        if other != model["id"]:
+            tell(f"models[{position}].id", "{} would lie where {} lies".format(model["id"], other))
     for position, entry in enumerate(manifest["files"]):
         if entry["kind"] != "model":
             continue
@@ -1847,6 +1865,7 @@ _NO_ARCHIVE = (
 def inner_wheel_problems(file: Any, component: Dict[str, Any], policy: Optional["WheelPolicy"] = None) -> List[str]:
     """What is wrong with a wheel by itself; with a policy also what it would do, once installed, that it may not."""
     try:
+        refuse_long_list(file)
         with zipfile.ZipFile(file) as archive:
             problems = member_problems(archive)
             if not problems and policy is not None:
@@ -1858,17 +1877,31 @@ def inner_wheel_problems(file: Any, component: Dict[str, Any], policy: Optional[
         return [f"cannot be read as a wheel: {error}"]
 
 
+def refuse_long_list(file: Any) -> None:
+    """Raises Unusable for a wheel with a list of members of which reading alone would take long."""
+    file.seek(max(0, file.seek(0, io.SEEK_END) - 98))
+    end = file.read(98)  # what zipfile looks for: 56 and 20 bytes of wide numbers, then 22
+    length = struct.unpack("<I", end[-10:-6])[0] if end[-22:-18] == b"PK\x05\x06" else 0
+    if len(end) == 98 and end[-42:-38] == b"PK\x06\x07":
+        length = struct.unpack("<Q", end[40:48])[0]
+    if length > LIMIT_LIST:
+        raise Unusable(f"has a list of members of more than {LIMIT_LIST} bytes")
+    file.seek(0)
+
+
 def member_problems(archive: zipfile.ZipFile) -> List[str]:
     """What is wrong with the names of members, and with what they say they are."""
     problems: List[str] = []
     names: Dict[str, str] = {}
+    if len(archive.infolist()) > LIMIT_MEMBERS:
+        return [f"has more than {LIMIT_MEMBERS} members"]
     for member in archive.infolist():
         name, mode = member.filename, member.external_attr >> 16
         parts = (name[:-1] if name.endswith("/") else name).split("/")
         kind = stat.S_IFMT(mode)
         if "" in parts or "." in parts or ".." in parts or "\\" in name or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             problems.append(f"has the member {name!r}, which leads out of it or is a link")
-        elif name != member.orig_filename or _UNSEEN.search(name) or len(name.encode("utf-8")) > LIMIT_MEMBER_NAME:
+        elif name != member.orig_filename or _UNSEEN.search(name) or is_too_long(name):
             problems.append(f"has the member {name!r}, whose name is too long or has characters that no name should")
         elif (kind == stat.S_IFDIR) > name.endswith("/") or (name.endswith("/") and member.file_size):
             problems.append(f"has the member {name!r}, which is said to be both a file and a folder")
@@ -1881,6 +1914,12 @@ def member_problems(archive: zipfile.ZipFile) -> List[str]:
         if len(problems) > 20:
             break
     return problems
+
+
+def is_too_long(name: str) -> bool:
+    """Whether a disk may not hold a file of this name."""
+    longest = max(len(each.encode("utf-8")) for each in name.split("/"))
+    return len(name.encode("utf-8")) > LIMIT_MEMBER_NAME or longest > LIMIT_FILE_NAME
 
 
 class WheelPolicy(NamedTuple):
@@ -2182,6 +2221,11 @@ class WheelContents:
         for name in self.entry_points():
             self._check_script(name)
             self._put(places, "bin:" + name, "", "")
+        for key, (place, _, _) in places.items():
+            for end in [at for at, each in enumerate(key) if each == "/"]:
+                if key[:end] in places:
+                    above = places[key[:end]][0].partition(":")[2]
+                    raise Unusable("would put {} below the file {}".format(place.partition(":")[2], above))
         return WheelFacts(places, packages, self.size)
 
     def _put(self, places: Dict[str, Tuple[str, str, str]], place: str, digest: str, why: str) -> None:
@@ -2205,8 +2249,10 @@ class WheelContents:
             text = line.strip(" \t")
             if re.search(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ufeff]", line):
                 raise Unusable(f"{where} has a control character")
-            if not text or text.startswith(("#", ";")):
+            if not text or text.startswith("#"):
                 continue
+            if text.startswith(";"):  # a comment to some readers; pip makes a command of it
+                raise Unusable(f"{where} starts with ';', which is no comment to every reader")
             if text.startswith("["):
                 group = text[1:-1]
                 if not _GROUP.match(text) or fold(group) in groups or _almost_scripts(group):
@@ -2332,7 +2378,15 @@ def metadata_problems(archive: zipfile.ZipFile, component: Dict[str, Any]) -> Li
     for place, said in (("its METADATA", (name, version)), (folder, folder[: -len(".dist-info")].rpartition("-")[::2])):
         if (plain_name(said[0]), plain_version(said[1])) != outer:
             problems.append("is named as {} {}, but {} says {} {}".format(wheel.name, wheel.version, place, *said))
-    inner = {tag for line in about.get("tag", []) for tag in expanded(line)}
+    if not all(re.match(r"1\.[0-9]+\Z", each) for each in about.get("wheel-version", [""])):
+        problems.append(
+            "is of a version of the format that pip does not install ({})".format(about.get("wheel-version"))
+        )
+    inner: Set[str] = set()
+    for line in about.get("tag", []):
+        inner |= expanded(line)
+        if len(inner) > LIMIT_TAGS:
+            raise Unusable(f"claims more than {LIMIT_TAGS} tags inside")
     if inner != wheel.tags and not component.get("retagged") and not is_renamed_build(wheel, inner):
         tags = " ".join(sorted(inner))[:200]
         problems.append("is named for other tags than it was built for ({} inside)".format(tags or "none"))
@@ -2352,6 +2406,8 @@ def headers(archive: zipfile.ZipFile, name: str) -> Dict[str, List[str]]:
     for line in re.split(r"\r?\n", content.decode("utf-8", "replace")):
         if not line:
             break
+        if "\r" in line:  # to a reader of e-mail, a line of its own begins there
+            raise Unusable(f"has a {name} with a carriage return within a line")
         key, colon, value = line.partition(":")
         if colon and not line[0].isspace():
             found.setdefault(key.lower(), []).append(value.strip())
@@ -2363,6 +2419,8 @@ def expanded(tag: str) -> Set[str]:
     if len(fields) != 3:
         return {tag}
     pythons, abis, platforms = (field.split(".") for field in fields)
+    if len(pythons) * len(abis) * len(platforms) > LIMIT_TAGS:
+        raise Unusable(f"claims more than {LIMIT_TAGS} tags inside")
     return {"-".join((p, a, o)) for p in pythons for a in abis for o in platforms}
 
 
@@ -2729,8 +2787,18 @@ def json_problem(content: bytes, path: str) -> str:
         return str(unusable)
     if not isinstance(value, dict) and (name in _OBJECTS or name.endswith(".index.json")):
         return "is JSON, but not an object"
+    if name.endswith(".index.json") and not _names_files_beside(value.get("weight_map"), name):
+        return "is not an index of weights: it names something else than files of weights beside it"
     key = "" if is_vocabulary else asks_for_code(value)
     return f"has {key}, which asks for code of the model's own" if key else ""
+
+
+def _names_files_beside(weights: Any, name: str) -> bool:
+    """Whether a map from tensors to files, where there is one, leads nowhere but to files in its own folder."""
+    end = r"\.safetensors\Z" if name.endswith(".safetensors.index.json") else r"\Z"
+    plain = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@-]*" + end)
+    files = list(weights.values()) if isinstance(weights, dict) else []
+    return all(isinstance(each, str) and plain.match(each) for each in files)
 
 
 def _parse_json(content: bytes, pairs: Any) -> Any:
@@ -2781,6 +2849,9 @@ def asks_for_code(value: Any) -> str:
             for key in _CODE_KEYS & set(each):
                 if key != "trust_remote_code" or each[key] not in (False, None):
                     return key
+            for key in each:  # a name with a slash is a repository, whose compiled kernels would be loaded
+                if str(key).endswith("_implementation") and "/" in json.dumps(each[key]):
+                    return str(key)
             waiting.extend(each.values())
         elif isinstance(each, list):
             waiting.extend(each)
@@ -2837,7 +2908,7 @@ class Archive:
         self.kinds: Dict[str, str] = {}
         self.sizes: Dict[str, int] = {}
         self.targets: Dict[str, str] = {}
-        self.limit, self.size = limit, 0
+        self.limit, self.size, self.steps = limit, 0, 0
         try:
             stream: Any = Guarded(decompressed(file), limit)
             self.tar = tarfile.open(fileobj=stream, mode="r:", encoding="utf-8", errors="surrogateescape")
@@ -2916,6 +2987,11 @@ class Archive:
             raise Unusable(f"holds {link.name}, which leads outside")
         while left:
             step = left.pop()
+            self.steps += 1
+            if len(here) > LIMIT_LEVELS:
+                raise Unusable(f"holds {link.name}, which leads deeper than {LIMIT_LEVELS} levels")
+            if self.steps > LIMIT_STEPS:
+                raise Unusable(f"holds {link.name} and links before it that lead through more than {LIMIT_STEPS} names")
             if step == ".." and not here:
                 raise Unusable(f"holds {link.name}, which leads outside")
             if step == "..":
