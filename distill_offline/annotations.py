@@ -19,6 +19,8 @@ __all__ = [
 ]  # fmt: skip
 
 BESIDE = ("confidence", "agreement", "missed", "weight", "masked")
+_FIELDS = frozenset(("id", "document", "index", "text", "tokens", "offsets", "labels", "spans", "rejected", *BESIDE))
+_SPAN_FIELDS = frozenset(Span.__dataclass_fields__)
 _ALIGNMENTS = ("exact", "repeated", "normalised", "fuzzy", "tags", "gold")
 _HIGHEST = {"confidence": 1.0, "agreement": 1.0, "missed": 1.0, "weight": sys.float_info.max}
 
@@ -77,7 +79,7 @@ class AnnotationLine:
 
     `labels` are those of a kind (label_kinds). Of tags `spans` are those that they make, with what is known of each;
     what is said of a whole text has none. `strays` counts tags that continued nothing where the line was read, and are
-    O here.
+    O here; `unread` are the fields that stood there and that no line has: they are not written again.
     """
 
     sentence: Sentence
@@ -86,6 +88,7 @@ class AnnotationLine:
     rejected: tuple[Rejection, ...] = ()
     beside: Beside = _NOTHING
     strays: int = 0
+    unread: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, sentence: Sentence, annotation: Annotation, beside: Beside = _NOTHING) -> Self:
@@ -206,7 +209,14 @@ def _line(row: Mapping[str, Any], head: Head) -> AnnotationLine:
         raise ValueError("`masked` names a token that is not there")
     found = kind_of(head).agreed(tokens, tuple(labels), spans)
     rejected = tuple(map(_rejection, _list(row, "rejected"))) if row.get("rejected") is not None else ()
-    return AnnotationLine(_sentence(row, tokens), found.labels, found.spans, rejected, beside, len(found.strays))
+    strays, unread = len(found.strays), _unread(row)
+    return AnnotationLine(_sentence(row, tokens), found.labels, found.spans, rejected, beside, strays, unread)
+
+
+def _unread(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The fields that no line has, those of its spans as `spans.NAME`."""
+    inner = {f"spans.{key}" for span in row.get("spans") or () for key in span if key not in _SPAN_FIELDS}
+    return tuple(sorted({key for key in row if key not in _FIELDS} | inner))
 
 
 def _sentence(row: Mapping[str, Any], tokens: tuple[str, ...]) -> Sentence:

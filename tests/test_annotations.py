@@ -96,6 +96,12 @@ def test_a_line_of_tokens_and_tags_alone_has_a_text_and_the_spans_of_its_tags(tm
     assert (line.spans, line.rejected, line.beside) == ((Span(1, 2, "LOC", None, "tags"),), (), Beside())
 
 
+def test_fields_that_no_line_has_are_named(tmp_path: Path) -> None:
+    row = {**ROW, "note": "x", "spans": [{**SPAN, "author": "y"}]}
+    (line, plain) = read_lines(written(tmp_path / "in.jsonl", row, ROW), TOKENS)
+    assert (line.unread, plain.unread) == (("note", "spans.author"), ())
+
+
 def test_stray_tags_are_none_and_are_counted(tmp_path: Path) -> None:
     stray = {"id": "a", "tokens": ["a", "b", "c"], "labels": ["I-X", "I-X", "B-X"]}
     (line,) = read_lines(written(tmp_path / "a.jsonl", stray), TOKENS)

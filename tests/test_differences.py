@@ -89,6 +89,7 @@ def test_arms_are_compared_by_name_and_a_missing_stage_is_told() -> None:
     [
         ("annotate", {"models": {"teacher": "f" * 64}}, "model", "teacher"),
         ("train/simple_mix", {"engine": {"device": "cuda"}}, "engine", "device"),
+        ("train/simple_mix", {"method": "0123456789abcdef"}, "method", "of training, labelling and scoring"),
         ("evaluate", {"counts": {"simple_mix": {"f1": 0.5}}}, "score", "simple_mix.f1"),
         ("select", {"counts": {"kept": 2}}, "count", "kept"),
     ],

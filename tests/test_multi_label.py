@@ -134,7 +134,11 @@ def test_a_list_of_classes_tells_its_kind(tmp_path: Path, rows: list[dict[str, A
 
 def test_rows_are_read_as_sets_of_classes(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    rows = [{"text": "a", "labels": ["y", "x"]}, {"text": "b", "label": "x"}, {"text": "c", "labels": [], "weight": 2}]
+    rows = [
+        {"text": "a", "labels": ["y", "x"]},
+        {"text": "b", "label": "x", "labels": ["x"]},
+        {"text": "c", "labels": [], "weight": 2},
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     read = list(read_examples(path, origin="original", head=HEAD, types=["x", "y"]))
     assert [(each.labels, each.weight) for each in read] == [(("x", "y"), 1.0), (("x",), 1.0), ((), 2.0)]
@@ -143,6 +147,7 @@ def test_rows_are_read_as_sets_of_classes(tmp_path: Path) -> None:
         ({"text": "a", "labels": ["x", ""]}, "as a list of strings"),
         ({"text": "a", "labels": ["z"]}, "class 'z' is unknown"),
         ({"text": "a"}, "there are no labels; needed: `labels`"),
+        ({"text": "a", "label": "x", "labels": ["x", "y"]}, "`label` and `labels` contradict each other"),
     ):
         path.write_text(json.dumps(row) + "\n")
         with pytest.raises(CorpusError, match=f"a.jsonl:1: .*{problem}"):

@@ -51,6 +51,16 @@ def confidences(folder: RunFolder, stage: str) -> list[float]:
     return [span["confidence"] for row in rows for span in row["spans"]]
 
 
+def test_fields_that_no_annotation_has_do_not_vanish_in_silence(annotated: Settings, tmp_path: Path) -> None:
+    brought = tmp_path / "brought.jsonl"
+    write_rows(brought, [{**line(), "id": name, "text": None, name: "mine"} for name in ("note", "author")])
+    with_both = replace(annotated, corpus=replace(annotated.corpus, distilled=str(brought)))
+    said = list[str]()
+    assert pipeline.select(run_of(tmp_path, with_both, said))["rows_with_unread_fields"] == 2
+    told = [each for each in said if "has fields" in each]
+    assert told == ["select: sentence note has fields that no annotation has, not kept: 'note'"]
+
+
 def test_confidences_are_calibrated_where_the_teacher_labelled_gold(annotated: Settings, tmp_path: Path) -> None:
     folder, _ = select(tmp_path, selecting(annotated, calibration="platt"))
     file = folder.folder("select") / "calibration.json"

@@ -74,6 +74,14 @@ def under_other_names(folder: Path) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+def with_nan(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    tensors["classifier.bias"][1] = float("nan")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "empty configuration": (put("config.json", b"{}"), r"config\.json: not the configuration of a known model"),
     "unknown kind": (changed("config.json", model_type="foo"), r"config\.json: not the configuration.*foo"),
@@ -102,6 +110,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "weights that are cut": (cut("model.safetensors", 1), r"model\.safetensors is not a whole safetensors file"),
     "no head": (without_head, "its weights lack classifier.bias and 1 more"),
     "weights of something else": (under_other_names, "its weights lack "),
+    "weights that are no numbers": (with_nan, "its weights are no numbers .* in classifier.bias"),
     "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "its tokenizer .*tokenizer.json is missing"),
     "tokenizer pointer": (put("tokenizer.json", POINTER), r"tokenizer\.json is a Git LFS pointer"),
     "tokenizer cut": (cut("tokenizer.json", 90), r"tokenizer\.json is not JSON"),

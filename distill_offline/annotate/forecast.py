@@ -55,8 +55,8 @@ def forecast(folder: RunFolder, *, refreeze: bool = False) -> Iterator[dict[str,
     """For each corpus that annotate would ask about, a step of plan() with more in it.
 
     `rows`; `cached` rows, whose answer is stored; `asked` prompts (identical ones are asked once), of which `again` are
-    for rows that have an answer already, to a prompt that has changed; `prompt_tokens` and `too_long` where the
-    backend's tokenizer can be had without its engine, else None (`tokens_are_exact`: counted, not estimated from a
+    for rows that have an answer already, to another prompt or of another teacher; `prompt_tokens` and `too_long` where
+    the backend's tokenizer can be had without its engine, else None (`tokens_are_exact`: counted, not estimated from a
     sample; so for too_long); `disk_bytes` needed and `disk_free`; `examples`: the messages of the first three prompts.
     The first step names `changes`, the lines by which the configuration differs from the run's last use.
     """
@@ -90,7 +90,7 @@ def _step(
     place = _existing(work.folder.path)
     detail = f"{tally.rows} rows: {tally.cached} cached, {asked} prompts to ask"
     if tally.again:
-        detail += f", for {tally.again} rows AGAIN: their prompt has changed"
+        detail += f", for {tally.again} rows AGAIN: their prompt or the teacher has changed"
     return {
         "stage": f"annotate {part}",
         "fresh": is_fresh,

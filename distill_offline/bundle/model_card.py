@@ -20,7 +20,7 @@ def model_card(facts: Facts, files: Mapping[str, tuple[int, str]]) -> str:
         "## What it labels",
         ", ".join(f"`{label}`" for label in facts.labels),
         "## How good it is",
-        f"On {facts.sentences} human-labelled sentences ({counts.get('tokens', '?')} tokens) of the split "
+        f"On {facts.sentences} human-labelled {_units(counts)} of the split "
         f"`{facts.split}`, of which none was trained on. The split's digest is `{facts.scores['on']}`. Scores are "
         "fractions; `support` is how many the human labels have.",
         _table(("", "precision", "recall", "F1", "support"), _score_rows(scores, facts.scores.get("per_type", {}))),
@@ -84,6 +84,11 @@ def _other_students(facts: Facts) -> str:
     if facts.has_labeller:
         return "The distilled labels that it learned are another student's of its run."
     return ""
+
+
+def _units(counts: Mapping[str, Any]) -> str:
+    """What was scored: sentences with so many tokens, or whole texts."""
+    return f"sentences ({counts['tokens']} tokens)" if "tokens" in counts else "texts"
 
 
 def _score_rows(overall: Mapping[str, Any], per_type: Mapping[str, Mapping[str, Any]]) -> list[tuple[Any, ...]]:

@@ -106,7 +106,7 @@ def read_annotations(
     for record, labels in _labelled(given, "distilled", head, types, counted, None):
         sentence, standoff = record.sentence, record.standoff
         if standoff is not None:
-            yield AnnotationLine(sentence, labels, standoff.spans, beside=standoff.beside)
+            yield AnnotationLine(sentence, labels, standoff.spans, beside=standoff.beside, unread=record.unread)
             continue
         try:
             spans = _spans(record, labels) if kind_of(head).per_token else ()
@@ -118,7 +118,7 @@ def read_annotations(
             counted["unheld"] += len(record.unheld)
         if unlike := {_place(span) for span in record.spans} - {_place(span) for span in spans}:
             counted["spans_unlike_labels"] += len(unlike)
-        yield AnnotationLine(sentence, labels, spans, beside=beside)
+        yield AnnotationLine(sentence, labels, spans, beside=beside, unread=record.unread)
 
 
 def _spans(record: Record, labels: tuple[str, ...]) -> tuple[Span, ...]:

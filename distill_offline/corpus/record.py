@@ -25,6 +25,7 @@ class Record:
     stand-off file. `weight` and `masked` are those of an Example. `spans` are those that a row lists, in tokens, and
     `carried` the numbers beside its labels (annotations.Beside), both as they stand there: unchecked.
     `unheld` are spans, in characters, that begin or end inside a token: no label says them; their tokens are masked.
+    `unread` are the fields of a labelled row that no row has: they are kept nowhere.
     `has_text`: the file has the text itself, and not only its tokens.
     """
 
@@ -42,6 +43,7 @@ class Record:
     carried: Mapping[str, Any] = field(default_factory=dict)
     unheld: tuple[Span, ...] = ()
     has_text: bool = True
+    unread: tuple[str, ...] = ()
 
     @property
     def document(self) -> str:

@@ -27,6 +27,7 @@ FIELDS = (
     *("id", "document", "index", "text", "tokens", "offsets", "labels", "label", "spans", "weight", "masked"),
     *_CARRIED,
 )
+_KNOWN = {*FIELDS, "rejected"}  # of a line of annotations; what was rejected is none of the labels
 
 
 class _Beside(TypedDict):
@@ -89,6 +90,8 @@ def read_rows(
             if hash(record.sentence.id) in seen:
                 raise _repeated(shown, line)
             seen.add(hash(record.sentence.id))
+        if labelled and isinstance(row, Mapping) and (unread := row.keys() - _KNOWN):
+            record = replace(record, unread=tuple(sorted(map(str, unread))))
         yield record if isinstance(row, Mapping) and row.get("text") is not None else replace(record, has_text=False)
     try:
         rules.spans.finish()
@@ -122,6 +125,8 @@ def _record(row: object, position: int, shown: str, line: int, stem: str, rules:
     weight = 1.0 if said.weight is None else float(said.weight)
     labels = _checked(rules.kind.read, fields, len(tokens))
     if not rules.kind.per_token:
+        if {"label", "labels"} <= fields.keys() and _classes(fields["label"]) != _classes(fields["labels"]):
+            raise _RowError("`label` and `labels` contradict each other. Leave out the one that is wrong.")
         return Record(sentence, labels, shown, line, weight=weight, carried=carried)
     spans, unheld = _spans(fields, sentence, line, rules.spans)
     if any(token >= len(tokens) for token in said.masked):
@@ -222,6 +227,10 @@ def _checked(check: Callable[..., _Value], *values: Any) -> _Value:
         return check(*values)
     except ValueError as error:
         raise _RowError(f"{error}.") from error
+
+
+def _classes(value: Any) -> list[str]:
+    return sorted(map(str, value)) if isinstance(value, list) else [str(value)]
 
 
 def _name(fields: Mapping[str, Any], key: str, default: str) -> str:

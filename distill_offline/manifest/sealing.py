@@ -43,6 +43,7 @@ def seal(
     exclude: Iterable[str] = (),
     fingerprint: str | None = None,
     engine: Mapping[str, Any] | None = None,
+    method: str | None = None,
 ) -> Path:
     """Hash every file below `folder` and write its manifest, mode 0600; the manifest's path.
 
@@ -64,7 +65,9 @@ def seal(
         subjects=describe({path.relative_to(folder).as_posix(): path for path in inner}),
         stage=stage,
         external={"config": config, "seeds": dict(seeds)} | ({"command": list(command)} if command is not None else {}),
-        internal={"fingerprint": fingerprint, "exclude": list(patterns)} | ({"engine": dict(engine)} if engine else {}),
+        internal={"fingerprint": fingerprint, "exclude": list(patterns)}
+        | ({"engine": dict(engine)} if engine else {})
+        | ({"method": method} if method else {}),
         dependencies=[*dependencies_of(folder, inputs, parents), *describe_models(models)],
         started=started,
         counts=counts,

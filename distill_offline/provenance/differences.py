@@ -24,7 +24,7 @@ _LOST = "nothing"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`key` of `what` (config, seed, input, model, version, bundle, platform, engine; output, count) is `a` and `b`."""
+    """`key` of `what` (config, seed, input, model, version, bundle, platform, method, engine; output, count), twice."""
 
     what: str
     key: str
@@ -118,6 +118,7 @@ def _recorded(folder: Path, stage: str, stages: list[str]) -> dict[str, dict[str
         "bundle": {"made by": view["made_by"], "sha256": (view["bundle"] or {}).get("manifest_sha256")},
         "version": view["versions"],
         "platform": internal.get("platform", {}),
+        "method": {"of training, labelling and scoring": internal["method"]} if "method" in internal else {},
         "engine": dict(_flat(internal.get("engine", {}))),
         "score" if stage == "evaluate" else "count": dict(_flat(view["counts"])),
         "output": {each["name"]: each["sha256"] for each in view["outputs"]},

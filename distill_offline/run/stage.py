@@ -77,4 +77,5 @@ class Stage:
             counts=counts,
             fingerprint=self.fingerprint,
             engine=self.engine,
+            method=self.decides.get("method"),
         )

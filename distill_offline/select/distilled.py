@@ -14,12 +14,24 @@ from distill_offline.storage.files import ANNOTATIONS
 __all__ = ["distilled_lines"]
 
 
-def distilled_lines(folder: RunFolder, counts: Counter[str]) -> Iterator[AnnotationLine]:
-    """Annotate's lines, then one for each sentence of corpus.distilled; streams. `counts` gains `stray_tags`.
+def distilled_lines(folder: RunFolder, counts: Counter[str] | None) -> Iterator[AnnotationLine]:
+    """Annotate's lines, then one for each sentence of corpus.distilled; streams.
 
-    Spans and classes keep the confidence that they come with, out of stand-off labels or rows. Raises InputError where
-    there is a teacher and it has not annotated to the end.
+    Spans and classes keep the confidence that they come with, out of stand-off labels or rows. `counts` gains
+    `stray_tags`, and `rows_with_unread_fields`: fields that no line of annotations has are not kept, and the first such
+    row is told. Raises InputError where there is a teacher and it has not annotated to the end.
     """
+    found = Counter[str]() if counts is None else counts
+    for line in _lines(folder, found):
+        if line.unread:
+            if counts is not None and not found["rows_with_unread_fields"]:
+                named = ", ".join(f"{name[:40]!a}" for name in line.unread[:3])
+                folder.say(f"select: sentence {line.sentence.id} has fields that no annotation has, not kept: {named}")
+            found["rows_with_unread_fields"] += 1
+        yield line
+
+
+def _lines(folder: RunFolder, counts: Counter[str]) -> Iterator[AnnotationLine]:
     settings, corpus, head = folder.settings, folder.settings.corpus, make_task(folder.settings).head
     if settings.asks_a_teacher:
         yield from read_lines(folder.whole("annotate") / ANNOTATIONS, head)

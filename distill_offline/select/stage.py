@@ -54,7 +54,7 @@ def select(folder: RunFolder) -> dict[str, int]:
     counters = iter([counts])  # the lines are read several times, what is odd in them is counted once
     held_out = [example.sentence.text for example in (*gold.dev, *gold.test)]
     lines = partial(labels.lines, calibrated)
-    kept = keep(lambda: lines(next(counters, Counter())), chosen, held_out, counts, seed=settings.seed)
+    kept = keep(lambda: lines(next(counters, None)), chosen, held_out, counts, seed=settings.seed)
     write_lines(target / ANNOTATIONS, kept)
     found = {key: counts[key] for key in sorted(counts)}
     in_words = ", ".join(f"{n} {reason}" for reason, n in found.items())
@@ -133,7 +133,7 @@ class _Labels:
             parents=[path.parent for path in files],
         )
 
-    def lines(self, calibrated: Calibrated | None, counts: Counter[str]) -> Iterator[AnnotationLine]:
+    def lines(self, calibrated: Calibrated | None, counts: Counter[str] | None) -> Iterator[AnnotationLine]:
         """All lines, read anew; the teacher's own confidences as probabilities. `counts` gains `stray_tags`."""
         crossed, head = self.cross_fitted, make_task(self.folder.settings).head
         lines = read_lines(crossed, head) if crossed else distilled_lines(self.folder, counts)
@@ -168,7 +168,7 @@ def _effects(labels: _Labels, calibrated: Calibrated | None, gold: Gold, counts:
     if chosen.truth is not None:
         truth = read_labelled(settings, chosen.truth, origin="original")
         kept = read_lines(labels.folder.folder("select") / ANNOTATIONS, task.head)
-        lines = partial(labels.lines, calibrated, Counter())
+        lines = partial(labels.lines, calibrated, None)
         effects.append(effect_on_truth(task.metric, task.head, lines, kept, truth))
     return [effect for effect in effects if effect is not None]
 

@@ -112,6 +112,7 @@ def load_model(folder: Path, labels: Sequence[str], head: Head, *, new_head: boo
     except Exception as error:  # nearly any type: what the files hold decides which
         raise MissingModel(f"{folder}: the {_kind(new_head)} does not load: {_line(error)}") from error
     _check_weights(folder, model, report, new_head=new_head)
+    _check_numbers(folder, model)
     return model, _load_tokenizer(folder, model)
 
 
@@ -131,6 +132,16 @@ def _check_weights(folder: Path, model: Any, report: Any, *, new_head: bool) -> 
                 f"{folder}: its weights {have} {wanted[0]}{_more(wanted)}, which config.json asks for. "
                 f"Do both belong to the same model, and is it {'an encoder' if new_head else 'a trained student'}?"
             )
+
+
+def _check_numbers(folder: Path, model: Any) -> None:
+    """Weights that are no numbers score nothing, and whatever has no score would be labelled as without entities."""
+    strange = sorted(name for name, weights in model.named_parameters() if not weights.isfinite().all())
+    if strange:
+        raise MissingModel(
+            f"{folder}: its weights are no numbers (NaN or infinite) in {strange[0]}{_more(strange)}. Is the file "
+            "damaged, or did its training diverge? Train or copy it again."
+        )
 
 
 def _more(names: Sequence[str]) -> str:
