@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from distill_offline.errors import ConfigError, IntegrityError
 
 __all__ = ["bundle_id", "commit_of", "created", "least_glibc", "previous_digest", "require_whole", "totals"]
 
+_LAST_SECOND = 253_402_300_799  # of the year 9999
 _OLDEST_GLIBC = [2, 17]  # what every manylinux wheel of today may assume; nothing older is promised
 
 
@@ -24,8 +26,8 @@ def created(settings: BundleSettings) -> str:
     """SOURCE_DATE_EPOCH, else the configuration's, else now. The same moment gives the same bytes."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     if epoch is not None:
-        if not epoch.isdigit():
-            raise ConfigError("SOURCE_DATE_EPOCH is a whole number of seconds since 1970.")
+        if not re.fullmatch("[0-9]{1,12}", epoch) or int(epoch) > _LAST_SECOND:
+            raise ConfigError("SOURCE_DATE_EPOCH is a whole number of seconds since 1970, and of no year after 9999.")
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(epoch)))
     return settings.created or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 

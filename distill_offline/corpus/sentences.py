@@ -58,13 +58,14 @@ def _borders(paragraph: str) -> Iterator[int]:
 
 def _parts(text: str, offsets: Offsets) -> Iterator[Offsets]:
     """The sentence, cut where it is too long."""
-    while len(offsets) > LONGEST:
-        places = range(LONGEST, LONGEST // 2, -1)
+    first = 0
+    while len(offsets) - first > LONGEST:
+        places = range(first + LONGEST, first + LONGEST // 2, -1)
         cut = max(places, key=lambda place: (_rank(text[offsets[place - 1][1] : offsets[place][0]]), place))
-        yield offsets[:cut]
-        offsets = offsets[cut:]
-    if offsets:
-        yield offsets
+        yield offsets[first:cut]
+        first = cut
+    if first < len(offsets):
+        yield offsets[first:]
 
 
 def _rank(gap: str) -> int:
