@@ -7,7 +7,6 @@ import difflib
 import math
 import typing
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,7 @@ def load(path: Path, changes: Iterable[str] = ()) -> Settings:
 def parse_settings(value: Mapping[str, Any], where: str) -> Settings:
     """Settings out of plain values; `where` names them in messages. Raises ConfigError with every problem found."""
     try:
-        made = _adapter(Settings).validate_python(value)
+        made: Settings = _adapter(Settings).validate_python(value)
         if unlike := list(coerced(value, made)):
             raise ConfigError("\n".join(f"{where}: {problem}" for problem in unlike))
         return made
@@ -69,10 +68,14 @@ def as_plain(settings: Any) -> Any:
     return _adapter(type(settings)).dump_python(settings, mode="json")
 
 
-@cache
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
+
+
 def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
     """Building one takes far longer than using it."""
-    return TypeAdapter(kind)
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
 
 
 def coerced(given: Any, made: Any, key: str = "") -> Iterator[str]:
