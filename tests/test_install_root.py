@@ -34,7 +34,9 @@ def root(tmp_path: Path) -> Any:
     return made
 
 
-@pytest.mark.parametrize(("levels", "name"), [(101, "d"), (1100, "d"), (60, "n" * 200), (300, "n" * 255)])
+@pytest.mark.parametrize(
+    ("levels", "name"), [(101, "d"), pytest.param(1100, "d", marks=pytest.mark.slow), (60, "n" * 200), (150, "n" * 255)]
+)
 @pytest.mark.attack("changed releases")
 def test_folders_that_are_too_deep_are_told_and_can_be_removed(root: Any, levels: int, name: str) -> None:
     folder = Path(root.folder("one"))
@@ -84,6 +86,14 @@ def test_a_folder_in_the_place_of_a_file_is_named(root: Any, tmp_path: Path) -> 
     assert (done.returncode, "A folder lies where a file belongs. Move it away" in done.stderr) == (4, True), (
         done.stderr
     )
+
+
+@pytest.mark.attack("changed releases")
+def test_a_root_with_too_long_a_name_is_no_reason_to_try_again(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    done = run("install", bundle, "--root", tmp_path / ("y" * 300), "--fingerprint", "SHA256:" + "A" * 43)
+    assert (done.returncode, "Take a shorter path" in done.stderr) == (4, True), done.stderr
 
 
 # A setting of OpenSSL that makes SHA-256 unknown; another one would load a library of the caller's choice.

@@ -153,6 +153,12 @@ def test_a_header_made_to_cost_much_costs_little(name: str, content: bytes) -> N
         tracemalloc.stop()
 
 
+@pytest.mark.attack("bad model files")
+def test_a_configuration_of_nothing_but_quotes_is_refused_before_it_is_parsed() -> None:
+    found = problem("config.json", b'{"a": [' + b'"",' * 1_000_001 + b"1]}")
+    assert found == "is JSON of more than 1000000 texts"
+
+
 def test_wanted_values_of_a_gguf_header_are_given() -> None:
     content = gguf(KEYS, TENSORS)
     found = model_headers.gguf_header(io.BytesIO(content), len(content), ["general.architecture", "absent"])

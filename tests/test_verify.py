@@ -239,6 +239,13 @@ def test_what_was_touched_since_is_read_again(bundle: Bundle, tmp_path: Path) ->
     ]
 
 
+@pytest.mark.attack("hostile hosts")
+def test_a_state_that_is_no_file_is_wrong_usage_and_not_waited_for(bundle: Bundle, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "state")
+    with pytest.raises(verifier.UsageFault, match="state is no regular file"):
+        check(bundle, state=str(tmp_path / "state"))
+
+
 def test_state_of_another_manifest_or_a_damaged_one_counts_for_nothing(bundle: Bundle, tmp_path: Path) -> None:
     state = tmp_path / "state"
     check(bundle, state=str(state))

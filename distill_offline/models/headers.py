@@ -32,6 +32,7 @@ class Unusable(Exception):
 # The formats: huggingface/safetensors (README, Format); ggml (docs/gguf.md), and what llama.cpp's reader insists on.
 LIMIT_SAFETENSORS, LIMIT_GGUF, LIMIT_JSON = 16 << 20, 100 << 20, 16 << 20  # bytes: two headers, a configuration
 LIMIT_JSON_DEPTH, LIMIT_JSON_PARTS, LIMIT_PADDING = 64, 100_000, 4096  # levels, objects and lists, bytes of blanks
+LIMIT_JSON_TEXTS = 1_000_000  # in a configuration or an index
 LIMIT_GGUF_TEXTS, LIMIT_GGUF_ENTRIES = 2_000_000, 100_000  # texts in all lists; keys, and tensors
 
 _BITS = {
@@ -398,7 +399,9 @@ def _parse_json(content: bytes, pairs: Any) -> Any:
         raise Unusable(f"is JSON of more than {LIMIT_JSON} bytes")
     depth = opened = 0
     bare = content.replace(b"\\\\", b"").replace(b'\\"', b"")  # without what hides the end of a text
-    for token in re.finditer(rb'"[^"]*(?:"|\Z)|[\[\]{}]', bare):
+    for number, token in enumerate(re.finditer(rb'"[^"]*(?:"|\Z)|[\[\]{}]', bare)):
+        if pairs is _once and number > LIMIT_JSON_TEXTS:
+            raise Unusable(f"is JSON of more than {LIMIT_JSON_TEXTS} texts")
         step = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(token.group()[:2], 0)
         depth, opened = depth + step, opened + (step > 0)
         if depth > LIMIT_JSON_DEPTH or (pairs is _once and opened > LIMIT_JSON_PARTS):

@@ -1615,9 +1615,12 @@ def main() -> int:
     except OSError as error:
         remedies = {errno.ENOSPC: "Make room. " + again, errno.EDQUOT: "Make room. " + again}
         refused = "Is --root a folder where you may write?"
+        remedies[errno.ENAMETOOLONG] = "Take a shorter path"
+        remedies[errno.EFBIG] = "Raise the limit on the size of files (ulimit -f). " + again
         remedies[errno.EISDIR] = "A folder lies where a file belongs. Move it away"
         remedies.update(dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR), refused))
-        say("{}: {}. {}".format(error.filename or "--root", error.strerror, remedies.get(error.errno or 0, again)))
+        place = verifier.shown(str(error.filename or "--root"), 200)
+        say(f"{place}: {error.strerror}. {remedies.get(error.errno or 0, again)}")
         return MACHINE
     except KeyboardInterrupt:
         say(f"interrupted. {again}")
