@@ -74,6 +74,7 @@ def _show_purged(console: Console, found: Mapping[str, Any]) -> None:
         for line in row["unchecked"]:
             console.result(f"{row['run']}: NOT CHECKED: {line}")
     console.result(
-        "The corpus files are yours: a document that stays there is annotated again. Rows whose prompt showed a purged "
+        "The corpus files are yours: a document that stays there is annotated again the next time that annotate has "
+        "something to do. Rows whose prompt showed a purged "
         "demonstration are asked again by the next annotate."
     )
