@@ -342,6 +342,7 @@ def _seconds(work: Callable[[], object]) -> float:
         pytest.param(lambda n: ["abcdefghix"] * n, lambda n: ["abcdefghij"] * n, id="near"),
     ],
 )
+@pytest.mark.slow
 def test_time_grows_about_linearly_with_adversarial_answers(
     mentions: Callable[[int], list[str]], tokens: Callable[[int], list[str]]
 ) -> None:

@@ -66,6 +66,7 @@ def bom_of(host: Host) -> bytes:
     return python_bom({"ours==0.1": OWN}, {"ours==0.1": "c" * 64}, {}, "ours==0.1", "2026-01-01T00:00:00Z", host)
 
 
+@pytest.mark.slow
 def test_carried_interpreter_and_runtime_files_are_in_the_bom_with_their_digests() -> None:
     content = bom_of(Host("3.11", "2.31", (VOCABULARY, INTERPRETER), "runtime/python.tar"))
     found = json.loads(content)

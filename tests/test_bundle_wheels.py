@@ -37,6 +37,7 @@ def test_repacked_wheel_depends_on_its_content_alone(tmp_path: Path) -> None:
     assert made[0] == made[1]
 
 
+@pytest.mark.slow
 def test_source_only_package_is_built_the_same_each_time_and_held_to_its_pin(site: Site) -> None:
     digest = source_archive(site.index)
     pins = []

@@ -34,6 +34,7 @@ def train() -> list[Example]:
     return _read("conll2003/train.txt")[0]
 
 
+@pytest.mark.slow
 def test_conll2003_has_its_counts(train: list[Example]) -> None:
     assert len(train) == 14_041
     assert _types(train) == {"LOC": 7140, "MISC": 3438, "ORG": 6321, "PER": 6600}
@@ -57,6 +58,7 @@ def test_documents_of_valid_split_into_two_halves() -> None:
     assert not set(halves[0]) & set(halves[1])
 
 
+@pytest.mark.slow
 def test_chatgpt_column_has_179_stray_tags(train: list[Example]) -> None:
     examples, counts = _read("distilled_chatgpt/conll2003_train.txt", origin="distilled", tag_column=1)
     assert counts == {"stray_tags": 179}

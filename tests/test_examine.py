@@ -66,6 +66,7 @@ def copied(place: Path, to: Path) -> Path:
     return to / "c.yaml"
 
 
+@pytest.mark.slow
 def test_training_is_the_same_whether_it_is_looked_at_or_not(place: Path, tmp_path: Path) -> None:
     shutil.copy(place / "c.yaml", tmp_path)
     made = runner(tmp_path / "c.yaml", unexamined(place))
@@ -160,6 +161,7 @@ def test_a_student_that_is_kept_is_trained_anew_where_its_curve_was_not_seen(pla
 
 
 @pytest.mark.parametrize("is_lost", [False, True])
+@pytest.mark.slow
 def test_points_before_a_stop_are_kept_and_not_made_again(is_lost: bool, place: Path, tmp_path: Path) -> None:
     shutil.copy(place / "c.yaml", tmp_path)
     calls = iter(range(100))

@@ -253,6 +253,7 @@ def killed_at(call: int, bundle: Bundle, root: Path) -> Any:
     return subprocess.run([*line, "--root", str(root), *trust(bundle)], capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_killed_at_ten_points_one_after_the_other_it_goes_on_and_half_a_release_is_never_current(
     bundle: Bundle, root: Path, tmp_path: Path
 ) -> None:

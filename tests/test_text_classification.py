@@ -369,6 +369,7 @@ def unlabelled_ids(settings: Settings) -> set[str]:
     return {e.sentence.id for e in gold_of(settings.corpus.unlabelled)}
 
 
+@pytest.mark.slow
 def test_shards_merge_and_a_purged_text_is_gone(tmp_path: Path, settings: Settings) -> None:
     whole, folder = RunFolder(tmp_path / "whole", settings), RunFolder(tmp_path / "run", settings)
     for each in (whole, folder):

@@ -167,6 +167,7 @@ def together(body: Any, job: Any = None, processes: int = 2, **more: Any) -> Any
     return run_together(body, job, processes, name="train arm", threads=1, **given)
 
 
+@pytest.mark.slow
 def test_processes_add_up_and_agree_and_process_0_is_heard() -> None:
     said: list[str] = []
     seen: list[Progress] = []

@@ -157,10 +157,10 @@ def _parse(name: str, content: Any) -> tuple[ModelEntry, ...]:
     rows = content.get("models") if isinstance(content, dict) else None
     if not isinstance(rows, list):
         raise ConfigError(f"{name}: needs a list `models`.")
-    parsed = []
+    parsed, adapter = [], TypeAdapter(ModelEntry)
     for position, row in enumerate(rows):
         try:
-            parsed.append(TypeAdapter(ModelEntry).validate_python(row))
+            parsed.append(adapter.validate_python(row))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join([f"models[{position}]", *(str(part) for part in first["loc"])])
