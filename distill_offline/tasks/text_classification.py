@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from distill_offline.config.settings import TaskSettings
 from distill_offline.errors import ConfigError, UnusableAnswer
-from distill_offline.schema import Annotation, Completion, Example, Head, Message, Prompt, Sentence
-from distill_offline.tasks.naming import TypeNames
-from distill_offline.tasks.prompting import PromptTemplate, Turns, first_clause
+from distill_offline.schema import Annotation, Completion, Example, Head, Sentence
+from distill_offline.tasks.classes import ClassesTask
+from distill_offline.tasks.prompting import first_clause
 from distill_offline.tasks.reading import answer_text, read_answer
 
 __all__ = ["TextClassification"]
 
 _AROUND = " \t\r\n\"'`*.。"  # what may stand around a class that is all of an answer
-_CUT = " ..."  # stands where a text was cut
 
 
-class TextClassification:
+class TextClassification(ClassesTask):
     """One of the classes in `task.types`. The answer's form is set by the prompt template's `answer`.
 
-    `class`: `{"class":"sport"}`. `reasoned`: `{"reason":"a match report","class":"sport"}`. A template that sets
-    `max_words` shows so many tokens of a text at most; students read texts up to train.max_length subwords.
+    `class`: `{"class":"sport"}`. `reasoned`: `{"reason":"a match report","class":"sport"}`.
     """
+
+    name: ClassVar[str] = "text_classification"
+    answers: ClassVar[tuple[str, ...]] = ("class", "reasoned")
 
     head: ClassVar[Head] = "sequence-classification"
     metric: ClassVar[str] = "macro_f1"
@@ -32,21 +32,13 @@ class TextClassification:
     def __init__(self, settings: TaskSettings) -> None:
         if len(settings.types) < 2:
             raise ConfigError("task.types: name at least two classes with their definitions.")
-        if bad := [name for name in settings.types if not name or not name.isprintable() or name != name.strip()]:
-            raise ConfigError(f"task.types: {bad[0]!r} cannot be a class: not empty, one line, no blank at its ends.")
-        self.types = dict(settings.types)
-        self.labels = tuple(settings.types)
-        if len({_plain(name) for name in self.labels}) < len(self.labels):
+        if len({_plain(name) for name in settings.types}) < len(settings.types):
             raise ConfigError("task.types: two classes differ in case or blanks alone; an answer could mean either.")
-        self._names = TypeNames(self.labels, settings.synonyms, tagged=False)
-        self._synonyms = {name: list(others) for name, others in settings.synonyms.items()}
-        self._template = PromptTemplate(settings, known=("class", "reasoned"))
-        self._longest = self._template.whole_number("max_words")
-        self._system = Message("system", self._template.system)
-        self._question_line = self._template.question()
-        self._turns = Turns(self._question, self.answer)
+        super().__init__(settings)
+
+    def schema(self) -> dict[str, Any]:
         keys = ("reason", "class") if self._template.answer == "reasoned" else ("class",)
-        self._schema = {
+        return {
             "type": "object",
             "properties": {
                 key: {"type": "string"} | ({"enum": list(self.labels)} if key == "class" else {}) for key in keys
@@ -54,22 +46,6 @@ class TextClassification:
             "required": list(keys),
             "additionalProperties": False,
         }
-
-    def identity(self) -> dict[str, Any]:
-        reading = {"synonyms": self._synonyms} if self._synonyms else {}
-        return {"task": "text_classification", "types": self.types, **reading, **self._template.identity()}
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What a user should know of the task's settings."""
-        return self._names.warnings
-
-    def prompt(self, sentence: Sentence, demonstrations: Sequence[Example]) -> Prompt:
-        messages = [self._system]
-        for example in demonstrations:
-            messages += self._turns.of(example)
-        messages.append(self._question(sentence))
-        return Prompt(sentence.id, tuple(messages), self._schema)
 
     def answer(self, example: Example) -> str:
         (label,) = example.labels
@@ -101,12 +77,6 @@ class TextClassification:
             if self._names.read(bare) is None:
                 raise
             return bare
-
-    def _question(self, sentence: Sentence) -> Message:
-        text, longest = sentence.text, self._longest
-        if longest is not None and len(sentence.tokens) > longest:
-            text = text[: sentence.offsets[longest - 1][1]] + _CUT
-        return Message("user", self._template.user(text))
 
 
 def _understood(value: Any) -> str | None:
