@@ -180,7 +180,7 @@ def test_missing_file_is_a_config_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"name: \xff\n", b"\xff\xfe\x00"])
 def test_file_that_is_no_utf8_is_a_config_error(file: Path, content: bytes) -> None:
     file.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"c\.yaml: cannot be read as UTF-8"):
+    with pytest.raises(ConfigError, match=r"c\.yaml:1: cannot be read as UTF-8"):
         load(file)
 
 

@@ -8,15 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
 from annotated_types import Ge
 from pydantic import TypeAdapter, ValidationError
 
 from distill_offline.bundle.verifier import verify
 from distill_offline.config.loading import coerced
-from distill_offline.config.plain_yaml import UniqueKeys
+from distill_offline.config.plain_yaml import read_yaml
 from distill_offline.errors import ConfigError
-from distill_offline.text.encoding import NotUTF8, read_utf8
 
 __all__ = [
     "BundleSettings",
@@ -184,17 +182,7 @@ class BundleSettings:
 
 def load(path: Path) -> BundleSettings:
     """The settings of a YAML file. Raises ConfigError that names the file and key."""
-    try:
-        value = yaml.load(read_utf8(path), UniqueKeys)
-    except NotUTF8 as error:
-        raise ConfigError(f"{path}:{error.line}: {error.problem}") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({type(error).__name__}).") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        raise ConfigError(f"{path}:{mark.line + 1 if mark else '?'}: {error.problem}.") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: is not YAML ({str(error).splitlines()[0]}).") from error
+    value = read_yaml(path)
     if not isinstance(value, Mapping):
         raise ConfigError(f"{path}: a bundle's configuration is a mapping: name, version, sequence, environments, ...")
     try:

@@ -13,10 +13,9 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from distill_offline.config.plain_yaml import PlainDumper, UniqueKeys, ValueLoader
+from distill_offline.config.plain_yaml import PlainDumper, ValueLoader, read_yaml
 from distill_offline.config.settings import Settings, Source
 from distill_offline.errors import ConfigError
-from distill_offline.text.encoding import NotUTF8, read_utf8
 
 __all__ = ["coerced", "dump", "load", "parse_settings"]
 
@@ -26,19 +25,7 @@ def load(path: Path, changes: Iterable[str] = ()) -> Settings:
 
     Values of changes are YAML, too: `train.updates=300`, `annotate.limit=null`. Raises ConfigError.
     """
-    try:
-        value = yaml.load(read_utf8(path), UniqueKeys)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: there is no such configuration file.") from error
-    except NotUTF8 as error:
-        raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        raise ConfigError(f"{path}:{mark.line + 1 if mark else '?'}: {error.problem}.") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a control character, a date such as 2024-13-01
-        raise ConfigError(f"{path}: is not YAML ({str(error).splitlines()[0]}).") from error
+    value = read_yaml(path)
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: a configuration is a mapping with the sections name, task, corpus, ...")
     for change in changes:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-__all__ = ["PlainDumper", "UniqueKeys", "ValueLoader"]
+from distill_offline.errors import ConfigError
+from distill_offline.text.encoding import NotUTF8, read_utf8
+
+__all__ = ["PlainDumper", "UniqueKeys", "ValueLoader", "read_yaml"]
 
 _LARGEST = 100_000  # nodes, with every alias written out
 _MERGE = "tag:yaml.org,2002:merge"
@@ -15,6 +19,23 @@ _INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
 _WHOLE = re.compile(r"[-+]?[0-9][0-9_]*|0x[0-9a-fA-F_]+|0o[0-7_]+")
 # YAML 1.1 takes 5e-5 for a text, and 1:30 for 90.
 _BROKEN = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+
+def read_yaml(path: Path) -> Any:
+    """The value of a configuration file. Raises ConfigError with the file, and the line of a mistake."""
+    try:
+        return yaml.load(read_utf8(path), UniqueKeys)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: there is no such configuration file.") from error
+    except NotUTF8 as error:
+        raise ConfigError(f"{path}:{error.line}: cannot be read as UTF-8 text: {error.problem}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        raise ConfigError(f"{path}:{mark.line + 1 if mark else '?'}: {error.problem}.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a control character, a date such as 2024-13-01
+        raise ConfigError(f"{path}: is not YAML ({str(error).splitlines()[0]}).") from error
 
 
 class UniqueKeys(yaml.SafeLoader):
