@@ -10,6 +10,7 @@ from distill_offline.spans.locate import locate
 LOCATE = "distill_offline.tasks.ner.locate"
 
 
+@pytest.mark.slow
 def test_no_mutated_answer_makes_the_parser_fail_or_lose_a_mention() -> None:
     counts = fuzz(2_000, seed=2)
     # The inputs reach what they are meant to reach.
