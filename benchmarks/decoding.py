@@ -38,10 +38,10 @@ from distill_offline.label_kinds.subwords import labels_of_words
 from distill_offline.offline.connections import enforce
 from distill_offline.run.gold import read_gold
 from distill_offline.schema import Example
+from distill_offline.scoring.sentence_counts import sentence_counts
+from distill_offline.scoring.statistics import compare, f1, resampled_f1
 from distill_offline.spans.bio import decode_bio
 from distill_offline.student.model import Student
-from distill_offline.study.counts import sentence_counts
-from distill_offline.study.statistics import compare, f1, resampled_f1
 
 DRAWS = 2000
 WEIGHTS = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0)

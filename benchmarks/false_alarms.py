@@ -1,4 +1,4 @@
-"""How often a study calls equal arms different: p below 0.05 by `distill_offline.study.statistics.compare`, simulated.
+"""How often a study calls equal arms different: p below 0.05 by `scoring.statistics.compare`, simulated.
 
     python benchmarks/false_alarms.py -o false_alarms.md
 
@@ -15,7 +15,7 @@ import click
 import numpy as np
 from measuring import heading, markdown_table, write_report
 
-from distill_offline.study.statistics import compare
+from distill_offline.scoring.statistics import compare
 
 SEEDS = (2, 3, 5, 10)
 BETWEEN_SEEDS = (1.3, 1.6, 2.0)  # points of F1: differences of paired arms in docs/results.md have such deviations

@@ -28,9 +28,9 @@ from distill_offline.corpus import read_examples
 from distill_offline.errors import Interrupted
 from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Progress
+from distill_offline.scoring.statistics import holm
 from distill_offline.spans.bio import decode_bio
 from distill_offline.storage.files import ANNOTATIONS, QUARANTINE, STORE, read_rows
-from distill_offline.study.statistics import holm
 
 BASE = "knn250"
 TYPES = {

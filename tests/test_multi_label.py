@@ -30,9 +30,9 @@ from distill_offline.pipeline.uncertainty import MEASURES, uncertainty
 from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Annotation, Completion, Rejection, Sentence
 from distill_offline.scoring.metrics import accuracy, score
+from distill_offline.scoring.sentence_counts import AVERAGE_OF, sentence_counts
 from distill_offline.storage.files import read_rows
 from distill_offline.student.model import Student
-from distill_offline.study.counts import AVERAGE_OF, sentence_counts
 from distill_offline.study.examine.teacher_errors import teacher_errors
 from distill_offline.tasks.guarded import GuardedTask
 from distill_offline.tasks.multi_label_classification import MultiLabelClassification

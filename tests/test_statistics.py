@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 from sklearn.metrics import f1_score
 
-from distill_offline.study.statistics import (
+from distill_offline.scoring.statistics import (
     Values,
     compare,
     f1,

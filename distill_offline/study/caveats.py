@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from distill_offline.scoring.statistics import smallest_sign_flip
 from distill_offline.study.grid import Study
 from distill_offline.study.methods import methods_note
 from distill_offline.study.results import Row
-from distill_offline.study.statistics import smallest_sign_flip
 
 __all__ = ["caveats"]
 

@@ -14,7 +14,8 @@ from distill_offline.manifest.method import method
 from distill_offline.run.gold import make_task, read_labelled
 from distill_offline.schema import Example
 from distill_offline.scoring.metrics import score
-from distill_offline.study.counts import pack, sentence_counts
+from distill_offline.scoring.sentence_counts import sentence_counts
+from distill_offline.study.counts import pack
 from distill_offline.study.grid import Cell
 from distill_offline.study.results import Row
 

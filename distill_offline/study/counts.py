@@ -4,38 +4,13 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from distill_offline.errors import InputError
-from distill_offline.label_kinds import all_kinds, kind_of
-from distill_offline.schema import Head
-from distill_offline.study.statistics import Average
+from distill_offline.scoring.sentence_counts import Counts
 
-__all__ = ["AVERAGE_OF", "Counts", "pack", "sentence_counts", "unpack"]
-
-Counts = NDArray[np.uint16]
-
-AVERAGE_OF: dict[str, Average] = {kind.metric: kind.average for kind in all_kinds()}
-
-
-def sentence_counts(
-    head: Head, gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], types: Sequence[str]
-) -> Counts:
-    """True positives, false positives and false negatives of each sentence and type: (sentences, types, 3).
-
-    Entities count by exact match; a wrong class is a false negative of the right one and a false positive of its own.
-    """
-    kind, place = kind_of(head), {name: number for number, name in enumerate(types)}
-    counts = np.zeros((len(gold), len(types), 3), dtype=np.uint16)
-    for row, (a, b) in enumerate(zip(gold, predicted, strict=True)):
-        true, found = (set(kind.places(labels).items()) for labels in (a, b))
-        for column, things in enumerate((true & found, found - true, true - found)):
-            for _, name in things:
-                counts[row, place[name], column] += 1
-    return counts
+__all__ = ["pack", "unpack"]
 
 
 def pack(counts: Counts) -> str:

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 from pydantic import TypeAdapter
 
-from distill_offline.study.counts import Counts, unpack
+from distill_offline.scoring.sentence_counts import Counts
+from distill_offline.study.counts import unpack
 from distill_offline.study.lines import Lines
 
 __all__ = ["Results", "Row"]

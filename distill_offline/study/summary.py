@@ -7,11 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distill_offline.study.caveats import caveats
-from distill_offline.study.counts import AVERAGE_OF, Counts
-from distill_offline.study.grid import Study
-from distill_offline.study.results import Row
-from distill_offline.study.statistics import (
+from distill_offline.scoring.sentence_counts import AVERAGE_OF, Counts
+from distill_offline.scoring.statistics import (
     Average,
     Comparison,
     Interval,
@@ -23,6 +20,9 @@ from distill_offline.study.statistics import (
     resampled_type_f1,
     t_interval,
 )
+from distill_offline.study.caveats import caveats
+from distill_offline.study.grid import Study
+from distill_offline.study.results import Row
 
 __all__ = ["ArmResult", "Group", "Summary", "Tested", "TypeTested", "summarise"]
 

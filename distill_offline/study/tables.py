@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distill_offline.study.statistics import Interval
+from distill_offline.scoring.statistics import Interval
 from distill_offline.study.summary import ArmResult, Group, Summary
 
 __all__ = ["Table", "arm_table", "as_markdown", "comparison_table", "name_of", "p_value", "type_table"]
