@@ -15,11 +15,11 @@ import torch
 from distill_offline.config.settings import TrainSettings
 from distill_offline.corpus import read_examples
 from distill_offline.errors import EnvironmentFault, Interrupted
+from distill_offline.learning.checkpoint import Checkpoint, Checkpoints, random_state, restore_random_state
 from distill_offline.schema import Progress
 from distill_offline.storage.digests import file_digests
 from distill_offline.student.model import Student
 from distill_offline.train.blending import Blend, make_schedule
-from distill_offline.train.checkpoint import Checkpoint, Checkpoints, random_state, restore_random_state
 from distill_offline.train.loop import Pools, Trained, prepare, train
 
 LABELS = ("O", *(f"{p}-{t}" for t in ("PERSON", "ORGANISATION", "LOCATION", "EQUIPMENT", "DATE") for p in "BI"))
@@ -155,7 +155,7 @@ def test_checkpoint_of_another_configuration_is_not_used(arm: Arm, uninterrupted
 def test_checkpoint_of_another_version_is_not_used(
     arm: Arm, uninterrupted: tuple[str, Trained], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("distill_offline.train.checkpoint._FORMAT", 1)
+    monkeypatch.setattr("distill_offline.learning.checkpoint._FORMAT", 1)
     with pytest.raises(Killed):
         arm.run(kill_after=5)
     monkeypatch.undo()

@@ -13,9 +13,9 @@ from tiny_models import tiny_encoder
 from distill_offline.config.settings import TrainSettings
 from distill_offline.corpus import read_examples
 from distill_offline.errors import Interrupted
+from distill_offline.learning.embedding_rows import LearnedRows
 from distill_offline.student.model import Student
 from distill_offline.train.blending import Blend
-from distill_offline.train.embedding_rows import LearnedRows
 from distill_offline.train.loop import Pools, prepare, train
 
 LABELS = ("O", "B-PERSON", "I-PERSON")

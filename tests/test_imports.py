@@ -21,7 +21,7 @@ ROWS = (
     {"label_kinds"},
     {"annotations", "completions", "confidence", "manifest", "models", "report"},
     {"corpus", "tasks", "backends", "bundle", "doctor"},
-    {"scoring", "student"},
+    {"learning", "scoring", "student"},
     {"run", "provenance"},
     {"annotate", "train"},
     {"select"},

@@ -11,11 +11,11 @@ from sentences import example, sentence
 
 from distill_offline.config.settings import TrainSettings
 from distill_offline.errors import OutOfMemory
+from distill_offline.learning.checkpoint import Checkpoints
 from distill_offline.student.memory import enough_memory, is_out_of_memory
 from distill_offline.student.model import Student
 from distill_offline.train import blending
 from distill_offline.train import loop as training
-from distill_offline.train.checkpoint import Checkpoints
 
 LABELS = ("O", "B-X", "I-X")
 CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate"

@@ -29,7 +29,7 @@ ELSEWHERE = {
     "distill_offline.student.labelling",
     "distill_offline.config.values",
     "distill_offline.config.settings",
-    "distill_offline.train.checkpoint",
+    "distill_offline.learning.checkpoint",
     "distill_offline.student.memory",
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from distill_offline.errors import ConfigError
-from distill_offline.train.optimisation import Decay, layer_depths, learning_rate_factor, parameter_groups
+from distill_offline.learning.optimisation import Decay, layer_depths, learning_rate_factor, parameter_groups
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 50}
 KINDS: Mapping[str, dict[str, Any]] = {

@@ -17,11 +17,11 @@ from distill_offline.bundle.staging import Staging
 from distill_offline.cli import commands
 from distill_offline.completions import CompletionStore
 from distill_offline.errors import InputError
+from distill_offline.learning.checkpoint import Checkpoint, Checkpoints
 from distill_offline.pipeline import purge
 from distill_offline.storage.files import fresh_folder, make_folder, open_in_place, remove_folder, replacing, write_text
 from distill_offline.storage.lock import Lock
 from distill_offline.study.results import Results
-from distill_offline.train.checkpoint import Checkpoint, Checkpoints
 
 FILES = (
     "config.yaml",

@@ -23,13 +23,13 @@ from distill_offline import pipeline
 from distill_offline.config.loading import dump
 from distill_offline.config.settings import Settings
 from distill_offline.errors import ConfigError, DistillError, EnvironmentFault, Interrupted
+from distill_offline.learning.group import Group
 from distill_offline.offline import isolation
 from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Progress
 from distill_offline.storage.digests import file_digests
 from distill_offline.student.batching import share
 from distill_offline.study import Results, Study
-from distill_offline.train.group import Group
 from distill_offline.train.processes import Member, count, run_together, threads_each
 
 needs_namespaces = pytest.mark.skipif(bool(isolation.obstacles()), reason="no network namespaces here")

@@ -27,6 +27,11 @@ TRAINING = (
     "distill_offline.config.train",
     "distill_offline.corpus.refine",
     "distill_offline.label_kinds.*",
+    "distill_offline.learning.acceleration",
+    "distill_offline.learning.embedding_rows",
+    "distill_offline.learning.group",
+    "distill_offline.learning.optimisation",
+    "distill_offline.learning.repeatable",
     "distill_offline.scoring.metrics",
     "distill_offline.scoring.mistakes",
     "distill_offline.select.rules",
@@ -37,12 +42,8 @@ TRAINING = (
     "distill_offline.student.out_of_fold",
     "distill_offline.student.windows",
     "distill_offline.text.visible",
-    "distill_offline.train.acceleration",
     "distill_offline.train.blending",
-    "distill_offline.train.embedding_rows",
-    "distill_offline.train.group",
     "distill_offline.train.loop",
-    "distill_offline.train.optimisation",
 )
 # Besides, what decides what is seen where a study looks into its cells.
 EXAMINING = (

@@ -14,6 +14,7 @@ from distill_offline.config.settings import ArmSettings, CrossFitSettings, Train
 from distill_offline.corpus import tokenisation
 from distill_offline.errors import InputError, Interrupted, MissingModel
 from distill_offline.label_kinds import Judged
+from distill_offline.learning.checkpoint import Checkpoints
 from distill_offline.manifest.method import method
 from distill_offline.models import catalogue
 from distill_offline.run.folder import RunFolder
@@ -28,7 +29,6 @@ from distill_offline.student.model import Student
 from distill_offline.student.out_of_fold import folds
 from distill_offline.tasks.base import Task
 from distill_offline.train import loop as training
-from distill_offline.train.checkpoint import Checkpoints
 from distill_offline.train.stage import blend_of, decides
 
 __all__ = ["cross_fit", "is_cross_fitted"]

@@ -13,23 +13,24 @@ from distill_offline.config.settings import TrainSettings
 from distill_offline.errors import DistillError, Interrupted
 from distill_offline.label_kinds import comparable
 from distill_offline.label_kinds.losses import LossRule
-from distill_offline.schema import Example, Progress, Watch
-from distill_offline.scoring.metrics import quick_f1
-from distill_offline.student.batching import least_work, share
-from distill_offline.student.memory import enough_memory
-from distill_offline.student.model import Encoded, Student
-from distill_offline.train.acceleration import accelerator
-from distill_offline.train.blending import Batch, Blend
-from distill_offline.train.checkpoint import (
+from distill_offline.learning.acceleration import accelerator
+from distill_offline.learning.checkpoint import (
     Checkpoint,
     Checkpoints,
     random_state,
     random_states_of_others,
     restore_random_states,
 )
-from distill_offline.train.embedding_rows import LearnedRows
-from distill_offline.train.group import ALONE, Group
-from distill_offline.train.optimisation import learning_rate_factor, parameter_groups
+from distill_offline.learning.embedding_rows import LearnedRows
+from distill_offline.learning.group import ALONE, Group
+from distill_offline.learning.optimisation import learning_rate_factor, parameter_groups
+from distill_offline.learning.repeatable import prepare
+from distill_offline.schema import Example, Progress, Watch
+from distill_offline.scoring.metrics import quick_f1
+from distill_offline.student.batching import least_work, share
+from distill_offline.student.memory import enough_memory
+from distill_offline.student.model import Encoded, Student
+from distill_offline.train.blending import Batch, Blend
 
 if TYPE_CHECKING:
     import torch
@@ -56,22 +57,6 @@ class Trained:
     history: tuple[dict[str, Any], ...]
     best_f1: float | None
     best_update: int
-
-
-def prepare(seed: int, threads: int | None = None) -> int:
-    """Make torch repeatable before a student is created; gives the number of threads that results depend on.
-
-    Same seed, data, versions, CPU model and thread count: same weights, bit for bit.
-    """
-    import torch
-
-    if threads:
-        torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True)
-    # Nothing reads memory that nothing was written to; filling it takes 5% of the time.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    return torch.get_num_threads()
 
 
 def train(

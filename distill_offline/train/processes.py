@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline.errors import ConfigError, DistillError, EnvironmentFault
+from distill_offline.learning.group import ALONE, Group, Lost, joined
 from distill_offline.offline.spawned import how_it_ended, serve_parent, spawn
 from distill_offline.schema import Progress, Watch
-from distill_offline.train.group import ALONE, Group, Lost, joined
 
 __all__ = ["Member", "count", "run_together", "threads_each"]
 

@@ -14,6 +14,7 @@ from distill_offline.config.loading import as_plain
 from distill_offline.config.settings import ArmSettings, TrainSettings
 from distill_offline.corpus import tokenisation
 from distill_offline.errors import ConfigError, InputError, Interrupted, MissingModel
+from distill_offline.learning.checkpoint import Checkpoints
 from distill_offline.manifest.method import method
 from distill_offline.models import catalogue
 from distill_offline.run.folder import RunFolder
@@ -27,7 +28,6 @@ from distill_offline.storage.files import ANNOTATIONS, fresh_folder, write_rows
 from distill_offline.student.model import Student
 from distill_offline.train import blending
 from distill_offline.train import loop as training
-from distill_offline.train.checkpoint import Checkpoints
 from distill_offline.train.processes import Member, count, run_together, threads_each
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Checkpoints inside an arm: tensors as safetensors, the rest as JSON, two generations, so that one is always whole."""
+"""Checkpoints of weights in training: tensors as safetensors, the rest as JSON, two generations, one always whole."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distill_offline.errors import EnvironmentFault, native_os_error, os_fault
+from distill_offline.learning.group import ALONE, Group
 from distill_offline.storage.digests import digest_of, file_digests
 from distill_offline.storage.files import check_plain, fresh_folder, make_folder, remove_folder, write_text
-from distill_offline.train.group import ALONE, Group
 
 if TYPE_CHECKING:
     import torch
@@ -44,15 +44,18 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one arm, below `folder`, a folder for each number of updates; the last two are kept.
+    """The checkpoints of one model, below `folder`, a folder for each number of updates; the last two are kept.
 
     `fingerprint` says what they belong to: those of anything else are taken away with a word to `say`. A checkpoint
     takes its name only when it is whole and on disk; its JSON holds the digest of its tensors and of itself, so that
-    one which is damaged all the same is noticed, and the one before it used.
+    one which is damaged all the same is noticed, and the one before it used. `stage` is named where one cannot be
+    written.
     """
 
-    def __init__(self, folder: Path, fingerprint: str, say: Callable[[str], None] = lambda line: None) -> None:
-        self._folder, self._fingerprint, self._say = folder, fingerprint, say
+    def __init__(
+        self, folder: Path, fingerprint: str, say: Callable[[str], None] = lambda line: None, *, stage: str = "train"
+    ) -> None:
+        self._folder, self._fingerprint, self._say, self._stage = folder, fingerprint, say, stage
 
     def latest(self, group: Group = ALONE) -> Checkpoint | None:
         """The last whole checkpoint of this fingerprint, None without one. Takes away those that cannot be used.
@@ -88,7 +91,7 @@ class Checkpoints:
             _sync(self._folder)
         except OSError as error:
             raise EnvironmentFault(
-                f"train: the checkpoint of update {checkpoint.updates} cannot be written: {os_fault(error)}"
+                f"{self._stage}: the checkpoint of update {checkpoint.updates} cannot be written: {os_fault(error)}"
             ) from error
         for old in list(self._generations())[_KEPT:]:
             remove_folder(old)

@@ -1,0 +1,1 @@
+"""What every loop that changes weights shares: the device, the optimizer's parts, checkpoints, groups of processes."""
