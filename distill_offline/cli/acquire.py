@@ -45,7 +45,7 @@ __all__ = ["acquire"]
     help="A file or folder of sentences that are labelled already; they are left out. May be repeated.",
 )
 @click.option("--token-column", type=int, help="The column of a column file's tokens, from 0 [recognised].")
-@format_option("--input-format", "TEXT")
+@format_option("--input-format", what="TEXT")
 @on_bad_file_option
 @json_option
 def acquire(

@@ -39,8 +39,8 @@ _SCHEMES = click.Choice(get_args(TagScheme))
 @click.option(
     "--input-offsets", type=click.Choice(OFFSETS), default="characters", help="The same for INPUT, if it is a file."
 )
-@format_option("--format", "the gold file")
-@format_option("--input-format", "INPUT, if it is a file")
+@format_option("--format", what="the gold file")
+@format_option("--input-format", what="INPUT, if it is a file")
 @click.option("--min-f1", type=click.FloatRange(0, 1), help="Exit with code 5 if F1 is below this (0 to 1).")
 @json_option
 def evaluate(

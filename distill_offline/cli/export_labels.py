@@ -20,8 +20,8 @@ __all__ = ["export_labels"]
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The file to write (.jsonl).")
 @click.option("--tag-column", type=int, help="The column of INPUT's tags, from 0 [the last one].")
 @click.option("--scheme", type=click.Choice(get_args(TagScheme)), default="auto", help="The tag scheme of INPUT.")
-@format_option("--input-format", "INPUT, if it is a file")
-@format_option("--corpus-format", "the corpus")
+@format_option("--input-format", what="INPUT, if it is a file")
+@format_option("--corpus-format", what="the corpus")
 @on_bad_file_option
 @language_option
 @json_option

@@ -43,10 +43,10 @@ language_option = click.option(
 )
 
 
-def format_option(name: str, what: str) -> Callable[..., Any]:
+def format_option(*names: str, what: str) -> Callable[..., Any]:
     """An option that names a corpus format."""
     return click.option(
-        name,
+        *names,
         metavar="NAME",
         help=f"The format of {what}: columns, text, jsonl, parquet, an installed one, or package.module:Name [by the "
         "suffix].",

@@ -25,9 +25,21 @@ __all__ = ["predict"]
     type=click.Path(path_type=Path),
     help="The file to write: .conll, .jsonl or .parquet.",
 )
-@format_option("--input-format", "INPUT")
-@format_option("--output-format", "OUTPUT")
+@format_option("--input-format", what="INPUT")
+@format_option("--output-format", "--format", what="OUTPUT")
 @click.option("--token-column", type=int, help="The column of a column file's tokens, from 0 [recognised].")
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    help="Leave out, and count, entities and classes that the student is less sure of (0 to 1).",
+)
+@click.option(
+    "--calibrate",
+    metavar="GOLD",
+    type=click.Path(path_type=Path),
+    help="Human-labelled text that neither trained nor picked the student: confidences become the share that is right.",
+)
 @on_bad_file_option
 def predict(
     student: Path,
@@ -36,11 +48,15 @@ def predict(
     input_format: str | None,
     output_format: str | None,
     token_column: int | None,
+    min_confidence: float,
+    calibrate: Path | None,
     on_bad_file: Literal["error", "skip"],
 ) -> None:
     """Label INPUT (.conll, .jsonl, .parquet, .txt or a folder of .txt) with a trained student.
 
-    A student of classes labels each text as a whole, and writes .jsonl or .parquet.
+    A student of classes labels each text as a whole, and writes .jsonl or .parquet. Rows say what entities there are,
+    where they stand in the text (in characters), and how sure the student is: its own probability, or with --calibrate
+    the share of such that is right.
 
     Example: distill-offline predict runs/quickstart/train/simple_mix/student package:demo/unlabelled -o labelled.jsonl
     """
@@ -52,8 +68,11 @@ def predict(
         Source(path=str(text), format=input_format, token_column=token_column, on_bad_file=on_bad_file),
         output,
         output_format=output_format,
+        min_confidence=min_confidence,
+        calibrate=None if calibrate is None else Source(path=str(calibrate)),
         counts=counts,
         watch=console.watch,
     )
     skipped = f"; {counts['bad_file']} bad files skipped" if counts["bad_file"] else ""
-    console.result(f"{count} sentences labelled: {output}{skipped}")
+    doubtful = f"; {counts['below_confidence']} below {min_confidence:g} left out" if min_confidence else ""
+    console.result(f"{count} sentences labelled: {output}{skipped}{doubtful}")

@@ -11,14 +11,16 @@ from distill_offline.corpus.examples import (
     read_sentences,
 )
 from distill_offline.corpus.head import head_of
+from distill_offline.corpus.labelled import Labelled
 from distill_offline.corpus.languages import tokenisation
 from distill_offline.corpus.plain_text import OnBadFile
 from distill_offline.corpus.source import AnyScheme, AnySource, may_be_raw, resolve_path
-from distill_offline.corpus.write import check_writable, write_examples, write_sentences
+from distill_offline.corpus.write import check_writable, write_examples, write_labelled, write_sentences
 
 __all__ = [
     "AnyScheme",
     "AnySource",
+    "Labelled",
     "OnBadFile",
     "check_same_text",
     "check_writable",
@@ -32,5 +34,6 @@ __all__ = [
     "resolve_path",
     "tokenisation",
     "write_examples",
+    "write_labelled",
     "write_sentences",
 ]

@@ -53,8 +53,10 @@ def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     text, number = pyarrow.string(), pyarrow.int64()
     fields = [("id", text), ("document", text), ("index", number), ("text", text), ("tokens", pyarrow.list_(text))]
     fields.append(("offsets", pyarrow.list_(pyarrow.list_(number))))
-    if batch and "labels" in batch[0]:
-        fields.append(("labels", pyarrow.list_(text)))
+    entity = [("text", text), ("start", number), ("end", number), ("type", text), ("confidence", pyarrow.float64())]
+    more = {"labels": pyarrow.list_(text), "entities": pyarrow.list_(pyarrow.struct(entity))}
+    more |= {"confidence": pyarrow.float64(), "confidence_kind": text}
+    fields += [(name, kind) for name, kind in more.items() if batch and name in batch[0]]
     schema = pyarrow.schema(fields)
     with parquet.ParquetWriter(path, schema) as writer:
         while batch:

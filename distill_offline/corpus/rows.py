@@ -19,12 +19,13 @@ from distill_offline.label_kinds import LabelKind, kind_of
 from distill_offline.schema import Head, Sentence, Span
 from distill_offline.spans.bio import encode_bio
 
-__all__ = ["FIELDS", "read_rows"]
+__all__ = ["FIELDS", "has_entities", "read_rows"]
 
 _Value = TypeVar("_Value")
 _CARRIED = ("confidence", "agreement", "missed")
 FIELDS = (
     *("id", "document", "index", "text", "tokens", "offsets", "labels", "label", "spans", "weight", "masked"),
+    *("entities", "confidence_kind"),
     *_CARRIED,
 )
 _KNOWN = {*FIELDS, "rejected"}  # of a line of annotations; what was rejected is none of the labels
@@ -69,8 +70,9 @@ def read_rows(
     `tokens` (with `text` and `offsets` where known) or `text` alone, which is tokenised as `language` says, whatever
     its labels are, and kept as one sentence. Labels for token classification: `labels`, a BIO tag a token, else `spans`
     of `start`, `end`, `type`, which count tokens where `tokens` are given and characters of `text` where not, or what
-    `offsets` names. A span that begins or ends inside a token is not among the labels: it is one of `unheld`, and its
-    tokens are masked. Spans must not lie (spans.SpanReader). Labels of whole texts: `label` or `labels`, as their kind
+    `offsets` names; else `entities` with the same fields, which count characters in any case. A span that begins or
+    ends inside a token is not among the labels: it is one of `unheld`, and its tokens are masked. Spans must not lie
+    (spans.SpanReader). Labels of whole texts: `label` or `labels`, as their kind
     reads them. A labelled row may have a `weight` in the loss and, for tokens, the positions of those that
     are `masked` from it; beside a span there may be its `confidence`, `alignment` and `agreement`, beside a class its
     `confidence` and `agreement`. `document` defaults to the file's stem, `index` to the row's position, `id` to
@@ -162,10 +164,10 @@ def _spans(
     fields: Mapping[str, Any], sentence: Sentence, line: int, reader: SpanReader
 ) -> tuple[list[Span] | None, tuple[Span, ...]]:
     """The row's spans counted in tokens, and those, in characters, that no tokens can hold."""
-    if "spans" not in fields:
+    if "spans" not in fields and not has_entities(fields):
         return None, ()
-    listed = listed_spans(fields["spans"])
-    if "tokens" in fields:
+    listed = listed_spans(fields["spans" if "spans" in fields else "entities"])
+    if "tokens" in fields and "spans" in fields:
         check_own_text(listed, sentence, has_text="text" in fields)
         return [each.span for each in listed], ()
     held: list[Span] = []
@@ -179,6 +181,20 @@ def _spans(
         else:
             raise _RowError(f"span {span.start} to {span.end} covers no token.")
     return held, tuple(unheld)
+
+
+def has_entities(fields: Mapping[str, Any]) -> bool:
+    """Whether the row lists entities as we write them: in characters of `text`.
+
+    Beside labels they are ours only if it says what their confidences are; other tools have a field of that name, too.
+    """
+    entities = fields.get("entities")
+    return (
+        isinstance(fields.get("text"), str)
+        and ("labels" not in fields or "confidence_kind" in fields)
+        and isinstance(entities, list)
+        and all(isinstance(each, Mapping) and {"start", "end", "type"} <= each.keys() for each in entities)
+    )
 
 
 def _touched(span: Span, offsets: Offsets) -> list[int]:

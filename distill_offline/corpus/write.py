@@ -6,17 +6,15 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from distill_offline.corpus.columns import DOCUMENT_BORDER, unwritable
 from distill_offline.corpus.formats import COLUMNS, TEXT, format_named, format_of_suffix, is_ours
 from distill_offline.corpus.guarded import GuardedFormat
+from distill_offline.corpus.labelled import Labelled
 from distill_offline.errors import CorpusError
 from distill_offline.schema import Example, Sentence
 
-__all__ = ["check_writable", "write_examples", "write_sentences", "written_format"]
-
-_Labelled = tuple[Sentence, tuple[str, ...] | None]
+__all__ = ["check_writable", "write_examples", "write_labelled", "write_sentences", "written_format"]
 
 
 def write_examples(path: str | Path, examples: Iterable[Example], *, file_format: str | None = None) -> None:
@@ -27,12 +25,17 @@ def write_examples(path: str | Path, examples: Iterable[Example], *, file_format
     and masked tokens. Raises CorpusError for a suffix that names no format, and where .conll cannot hold a token or
     label.
     """
-    _write(Path(path), ((example.sentence, example.labels) for example in examples), file_format)
+    write_labelled(path, (Labelled(each.sentence, each.labels) for each in examples), file_format=file_format)
 
 
 def write_sentences(path: str | Path, sentences: Iterable[Sentence], *, file_format: str | None = None) -> None:
     """`write_examples` without labels."""
-    _write(Path(path), ((sentence, None) for sentence in sentences), file_format)
+    write_labelled(path, (Labelled(sentence) for sentence in sentences), file_format=file_format)
+
+
+def write_labelled(path: str | Path, items: Iterable[Labelled], *, file_format: str | None = None) -> None:
+    """`write_examples` with what is known beside the labels: entities with confidences, or that of a class."""
+    _write(Path(path), iter(items), file_format)
 
 
 def check_writable(
@@ -54,7 +57,7 @@ def check_writable(
     for label in labels:
         _check_label(label, target)
     for sentence in sentences:
-        _check_tokens(*_encodable((sentence, ()), target), target)
+        _check_tokens(_encodable(Labelled(sentence, ()), target), target)
 
 
 def written_format(path: Path, file_format: str | None = None) -> str:
@@ -72,7 +75,7 @@ def written_format(path: Path, file_format: str | None = None) -> str:
 _SUFFIXES = {".conll": COLUMNS, ".jsonl": "jsonl", ".parquet": "parquet"}
 
 
-def _write(path: Path, items: Iterator[_Labelled], file_format: str | None) -> None:
+def _write(path: Path, items: Iterator[Labelled], file_format: str | None) -> None:
     name = written_format(path, file_format)
     try:
         # mkstemp makes the file with mode 0600, and beside the target, so that replacing it is atomic.
@@ -91,34 +94,21 @@ def _write(path: Path, items: Iterator[_Labelled], file_format: str | None) -> N
         raise
 
 
-def _fill(temporary: Path, name: str, items: Iterator[_Labelled], path: Path) -> None:
+def _fill(temporary: Path, name: str, items: Iterator[Labelled], path: Path) -> None:
     if name == COLUMNS:
         with temporary.open("wb") as file:
             for chunk in _column_lines(items, path):
                 file.write(chunk.encode())
     else:
         given = items if name == "jsonl" else (_encodable(item, path) for item in items)
-        format_named(name).write(temporary, (_row(*item) for item in given))
+        format_named(name).write(temporary, (item.row() for item in given))
 
 
-def _row(sentence: Sentence, labels: tuple[str, ...] | None) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "id": sentence.id,
-        "document": sentence.document,
-        "index": sentence.index,
-        "text": sentence.text,
-        "tokens": list(sentence.tokens),
-        "offsets": [list(pair) for pair in sentence.offsets],
-    }
-    if labels is not None:
-        row["labels"] = list(labels)
-    return row
-
-
-def _column_lines(items: Iterator[_Labelled], path: Path) -> Iterator[str]:
+def _column_lines(items: Iterator[Labelled], path: Path) -> Iterator[str]:
     document: str | None = None
     for item in items:
-        sentence, labels = _encodable(item, path)
+        _encodable(item, path)
+        sentence, labels = item.sentence, item.labels
         if labels is not None and len(labels) != len(sentence.tokens):
             raise CorpusError(
                 f"{path}: {sentence.id} has no tag a token, which .conll needs. Write .jsonl or .parquet."
@@ -126,16 +116,17 @@ def _column_lines(items: Iterator[_Labelled], path: Path) -> Iterator[str]:
         if sentence.document != document:
             yield f"{DOCUMENT_BORDER}\tO\n\n" if labels is not None else f"{DOCUMENT_BORDER}\n\n"
             document = sentence.document
-        _check_tokens(sentence, labels, path)
+        _check_tokens(item, path)
         for label in labels or ():
             _check_label(label, path)
         rows = sentence.tokens if labels is None else map("\t".join, zip(sentence.tokens, labels, strict=True))
         yield "\n".join(rows) + "\n\n"
 
 
-def _check_tokens(sentence: Sentence, labels: tuple[str, ...] | None, path: Path) -> None:
+def _check_tokens(item: Labelled, path: Path) -> None:
+    sentence = item.sentence
     for position, token in enumerate(sentence.tokens):
-        if problem := unwritable(token, tagged=labels is not None):
+        if problem := unwritable(token, tagged=item.labels is not None):
             raise CorpusError(
                 f"{path}: token {position} of {sentence.id} {problem}, which .conll cannot hold. "
                 "Write .jsonl or .parquet."
@@ -147,8 +138,8 @@ def _check_label(label: str, path: Path) -> None:
         raise CorpusError(f"{path}: the label {label[:60]!r} holds white space that .conll cannot. Write .jsonl.")
 
 
-def _encodable(item: _Labelled, path: Path) -> _Labelled:
-    sentence = item[0]
+def _encodable(item: Labelled, path: Path) -> Labelled:
+    sentence = item.sentence
     try:
         "".join((sentence.id, sentence.document, sentence.text, *sentence.tokens)).encode()
     except UnicodeEncodeError as error:

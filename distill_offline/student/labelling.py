@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from distill_offline.label_kinds.decoding import Distribution, Scored, distribut
 from distill_offline.schema import Sentence, Span
 from distill_offline.spans.bio import decode_bio
 
-__all__ = ["Entity", "LabelledText", "label_texts"]
+__all__ = ["Entity", "LabelledText", "label_texts", "sure_spans"]
 
 Classes = tuple[tuple[str, float], ...]
 _CHUNK = 2048  # sentences labelled at once, as predict does
@@ -85,9 +85,8 @@ def label_texts(student: _Student, texts: Iterable[str]) -> list[LabelledText]:
             for (number, _, _), labels in zip(chunk, said, strict=True):
                 classes[number] = tuple((label, next(sure)) for label in labels)
             continue
-        found = distributions(scored, student.labels)
-        for (number, start, sentence), labels, distribution in zip(chunk, said, found, strict=True):
-            entities[number] += [_entity(sentence, span, distribution, start) for span in decode_bio(labels)]
+        for (number, start, sentence), spans in zip(chunk, sure_spans(scored, student.labels, said), strict=True):
+            entities[number] += [_entity(sentence, span, start) for span in spans]
     return [LabelledText(text, tuple(entities[n]), classes.get(n, ())) for n, text in enumerate(kept)]
 
 
@@ -105,11 +104,22 @@ def _sentences(student: _Student, texts: Iterable[str], kept: list[str]) -> Iter
             raise InputError(f"text {number} is empty: it has no class. Leave it out.")
 
 
-def _entity(sentence: Sentence, span: Span, found: Distribution, begins: int) -> Entity:
-    start, end = sentence.offsets[span.start][0], sentence.offsets[span.end - 1][1]
+def sure_spans(
+    scored: Sequence[Scored], names: Sequence[str], said: Sequence[Sequence[str]]
+) -> Iterator[tuple[Span, ...]]:
+    """The spans, in tokens, that the labels of each sentence make, with the student's probability of each."""
+    for labels, found in zip(said, distributions(scored, names), strict=True):
+        yield tuple(replace(span, confidence=_confidence(span, found), alignment="tags") for span in decode_bio(labels))
+
+
+def _confidence(span: Span, found: Distribution) -> float:
     if f"B-{span.type}" in found.labels:
-        confidence = found.of(span)
-    else:  # a head that knows no borders between entities: that all of it is inside
-        inside = found.of_tokens()[span.start : span.end, found.labels.index(f"I-{span.type}")]
-        confidence = float(inside.prod())
-    return Entity(begins + start, begins + end, sentence.text[start:end], span.type, confidence)
+        return found.of(span)
+    # A head that knows no borders between entities: that all of it is inside.
+    return float(found.of_tokens()[span.start : span.end, found.labels.index(f"I-{span.type}")].prod())
+
+
+def _entity(sentence: Sentence, span: Span, begins: int) -> Entity:
+    start, end = sentence.offsets[span.start][0], sentence.offsets[span.end - 1][1]
+    assert span.confidence is not None
+    return Entity(begins + start, begins + end, sentence.text[start:end], span.type, span.confidence)
