@@ -26,6 +26,7 @@ VERBS = {
     "predict": Verb("predict", "Label text with a student."),
     "purge": Verb("purge", "Delete a document from runs."),
     "release": Verb("release", "Carry a student out in a small signed folder."),
+    "report": Verb("report", "Write the page of a run, with or without the text of its corpus."),
     "run": Verb("run", "Do all stages: annotate, select, train, evaluate, report."),
     "select": Verb("select", "Choose which annotations students may learn from."),
     "study": Verb("study", "Train and score arms for several sizes and seeds."),

@@ -13,7 +13,9 @@ from distill_offline.config.loading import as_plain
 from distill_offline.config.settings import Settings
 from distill_offline.corpus import digest as gold_digest
 from distill_offline.errors import InputError
+from distill_offline.evaluate.predictions import PREDICTIONS, StudentLabels, prediction_rows
 from distill_offline.evaluate.truth import Truth
+from distill_offline.evaluate.verdict import Learner, verdict
 from distill_offline.label_kinds import comparable, kind_of
 from distill_offline.label_kinds.decoding import token_by_token
 from distill_offline.manifest.method import method
@@ -38,7 +40,8 @@ __all__ = ["evaluate"]
 def evaluate(folder: RunFolder) -> dict[str, Any]:
     """Every arm's student, and the teacher where it labelled the split, on evaluate.split; evaluate/report.json.
 
-    A teacher of entities has a `quality`, too. `calibration` is what select learnt of the teacher's confidences.
+    A teacher of entities has a `quality`, too. `calibration` is what select learnt of the teacher's confidences, and
+    `verdict` what blending brings (verdict.verdict). What everybody says of each sentence is in predictions.jsonl.
     """
     settings = folder.settings
     split = settings.evaluate.split
@@ -54,19 +57,24 @@ def evaluate(folder: RunFolder) -> dict[str, Any]:
     target, task, gold = stage.begin(), make_task(settings), read_gold(settings)
     examples = gold.split(split)
     say_unheld(folder, {split: examples})
-    rows = []
+    rows, said_by = [], dict[str, StudentLabels]()
     if teacher is not None:
         rows.append({"name": "teacher", "kind": "teacher", **_teacher(task, examples, teacher, learnt)})
     for name, path in folders.items():
         student = Student.load(path / "student")
         said = student.scored([example.sentence for example in examples])
-        row = {"name": name, "kind": "student", **_scored(task, examples, student.kind.decide(said, student.labels))}
+        said_by[name] = StudentLabels(student.labels, said, student.kind.decide(said, student.labels))
+        row = {"name": name, "kind": "student", **_scored(task, examples, said_by[name].labels)}
         if student.head == "token-classification":  # what a plain pipeline would make of it, for the model card
             plain = _scored(task, examples, token_by_token(said, student.labels))
             row["token_by_token"] = plain["overall"]
         rows.append(row)
     common = {"on": gold_digest(examples), "split": split, "metric": task.metric, "sentences": len(examples)}
     result = {**common, "rows": rows, **({"calibration": learnt} if learnt else {})}
+    if shown := _verdict(task, examples, folders, said_by):
+        result["verdict"] = shown
+    answers = _answers(task, examples, teacher)
+    write_rows(target / PREDICTIONS, prediction_rows(task.head, examples, answers, said_by))
     write_rows(target / "report.json", [result])
     scores = {row["name"]: {"f1": row["overall"]["f1"], **_accuracy(row["counts"])} for row in rows}
     stage.seal(scores | unheld_counts({split: examples}))
@@ -92,6 +100,7 @@ def _stage(
             "calibration": calibration,
             "gold": labels_digest(settings, split),
             "settings": as_plain(settings.evaluate),
+            "writes": PREDICTIONS,
             **_own_metric(settings),
         },
         inputs=source_paths(gold_source),
@@ -103,6 +112,28 @@ def _own_metric(settings: Settings) -> dict[str, str]:
     """The task's metric, where it is not the one of its kind of labels, which everything is scored by else."""
     task = make_task(settings)
     return {} if task.metric == kind_of(task.head).metric else {"metric": task.metric}
+
+
+def _verdict(
+    task: Task, examples: Sequence[Example], folders: Mapping[str, Path], students: Mapping[str, StudentLabels]
+) -> dict[str, Any] | None:
+    """None if the task has a metric of its own, which no resampling of counts stands for."""
+    if task.metric != kind_of(task.head).metric:
+        return None
+    learners = {}
+    for name, labels in students.items():
+        counts = manifest.show(folders[name])["counts"]
+        drawn = int(counts.get("distilled_drawn") or 0), int(counts.get("original_drawn") or 0)
+        learners[name] = Learner(*drawn, counts.get("best_dev_f1"), labels.labels)
+    return verdict(task.head, examples, learners)
+
+
+def _answers(task: Task, examples: Sequence[Example], annotations: Path | None) -> list[Given | None] | None:
+    """The teacher's answer to each sentence; None for one that it gave no usable answer to."""
+    if annotations is None:
+        return None
+    lines = AnnotationLines.read(annotations, task.head)
+    return [lines.answer(example) if example.sentence.id in lines.given else None for example in examples]
 
 
 def _teachers_labels(folder: RunFolder) -> Path | None:

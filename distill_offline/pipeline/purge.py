@@ -11,19 +11,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from markupsafe import escape
+
 from distill_offline import manifest
 from distill_offline.annotate.frozen import forget, frozen_pools
 from distill_offline.completions import CompletionStore, check_free
 from distill_offline.config.loading import load
 from distill_offline.errors import DistillError, InputError
+from distill_offline.evaluate.predictions import PREDICTIONS
 from distill_offline.pipeline.purge_places import Places, find_runs, is_run, stage_folders
+from distill_offline.pipeline.report_page import page_of_run
+from distill_offline.report import SENTENCES, as_json
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import read_gold
 from distill_offline.schema import Example, Span
 from distill_offline.spans.bio import InvalidTags, decode_bio
-from distill_offline.storage.files import ANNOTATIONS, QUARANTINE, STORE, check_own, read_rows, write_rows
+from distill_offline.storage.files import ANNOTATIONS, QUARANTINE, STORE, check_own, read_rows, write_rows, write_text
 
 __all__ = ["purge", "purge_below"]
+
+_REPORT = "report"
 
 
 @dataclass(slots=True)
@@ -79,7 +86,8 @@ def purge(document: str, runs: Iterable[Path]) -> list[dict[str, Any]]:
     Gives for each run what was found, and its students that were trained on the document, which only training them
     again can make forget it. Answers that quote a purged demonstration in some other sentence are deleted, too, and
     asked again. Manifests are sealed anew and say that (not what) was purged. The corpus itself is the user's: a
-    document that stays there is annotated again. Reports hold no text, nor do the rows of studies. Raises InputError
+    document that stays there is annotated again. A page that shows the document, or answers that may quote it, is
+    written again without any text; the rows of studies hold none. Raises InputError
     where a folder is no run, and StoreError where one is being annotated, before anything is changed; a run that fails
     later says so (`failed`), and the others are purged.
     """
@@ -109,12 +117,16 @@ def _purge_safely(document: str, folder: Path) -> _Purged:
 
 def _purge_run(document: str, folder: Path, found: _Purged) -> None:
     _find_students(document, folder, found)
-    whole = [place for place in stage_folders(folder) if manifest.is_whole(place)]
+    places = [*stage_folders(folder), folder / _REPORT]
+    whole = [place for place in places if manifest.is_whole(place)]
     changed = set[Path]()
     pools = frozen_pools(folder)
     gone = [each for examples in pools.values() for each in examples if each.sentence.document == document]
     texts, quoting = _texts(folder), set[str]()
     try:
+        # First: once the rest is gone, nothing tells any more that the page has to be looked at.
+        if _redact_page(document, folder, may_quote=bool(gone)):
+            changed.add(folder / _REPORT)
         with ExitStack() as opened:
             # All of them are locked before anything is changed; pools go last, since they say what answers may quote.
             stores = [(file, opened.enter_context(CompletionStore(file))) for file in _stores(folder)]
@@ -135,6 +147,27 @@ def _purge_run(document: str, folder: Path, found: _Purged) -> None:
             found.demonstrations = len(gone)
     finally:  # what was changed before something failed is whole all the same
         _seal_again(folder, [place for place in whole if place in changed], document)
+
+
+def _redact_page(document: str, folder: Path, *, may_quote: bool) -> bool:
+    """Write the run's page again without text if it shows the document; gives whether it did.
+
+    With `may_quote` it is enough that it shows any text. A page that cannot be made again is deleted.
+    """
+    page = folder / _REPORT / "index.html"
+    if not page.is_file():
+        return False
+    text = page.read_text("utf-8")
+    names = {document, str(escape(document)), str(as_json(document))[1:-1]}
+    if not (may_quote and SENTENCES in text) and not any(name in text for name in names):
+        return False
+    try:
+        redacted = page_of_run(folder, redact=True)
+    except (DistillError, OSError, ValueError):
+        page.unlink()
+        return True
+    write_text(page, redacted)
+    return True
 
 
 def _stores(folder: Path) -> list[Path]:
@@ -186,7 +219,7 @@ def _purge_files(document: str, ids: set[str], folder: Path, changed: set[Path])
     for stage in stage_folders(folder):
         for half in (*stage.rglob("*.partial"), *stage.rglob(".*.jsonl.*")):
             half.unlink()
-        for name in (ANNOTATIONS, QUARANTINE):
+        for name in (ANNOTATIONS, QUARANTINE, PREDICTIONS):
             for file in sorted(stage.rglob(name)):
                 if lines := _purge_lines(document, ids, file):
                     total += lines

@@ -6,17 +6,19 @@ from typing import Any
 
 from distill_offline import manifest, report
 from distill_offline.annotate.stage import annotate
-from distill_offline.config.loading import as_plain
 from distill_offline.errors import GateMissed
 from distill_offline.evaluate.stage import evaluate
+from distill_offline.pipeline.report_page import view_of
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.stage import Stage
 from distill_offline.select.stage import select
 from distill_offline.storage.digests import file_digests
-from distill_offline.storage.files import read_rows, write_text
+from distill_offline.storage.files import write_text
 from distill_offline.train.stage import check_arms, train
 
 __all__ = ["run"]
+
+_PAGE = 2  # raised when the page shows something else of the same run
 
 
 def run(folder: RunFolder) -> dict[str, Any]:
@@ -46,6 +48,7 @@ def _publish(folder: RunFolder, result: dict[str, Any]) -> None:
         "report",
         decides={
             "result": result,
+            "page": _PAGE,
             "stages": {n: manifest.fingerprint_of(folder.folder(n)) for n in stages},
             "histories": sorted(file_digests(histories.values()).values()),
         },
@@ -56,13 +59,6 @@ def _publish(folder: RunFolder, result: dict[str, Any]) -> None:
         folder.say("report: up to date")
         return
     target = stage.begin()
-    view = report.View(
-        name=folder.settings.name,
-        result=result,
-        histories={name.removeprefix("train/"): list(read_rows(path)) for name, path in histories.items()},
-        counts={name: manifest.show(folder.folder(name))["counts"] for name in stages},
-        settings=as_plain(folder.settings),
-    )
-    write_text(target / "index.html", report.render(view))
+    write_text(target / "index.html", report.render(view_of(folder, result)))
     stage.seal({})
     folder.say(f"report: {target / 'index.html'}")

@@ -2,26 +2,77 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.resources import files
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from distill_offline.report.plots import Line, line_plot, reliability_plot
+from distill_offline.report.verdict import headline, next_steps, scores_plot, what_is_right
+from distill_offline.report.words import count_rows, setting_rows
 
-__all__ = ["View", "render"]
+__all__ = ["SENTENCES", "Page", "View", "as_json", "render"]
+
+SENTENCES = '<script id="sentences"'  # a page without it shows no text of the corpus
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The sentences that a reader can look at: the only part of a page that holds text of the corpus.
+
+    A row has `id`, `document`, `text` (None if it cannot be read any more), `readings` by name (lists of `[start, end,
+    type, confidence, kind]`, in UTF-16 units, as browsers count; None for no answer), `kinds` of error by reading,
+    `absent` (why a reading is None) and `rejected` mentions with their reasons. `left_out` says what is not shown.
+    """
+
+    readings: Sequence[str]
+    rows: Sequence[Mapping[str, Any]]
+    left_out: str = ""
+
+    def data(self) -> Markup:
+        """All of it, and what one may filter by, for the script of the page."""
+        spans = [span for row in self.rows for reading in row["readings"].values() for span in reading or ()]
+        data = {
+            "readings": self.readings,
+            "rows": self.rows,
+            "types": sorted({span[2] for span in spans}),
+            "kinds": sorted({kind for row in self.rows for kinds in row["kinds"].values() for kind in kinds}),
+            "documents": sorted({row["document"] for row in self.rows if row["document"]}),
+        }
+        return as_json(data)
+
+
+def as_json(value: Any) -> Markup:
+    """JSON in ASCII, lone surrogates included, that ends no script element."""
+    text = json.dumps(value, separators=(",", ":"))
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All that the page shows: evaluate's result, each arm's history, each stage's counts, the settings."""
+    """All that the page shows: evaluate's result, each arm's history, each stage's counts, the settings.
+
+    `stages` are the links of the chain of manifests, `costs` pairs of words, `confusion` has `(gold, given, count)` by
+    reading, and `quarantined` a `total` and the first `answers`. Without `page` no text of the corpus is shown.
+    """
 
     name: str
     result: Mapping[str, Any]
     histories: Mapping[str, Sequence[Mapping[str, Any]]]
     counts: Mapping[str, Mapping[str, Any]]
     settings: Mapping[str, Any]
+    gold_sentences: int | None = None
+    stages: Sequence[Mapping[str, str]] = ()
+    costs: Sequence[tuple[str, str]] = ()
+    confusion: Mapping[str, Sequence[tuple[str, str, int]]] = field(default_factory=dict)
+    quarantined: Mapping[str, Any] | None = None
+    page: Page | None = None
 
 
 def render(view: View) -> str:
@@ -40,8 +91,16 @@ def render(view: View) -> str:
     ]
     teacher = next((row for row in view.result["rows"] if "quality" in row), None)
     measured = _measured(view.result)
+    script = _script() if view.page else ""
     return environment.get_template("page.html.jinja").render(
         view=view,
+        **_verdict(view, teacher),
+        counts={stage: count_rows(counts) for stage, counts in view.counts.items()},
+        settings=setting_rows(view.settings),
+        costs=view.costs,
+        data=view.page.data() if view.page else "",
+        script=Markup(script),
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         of_classes=any("accuracy" in row for row in view.result["rows"]),
         averages=sorted({name for row in view.result["rows"] for name in row.get("averages", ())}),
         types=sorted({name for row in view.result["rows"] for name in row["per_type"]}),
@@ -59,6 +118,26 @@ def render(view: View) -> str:
         dev_plot=line_plot("Dev F1 by update", dev),
         mix_plot=line_plot("Share of distilled sentences by update (mean of 20 updates); dashed: p(t)", mix),
     )
+
+
+def _script() -> str:
+    return files("distill_offline.report").joinpath("page.js").read_text("utf-8")
+
+
+def _verdict(view: View, teacher: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the page opens with; nothing if no student was scored."""
+    verdict = view.result.get("verdict")
+    if not verdict:
+        return {"verdict": None, "headline": "", "what_is_right": "", "next_steps": [], "scores_plot": ""}
+    teacher_f1 = teacher["overall"]["f1"] if teacher else None
+    scores = {**({"teacher": [teacher_f1]} if teacher_f1 is not None else {}), **verdict["scores"]}
+    return {
+        "verdict": verdict,
+        "headline": headline(verdict, view.gold_sentences),
+        "what_is_right": what_is_right(verdict, are_entities=not any("accuracy" in row for row in view.result["rows"])),
+        "next_steps": next_steps(verdict, view.result["sentences"], teacher_f1),
+        "scores_plot": scores_plot(f"F1 on the {view.result['split']} split, with 95% intervals", scores),
+    }
 
 
 def _warnings(counts: Mapping[str, Mapping[str, Any]]) -> list[str]:
