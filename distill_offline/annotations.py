@@ -121,7 +121,7 @@ class AnnotationLine:
                 "offsets": sentence.offsets,
                 "labels": self.labels,
                 "spans": [_span_row(span) for span in self.spans],
-                "rejected": [{"mention": each.mention, "reason": each.reason} for each in self.rejected],
+                "rejected": [{"mention": rejection.mention, "reason": rejection.reason} for rejection in self.rejected],
                 **self.beside.as_dict(),
             }
         )
@@ -203,7 +203,7 @@ def _line(row: Mapping[str, Any], head: Head) -> AnnotationLine:
     tokens, labels = checked_tokens(row["tokens"]), row["labels"]
     if not _are_strings(labels):
         raise ValueError("`labels` must be a list of strings")
-    spans = [_span(each) for each in _list(row, "spans")] if "spans" in row else None
+    spans = [_span(span) for span in _list(row, "spans")] if "spans" in row else None
     beside = Beside.read(row).ordered_as(row)
     if any(token >= len(tokens) for token in beside.masked):
         raise ValueError("`masked` names a token that is not there")
@@ -237,7 +237,7 @@ def _sentence(row: Mapping[str, Any], tokens: tuple[str, ...]) -> Sentence:
 
 def _list(row: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     value = row[key]
-    if not isinstance(value, list) or not all(isinstance(each, Mapping) for each in value):
+    if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
         raise ValueError(f"`{key}` must be a list of objects")
     return value
 

@@ -171,8 +171,11 @@ def _check_models() -> list[Check]:
             continue
         findings = catalogue.verify(entry.id, known)
         if findings:
-            detail = "; ".join(f"{each.file} {each.problem}" for each in findings[:3])
-            grave = any("is not in the catalogue" not in each.problem for each in findings) and entry.status == "pinned"
+            detail = "; ".join(f"{finding.file} {finding.problem}" for finding in findings[:3])
+            grave = (
+                any("is not in the catalogue" not in finding.problem for finding in findings)
+                and entry.status == "pinned"
+            )
             remedy = f"Run: distill-offline models verify {entry.id}"
             checks.append(Check(name, "fail" if grave else "warn", detail, remedy))
         else:

@@ -233,6 +233,6 @@ def _place(error: BaseException, module: ModuleType | None) -> str:
         return f"{error.filename}:{error.lineno}: "
     frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
     own = getattr(module, "__file__", None)
-    foreign = [each for each in frames if not each[0].startswith((_OUR_FOLDER, "<")) and "importlib" not in each[0]]
-    found = [each for each in frames if each[0] == own] or foreign
+    foreign = [frame for frame in frames if not frame[0].startswith((_OUR_FOLDER, "<")) and "importlib" not in frame[0]]
+    found = [frame for frame in frames if frame[0] == own] or foreign
     return f"{found[-1][0]}:{found[-1][1]}: " if found else ""

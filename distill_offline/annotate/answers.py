@@ -120,7 +120,7 @@ def _changed(part: str, asked: str, found: str) -> InputError:
 def understood(task: Task, sentence: Sentence, said: Sequence[Completion | None]) -> Annotation | str:
     """What the samples of a sentence say, by vote where there are several; or why none of them can be used."""
     read = [_read(task, sentence, completion) for completion in said]
-    usable = [each for each in read if isinstance(each, Annotation)]
+    usable = [reading for reading in read if isinstance(reading, Annotation)]
     if not usable:
         return str(read[0])
     return usable[0] if len(said) == 1 else kind_of(task.head).vote(usable, len(said))

@@ -69,8 +69,8 @@ class Ask:
 
 def prompts(sentences: Iterable[Sentence], asking: Ask) -> Iterator[tuple[Sentence, Prompt, bytes]]:
     """Each sentence with its prompt and the prompt's digest, streaming; as often as there are samples of it."""
-    for sentence, each in asking.demonstrations.pick_each(sentences, asking.samples):
-        for sample, demonstrations in enumerate(each):
+    for sentence, examples in asking.demonstrations.pick_each(sentences, asking.samples):
+        for sample, demonstrations in enumerate(examples):
             prompt = replace(asking.task.prompt(sentence, demonstrations), sample=sample)
             yield sentence, prompt, asking.digest(prompt, asking.recipe)
 

@@ -46,8 +46,8 @@ def annotate(folder: RunFolder, *, refreeze: bool = False) -> dict[str, Any]:
         stage.relink()
         folder.say("annotate: up to date")
         counts = stage.sealed_counts()
-        for part, each in counts.items():
-            _warn(folder, part, each)
+        for part, sentence_counts in counts.items():
+            _warn(folder, part, sentence_counts)
         return counts
     target = stage.begin()
     counts = dict[str, Any]()

@@ -47,7 +47,7 @@ class Teacher:
             found = cls(settings, task, kind, model, digest_of([backend.model, {}]))
             if found.says_the_labels:  # none of them is read for it: a finished run does not need them
                 corpus, sources = settings.corpus, cls.labelled_sources(settings)
-                decides = [[source_digest(each, corpus) for each in sources], corpus.tag_column, corpus.scheme]
+                decides = [[source_digest(source, corpus) for source in sources], corpus.tag_column, corpus.scheme]
                 found = replace(found, digest=digest_of([backend.model, *decides, task.identity()]))
             return found
         if not backend.model:

@@ -115,8 +115,8 @@ class Work:
         try:
             yield start
         finally:
-            for each in started:
-                each.close()
+            for backend in started:
+                backend.close()
 
     def stage(self) -> Stage:
         """The stage's folder: annotate/, or the shard's own."""
@@ -149,7 +149,7 @@ def corpus_of(settings: Settings, gold: Gold, part: str, counts: Counter[str] | 
     # Read again: what is in `gold` has no neighbours, since demonstrations are to show none.
     kept = {(example.sentence.id, example.sentence.tokens) for example in examples}
     source = getattr(settings.corpus.original, part)
-    found = (each.sentence for each in read_labelled(settings, source, origin="original", context=width))
+    found = (example.sentence for example in read_labelled(settings, source, origin="original", context=width))
     return (sentence for sentence in found if (sentence.id, sentence.tokens) in kept)
 
 

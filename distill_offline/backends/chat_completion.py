@@ -90,7 +90,7 @@ def join_events(body: bytes) -> Mapping[str, Any] | None:
     data = [line[5:].strip() for line in body.splitlines() if line.startswith(b"data:")]
     said: dict[str, str] = {"content": "", "reasoning_content": ""}
     finish, usage, has_ended = None, None, b"[DONE]" in data
-    for event in (json.loads(each) for each in data if each and each != b"[DONE]"):
+    for event in (json.loads(payload) for payload in data if payload and payload != b"[DONE]"):
         usage = event.get("usage") or usage
         for choice in event.get("choices") or ():
             delta = choice.get("delta") or choice.get("message") or {}

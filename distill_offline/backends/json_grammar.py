@@ -50,10 +50,10 @@ class _Rules:
             return _either(_literal(_json(value)) for value in values)
         if "anyOf" in schema:
             self._check(schema, {"anyOf"})
-            return _either(self.value(each) for each in schema["anyOf"])
+            return _either(self.value(option) for option in schema["anyOf"])
         kind = schema.get("type")
         if isinstance(kind, list):
-            return _either(self.value({**schema, "type": each}) for each in kind)
+            return _either(self.value({**schema, "type": type_}) for type_ in kind)
         self._check(schema, {"type"} | _KEYWORDS.get(str(kind), set()))
         if kind == "array":
             return self._array(schema)
@@ -71,7 +71,7 @@ class _Rules:
         return rf'"\"" character{_repeat(schema.get("minLength", 0), schema.get("maxLength"))} "\""'
 
     def _array(self, schema: Mapping[str, Any]) -> str:
-        first = [self.value(each) for each in schema.get("prefixItems", ())]
+        first = [self.value(item) for item in schema.get("prefixItems", ())]
         least, most = schema.get("minItems", 0), schema.get("maxItems")
         rest = schema.get("items", False if first else None)
         if rest is None:
@@ -91,7 +91,10 @@ class _Rules:
         properties = schema.get("properties", {})
         if set(schema.get("required", ())) != set(properties):
             raise ValueError("an object in the JSON schema has a grammar only if each of its properties is required")
-        members = [f"{_literal(_json(name) + ':')} {self.value(each)}" for name, each in properties.items()]
+        members = [
+            f"{_literal(_json(name) + ':')} {self.value(property_schema)}"
+            for name, property_schema in properties.items()
+        ]
         return " ".join(['"{"', ' "," '.join(members), '"}"'] if members else ['"{}"'])
 
     def _check(self, schema: Mapping[str, Any], known: set[str]) -> None:

@@ -120,8 +120,8 @@ def fault_in(body: bytes, *, is_refusal: bool) -> Fault | None:
     if not is_refusal and not (value.get("error") or value.get("object") == "error" or _has_only_words(value)):
         return None
     inner = next((value[key] for key in ("error", "detail") if isinstance(value.get(key), Mapping)), value)
-    kinds = [str(each[key]) for each in (inner, value) for key in _KINDS if isinstance(each.get(key), str)]
-    numbers = [each[key] for each in (inner, value) for key in ("code", "status", "status_code") if key in each]
+    kinds = [str(fields[key]) for fields in (inner, value) for key in _KINDS if isinstance(fields.get(key), str)]
+    numbers = [fields[key] for fields in (inner, value) for key in ("code", "status", "status_code") if key in fields]
     tokens = inner.get("n_prompt_tokens")
     return Fault(
         next(_messages(value), "")[:_READ],
@@ -161,7 +161,7 @@ class _Said:
             return False
         if word.isascii() and len(word) < 3:
             return word in self._words
-        if len(word) > 40 or word in self._text or any(each in word for each in self._long):
+        if len(word) > 40 or word in self._text or any(long_word in word for long_word in self._long):
             return True
         # Scripts without blanks: a word of theirs is whatever lies between two stops.
         return not word.isascii() and any(word[n : n + 2] in self._text for n in range(len(word) - 1))

@@ -35,9 +35,11 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     seal.add_argument(
         "folder", type=Path, metavar="FOLDER", help="a bundle, a run or a stage: what has a manifest.json"
     )
-    for each in (make, seal):
-        each.add_argument("--ssh-key", type=Path, metavar="KEY", help="sign by ssh-keygen -Y (ed25519 or P-256)")
-        each.add_argument("--openssl-key", type=Path, metavar="PEM", help="sign by openssl (P-256), besides or instead")
+    for command in (make, seal):
+        command.add_argument("--ssh-key", type=Path, metavar="KEY", help="sign by ssh-keygen -Y (ed25519 or P-256)")
+        command.add_argument(
+            "--openssl-key", type=Path, metavar="PEM", help="sign by openssl (P-256), besides or instead"
+        )
     return parser.parse_args(given)
 
 
@@ -61,7 +63,7 @@ def _run(given: argparse.Namespace) -> str:
         return _shown({**asdict(built), "folder": str(built.folder)})
     signed = f"signed by {' and '.join(built.signers)}" if built.signers else "NOT SIGNED: sign it before it is carried"
     about = f"{built.files} files, {built.bytes} bytes; {built.installed_bytes} are needed to install it"
-    return "\n".join([*(f"note: {each}" for each in built.notes), f"{built.bundle_id}: {about}; {signed}"])
+    return "\n".join([*(f"note: {note}" for note in built.notes), f"{built.bundle_id}: {about}; {signed}"])
 
 
 def _shown(value: Any) -> str:

@@ -63,8 +63,8 @@ def build(settings: BundleSettings, output: Path, profile: Path | None, keys: Ke
         notes = contents.stage(settings, environments, carried, staging, moment)
         manifest = contents.whole_manifest(settings, environments, carried, staging, moment, previous)
         notes += [
-            f"{each['wheel']} installs {each['path']} (SHA-256 {each['sha256']}): by signing, you vouch for it."
-            for each in manifest["policy"].get("unusual_files", [])
+            f"{file['wheel']} installs {file['path']} (SHA-256 {file['sha256']}): by signing, you vouch for it."
+            for file in manifest["policy"].get("unusual_files", [])
         ]
         notes += _host_notes(host, manifest, keys)
         path = staging.folder / "manifest.json"
@@ -95,20 +95,20 @@ def resolve_only(settings: BundleSettings, output: Path, profile: Path | None, s
     with _working(output) as work:
         environments = Environments(settings, chosen, work, say)
     say("asking for sizes")
-    everything = {each.sha256: each for one in environments.resolved for each in one.packages}
+    everything = {package.sha256: package for one in environments.resolved for package in one.packages}
     found = sizes(everything.values())
     summary = {
         "environments": {
             one.name: {
                 "packages": len(one.packages),
-                "bytes": sum(found[each.sha256] or 0 for each in one.packages),
-                "unknown_sizes": [each.name for each in one.packages if found[each.sha256] is None],
-                "min_glibc": manifests.least_glibc([each.file for each in one.packages], chosen.arch),
-                "sizes": {each.file or each.name: found[each.sha256] for each in one.packages},
+                "bytes": sum(found[package.sha256] or 0 for package in one.packages),
+                "unknown_sizes": [package.name for package in one.packages if found[package.sha256] is None],
+                "min_glibc": manifests.least_glibc([package.file for package in one.packages], chosen.arch),
+                "sizes": {package.file or package.name: found[package.sha256] for package in one.packages},
             }
             for one in environments.resolved
         },
-        "download_bytes": sum(each or 0 for each in found.values()),
+        "download_bytes": sum(size or 0 for size in found.values()),
     }
     output.mkdir(parents=True, exist_ok=True)
     for one in environments.resolved:
@@ -162,7 +162,9 @@ def _clear(work: Path) -> None:
 def _require_files(settings: BundleSettings) -> None:
     """That what the configuration names is there, before anything is downloaded. Raises ConfigError."""
     named = [*settings.configs.values(), *settings.data.values(), *settings.licences.values()]
-    named += [each.path for each in (*settings.runtime, *([settings.interpreter] if settings.interpreter else []))]
+    named += [
+        extra_file.path for extra_file in (*settings.runtime, *([settings.interpreter] if settings.interpreter else []))
+    ]
     named += [str(Path(settings.project.path) / paper) for paper in settings.project.papers]
     for path in named:
         if not Path(path).exists():
@@ -174,7 +176,7 @@ def _require_files(settings: BundleSettings) -> None:
 def _require_interpreter(archive: Path, version: str) -> None:
     try:
         with archive.open("rb") as file:
-            names = [each.name for each in verify.Archive(file, contents.LARGEST_INTERPRETER).members]
+            names = [member.name for member in verify.Archive(file, contents.LARGEST_INTERPRETER).members]
     except verify.Unusable as unusable:
         raise ConfigError(f"interpreter: {archive}: {unusable}. The installer would refuse it.") from unusable
     if not any(name.endswith(f"bin/python{version}") for name in names):
@@ -183,7 +185,7 @@ def _require_interpreter(archive: Path, version: str) -> None:
 
 def _verify(folder: Path, signers: list[str]) -> None:
     """The verifier over what was built, as the isolated side will run it, but for the target. Raises IntegrityError."""
-    fingerprint = next((each for each in signers if each.startswith("SHA256:")), None)
+    fingerprint = next((signer for signer in signers if signer.startswith("SHA256:")), None)
     report = verify.verify(str(folder), verify.Options(fingerprint=fingerprint, check_target=False))
     if report.exit_code not in (verify.VALID, verify.INTEGRITY_ONLY):
         raise IntegrityError("what was built does not hold: " + "; ".join(report.lines()[:5]))

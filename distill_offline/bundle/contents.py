@@ -40,7 +40,7 @@ def stage(
     created: str,
 ) -> list[str]:
     """All files but the manifest; what the builder should know."""
-    distinct = {each.sha256: each for one in environments.resolved for each in one.packages}
+    distinct = {package.sha256: package for one in environments.resolved for package in one.packages}
     for sha256, package in distinct.items():
         path = environments.path(package)
         staging.add(f"python/wheels/{path.name}", path, sha256)
@@ -52,9 +52,11 @@ def stage(
             staging.add_tree(f"{folder}/{name}", Path(source))
     for paper in settings.project.papers:
         staging.add_tree(f"project/{PurePosixPath(paper)}", Path(settings.project.path) / paper)
-    for each in (*settings.runtime, *([settings.interpreter] if settings.interpreter else [])):
-        staging.add(f"runtime/{Path(each.path).name}", Path(each.path), each.sha256)
-    labelled = [(f"{each.name}-{_plain(each.version)}", environments.path(each)) for each in distinct.values()]
+    for extra_file in (*settings.runtime, *([settings.interpreter] if settings.interpreter else [])):
+        staging.add(f"runtime/{Path(extra_file.path).name}", Path(extra_file.path), extra_file.sha256)
+    labelled = [
+        (f"{package.name}-{_plain(package.version)}", environments.path(package)) for package in distinct.values()
+    ]
     without = licences.stage(labelled, staging)
     for name, script in _SCRIPTS.items():
         staging.add(name, script)
@@ -79,19 +81,19 @@ def _stage_sboms(
     needs: dict[str, set[str]] = {}
     for one in environments.resolved:
         about = environments.metadata(one)
-        references = {each.name: f"{each.name}=={each.version}" for each in one.packages}
-        wheels |= {references[name]: each for name, each in about.items()}
-        digests |= {references[each.name]: each.sha256 for each in one.packages}
+        references = {package.name: f"{package.name}=={package.version}" for package in one.packages}
+        wheels |= {references[name]: metadata for name, metadata in about.items()}
+        digests |= {references[package.name]: package.sha256 for package in one.packages}
         for name, needed in environments.needs(one).items():
-            needs.setdefault(references[name], set()).update(references[each] for each in needed)
+            needs.setdefault(references[name], set()).update(references[required] for required in needed)
     own = wheel_metadata.read(environments.own)
     root = f"{own.name}=={own.version}"
-    listed = sorted(staging.entries.values(), key=lambda each: str(each["path"]))
-    files = [environments.path(each).name for one in environments.resolved for each in one.packages]
+    listed = sorted(staging.entries.values(), key=lambda entry: str(entry["path"]))
+    files = [environments.path(package).name for one in environments.resolved for package in one.packages]
     host = sbom.Host(
         python=environments.target.python,
         glibc=manifests.least_glibc(files, environments.target.arch),
-        runtime=tuple(each for each in listed if each["kind"] == "runtime"),
+        runtime=tuple(entry for entry in listed if entry["kind"] == "runtime"),
         interpreter=_interpreter(settings),
     )
     staging.add("sbom/python.cdx.json", sbom.python_bom(wheels, digests, needs, root, created, host))
@@ -108,14 +110,14 @@ def whole_manifest(
 ) -> dict[str, Any]:
     """The whole manifest; raises IntegrityError where the format would not hold."""
     asked, chosen, resolved = settings.target, environments.target, environments.resolved
-    entries = sorted(staging.entries.values(), key=lambda each: str(each["path"]))
+    entries = sorted(staging.entries.values(), key=lambda entry: str(entry["path"]))
     components = _components(settings, environments)
-    names = {each["name"] for each in components}
+    names = {component["name"] for component in components}
     unpacked = sum(about.installed_bytes for one in resolved for about in environments.metadata(one).values())
     if settings.interpreter:
         with Path(settings.interpreter.path).open("rb") as file:
             unpacked += verify.Archive(file, LARGEST_INTERPRETER).size
-    suffixes = {PurePosixPath(each["path"]).suffix for each in entries if each["kind"] == "model"}
+    suffixes = {PurePosixPath(entry["path"]).suffix for entry in entries if entry["kind"] == "model"}
     manifest: dict[str, Any] = {
         "schema": verify.SCHEMA,
         "name": settings.name,
@@ -130,7 +132,7 @@ def whole_manifest(
             "arch": chosen.arch,
             "python": chosen.python,
             "interpreter": _interpreter(settings),
-            "min_glibc": manifests.least_glibc([each["file"] for each in components], chosen.arch),
+            "min_glibc": manifests.least_glibc([component["file"] for component in components], chosen.arch),
             "accelerator": asked.accelerator,
             "min_driver": asked.min_driver,
             "tools": sorted(set(asked.tools)),
@@ -139,7 +141,7 @@ def whole_manifest(
         "files": entries,
         "components": components,
         "direct_requirements": _direct_requirements(resolved),
-        "models": [each.as_manifest() for each in carried],
+        "models": [model.as_manifest() for model in carried],
         "resolution": {
             "tool": "pip",
             "tool_version": pip.version(),
@@ -167,10 +169,15 @@ def _interpreter(settings: BundleSettings) -> str | None:
 def _direct_requirements(resolved: list[Environment]) -> list[dict[str, str]]:
     found = []
     for one in resolved:
-        versions = {each.name: each.version for each in one.packages}
+        versions = {package.name: package.version for package in one.packages}
         found += [
-            {"name": each.name, "environment": one.name, "floor": each.floor, "resolved": versions[each.name]}
-            for each in one.direct
+            {
+                "name": requirement.name,
+                "environment": one.name,
+                "floor": requirement.floor,
+                "resolved": versions[requirement.name],
+            }
+            for requirement in one.direct
         ]
     return found
 
@@ -204,7 +211,7 @@ def _components(settings: BundleSettings, environments: Environments) -> list[di
                 )
             component["retagged"] = True
         found.append(component)
-    return sorted(found, key=lambda each: str(each["file"]))
+    return sorted(found, key=lambda component: str(component["file"]))
 
 
 def _unusual_files(
@@ -216,24 +223,24 @@ def _unusual_files(
     """
     wheels = {f"python/wheels/{path.name}": path for path in map(environments.path, _packages(environments))}
     facts = {}
-    for each in components:
+    for component in components:
         # Of a wheel that cannot be read the verifier tells what is wrong.
-        with wheels[each["file"]].open("rb") as file, suppress(verify.Unusable):
-            facts[each["file"]] = verify.wheel_facts(file, each)
-    owners = Counter(key for each in facts.values() for key in each.places)
+        with wheels[component["file"]].open("rb") as file, suppress(verify.Unusable):
+            facts[component["file"]] = verify.wheel_facts(file, component)
+    owners = Counter(key for wheel in facts.values() for key in wheel.places)
     listed = []
-    for each in components:
-        for key, (place, digest, why) in facts[each["file"]].places.items() if each["file"] in facts else ():
-            if not digest or not (why or (owners[key] > 1 and each["name"] in settings.accept_unusual_files)):
+    for component in components:
+        for key, (place, digest, why) in facts[component["file"]].places.items() if component["file"] in facts else ():
+            if not digest or not (why or (owners[key] > 1 and component["name"] in settings.accept_unusual_files)):
                 continue
             path = place.partition(":")[2]
-            if each["name"] not in settings.accept_unusual_files and digest not in _KNOWN:
+            if component["name"] not in settings.accept_unusual_files and digest not in _KNOWN:
                 raise IntegrityError(
-                    f"{each['file']}: would install {path} (SHA-256 {digest}), {why}. Read that file; if you vouch for "
-                    f"it: accept_unusual_files: [{each['name']}]."
+                    f"{component['file']}: would install {path} (SHA-256 {digest}), {why}. Read that file; if you "
+                    f"vouch for it: accept_unusual_files: [{component['name']}]."
                 )
-            listed.append({"wheel": each["file"], "path": path, "sha256": digest})
-    return sorted(listed, key=lambda each: (each["wheel"], each["path"]))
+            listed.append({"wheel": component["file"], "path": path, "sha256": digest})
+    return sorted(listed, key=lambda unusual: (unusual["wheel"], unusual["path"]))
 
 
 # setuptools' distutils-precedence.pth, the same in each of its releases since 2022.
@@ -241,7 +248,7 @@ _KNOWN = frozenset({"2638ce9e2500e572a5e0de7faed6661eb569d1b696fcba07b0dd223da5f
 
 
 def _packages(environments: Environments) -> list[Package]:
-    return [each for one in environments.resolved for each in one.packages]
+    return [package for one in environments.resolved for package in one.packages]
 
 
 def _is_retagged(path: Path, component: dict[str, Any]) -> bool:

@@ -45,7 +45,7 @@ def envelope_problem(folder: Path, raw: bytes, key: Path | None) -> str:
     try:
         envelope = json.loads((folder / ENVELOPE).read_bytes())
         payload = base64.b64decode(envelope["payload"], validate=True)
-        signatures = [base64.b64decode(each["sig"], validate=True) for each in envelope["signatures"]]
+        signatures = [base64.b64decode(signature["sig"], validate=True) for signature in envelope["signatures"]]
         kind = envelope["payloadType"]
     except (OSError, ValueError, KeyError, TypeError, binascii.Error):
         return "is not a DSSE envelope"
@@ -54,7 +54,7 @@ def envelope_problem(folder: Path, raw: bytes, key: Path | None) -> str:
     if key is None:
         return ""
     public, openssl = verify.p256_key(str(key))[0], verify.program("openssl", None)
-    holds = any(verify.p256_verifies(openssl, public, each, _encoded(raw))[0] for each in signatures)
+    holds = any(verify.p256_verifies(openssl, public, signature, _encoded(raw))[0] for signature in signatures)
     return "" if holds else "is not signed by your P-256 key"
 
 

@@ -73,18 +73,21 @@ class Environments:
         else:
             self.say(f"resolving environment {name} for {self.target.platform_tags[0]}, Python {self.target.python}")
             packages = self._remembered(question, name)
-        check_floors(direct, {each.name: each.version for each in packages}, name)
+        check_floors(direct, {package.name: package.version for package in packages}, name)
         refuse_misfits(packages, self.target, self.settings.target.accelerator)
-        further = [Requirement(each) for each in asked.requirements]
-        roots = {own.name: asked.extras, **{plain_name(each.name): tuple(sorted(each.extras)) for each in further}}
+        further = [Requirement(line) for line in asked.requirements]
+        roots = {
+            own.name: asked.extras,
+            **{plain_name(line.name): tuple(sorted(line.extras)) for line in further},
+        }
         return Environment(name, tuple(packages), tuple(direct), roots)
 
     def _locked(self, lock: Path, own: str) -> list[Package]:
-        named = {each.name for each in read_lock(lock, ())}
+        named = {package.name for package in read_lock(lock, ())}
         built = [path for name, path in self.built.items() if name in named]
         local = [self._local(path) for path in (self.own, *built)]
         packages = read_lock(lock, [own, *self.built])
-        return sorted([*packages, *local], key=lambda each: each.name)
+        return sorted([*packages, *local], key=lambda package: package.name)
 
     def _local(self, wheel: Path) -> Package:
         about = wheel_metadata.read(wheel)
@@ -98,17 +101,19 @@ class Environments:
         answer = self.work / "resolved" / f"{name}-{key[:16]}.json"
         if answer.is_file():
             remembered = json.loads(answer.read_bytes())
-            return [Package(**{**each, "others": tuple(each.get("others", ()))}) for each in remembered]
+            return [Package(**{**row, "others": tuple(row.get("others", ()))}) for row in remembered]
         packages = resolve(question, self.target, name)
         with replacing(answer) as file:  # for its owner alone: a URL may hold a password
-            json.dump([asdict(each) for each in packages], file)
+            json.dump([asdict(package) for package in packages], file)
         return packages
 
     def fetch(self) -> None:
         """Download what is lacking, then look into every wheel: names, floors, and that nothing is missing."""
-        everything = {each.digests: each for environment in self.resolved for each in environment.packages}
+        everything = {package.digests: package for environment in self.resolved for package in environment.packages}
         wheels.fetch(everything.values(), self.target, self.store, self.work, self.say)
-        self.resolved = [replace(each, packages=tuple(map(self._here, each.packages))) for each in self.resolved]
+        self.resolved = [
+            replace(environment, packages=tuple(map(self._here, environment.packages))) for environment in self.resolved
+        ]
         for environment in self.resolved:
             self.needs(environment)
             refuse_misfits(environment.packages, self.target, self.settings.target.accelerator)

@@ -40,18 +40,22 @@ def runtime_fetches(packages: Iterable[str], carried: Iterable[CarriedFile]) -> 
     """The manifest's list, sorted by name: what is switched off for these packages, and what is shipped in runtime/."""
     present = {_ALWAYS, *packages}
     found = [
-        {"name": name, "answer": "switched off", "how": " ".join(f"{each}={ENVIRONMENT[each]}" for each in switches)}
+        {
+            "name": name,
+            "answer": "switched off",
+            "how": " ".join(f"{switch}={ENVIRONMENT[switch]}" for switch in switches),
+        }
         for name, package, switches in _SWITCHED_OFF
         if package in present
     ]
     found += [
         {"name": name, "answer": "switched off", "how": how} for name, package, how in _IN_WORDS if package in present
     ]
-    for each in carried:
-        if each.instead_of:
-            shipped = f"runtime/{each.path.rpartition('/')[2]}"
-            found.append({"name": each.instead_of, "answer": "shipped", "how": shipped})
-    names = [each["name"] for each in found]
+    for model in carried:
+        if model.instead_of:
+            shipped = f"runtime/{model.path.rpartition('/')[2]}"
+            found.append({"name": model.instead_of, "answer": "shipped", "how": shipped})
+    names = [fetch["name"] for fetch in found]
     if len(set(names)) != len(names):
         raise ConfigError("runtime: instead_of names the same download twice.")
-    return sorted(found, key=lambda each: each["name"])
+    return sorted(found, key=lambda fetch: fetch["name"])

@@ -72,13 +72,13 @@ def least_glibc(wheel_files: Iterable[str], arch: str) -> str:
     for file in wheel_files:
         wheel = verify.Wheel.parse(file)
         tags = [verify.glibc_of(tag, arch) for tag in wheel.platforms] if wheel else []
-        needed = max([needed, *[min(each for each in tags if each is not None)]]) if any(tags) else needed
-    return ".".join(str(each) for each in needed)
+        needed = max([needed, *[min(version for version in tags if version is not None)]]) if any(tags) else needed
+    return ".".join(str(number) for number in needed)
 
 
 def totals(entries: Iterable[Mapping[str, Any]], unpacked_bytes: int) -> dict[str, int]:
     """`unpacked_bytes`: all environments installed. An installation copies the bundle and compiles what it unpacks."""
-    sizes = [int(each["size"]) for each in entries]
+    sizes = [int(entry["size"]) for entry in entries]
     peak = sum(sizes) + unpacked_bytes * 5 // 4 + max(sizes)
     return {"files": len(sizes), "bytes": sum(sizes), "installed_bytes": peak}
 
@@ -104,4 +104,6 @@ def require_whole(manifest: dict[str, Any]) -> None:
     findings = verify.Findings(20)
     verify.check_manifest(manifest, findings)
     if findings.total:
-        raise IntegrityError("the bundle breaks its format: " + "; ".join(each.reason for each in findings.listed))
+        raise IntegrityError(
+            "the bundle breaks its format: " + "; ".join(finding.reason for finding in findings.listed)
+        )

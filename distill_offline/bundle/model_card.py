@@ -28,7 +28,7 @@ def model_card(facts: Facts, files: Mapping[str, tuple[int, str]]) -> str:
         "## What it was made from",
         _table(
             ("role", "model", "SHA-256", "licence", "training on its outputs"),
-            [(each.role, each.name, each.digest or "none", each.licence, each.outputs) for each in facts.models],
+            [(model.role, model.name, model.digest or "none", model.licence, model.outputs) for model in facts.models],
         ),
         _without_teacher(facts),
         _other_students(facts),
@@ -73,7 +73,7 @@ def _how_to_label(facts: Facts) -> str:
 
 
 def _without_teacher(facts: Facts) -> str:
-    if any(each.role == "teacher" for each in facts.models):
+    if any(model.role == "teacher" for model in facts.models):
         return ""
     return "No teacher of its run had a part in it."
 

@@ -46,17 +46,17 @@ def choose(ids: tuple[str, ...], catalogue: Catalogue) -> list[CarriedModel]:
     Raises ConfigError for an unpinned model, or for files that can run code; MissingModel for one that is not here.
     """
     chosen = []
-    for entry in sorted((catalogue.entry(each) for each in dict.fromkeys(ids)), key=lambda each: each.id):
+    for entry in sorted((catalogue.entry(id_) for id_ in dict.fromkeys(ids)), key=lambda model: model.id):
         if not entry.files:
             raise ConfigError(f"models: {entry.id} is unpinned: run distill-offline models pin {entry.id} first.")
-        lacking = [name for name, each in entry.files.items() if size_of(entry.folder / name) != each.size]
+        lacking = [name for name, file in entry.files.items() if size_of(entry.folder / name) != file.size]
         if lacking:
             raise MissingModel(
                 f"model {entry.id}: {lacking[0]} is missing or has another size. "
                 f"Run: distill-offline models fetch {entry.id}"
             )
         bad = [name for name in entry.files if model_kind_problem(name, _KINDS)]
-        refused = [f"{each.file} {each.problem}" for each in refusals(entry.id, entry.folder)]
+        refused = [f"{refusal.file} {refusal.problem}" for refusal in refusals(entry.id, entry.folder)]
         if bad or refused:
             raise ConfigError(
                 f"model {entry.id}: {(refused or bad)[0]}; only weights, configurations and texts travel."
@@ -70,9 +70,9 @@ def stage(models: list[CarriedModel], licences: dict[str, str], staging: Staging
     texts = set()
     for model in models:
         entry = model.entry
-        for name, each in sorted(entry.files.items()):
-            staging.add(f"{model.folder}/{name}", entry.folder / name, each.sha256)
-        papers = [each for each in sorted(entry.folder.iterdir()) if each.name in MODEL_PAPERS and each.is_file()]
+        for name, file in sorted(entry.files.items()):
+            staging.add(f"{model.folder}/{name}", entry.folder / name, file.sha256)
+        papers = [path for path in sorted(entry.folder.iterdir()) if path.name in MODEL_PAPERS and path.is_file()]
         for paper in papers:
             staging.add(f"{model.folder}/{paper.name}", paper)
         spdx = entry.licence.spdx
@@ -90,7 +90,7 @@ def stage(models: list[CarriedModel], licences: dict[str, str], staging: Staging
 
 def _revision(entry: ModelEntry) -> str:
     """The hub's commit, the package's version, or for a site's own model a digest of its files' digests."""
-    files = {name: each.sha256 for name, each in entry.files.items()}
+    files = {name: file.sha256 for name, file in entry.files.items()}
     return entry.source.revision or entry.source.version or digest_of(files)[:40]
 
 

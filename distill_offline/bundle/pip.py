@@ -40,7 +40,7 @@ def run(arguments: Sequence[str], what: str, python: Path | None = None) -> str:
 def for_target(target: Target, tags: Sequence[str] = ()) -> list[str]:
     """The options that make pip choose wheels for the target, and nothing but wheels."""
     digits = target.python.replace(".", "")
-    platforms = [each for tag in tags or target.platform_tags for each in ("--platform", tag)]
+    platforms = [argument for tag in tags or target.platform_tags for argument in ("--platform", tag)]
     abis = ["--abi", f"cp{digits}", "--abi", "abi3", "--abi", "none"]
     return ["--only-binary=:all:", "--python-version", target.python, *_PYTHON_TAGS, *abis, *platforms]
 

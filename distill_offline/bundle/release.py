@@ -144,12 +144,12 @@ def _statement(facts: Facts, folder: Path) -> dict[str, Any]:
     """in-toto and SLSA as the run's own manifests, with nothing but what the card tells."""
     models = [
         {
-            "name": each.role,
-            "digest": {"sha256": each.digest},
-            "annotations": {"kind": "model", "name": each.name, "licence": each.licence, "outputs": each.outputs},
+            "name": model.role,
+            "digest": {"sha256": model.digest},
+            "annotations": {"kind": "model", "name": model.name, "licence": model.licence, "outputs": model.outputs},
         }
-        for each in facts.models
-        if each.digest
+        for model in facts.models
+        if model.digest
     ]
     arm = {"name": "train/manifest.json", "digest": {"sha256": facts.arm_digest}, "annotations": {"kind": "manifest"}}
     gold = {"name": "gold", "digest": {"sha256": facts.scores["on"]}, "annotations": {"kind": "gold"}}
@@ -201,12 +201,12 @@ def _strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        for key, each in value.items():
+        for key, item in value.items():
             yield str(key)
-            yield from _strings(each)
+            yield from _strings(item)
     elif isinstance(value, list):
-        for each in value:
-            yield from _strings(each)
+        for item in value:
+            yield from _strings(item)
 
 
 def _listed(folder: Path) -> dict[str, tuple[int, str]]:

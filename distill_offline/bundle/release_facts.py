@@ -70,7 +70,7 @@ def gather(student: Path, model_config: Mapping[str, Any]) -> Facts:
     statement = manifest.read(arm)
     definition = statement["predicate"]["buildDefinition"]
     config, details = definition["externalParameters"]["config"], statement["predicate"]["runDetails"]
-    own: Mapping[str, Any] = next((each for each in config["train"].get("arms", ()) if each["name"] == arm.name), {})
+    own: Mapping[str, Any] = next((row for row in config["train"].get("arms", ()) if row["name"] == arm.name), {})
     trained = {**config["train"], **{key: value for key, value in own.items() if value is not None}}
     averaged = len(own.get("average", ()))
     labels = model_config.get("id2label", {})
@@ -109,7 +109,11 @@ def _digest(path: Path) -> str:
 def _parents(definition: Mapping[str, Any]) -> dict[str, str]:
     """The digests of the manifests that a stage was made from, with their names: `select/manifest.json`."""
     listed = definition["resolvedDependencies"]
-    return {each["digest"]["sha256"]: each["name"] for each in listed if each["annotations"]["kind"] == "manifest"}
+    return {
+        dependency["digest"]["sha256"]: dependency["name"]
+        for dependency in listed
+        if dependency["annotations"]["kind"] == "manifest"
+    }
 
 
 def _scores(run: Path, arm: Path) -> dict[str, Any]:
@@ -124,7 +128,7 @@ def _scores(run: Path, arm: Path) -> dict[str, Any]:
     if _digest(arm / manifest.NAME) not in _parents(manifest.read(folder)["predicate"]["buildDefinition"]):
         raise InputError(missing)
     report = json.loads((folder / "report.json").read_bytes())
-    row = next((each for each in report["rows"] if each["name"] == arm.name and each["kind"] == "student"), None)
+    row = next((row for row in report["rows"] if row["name"] == arm.name and row["kind"] == "student"), None)
     if row is None:
         raise InputError(missing)
     return {"scores": row, "split": report["split"], "sentences": report["sentences"]}
@@ -132,7 +136,7 @@ def _scores(run: Path, arm: Path) -> dict[str, Any]:
 
 def _numbers(details: Mapping[str, Any]) -> dict[str, Any]:
     counted: Mapping[str, Any] = next(
-        (each["annotations"] for each in details["byproducts"] if each["name"] == "counts"), {}
+        (byproduct["annotations"] for byproduct in details["byproducts"] if byproduct["name"] == "counts"), {}
     )
     return {key: value for key, value in counted.items() if isinstance(value, int | float) and key != "threads"}
 
@@ -163,7 +167,11 @@ def _models(run: Path, definition: Mapping[str, Any], config: Mapping[str, Any])
 
 def _model_digests(definition: Mapping[str, Any]) -> dict[str, str]:
     listed = definition["resolvedDependencies"]
-    return {each["name"]: each["digest"]["sha256"] for each in listed if each["annotations"]["kind"] == "model"}
+    return {
+        dependency["name"]: dependency["digest"]["sha256"]
+        for dependency in listed
+        if dependency["annotations"]["kind"] == "model"
+    }
 
 
 def _replaced(path: Path) -> list[str]:
@@ -184,5 +192,5 @@ def _teacher_digest(run: Path, definition: Mapping[str, Any]) -> str | None:
         found = manifest.read(path.parent)["predicate"]["buildDefinition"]
         if path.parent == run / "annotate":
             return _model_digests(found).get("teacher", "")
-        waiting += [each for each in _parents(found).items() if each not in waiting]
+        waiting += [parent for parent in _parents(found).items() if parent not in waiting]
     return None

@@ -31,7 +31,7 @@ def direct_requirements(own: WheelMetadata, extras: Iterable[str], further: Iter
     Raises ConfigError for one without a lower bound: left alone, a resolver may go back to any version.
     """
     try:
-        asked = [Requirement(each) for each in further]
+        asked = [Requirement(line) for line in further]
     except InvalidRequirement as error:
         raise ConfigError(f"environments: requirements: {error}.") from error
     wanted, seen = list(extras), set[str]()
@@ -45,8 +45,10 @@ def direct_requirements(own: WheelMetadata, extras: Iterable[str], further: Iter
         extra = wanted.pop()
         if extra not in seen:
             seen.add(extra)
-            inner = [each for each in _of_us(own, extra) if each not in asked]
-            wanted += [more for each in inner if plain_name(each.name) == own.name for more in each.extras]
+            inner = [requirement for requirement in _of_us(own, extra) if requirement not in asked]
+            wanted += [
+                more for requirement in inner if plain_name(requirement.name) == own.name for more in requirement.extras
+            ]
             asked += inner
     floors: dict[str, Version] = {}
     for requirement in asked:
@@ -58,7 +60,7 @@ def direct_requirements(own: WheelMetadata, extras: Iterable[str], further: Iter
 
 
 def _of_us(own: WheelMetadata, extra: str) -> list[Requirement]:
-    return [each for each in own.requires if _applies(each, {extra})]
+    return [requirement for requirement in own.requires if _applies(requirement, {extra})]
 
 
 def _applies(requirement: Requirement, extras: Iterable[str]) -> bool:
@@ -71,9 +73,9 @@ def _applies(requirement: Requirement, extras: Iterable[str]) -> bool:
 
 def _floor(requirement: Requirement) -> Version:
     bounds = [
-        Version(each.version.removesuffix(".*"))
-        for each in requirement.specifier
-        if each.operator in (">=", "==", "~=", "===")
+        Version(specifier.version.removesuffix(".*"))
+        for specifier in requirement.specifier
+        if specifier.operator in (">=", "==", "~=", "===")
     ]
     if not bounds:
         raise ConfigError(

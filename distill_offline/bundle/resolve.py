@@ -48,7 +48,9 @@ class Package:
     @property
     def requirement(self) -> str:
         """The package as pip takes it, pinned to every digest."""
-        return " ".join((f"{self.name}=={self.version}", *(f"--hash=sha256:{each}" for each in sorted(self.digests))))
+        return " ".join(
+            (f"{self.name}=={self.version}", *(f"--hash=sha256:{digest}" for digest in sorted(self.digests)))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +117,13 @@ def _needing_newer_glibc(question: Question, target: Target, environment: str) -
     own, found = numbers(target.glibc), []
     for package in packages:
         wheel = Wheel.parse(package.file)
-        needed = [each for each in (glibc_of(tag, target.arch) for tag in wheel.platforms) if each] if wheel else []
+        needed = (
+            [platform for platform in (glibc_of(tag, target.arch) for tag in wheel.platforms) if platform]
+            if wheel
+            else []
+        )
         if needed and min(needed) > own:
-            found.append(f"{package.name} {package.version} needs {'.'.join(str(each) for each in min(needed))}")
+            found.append(f"{package.name} {package.version} needs {'.'.join(str(number) for number in min(needed))}")
     return found
 
 
@@ -145,7 +151,7 @@ def refuse_misfits(packages: Iterable[Package], target: Target, accelerator: str
 
 def lock_text(packages: Iterable[Package]) -> str:
     """The lock file of an environment: what `pip install --require-hashes` takes; every digest, in order."""
-    lines = [each.requirement.replace(" --hash", " \\\n    --hash") + "\n" for each in packages]
+    lines = [package.requirement.replace(" --hash", " \\\n    --hash") + "\n" for package in packages]
     return "# Made by air_gap_bundle.sh build. Install with --require-hashes --no-deps --no-index.\n" + "".join(lines)
 
 
@@ -173,4 +179,6 @@ def read_lock(path: Path, without: Iterable[str]) -> list[Package]:
         found = re.findall(r"[0-9a-f]{64}", match["hashes"])
         first, *others = dict.fromkeys([*(before.digests if before else ()), *found])
         packages[name] = Package(name, version, first, others=tuple(others))
-    return sorted((each for name, each in packages.items() if name not in left_out), key=lambda each: each.name)
+    return sorted(
+        (package for name, package in packages.items() if name not in left_out), key=lambda package: package.name
+    )

@@ -72,11 +72,11 @@ def python_bom(
             named: dict[str, Any] = {"license": {"name": wheel.licence, **declared}}
             component["licenses"] = [{"expression": wheel.licence, **declared} if wheel.is_expression else named]
         components.append(component)
-    about = next(each for each in components if each["bom-ref"] == root)
-    others = [each for each in components if each is not about]
+    about = next(component for component in components if component["bom-ref"] == root)
+    others = [component for component in components if component is not about]
     dependencies = [{"ref": name, "dependsOn": sorted(needed)} for name, needed in sorted(needs.items())]
     below = [_carried(entry, host) for entry in host.runtime]
-    dependencies += [{"ref": each["bom-ref"], "dependsOn": []} for each in below]
+    dependencies += [{"ref": model["bom-ref"], "dependsOn": []} for model in below]
     return _document({**about, "type": "application"}, [*others, *below], dependencies, created, host.in_words())
 
 
@@ -106,13 +106,13 @@ def ml_bom(
         if entry["kind"] == "data"
     ]
     root = {"type": "application", "bom-ref": "bundle", "name": name, "version": version}
-    references = sorted(str(each["bom-ref"]) for each in components)
+    references = sorted(str(component["bom-ref"]) for component in components)
     return _document(root, components, [{"ref": "bundle", "dependsOn": references}], created)
 
 
 def _model(model: CarriedModel, files: list[Mapping[str, Any]]) -> dict[str, Any]:
     entry = model.entry
-    own = [each for each in files if each["path"].startswith(model.folder + "/")]
+    own = [file for file in files if file["path"].startswith(model.folder + "/")]
     spdx = entry.licence.spdx
     licence: dict[str, Any] = {"name": spdx} if spdx.startswith(("LicenseRef-", "NOASSERTION")) else {"id": spdx}
     task = "text generation" if entry.role == "teacher" else "token classification"
@@ -133,11 +133,11 @@ def _model(model: CarriedModel, files: list[Mapping[str, Any]]) -> dict[str, Any
         "components": [
             {
                 "type": "file",
-                "bom-ref": each["path"],
-                "name": each["path"].removeprefix(model.folder + "/"),
-                "hashes": [{"alg": "SHA-256", "content": each["sha256"]}],
+                "bom-ref": file["path"],
+                "name": file["path"].removeprefix(model.folder + "/"),
+                "hashes": [{"alg": "SHA-256", "content": file["sha256"]}],
             }
-            for each in own
+            for file in own
         ],
     }
 
@@ -151,7 +151,7 @@ def _document(
 ) -> bytes:
     """Sorted and without anything of the moment but `created`; its serial number comes from its content."""
     tool = {"type": "application", "name": "distill_offline", "version": __version__}
-    left = [{"name": "distill_offline:left_to_the_host", "value": each} for each in left_to_host]
+    left = [{"name": "distill_offline:left_to_the_host", "value": library} for library in left_to_host]
     metadata = {"timestamp": created, "tools": {"components": [tool]}, "component": about}
     document = {
         "bomFormat": "CycloneDX",

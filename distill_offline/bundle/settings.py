@@ -193,9 +193,9 @@ def load(path: Path) -> BundleSettings:
         return made
     except ValidationError as error:
         problems = [
-            f"{path.name}: {'.'.join(str(part) for part in each['loc']) or 'the bundle'}: "
-            f"{each['msg'].removeprefix('Value error, ')}."
-            for each in error.errors(include_url=False, include_input=False)
+            f"{path.name}: {'.'.join(str(part) for part in problem['loc']) or 'the bundle'}: "
+            f"{problem['msg'].removeprefix('Value error, ')}."
+            for problem in error.errors(include_url=False, include_input=False)
         ]
         raise ConfigError("\n".join(problems)) from error
 

@@ -48,13 +48,13 @@ class Staging:
         if source.is_file():
             self.add(path, source)
             return
-        found = sorted(each for each in source.rglob("*") if not each.is_dir())
+        found = sorted(path for path in source.rglob("*") if not path.is_dir())
         if not found:
             raise ConfigError(f"{source}: there is no such file or folder, or it is empty.")
-        for each in found:
-            if each.is_symlink() or not each.is_file():
-                raise ConfigError(f"{each}: is a link or no regular file; a bundle carries plain files only.")
-            self.add(f"{path}/{each.relative_to(source).as_posix()}", each)
+        for file in found:
+            if file.is_symlink() or not file.is_file():
+                raise ConfigError(f"{file}: is a link or no regular file; a bundle carries plain files only.")
+            self.add(f"{path}/{file.relative_to(source).as_posix()}", file)
 
     def prune(self) -> None:
         """Remove what an earlier, interrupted build left and this one did not list, and folders without files."""

@@ -60,13 +60,13 @@ class Profile:
         found = cls(
             arch=str(value["arch"]),
             glibc=value["glibc"] or None,
-            pythons=tuple(str(each["version"]) for each in value["pythons"]),
+            pythons=tuple(str(interpreter["version"]) for interpreter in value["pythons"]),
             openssh=value["openssh"] or None,
             openssl=value["openssl"] or None,
             fips=value["fips"] is True,
             driver=value["gpu"]["driver"] or None,
             tools={str(name): there is True for name, there in value["tools"].items()},
-            free_bytes=max([int(each["free_bytes"]) for each in value["disks"]], default=0),
+            free_bytes=max([int(disk["free_bytes"]) for disk in value["disks"]], default=0),
         )
         for version in (found.glibc, found.driver):
             if version is not None:
@@ -123,7 +123,9 @@ def _misfits(settings: TargetSettings, profile: Profile, carries_python: bool) -
         found.append("it has a C library other than glibc, for which there are no manylinux wheels")
     elif settings.glibc and numbers(profile.glibc) < numbers(settings.glibc):
         found.append(f"it has glibc {profile.glibc}, target.glibc is {settings.glibc}")
-    if not carries_python and settings.python not in {".".join(each.split(".")[:2]) for each in profile.pythons}:
+    if not carries_python and settings.python not in {
+        ".".join(interpreter.split(".")[:2]) for interpreter in profile.pythons
+    }:
         has = ", ".join(profile.pythons) or "none"
         found.append(f"it has no Python {settings.python} ({has}): carry one with `interpreter`")
     if settings.accelerator == "cuda":

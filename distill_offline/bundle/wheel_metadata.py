@@ -45,14 +45,14 @@ def read(wheel: Path) -> WheelMetadata:
         headers.get("License-Expression"), headers.get("License"), headers.get_all("Classifier") or []
     )
     try:
-        requires = tuple(Requirement(each) for each in headers.get_all("Requires-Dist") or [])
+        requires = tuple(Requirement(line) for line in headers.get_all("Requires-Dist") or [])
     except InvalidRequirement as error:
         raise IntegrityError(f"{wheel.name}: has a requirement that cannot be read ({error}).") from error
     return WheelMetadata(
         name=plain_name(headers["Name"] or ""),
         version=headers["Version"] or "",
         requires=requires,
-        extras=tuple(plain_name(each) for each in headers.get_all("Provides-Extra") or []),
+        extras=tuple(plain_name(extra) for extra in headers.get_all("Provides-Extra") or []),
         licence=licence,
         is_expression=is_expression,
         installed_bytes=installed,
@@ -86,9 +86,11 @@ def _licence(expression: str | None, words: str | None, classifiers: list[str]) 
         return _one_line(expression), True
     if words and "\n" not in words.strip() and 0 < len(words.strip()) <= 120:
         return _one_line(words), False
-    named = sorted({each.rpartition(" :: ")[2] for each in classifiers if each.startswith("License :: ")})
-    return _one_line(" and ".join(each for each in named if each != "OSI Approved")) or "unknown", False
+    named = sorted(
+        {classifier.rpartition(" :: ")[2] for classifier in classifiers if classifier.startswith("License :: ")}
+    )
+    return _one_line(" and ".join(licence for licence in named if licence != "OSI Approved")) or "unknown", False
 
 
 def _one_line(text: str) -> str:
-    return "".join(each for each in " ".join(text.split()) if " " <= each <= "~")
+    return "".join(character for character in " ".join(text.split()) if " " <= character <= "~")

@@ -75,7 +75,9 @@ def _fits(package: Package, wheel: Path, target: Target) -> bool:
 def _rank(wheel: Path, target: Target) -> int:
     """How far down the target's tags, best first, the wheel's come; behind them all where it is for any platform."""
     named, tags = Wheel.parse(wheel.name), target.platform_tags
-    return min((tags.index(each) for each in (named.platforms if named else ()) if each in tags), default=len(tags))
+    return min(
+        (tags.index(platform) for platform in (named.platforms if named else ()) if platform in tags), default=len(tags)
+    )
 
 
 def build_from_source(name: str, build: SourceBuild, store: Store, work: Path) -> Path:
@@ -115,19 +117,19 @@ def fetch(
     packages: Iterable[Package], target: Target, store: Store, work: Path, progress: Callable[[str], None]
 ) -> None:
     """Download what the store lacks, by name, version and digests; a batch that has arrived is kept."""
-    lacking = [each for each in packages if store.settled(each, target) is None]
+    lacking = [package for package in packages if store.settled(package, target) is None]
     done = 0
     for batch in _batches(lacking):
         progress(f"wheels {done + 1} to {done + len(batch)} of {len(lacking)}: {', '.join(p.name for p in batch)}")
         done += len(batch)
         with tempfile.TemporaryDirectory(prefix="incoming-", dir=work) as folder:
             listed = Path(folder) / "lock.txt"
-            listed.write_text("".join(f"{each.requirement}\n" for each in batch), "utf-8")
+            listed.write_text("".join(f"{package.requirement}\n" for package in batch), "utf-8")
             flags = ["download", "--quiet", "--no-deps", "--require-hashes", "-d", folder, "-r", str(listed)]
             pip.run([*flags, *pip.for_target(target)], "wheels")
             for wheel in sorted(Path(folder).glob("*.whl")):
                 store.put(wheel)
-    missing = [each.name for each in lacking if store.settled(each, target) is None]
+    missing = [package.name for package in lacking if store.settled(package, target) is None]
     if missing:
         raise EnvironmentFault(f"{missing[0]}: pip downloaded a file with another digest than the lock's.")
 
@@ -137,11 +139,11 @@ def _batches(packages: list[Package]) -> Iterator[list[Package]]:
     waiting = packages
     while waiting:
         batch: dict[str, Package] = {}
-        for each in waiting:
+        for package in waiting:
             if len(batch) < _BATCH:
-                batch.setdefault(each.name, each)
+                batch.setdefault(package.name, package)
         yield list(batch.values())
-        waiting = [each for each in waiting if each not in batch.values()]
+        waiting = [package for package in waiting if package not in batch.values()]
 
 
 def repack(wheel: Path, folder: Path) -> Path:
@@ -152,7 +154,7 @@ def repack(wheel: Path, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / wheel.name
     with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
-        for member in sorted(old.infolist(), key=lambda each: (".dist-info/" in each.filename, each.filename)):
+        for member in sorted(old.infolist(), key=lambda entry: (".dist-info/" in entry.filename, entry.filename)):
             if member.is_dir():
                 continue
             information = zipfile.ZipInfo(member.filename, _DAY_ONE)

@@ -171,8 +171,8 @@ class Console:
 def _grown(branch: tuple[str, Sequence[Any]]) -> Tree:
     line, below = branch
     tree = Tree(_text(line))
-    for each in below:
-        tree.children.append(_grown(each))
+    for child in below:
+        tree.children.append(_grown(child))
     return tree
 
 

@@ -87,11 +87,11 @@ def _verify_deep(
     from distill_offline.provenance import Trust, walk
 
     chain = walk(folder, bundle=bundle, trust=Trust(allowed_signers, openssl_key), run=run_folder)
-    broken = [each for each in chain.found() if each.state == "broken"]
-    gaps = [each for each in chain.found() if each.state == "gap"]
+    broken = [problem for problem in chain.found() if problem.state == "broken"]
+    gaps = [problem for problem in chain.found() if problem.state == "gap"]
     verdict = "broken" if broken else "gaps" if gaps else "whole"
     if console.as_json:
-        listed = {"broken": [each.as_dict() for each in broken], "gaps": [each.as_dict() for each in gaps]}
+        listed = {"broken": [problem.as_dict() for problem in broken], "gaps": [gap.as_dict() for gap in gaps]}
         console.json({"verdict": verdict, **listed, "chain": chain.as_dict()})
     else:
         console.tree(_branch(chain))
@@ -108,7 +108,7 @@ def _verify_deep(
 
 def _branch(link: Link) -> tuple[str, list[Any]]:
     """A link as console.tree takes it: its line, and the branches below it."""
-    words = "; ".join([each for each in (link.detail, *(each.what for each in link.problems)) if each])
+    words = "; ".join([problem for problem in (link.detail, *(problem.what for problem in link.problems)) if problem])
     line = f"{_MARKS[link.state]} {link.kind} {link.name}" + (f" ({words})" if words else "")
     return line, [_branch(part) for part in link.parts]
 
@@ -130,14 +130,14 @@ def diff(context: click.Context, a: Path, b: Path, as_json: bool) -> None:
     console = Console(as_json)
     found, in_words = difference(a, b)
     if as_json:
-        stages = [each.as_dict() for each in found]
+        stages = [stage.as_dict() for stage in found]
         console.json({"equal": not found, "first_cause": in_words or None, "stages": stages})
     else:
         console.result(in_words or f"{a} and {b} are equal.")
         for stage in found:
             console.result(f"\n{stage.stage}")
-            for each in (*stage.causes, *stage.effects):
-                console.result(f"  {each}")
+            for difference_ in (*stage.causes, *stage.effects):
+                console.result(f"  {difference_}")
     context.exit(1 if found else 0)
 
 

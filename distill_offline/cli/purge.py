@@ -40,7 +40,7 @@ def purge(document: str, runs: tuple[Path, ...], as_json: bool) -> None:
     else:
         _show_purged(console, found)
     failed = [f"{row['run']}: {row['failed']}" for row in found["runs"] if row["failed"]]
-    failed += [f"{each[key]}: {each['why']}" for key, each in _beside(found) if "NOT LOOKED AT" in each["why"]]
+    failed += [f"{entry[key]}: {entry['why']}" for key, entry in _beside(found) if "NOT LOOKED AT" in entry["why"]]
     if failed:
         raise DistillError(f"purge: NOT done in {len(failed)} places; what lies there may stay. {failed[0]}")
 
@@ -49,7 +49,7 @@ _PURGED = ("completions", "rows", "demonstrations", "lines")
 
 
 def _beside(found: Mapping[str, Any]) -> list[tuple[str, Mapping[str, str]]]:
-    return [*(("folder", each) for each in found["skipped"]), *(("file", each) for each in found["left"])]
+    return [*(("folder", entry) for entry in found["skipped"]), *(("file", entry) for entry in found["left"])]
 
 
 def _show_purged(console: Console, found: Mapping[str, Any]) -> None:
@@ -60,8 +60,8 @@ def _show_purged(console: Console, found: Mapping[str, Any]) -> None:
     for row in runs:
         if row["failed"]:
             console.result(f"{row['run']}: NOT DONE: {row['failed']}")
-    for key, each in _beside(found):
-        console.result(f"{key} {each[key]}: {'skipped: ' if key == 'folder' else ''}{each['why']}")
+    for key, entry in _beside(found):
+        console.result(f"{key} {entry[key]}: {'skipped: ' if key == 'folder' else ''}{entry['why']}")
     students = [f"{row['run']}: {name}" for row in runs for name in row["students"]]
     if students:
         console.result(

@@ -122,7 +122,11 @@ def _show_tables(console: Console, found: Study, results: Results, place: Path) 
     from distill_offline import study as studies
 
     rows = [row for row in results.read() if row.study == found.settings.name]
-    seen = [each for each in studies.Examinations.beside(results.path).read() if each.study == found.settings.name]
+    seen = [
+        examination
+        for examination in studies.Examinations.beside(results.path).read()
+        if examination.study == found.settings.name
+    ]
     try:
         rows, seen = studies.rows_by_method(found, rows), studies.examined_by_method(found, seen)
         keys = {found.key(cell) for cell in found.cells}
@@ -132,7 +136,7 @@ def _show_tables(console: Console, found: Study, results: Results, place: Path) 
     else:
         other = sum(row.key not in keys for row in rows)
         rows = [row for row in rows if row.key in keys]
-        seen = [each for each in seen if each.key in looks]
+        seen = [examination for examination in seen if examination.key in looks]
         if other:
             console.say(f"study: {other} rows are of other settings or data; they are left out.")
     summary, explanation = studies.summarise(found, rows), studies.summarise_examined(found, seen)

@@ -114,9 +114,9 @@ def cross_fitted(
     fold = [order[group] for group in groups]
     found = [0.0] * len(scores)
     for number in sorted(set(fold)):
-        inside = [i for i, each in enumerate(fold) if each != number]
+        inside = [i for i, fold_of_row in enumerate(fold) if fold_of_row != number]
         calibration = fit([scores[i] for i in inside], [is_right[i] for i in inside], method)
-        for i in (i for i, each in enumerate(fold) if each == number):
+        for i in (i for i, fold_of_row in enumerate(fold) if fold_of_row == number):
             found[i] = calibration(scores[i])
     return found
 

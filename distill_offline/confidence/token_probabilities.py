@@ -56,7 +56,7 @@ def spelled(
         if at is None or to is None:
             found.append(None)
             continue
-        a, b = (sum(_tokens(ends, literals[each], completion.token_logprobs)) for each in (at, to))
+        a, b = (sum(_tokens(ends, literals[position], completion.token_logprobs)) for position in (at, to))
         found.append(Spelled(a, b))
         cursor = to + 1
     return found

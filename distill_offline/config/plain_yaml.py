@@ -118,7 +118,7 @@ def _number(loader: UniqueKeys, node: yaml.ScalarNode) -> float:
 def _use(kind: Any, *, keep: bool) -> None:
     """Numbers as above for a loader; a dumper keeps YAML 1.1's as well: what either takes for one is quoted."""
     kind.yaml_implicit_resolvers = {
-        first: [each for each in found if keep or each[0] not in (_INT, _FLOAT)]
+        first: [line for line in found if keep or line[0] not in (_INT, _FLOAT)]
         for first, found in kind.yaml_implicit_resolvers.items()
     }
     for tag, words in ((_INT, _WHOLE), (_FLOAT, _BROKEN)):

@@ -156,7 +156,7 @@ class TrainSettings:
 
     def of(self, arm: ArmSettings) -> TrainSettings:
         """These settings with what the arm sets itself."""
-        shared = {each.name for each in fields(self)} & {each.name for each in fields(arm)}
+        shared = {field.name for field in fields(self)} & {field.name for field in fields(arm)}
         return replace(self, **{name: getattr(arm, name) for name in shared if getattr(arm, name) is not None})
 
     def before(self, arm: ArmSettings) -> tuple[ArmSettings, ...]:
@@ -187,7 +187,7 @@ class TrainSettings:
                     place(known[name], (*path, arm.name))
             placed[arm.name] = arm
 
-        for each in arms:
-            if each.name not in placed:
-                place(each, ())
+        for arm_settings in arms:
+            if arm_settings.name not in placed:
+                place(arm_settings, ())
         return tuple(placed.values())

@@ -257,10 +257,10 @@ def _surface_words(block: _Block, layout: Layout, shown: str, *, labelled: bool)
         row, *rows = rows
         tag, (_, dash, end) = _tag_of(row, layout), row[0].partition("-")
         if dash:
-            parts = [each for each in rows if each[0].isdigit() and int(each[0]) <= int(end)]
+            parts = [row for row in rows if row[0].isdigit() and int(row[0]) <= int(end)]
             rows = rows[len(parts) :]
             if labelled and tag in ("O", "_", "") and parts:
-                tag = _joined([_tag_of(each, layout) for each in parts], block, layout, shown)
+                tag = _joined([_tag_of(part, layout) for part in parts], block, layout, shown)
         yield _Word(row[layout.token], tag, any("SpaceAfter=No" in cell.split("|") for cell in row))
 
 

@@ -49,7 +49,7 @@ def _is_prodigy(row: _Row) -> bool:
 def _is_doccano(row: _Row) -> bool:
     if any(_lists(row, key, _is_triple) for key in ("label", "labels")):
         return True
-    return _lists(row, "entities", lambda each: isinstance(each, Mapping) and "start_offset" in each)
+    return _lists(row, "entities", lambda entity: isinstance(entity, Mapping) and "start_offset" in entity)
 
 
 def _is_gliner(row: _Row) -> bool:
@@ -65,14 +65,17 @@ def _is_hugging_face(row: _Row) -> bool:
 def _is_label_studio(row: _Row) -> bool:
     parts = [row.get(key) for key in ("annotations", "completions", "predictions")]
     return isinstance(row.get("data"), Mapping) or any(
-        isinstance(each, Mapping) and "result" in each for part in parts if isinstance(part, list) for each in part
+        isinstance(result, Mapping) and "result" in result
+        for part in parts
+        if isinstance(part, list)
+        for result in part
     )
 
 
 def _is_spacy(row: _Row) -> bool:
     if _lists(row, "entities", _is_triple):
         return True
-    return _lists(row, "ents", lambda each: isinstance(each, Mapping) and "label" in each)
+    return _lists(row, "ents", lambda entity: isinstance(entity, Mapping) and "label" in entity)
 
 
 def _is_spacy_pair(row: list[Any]) -> bool:

@@ -89,4 +89,4 @@ class _Given:
 
 def _as_list(value: object) -> object:
     """Tuples as lists, which rows hold; those in a list, too."""
-    return [_as_list(each) for each in value] if isinstance(value, (tuple, list)) else value
+    return [_as_list(item) for item in value] if isinstance(value, (tuple, list)) else value

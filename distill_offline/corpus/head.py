@@ -49,5 +49,5 @@ def _shape(row: Mapping[str, Any]) -> Shape:
     if not isinstance(labels, (list, str)):
         labels = row.get("label")
     labels = labels if labels is None or isinstance(labels, (list, str)) else str(labels)
-    could_be = isinstance(labels, list) and all(isinstance(each, str) and is_tag(each, PREFIXED) for each in labels)
+    could_be = isinstance(labels, list) and all(isinstance(label, str) and is_tag(label, PREFIXED) for label in labels)
     return Shape(labels, len(tokens) if isinstance(tokens, list) else None, could_be, row.get("spans") is not None)

@@ -136,7 +136,7 @@ def _kind(seen: Evidence, width: int, shown: str, first: int, *, is_asked: bool)
         return "conllu"
     if seen.longest < 2 or width < 2 or (width == 2 and _are_tags(seen, 1)):
         return "plain"
-    counted = max(seen.numbering[each] for each in ("from 0", "from 1", "running"))
+    counted = max(seen.numbering[numbering] for numbering in ("from 0", "from 1", "running"))
     if counted == seen.rows:
         return "indexed"
     if not is_asked and counted * 10 >= seen.rows * 9 and seen.numbering["ids"] == seen.rows:

@@ -169,7 +169,7 @@ def _spans(
     listed = listed_spans(fields["spans" if "spans" in fields else "entities"])
     if "tokens" in fields and "spans" in fields:
         check_own_text(listed, sentence, has_text="text" in fields)
-        return [each.span for each in listed], ()
+        return [span.span for span in listed], ()
     held: list[Span] = []
     unheld: list[Span] = []
     for span in reader.read(listed, sentence.text, line):
@@ -193,7 +193,7 @@ def has_entities(fields: Mapping[str, Any]) -> bool:
         isinstance(fields.get("text"), str)
         and ("labels" not in fields or "confidence_kind" in fields)
         and isinstance(entities, list)
-        and all(isinstance(each, Mapping) and {"start", "end", "type"} <= each.keys() for each in entities)
+        and all(isinstance(entity, Mapping) and {"start", "end", "type"} <= entity.keys() for entity in entities)
     )
 
 

@@ -192,9 +192,9 @@ class SpanReader:
             else f"{where} has another text than what is there"
         )
         for unit, read in others.items():
-            places = [read(each.span.start, each.span.end) for each in spans]
+            places = [read(span.span.start, span.span.end) for span in spans]
             if places[position] is not None and all(
-                place is not None and _is_right(place, each, text) for place, each in zip(places, spans, strict=True)
+                place is not None and _is_right(place, span, text) for place, span in zip(places, spans, strict=True)
             ):
                 return f"{problem}. If it counts {IN_WORDS[unit]}, all is right. {_remedy(unit)}"
         return f"{problem}, whether it counts {IN_WORDS[self.unit]} or {_known()}. Correct it."

@@ -25,7 +25,7 @@ def write_examples(path: str | Path, examples: Iterable[Example], *, file_format
     and masked tokens. Raises CorpusError for a suffix that names no format, and where .conll cannot hold a token or
     label.
     """
-    write_labelled(path, (Labelled(each.sentence, each.labels) for each in examples), file_format=file_format)
+    write_labelled(path, (Labelled(example.sentence, example.labels) for example in examples), file_format=file_format)
 
 
 def write_sentences(path: str | Path, sentences: Iterable[Sentence], *, file_format: str | None = None) -> None:

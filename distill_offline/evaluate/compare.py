@@ -33,7 +33,7 @@ def held_against(labels: AnySource, gold: AnySource) -> Held:
     for those that the other side's tokens hold. How a file is read, its columns, tag scheme, language, offsets and
     format, is said by a Source in its place.
     """
-    given, truth = (as_source(each, None, "auto") for each in (labels, gold))
+    given, truth = (as_source(source, None, "auto") for source in (labels, gold))
     folder = resolve_path(given.path)
     if (folder / "config.json").is_file():
         student = Student.load(folder)

@@ -73,12 +73,12 @@ class Truth:
         Raises InputError where a sentence has another text on either side: callers look before, and can say where.
         """
         compared = [self._compare(*pair) for pair in zip(self.examples, given, strict=True)]
-        labels = [each.labels for each in compared]
+        labels = [sentence.labels for sentence in compared]
         gold, found = [wanted for wanted, _ in labels], [given for _, given in labels]
         report = score(kind_of(self.head).metric, gold, found, on=digest(self.examples))
         own = {
-            "by_characters": sum(each.by_characters for each in compared),
-            "masked": sum(each.masked for each in compared),
+            "by_characters": sum(sentence.by_characters for sentence in compared),
+            "masked": sum(sentence.masked for sentence in compared),
             "unheld": sum(len(example.unheld) for example in self.examples),
         }
         kept = {"tokens": sum(len(example.sentence.tokens) for example in self.examples)}
@@ -86,7 +86,9 @@ class Truth:
         kept |= {name: count for name, count in own.items() if count}
         kinds = None
         if with_quality:
-            kinds = quality([each.true for each in compared], [each.found for each in compared], calibration)
+            kinds = quality(
+                [sentence.true for sentence in compared], [sentence.found for sentence in compared], calibration
+            )
         unheld = in_words("gold", self.examples)
         return Held(
             self._counted(replace(report, errors={**report.errors, **stray}), {**kept, **counts}),

@@ -57,5 +57,5 @@ def comparable(
 ) -> tuple[list[Labels], list[Labels]]:
     """Gold labels and those given for each example, as they are to be scored. `gold`: instead of the examples'."""
     kind, own = kind_of(head), [example.labels for example in examples] if gold is None else gold
-    sides = [kind.sides(*each) for each in zip(examples, own, given, strict=True)]
+    sides = [kind.sides(*example) for example in zip(examples, own, given, strict=True)]
     return [wanted for wanted, _ in sides], [found for _, found in sides]

@@ -46,15 +46,15 @@ def decode(sentences: Sequence[Scored], labels: Sequence[str]) -> list[tuple[str
     What a token has in which nothing is seen, labels_of_words says. A type of which the head has no B- tag begins with
     I-, and its entities are given a B- all the same.
     """
-    rules, tags = _Rules.of(tuple(labels)), [("O",) * each.length for each in sentences]
+    rules, tags = _Rules.of(tuple(labels)), [("O",) * sentence.length for sentence in sentences]
     names = np.array(rules.labels, dtype=object)
     for part, block in _blocks(sentences, len(labels)):
         for number, row in zip(part, _best(block, rules), strict=True):
-            each = sentences[number]
-            found = names[row[: len(each.seen)]].tolist()
-            if len(each.seen) < each.length:
-                given: list[str | None] = [None] * each.length
-                for token, tag in zip(each.seen.tolist(), found, strict=True):
+            sentence = sentences[number]
+            found = names[row[: len(sentence.seen)]].tolist()
+            if len(sentence.seen) < sentence.length:
+                given: list[str | None] = [None] * sentence.length
+                for token, tag in zip(sentence.seen.tolist(), found, strict=True):
                     given[token] = tag
                 found = given
             tags[number] = labels_of_words(found)
@@ -67,9 +67,9 @@ def token_by_token(sentences: Sequence[Scored], labels: Sequence[str]) -> list[t
     So does transformers' pipeline, of the same words and with the aggregation "first".
     """
     found = []
-    for each in sentences:
-        given: list[str | None] = [None] * each.length
-        for token, number in zip(each.seen.tolist(), each.scores.argmax(1).tolist(), strict=True):
+    for sentence in sentences:
+        given: list[str | None] = [None] * sentence.length
+        for token, number in zip(sentence.seen.tolist(), sentence.scores.argmax(1).tolist(), strict=True):
             given[token] = labels[number]
         found.append(labels_of_words(given))
     return found
@@ -85,8 +85,9 @@ def distributions(sentences: Sequence[Scored], labels: Sequence[str]) -> list[Di
             found[number] = _distribution(sentences[number], rules, block, passed, row)
     nothing = np.zeros((0, len(labels)))
     return [
-        each or Distribution(rules.labels, sentence.seen, sentence.length, nothing, nothing, np.zeros(1), np.zeros(1))
-        for each, sentence in zip(found, sentences, strict=True)
+        distribution
+        or Distribution(rules.labels, sentence.seen, sentence.length, nothing, nothing, np.zeros(1), np.zeros(1))
+        for distribution, sentence in zip(found, sentences, strict=True)
     ]
 
 
@@ -158,7 +159,9 @@ class _Rules:
     def of(cls, labels: tuple[str, ...]) -> _Rules:
         number = {label: n for n, label in enumerate(labels)}
         pairs = [
-            (n, number[f"B-{each[2:]}"]) for each, n in number.items() if each[:2] == "I-" and f"B-{each[2:]}" in number
+            (n, number[f"B-{index[2:]}"])
+            for index, n in number.items()
+            if index[:2] == "I-" and f"B-{index[2:]}" in number
         ]
         inside, begin = (np.array(column, np.intp) for column in (zip(*pairs, strict=True) if pairs else ((), ())))
         pair = np.full(len(labels), -1, np.intp)
@@ -181,7 +184,7 @@ class _Block:
 
 def _blocks(sentences: Sequence[Scored], labels: int) -> Iterator[tuple[list[int], _Block]]:
     """All sentences with a token that is seen, in blocks of like length, and which ones these are."""
-    seen = [len(each.seen) for each in sentences]
+    seen = [len(sentence.seen) for sentence in sentences]
     order = sorted((number for number, count in enumerate(seen) if count), key=lambda number: -seen[number])
     while order:
         longest = seen[order[0]]
@@ -276,11 +279,11 @@ def _log_sum(weights: Float) -> Float:
     return total
 
 
-def _distribution(each: Scored, rules: _Rules, block: _Block, passed: _Passed, row: int) -> Distribution:
-    length = len(each.seen)
+def _distribution(sentence: Scored, rules: _Rules, block: _Block, passed: _Passed, row: int) -> Distribution:
+    length = len(sentence.seen)
     before, after = passed.before[row, : length + 1].copy(), passed.after[row, : length + 1].copy()
     marginals = np.exp(passed.upto[row, :length] + passed.onward[row, :length] - before[-1])
     scores = block.scores[row, :length].copy()
     return Distribution(
-        rules.labels, each.seen, each.length, marginals / marginals.sum(1, keepdims=True), scores, before, after
+        rules.labels, sentence.seen, sentence.length, marginals / marginals.sum(1, keepdims=True), scores, before, after
     )

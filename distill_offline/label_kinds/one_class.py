@@ -101,13 +101,13 @@ class OneClass:
         return found
 
     def decide(self, scored: Sequence[Scored], names: Labels) -> list[tuple[str, ...]]:
-        return [(names[int(each.scores[0].argmax())],) for each in scored]
+        return [(names[int(text.scores[0].argmax())],) for text in scored]
 
     def shares(self, scored: Sequence[Scored], names: Labels) -> list[NDArray[np.float32]]:
         """1 × labels."""
         import torch
 
-        return [torch.from_numpy(each.scores).softmax(-1).numpy() for each in scored]
+        return [torch.from_numpy(text.scores).softmax(-1).numpy() for text in scored]
 
     def judged(
         self, scored: Sequence[Scored], names: Labels, given: Sequence[tuple[tuple[str, ...], Sequence[Span]]]

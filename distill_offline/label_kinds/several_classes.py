@@ -49,7 +49,7 @@ class SeveralClasses:
         if value is None:
             return None
         labels = [value] if isinstance(value, str) else value
-        if not isinstance(labels, list) or not all(isinstance(each, str) and each for each in labels):
+        if not isinstance(labels, list) or not all(isinstance(label, str) and label for label in labels):
             raise ValueError("a text needs its classes: `labels` (or `label`) as a list of strings, which may be empty")
         if len(set(labels)) < len(labels):
             raise ValueError("`labels` name a class twice")
@@ -90,12 +90,12 @@ class SeveralClasses:
         The agreement, and the confidence, is the share of `of` that says the same of the class on which they agree
         least: that it is there, or that it is not.
         """
-        times = {name: sum(name in each.labels for each in samples) for each in samples for name in each.labels}
+        times = {name: sum(name in sample.labels for sample in samples) for sample in samples for name in sample.labels}
         kept = {name for name, count in times.items() if 2 * count >= of}
         same = [count if name in kept else len(samples) - count for name, count in times.items()]
         share = min(same, default=len(samples)) / of
-        counts = [rejection for each in samples for rejection in set(each.rejected)]
-        lost = tuple(each for each in dict.fromkeys(counts) if 2 * counts.count(each) >= of)
+        counts = [rejected_ for sample in samples for rejected_ in set(sample.rejected)]
+        lost = tuple(rejection_ for rejection_ in dict.fromkeys(counts) if 2 * counts.count(rejection_) >= of)
         return Annotation(samples[0].id, tuple(sorted(kept)), (), lost, share, share, renamed(samples))
 
     def targets(
@@ -140,15 +140,15 @@ class SeveralClasses:
 
     def decide(self, scored: Sequence[Scored], names: Labels) -> list[tuple[str, ...]]:
         return [
-            tuple(sorted(name for name, score in zip(names, each.scores[0], strict=True) if score >= 0))
-            for each in scored
+            tuple(sorted(name for name, score in zip(names, text.scores[0], strict=True) if score >= 0))
+            for text in scored
         ]
 
     def shares(self, scored: Sequence[Scored], names: Labels) -> list[NDArray[np.float32]]:
         """Labels × 2: that a class is not there, and that it is."""
         import torch
 
-        there = (torch.from_numpy(each.scores[0]).sigmoid() for each in scored)
+        there = (torch.from_numpy(text.scores[0]).sigmoid() for text in scored)
         return [torch.stack((1 - share, share), dim=-1).numpy() for share in there]
 
     def judged(

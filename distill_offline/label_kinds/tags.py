@@ -54,7 +54,7 @@ class Tags:
             return None
         if "tokens" not in fields:
             raise ValueError("`labels` are given without the `tokens` that they label")
-        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise ValueError("`labels` must be a list of strings")
         if len(value) != tokens:
             raise ValueError(f"there are {len(value)} `labels` for {tokens} tokens")
@@ -150,7 +150,7 @@ class Tags:
 
     def shares(self, scored: Sequence[Scored], names: Labels) -> list[NDArray[np.float32]]:
         """Tokens × labels: Distribution.of_tokens."""
-        return [each.of_tokens() for each in distributions(scored, names)]
+        return [distribution.of_tokens() for distribution in distributions(scored, names)]
 
     def judged(
         self, scored: Sequence[Scored], names: Labels, given: Sequence[tuple[tuple[str, ...], Sequence[Span]]]

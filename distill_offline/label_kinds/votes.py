@@ -24,8 +24,8 @@ def vote(samples: Sequence[Annotation], *, of: int) -> Annotation:
     were rejected in at least half of `of` stay rejected.
     """
     given: dict[tuple[int, int], list[Span]] = {}
-    for each in samples:
-        for span in each.spans:
+    for sample in samples:
+        for span in sample.spans:
             given.setdefault((span.start, span.end), []).append(span)
     places = sorted(given, key=lambda place: (-len(given[place]), place[0], -place[1]))
     spans = list[Span]()
@@ -35,8 +35,8 @@ def vote(samples: Sequence[Annotation], *, of: int) -> Annotation:
             spans.append(_most_given(given[start, end], of))
     spans.sort(key=lambda span: span.start)
     refused = Counter[Rejection]()
-    for each in samples:
-        refused.update(set(each.rejected))
+    for sample in samples:
+        refused.update(set(sample.rejected))
     kept = tuple(rejection for rejection, times in refused.items() if 2 * times >= of)
     return Annotation(
         samples[0].id, encode_bio(spans, len(samples[0].labels)), tuple(spans), kept, renamed=renamed(samples)
@@ -45,13 +45,13 @@ def vote(samples: Sequence[Annotation], *, of: int) -> Annotation:
 
 def vote_on_class(samples: Sequence[Annotation], *, of: int) -> Annotation:
     """The labels that most answers to one text give; the share of `of` that gave them is agreement and confidence."""
-    ((labels, times),) = Counter(each.labels for each in samples).most_common(1)
+    ((labels, times),) = Counter(sample.labels for sample in samples).most_common(1)
     return replace(samples[0], labels=labels, confidence=times / of, agreement=times / of, renamed=renamed(samples))
 
 
 def renamed(samples: Sequence[Annotation]) -> tuple[tuple[str, str], ...]:
     """All that several answers called by another name."""
-    return tuple(pair for each in samples for pair in each.renamed)
+    return tuple(pair for sample in samples for pair in sample.renamed)
 
 
 def _most_given(spans: Sequence[Span], of: int) -> Span:

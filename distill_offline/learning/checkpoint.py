@@ -189,7 +189,7 @@ def restore_random_states(checkpoint: Checkpoint, rank: int) -> None:
         restore_random_state(checkpoint.part("generators"), checkpoint.values["generators"])
         return
     tensors, values = checkpoint.values["others"][rank - 1]
-    restore_random_state({name: torch.tensor(each, dtype=torch.uint8) for name, each in tensors.items()}, values)
+    restore_random_state({name: torch.tensor(tensor, dtype=torch.uint8) for name, tensor in tensors.items()}, values)
 
 
 def _sync(path: Path) -> None:

@@ -47,7 +47,7 @@ class LearnedRows:
             return None
         if sum(p is embedding.weight for _, p in model.named_parameters(remove_duplicate=False)) > 1:
             return None
-        known = torch.tensor(sorted({number for each in ids for number in each}), device=embedding.weight.device)
+        known = torch.tensor(sorted({number for numbers in ids for number in numbers}), device=embedding.weight.device)
         return cls(embedding, known)
 
     def instead(self, parameters: Sequence[torch.nn.Parameter]) -> list[torch.nn.Parameter]:
@@ -65,7 +65,7 @@ class LearnedRows:
         import torch
         from torch.nn.functional import embedding
 
-        learned = torch.unique(self._places[torch.cat([each.reshape(-1) for each in ids])]) if ids else None
+        learned = torch.unique(self._places[torch.cat([numbers.reshape(-1) for numbers in ids])]) if ids else None
         rows = self.weight if learned is None else self.weight.detach()[learned].requires_grad_()
         padding = self._embedding.padding_idx
 

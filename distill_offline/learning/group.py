@@ -159,7 +159,8 @@ def _buckets(parameters: Iterable[torch.nn.Parameter]) -> Iterator[list[torch.nn
     bucket: list[torch.nn.Parameter] = []
     for parameter in parameters:
         if bucket and (
-            sum(each.numel() for each in bucket) + parameter.numel() > _BUCKET or bucket[0].dtype != parameter.dtype
+            sum(gradient.numel() for gradient in bucket) + parameter.numel() > _BUCKET
+            or bucket[0].dtype != parameter.dtype
         ):
             yield bucket
             bucket = []

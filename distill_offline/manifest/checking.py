@@ -38,7 +38,7 @@ def verify(folder: Path) -> list[Finding]:
         return [Finding(NAME, str(error))]
     definition = statement["predicate"]["buildDefinition"]
     patterns = tuple(definition["internalParameters"].get("exclude", ()))
-    subjects = {each["name"]: each for each in statement["subject"]}
+    subjects = {subject["name"]: subject for subject in statement["subject"]}
     stages: list[Path] = []
     findings = _compare(folder, subjects)
     if definition["buildType"] == BUILD_TYPE + RUN:
@@ -46,7 +46,9 @@ def verify(folder: Path) -> list[Finding]:
         for stage in stages:
             prefix = stage.relative_to(folder).as_posix()
             findings += [
-                Finding(f"{prefix}/{each.path}", each.problem) for each in verify(stage) if (stage / NAME).exists()
+                Finding(f"{prefix}/{finding.path}", finding.problem)
+                for finding in verify(stage)
+                if (stage / NAME).exists()
             ]
     for path in files_below(folder, patterns):
         name = path.relative_to(folder).as_posix()
@@ -54,8 +56,8 @@ def verify(folder: Path) -> list[Finding]:
         if not _is_inside(path, stages) and name not in subjects and not (is_journal(path) and not problem):
             findings.append(Finding(name, problem or "is not in the manifest"))
     if definition["buildType"] == BUILD_TYPE + RELEASE:
-        findings = [each for each in findings if each.path != _SUMS] + _wrong_sums(folder)
-    return sorted(findings, key=lambda each: each.path)
+        findings = [finding for finding in findings if finding.path != _SUMS] + _wrong_sums(folder)
+    return sorted(findings, key=lambda finding: finding.path)
 
 
 def _wrong_sums(folder: Path) -> list[Finding]:
@@ -65,8 +67,8 @@ def _wrong_sums(folder: Path) -> list[Finding]:
         return []
     pairs = (line.partition("  ") for line in path.read_text("utf-8", "replace").splitlines())
     listed = {name: digest for digest, _, name in pairs}
-    there = [each for each in sorted(folder.iterdir()) if each.is_file() and each.name in listed]
-    right = {each.name: digest for each, digest in file_digests(there).items()}
+    there = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name in listed]
+    right = {path.name: digest for path, digest in file_digests(there).items()}
     return [] if right == listed else [Finding(_SUMS, "was changed: it does not list the files that are here")]
 
 

@@ -65,7 +65,7 @@ def dependencies_of(folder: Path, inputs: Iterable[Path], parents: Iterable[Path
     for path in inputs:
         if path.is_dir():
             parts = describe(
-                {each.relative_to(path).as_posix(): each for each in files_below(path, ()) if each.is_file()}
+                {file.relative_to(path).as_posix(): file for file in files_below(path, ()) if file.is_file()}
             )
             pairs = {part["name"]: part["digest"]["sha256"] for part in parts}
             size = sum(part["annotations"]["size"] for part in parts)
@@ -77,6 +77,6 @@ def dependencies_of(folder: Path, inputs: Iterable[Path], parents: Iterable[Path
             raise InputError(f"{shown(path)}: an input of this stage is no longer there. Put it back and run again.")
     for path in parents:
         above = folder.resolve().parents
-        base = next((each for each in above[:2] if path.resolve().is_relative_to(each)), None)
+        base = next((parent for parent in above[:2] if path.resolve().is_relative_to(parent)), None)
         name = path.resolve().relative_to(base).as_posix() if base else f"{path.resolve().parent.name}/{path.name}"
         yield from describe({name: path}, kind="manifest")

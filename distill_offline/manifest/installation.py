@@ -59,7 +59,9 @@ def _of_release(folder: Path, package: Path) -> Installation:
         "version": manifest.get("version"),
         "sequence": manifest.get("sequence"),
         "commit": builder.get("commit") if isinstance(builder, dict) else None,
-        "signers": [str(each).rpartition(" ")[2] for each in seal.get("signers", ())],  # without who is meant by a key
+        "signers": [
+            str(signer).rpartition(" ")[2] for signer in seal.get("signers", ())
+        ],  # without who is meant by a key
     }
     return Installation(f"bundle {name}", {"name": name, "digest": {"sha256": digest}, "annotations": annotations})
 

@@ -77,7 +77,7 @@ def _named(modules: Iterable[str]) -> set[str]:
         package, is_all, _ = name.partition(".*")
         spec = find_spec(package) if is_all else None
         inner = spec.submodule_search_locations if spec is not None else None
-        found |= {package, *(f"{package}.{each.name}" for each in iter_modules(inner or []))} if is_all else {name}
+        found |= {package, *(f"{package}.{module.name}" for module in iter_modules(inner or []))} if is_all else {name}
     return found
 
 
@@ -112,7 +112,7 @@ def _told(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
 def _text(node: Any) -> str:
     """The tree as text: names of nodes, and those fields that are not empty, so that newer Pythons' are no change."""
     if isinstance(node, list):
-        return "[" + ",".join(_text(each) for each in node) + "]"
+        return "[" + ",".join(_text(item) for item in node) + "]"
     if not isinstance(node, ast.AST):
         return repr(node)
     if isinstance(node, ast.Raise):

@@ -46,23 +46,23 @@ def _require_parts(statement: Mapping[str, Any]) -> None:
         definition["buildType"],
         details["metadata"]["finishedOn"],
         *internal.get("exclude", []),
-        *(each["replaces"] for each in changes),
-        *(each["annotations"]["kind"] for each in made_from),
-        *(text for each in described for text in (each["name"], each["digest"]["sha256"])),
+        *(change["replaces"] for change in changes),
+        *(dependency["annotations"]["kind"] for dependency in made_from),
+        *(text for entry in described for text in (entry["name"], entry["digest"]["sha256"])),
         *([external["arm"]] if definition["buildType"] == BUILD_TYPE + RELEASE else []),
     )
     _require(
         Mapping,
         *(external["seeds"], config, config.get("backend") or {}, config.get("train") or {}),
         *(internal.get("platform", {}), internal.get("engine", {}), details["builder"]["version"]),
-        *(each["annotations"] for each in (*described, *details["byproducts"]) if each["name"]),
+        *(entry["annotations"] for entry in (*described, *details["byproducts"]) if entry["name"]),
     )
-    _require(int, *(each["annotations"]["size"] for each in statement["subject"]))
+    _require(int, *(subject["annotations"]["size"] for subject in statement["subject"]))
     _require(list, definition["resolvedDependencies"], statement["subject"], internal.get("exclude", []), changes)
 
 
 def _require(kind: type, *values: Any) -> None:
-    if not all(isinstance(each, kind) for each in values):
+    if not all(isinstance(value, kind) for value in values):
         raise TypeError(f"no {kind.__name__}")
 
 
@@ -70,7 +70,7 @@ def is_whole(folder: Path) -> bool:
     """Whether the manifest is there and every file has the size it records; cheap, no file is read."""
     try:
         subjects = read(folder)["subject"]
-        return all((folder / each["name"]).stat().st_size == each["annotations"]["size"] for each in subjects)
+        return all((folder / subject["name"]).stat().st_size == subject["annotations"]["size"] for subject in subjects)
     except (IntegrityError, OSError):
         return False
 
@@ -95,18 +95,22 @@ def show(folder: Path) -> dict[str, Any]:
         "finished": details["metadata"]["finishedOn"],
         "seeds": definition["externalParameters"]["seeds"],
         "fingerprint": definition["internalParameters"].get("fingerprint"),
-        "counts": next((each["annotations"] for each in details["byproducts"] if each["name"] == "counts"), {}),
+        "counts": next(
+            (byproduct["annotations"] for byproduct in details["byproducts"] if byproduct["name"] == "counts"), {}
+        ),
         "versions": details["builder"]["version"],
         "made_by": definition["internalParameters"].get("made_by"),
         "bundle": bundle_of(statement),
         "models": {
-            each["name"]: each["digest"]["sha256"] for each in dependencies if each["annotations"]["kind"] == "model"
+            dependency["name"]: dependency["digest"]["sha256"]
+            for dependency in dependencies
+            if dependency["annotations"]["kind"] == "model"
         },
-        "inputs": [_row(each) for each in dependencies if each["annotations"]["kind"] != "model"],
-        "outputs": [_row(each) for each in statement["subject"]],
+        "inputs": [_row(dependency) for dependency in dependencies if dependency["annotations"]["kind"] != "model"],
+        "outputs": [_row(subject) for subject in statement["subject"]],
     }
     if view["stage"] == RUN:
-        names = [PurePosixPath(each["name"]) for each in statement["subject"]]
+        names = [PurePosixPath(subject["name"]) for subject in statement["subject"]]
         inner = [name.parent for name in names if name.name == NAME and (folder / name).exists()]
         view["stages"] = {name.as_posix(): show(folder / name) for name in inner}
     return view
@@ -114,9 +118,9 @@ def show(folder: Path) -> dict[str, Any]:
 
 def bundle_of(statement: Mapping[str, Any]) -> dict[str, Any] | None:
     """Which bundle the program that sealed this came from: id, manifest_sha256, commit, signers; None for no bundle."""
-    for each in statement["predicate"]["runDetails"]["builder"].get("builderDependencies", ()):
-        told = {key: value for key, value in each["annotations"].items() if key != "kind"}
-        return {"id": each["name"], "manifest_sha256": each["digest"]["sha256"], **told}
+    for dependency in statement["predicate"]["runDetails"]["builder"].get("builderDependencies", ()):
+        told = {key: value for key, value in dependency["annotations"].items() if key != "kind"}
+        return {"id": dependency["name"], "manifest_sha256": dependency["digest"]["sha256"], **told}
     return None
 
 

@@ -127,7 +127,11 @@ def link(folder: Path, parents: Iterable[Path]) -> None:
     """Name these manifests as the parents' where they were sealed anew since, with the same content for this folder."""
     statement = read(folder)
     definition = statement["predicate"]["buildDefinition"]
-    others = [each for each in definition["resolvedDependencies"] if each["annotations"]["kind"] != "manifest"]
+    others = [
+        dependency
+        for dependency in definition["resolvedDependencies"]
+        if dependency["annotations"]["kind"] != "manifest"
+    ]
     now = [*others, *dependencies_of(folder, (), parents)]
     key = operator.itemgetter("name")
     if sorted(now, key=key) == sorted(definition["resolvedDependencies"], key=key):

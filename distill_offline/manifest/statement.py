@@ -197,9 +197,9 @@ def shown(path: Path) -> str:
 def _without_secrets(value: Any, key: str = "") -> Any:
     """The value with secrets struck out, absolute paths shortened, and hosts other than loopback left out of URLs."""
     if isinstance(value, Mapping):
-        return {str(name): _without_secrets(each, str(name)) for name, each in value.items()}
+        return {str(name): _without_secrets(item, str(name)) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_secrets(each, key) for each in value]
+        return [_without_secrets(item, key) for item in value]
     if isinstance(value, Path):
         return _clean(value.as_posix(), key)
     return _clean(value, key) if isinstance(value, str) else value

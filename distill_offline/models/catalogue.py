@@ -71,7 +71,7 @@ def find(model: str, catalogue: Catalogue | None = None) -> Path:
     entry = (catalogue or Catalogue.load()).entry(model)
     folder = entry.folder
     if entry.files:
-        lacking = [name for name, each in entry.files.items() if size_of(folder / name) != each.size]
+        lacking = [name for name, file in entry.files.items() if size_of(folder / name) != file.size]
     else:
         lacking = (
             [] if folder.is_dir() and any(path.suffix.lower() in WEIGHTS for path in folder.rglob("*")) else ["weights"]
@@ -150,14 +150,14 @@ def pin(id_or_folder: str, catalogue_path: Path | None = None) -> ModelEntry:
     path = catalogue_path or models_folder() / "catalogue.yaml"
     known = Catalogue.load(path if path.exists() else None)
     given = Path(id_or_folder)
-    entry = next((each for each in known.entries if each.id in (id_or_folder, given.resolve().name)), None)
+    entry = next((entry for entry in known.entries if entry.id in (id_or_folder, given.resolve().name)), None)
     folder = given if given.is_dir() else (entry or known.entry(id_or_folder)).folder
     names = model_files(folder) if folder.is_dir() else []
     if not any(Path(name).suffix.lower() in WEIGHTS for name in names):
         raise MissingModel(f"{id_or_folder}: there are no weights (.safetensors or .gguf) to pin in {folder}.")
     refused = refusals(id_or_folder, folder)
     if refused:
-        listed = "; ".join(f"{each.file} {each.problem}" for each in refused[:5])
+        listed = "; ".join(f"{refusal.file} {refusal.problem}" for refusal in refused[:5])
         raise ConfigError(f"{id_or_folder} cannot be pinned: {listed}. Mend or remove these, and pin again.")
     if entry and entry.files:
         problems = differences(entry.id, entry.files, folder)
@@ -254,6 +254,9 @@ def _guess_role(folder: Path) -> str:
         architectures = []
     return (
         "teacher"
-        if any("CausalLM" in str(each) or "ConditionalGeneration" in str(each) for each in architectures)
+        if any(
+            "CausalLM" in str(architecture) or "ConditionalGeneration" in str(architecture)
+            for architecture in architectures
+        )
         else "student"
     )

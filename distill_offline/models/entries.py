@@ -85,7 +85,7 @@ class ModelEntry:
     @property
     def size(self) -> int | None:
         """Bytes in all; None while unpinned."""
-        return sum(each.size for each in self.files.values()) if self.files else None
+        return sum(file.size for file in self.files.values()) if self.files else None
 
     @property
     def folder(self) -> Path:

@@ -66,11 +66,11 @@ def model_digest(path: Path) -> str:
     """
     if path.is_file():
         return _cached_digests([path])[path]
-    files = [each for each in sorted(path.rglob("*")) if each.is_file() and is_model_file(each.relative_to(path))]
-    if not any(each.suffix.lower() in WEIGHTS for each in files):
+    files = [file for file in sorted(path.rglob("*")) if file.is_file() and is_model_file(file.relative_to(path))]
+    if not any(file.suffix.lower() in WEIGHTS for file in files):
         raise MissingModel(f"{path}: there are no weights (.safetensors or .gguf). Is it the folder of a model?")
     digests = _cached_digests(files)
-    return digest_of({each.relative_to(path).as_posix(): digests[each] for each in files})
+    return digest_of({file.relative_to(path).as_posix(): digests[file] for file in files})
 
 
 def _cached_digests(paths: list[Path]) -> dict[Path, str]:
@@ -136,11 +136,11 @@ def differences(model: str, files: Mapping[str, FileDigest], folder: Path) -> li
     """Missing and changed files, by size first, so that only candidates are read."""
     sizes = {name: size_of(folder / name) for name in files}
     findings = [
-        ModelFinding(model, name, "is missing" if sizes[name] is None else f"has {sizes[name]} bytes, not {each.size}")
-        for name, each in files.items()
-        if sizes[name] != each.size
+        ModelFinding(model, name, "is missing" if sizes[name] is None else f"has {sizes[name]} bytes, not {file.size}")
+        for name, file in files.items()
+        if sizes[name] != file.size
     ]
-    alike = [name for name, each in files.items() if sizes[name] == each.size]
+    alike = [name for name, file in files.items() if sizes[name] == file.size]
     digests = file_digests(folder / name for name in alike)
     changed = [name for name in alike if digests[folder / name] != files[name].sha256]
     return findings + [ModelFinding(model, name, "has another SHA-256 than the catalogue says") for name in changed]

@@ -40,7 +40,7 @@ def content_problems(model: Path) -> Iterator[tuple[str, str]]:
     MissingModel for a file that cannot be read.
     """
     if model.is_file():
-        folder, files = model.parent, [each for each in parts_of(model) if each.is_file()]
+        folder, files = model.parent, [part for part in parts_of(model) if part.is_file()]
     else:
         folder = model
         files = [path for path in sorted(model.rglob("*")) if path.is_file() and is_model_file(path.relative_to(model))]

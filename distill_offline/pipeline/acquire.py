@@ -50,7 +50,7 @@ def acquire(
     given = as_source(text, None, "auto")
     pool = _Pool(given, model, frozenset())
     others = (Source(path=str(file), on_bad_file=given.on_bad_file) for file in known)
-    known_ones = (content_digest(each) for file in others for each in pool.read(file))
+    known_ones = (content_digest(row) for file in others for row in pool.read(file))
     pool = replace(pool, known=frozenset(known_ones))
     match by:
         case "uncertainty":
@@ -62,7 +62,7 @@ def acquire(
     if not chosen:
         raise InputError(f"{given.path}: no sentence is left to choose from; {found['known']} are known.")
     wanted = set(chosen)
-    picked = {number: each for number, each in enumerate(pool.sentences(Counter())) if number in wanted}
+    picked = {number: sentence for number, sentence in enumerate(pool.sentences(Counter())) if number in wanted}
     write_sentences(output, (picked[number] for number in chosen))
     return len(chosen)
 

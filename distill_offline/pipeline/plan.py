@@ -85,7 +85,7 @@ def _train(folder: RunFolder, arms: Sequence[str], *, before: bool) -> Iterator[
         drawn = f"{own.updates} updates of {own.batch_size} sentences, schedule {arm.schedule or arm.name}{labels}"
         yield {
             "stage": f"train {arm.name}",
-            "fresh": fresh[arm.name] and all(fresh.get(each.name, True) for each in settings.before(arm)),
+            "fresh": fresh[arm.name] and all(fresh.get(earlier.name, True) for earlier in settings.before(arm)),
             "updates": 0 if arm.average else own.updates,
             "detail": f"the mean of {' and '.join(arm.average)}" if arm.average else drawn,
         }

@@ -62,11 +62,11 @@ def purge_below(document: str, folders: Iterable[Path]) -> dict[str, Any]:
         if not folder.is_dir():
             raise InputError(f"{folder}: no run is here (there is no such folder).")
         places = find_runs(folder, document)
-        if not places.runs and not any("NOT LOOKED AT" in each["why"] for each in places.skipped):
+        if not places.runs and not any("NOT LOOKED AT" in entry["why"] for entry in places.skipped):
             raise InputError(f"{folder}: no run is here or below (no config.yaml and none of a run's files).")
-        seen.runs += [each for each in places.runs if not any(each.samefile(other) for other in seen.runs)]
-        seen.skipped += [each for each in places.skipped if each not in seen.skipped]
-        seen.left += [each for each in places.left if each not in seen.left]
+        seen.runs += [run for run in places.runs if not any(run.samefile(other) for other in seen.runs)]
+        seen.skipped += [entry for entry in places.skipped if entry not in seen.skipped]
+        seen.left += [entry for entry in places.left if entry not in seen.left]
     refused = dict[Path, DistillError | OSError]()
     for run in seen.runs:
         try:
@@ -121,7 +121,7 @@ def _purge_run(document: str, folder: Path, found: _Purged) -> None:
     whole = [place for place in places if manifest.is_whole(place)]
     changed = set[Path]()
     pools = frozen_pools(folder)
-    gone = [each for examples in pools.values() for each in examples if each.sentence.document == document]
+    gone = [example for examples in pools.values() for example in examples if example.sentence.document == document]
     texts, quoting = _texts(folder), set[str]()
     try:
         # First: once the rest is gone, nothing tells any more that the page has to be looked at.
@@ -189,7 +189,7 @@ def _quotes(store: CompletionStore, gone: Sequence[Example], texts: Mapping[str,
     names = {_surface(example, span) for example in gone for span in _spans(example)}
     for digest, id_, completion in store.answers() if gone else ():
         own = texts.get(id_, "")
-        words = {each.strip() for each in _STRING.findall(completion.text)}
+        words = {string.strip() for string in _STRING.findall(completion.text)}
         said = f"{completion.thinking}\n{completion.text}"
         suspects = {word for word in words if len(word) > 1 and any(word in text for text in shown)}
         suspects |= {name for name in names if name in said}
@@ -242,7 +242,7 @@ def _find_students(document: str, folder: Path, found: _Purged) -> None:
     that were made with their students: averages, and arms that learnt their labels."""
     selected = folder / "select" / ANNOTATIONS
     distilled = selected.exists() and any(row.get("document") == document for row in read_rows(selected))
-    original = any(each.sentence.document == document for pool in frozen_pools(folder).values() for each in pool)
+    original = any(row.sentence.document == document for pool in frozen_pools(folder).values() for row in pool)
     arms = list(_arms(folder))
     if arms and not original:
         try:
@@ -257,7 +257,7 @@ def _find_students(document: str, folder: Path, found: _Purged) -> None:
     students = {name for name, made in arms if _drew(made["counts"], distilled=distilled, original=original)}
     for _ in arms:  # as long as a chain of them can be
         parents = {f"{name}/{manifest.NAME}" for name in students}
-        students |= {name for name, made in arms if parents & {each["name"] for each in made["inputs"]}}
+        students |= {name for name, made in arms if parents & {entry["name"] for entry in made["inputs"]}}
     found.students = sorted(students)
 
 

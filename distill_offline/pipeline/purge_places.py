@@ -134,7 +134,7 @@ def _names(file: Path, document: str) -> bool:
     """Whether a row of the file is of the document; a line that is no JSON is taken by the characters of its id."""
     raw = {json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass"), json.dumps(document).encode()}
     with file.open("rb") as lines:
-        return any(_is_of(line, document) for line in lines if any(each in line for each in raw))
+        return any(_is_of(line, document) for line in lines if any(item in line for item in raw))
 
 
 def _is_of(line: bytes, document: str) -> bool:

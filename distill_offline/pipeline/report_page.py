@@ -113,8 +113,8 @@ def _costs(shown: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
             costs.append((what, f"{total:,}"))
     times = {name: seconds for name, made in shown.items() if (seconds := _seconds(made)) is not None}
     if times:
-        each = ", ".join(f"{name} {duration(seconds)}" for name, seconds in times.items())
-        costs.append(("time, of each stage's last run", f"{duration(sum(times.values()))} ({each})"))
+        words = ", ".join(f"{name} {duration(seconds)}" for name, seconds in times.items())
+        costs.append(("time, of each stage's last run", f"{duration(sum(times.values()))} ({words})"))
     return costs
 
 

@@ -94,10 +94,10 @@ class Bundles:
         for model in manifest["models"]:
             prefix = f"models/{model['id']}@{model['revision']}/"
             own = {
-                each["path"].removeprefix(prefix): each["sha256"]
-                for each in manifest["files"]
-                if each["path"].startswith(prefix) and is_model_file(Path(each["path"].removeprefix(prefix)))
+                file["path"].removeprefix(prefix): file["sha256"]
+                for file in manifest["files"]
+                if file["path"].startswith(prefix) and is_model_file(Path(file["path"].removeprefix(prefix)))
             }
             where = f"{model['id']} of {manifest['bundle_id']}"
             self._models |= {digest_of(own): where, **dict.fromkeys(own.values(), where)}
-        self._files |= {each["sha256"]: each["path"] for each in manifest["files"] if each["kind"] == "data"}
+        self._files |= {file["sha256"]: file["path"] for file in manifest["files"] if file["kind"] == "data"}

@@ -49,8 +49,8 @@ class StageDifferences:
     def as_dict(self) -> dict[str, Any]:
         return {
             "stage": self.stage,
-            "causes": [each.as_dict() for each in self.causes],
-            "effects": [each.as_dict() for each in self.effects],
+            "causes": [cause.as_dict() for cause in self.causes],
+            "effects": [effect.as_dict() for effect in self.effects],
         }
 
 
@@ -71,15 +71,15 @@ def difference(a: Path, b: Path) -> tuple[list[StageDifferences], str]:
     for stage in ["run", *both] if "run" in kinds else both:
         places = (a, b) if stage == "run" else (stages_a.get(stage), stages_b.get(stage))
         causes, effects = _of_stage(stage, places, both)
-        new = [each for each in causes if (each.what, each.key) not in shown]
-        shown |= {(each.what, each.key) for each in new}
+        new = [cause for cause in causes if (cause.what, cause.key) not in shown]
+        shown |= {(effect.what, effect.key) for effect in new}
         if new or effects:
             found.append(StageDifferences(stage, tuple(new), tuple(effects)))
     return found, _in_words(found)
 
 
 def _stages(run: Path) -> dict[str, Path]:
-    names = [str(each["name"]) for each in manifest.read(run)["subject"]]
+    names = [str(subject["name"]) for subject in manifest.read(run)["subject"]]
     inner = [name.removesuffix("/" + NAME) for name in names if name.endswith("/" + NAME)]
     return {name: run / name for name in inner if (run / name / NAME).is_file()}
 
@@ -97,8 +97,8 @@ def _of_stage(
         for key in sorted({*one[what], *other[what]})
         if one[what].get(key, _LOST) != other[what].get(key, _LOST)
     ]
-    effects = [each for each in changed if each.what in ("output", "count", "score")]
-    return [each for each in changed if each not in effects], effects
+    effects = [difference_ for difference_ in changed if difference_.what in ("output", "count", "score")]
+    return [difference_ for difference_ in changed if difference_ not in effects], effects
 
 
 def _recorded(folder: Path, stage: str, stages: list[str]) -> dict[str, dict[str, Any]]:
@@ -109,11 +109,15 @@ def _recorded(folder: Path, stage: str, stages: list[str]) -> dict[str, dict[str
     config = {key: value for key, value in _flat(external.get("config") or {}) if key != "seed"}
     if len(stages) > 1 or stage == "run":
         config = {key: value for key, value in config.items() if _owner(key, stages) == stage.split("/")[0]}
-    inputs = [each for each in definition["resolvedDependencies"] if each["annotations"]["kind"] in ("input", "folder")]
+    inputs = [
+        dependency
+        for dependency in definition["resolvedDependencies"]
+        if dependency["annotations"]["kind"] in ("input", "folder")
+    ]
     result = {
         "config": config,
         "seed": dict(view["seeds"]) if stage != "run" else {},
-        "input": {each["name"]: each["digest"]["sha256"] for each in inputs},
+        "input": {entry["name"]: entry["digest"]["sha256"] for entry in inputs},
         "model": view["models"],
         "bundle": {"made by": view["made_by"], "sha256": (view["bundle"] or {}).get("manifest_sha256")},
         "version": view["versions"],
@@ -121,7 +125,7 @@ def _recorded(folder: Path, stage: str, stages: list[str]) -> dict[str, dict[str
         "method": {"of training, labelling and scoring": internal["method"]} if "method" in internal else {},
         "engine": dict(_flat(internal.get("engine", {}))),
         "score" if stage == "evaluate" else "count": dict(_flat(view["counts"])),
-        "output": {each["name"]: each["sha256"] for each in view["outputs"]},
+        "output": {output["name"]: output["sha256"] for output in view["outputs"]},
     }
     if stage == "run":  # its outputs are the stages' manifests, which hold times, and the configuration
         return {**result, "output": {}}
@@ -130,7 +134,7 @@ def _recorded(folder: Path, stage: str, stages: list[str]) -> dict[str, dict[str
 
 def _owner(key: str, stages: list[str]) -> str:
     """The stage that a configuration key acts on first, or the next one in the flow that there is."""
-    prefix = max((each for each in _OWNERS if not each or key == each or key.startswith(each + ".")), key=len)
+    prefix = max((owner for owner in _OWNERS if not owner or key == owner or key.startswith(owner + ".")), key=len)
     owner = _OWNERS[prefix]
     there = [stage.split("/")[0] for stage in stages]
     if owner == "run" or owner in there:
@@ -140,11 +144,11 @@ def _owner(key: str, stages: list[str]) -> str:
 
 def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted keys; a list of named things, such as train.arms, goes by their names."""
-    if isinstance(value, list) and value and all(isinstance(each, Mapping) and "name" in each for each in value):
-        value = {str(each["name"]): {inner: one for inner, one in each.items() if inner != "name"} for each in value}
+    if isinstance(value, list) and value and all(isinstance(item, Mapping) and "name" in item for item in value):
+        value = {str(item["name"]): {inner: one for inner, one in item.items() if inner != "name"} for item in value}
     if isinstance(value, Mapping) and value:
-        for name, each in value.items():
-            yield from _flat(each, f"{key}.{name}" if key else str(name))
+        for name, item in value.items():
+            yield from _flat(item, f"{key}.{name}" if key else str(name))
     elif key:
         yield key, value
 
@@ -153,22 +157,22 @@ def _in_words(found: list[StageDifferences]) -> str:
     """The first cause, and what differs from there on."""
     if not found:
         return ""
-    first = next((each for each in found if each.causes), None)
-    followed = [f"{each.stage} ({_kinds(each)})" for each in found if each.effects]
+    first = next((stage for stage in found if stage.causes), None)
+    followed = [f"{stage.stage} ({_kinds(stage)})" for stage in found if stage.effects]
     if first is None:
         return f"no recorded cause differs, and yet what came out does: {', '.join(followed)}"
     cause = _cause(first.causes[0])
-    more = sum(len(each.causes) for each in found) - 1
+    more = sum(len(stage.causes) for stage in found) - 1
     others = f" (and {more} more causes)" if more else ""
     return f"{cause}{others}; " + (f"therefore {', '.join(followed)}" if followed else "what came out is the same")
 
 
-def _cause(each: Difference) -> str:
-    return f"{each.what} differs in {each.key}: {_short(each.a)} → {_short(each.b)}"
+def _cause(difference_: Difference) -> str:
+    return f"{difference_.what} differs in {difference_.key}: {_short(difference_.a)} → {_short(difference_.b)}"
 
 
-def _kinds(each: StageDifferences) -> str:
-    return ", ".join(dict.fromkeys(effect.what + "s" for effect in each.effects))
+def _kinds(stage: StageDifferences) -> str:
+    return ", ".join(dict.fromkeys(effect.what + "s" for effect in stage.effects))
 
 
 def _short(value: Any) -> str:

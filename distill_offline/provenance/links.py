@@ -62,7 +62,7 @@ class Link:
         """Every problem of the tree, once, those nearest to the top first."""
         level, seen = [self], set[Problem]()
         while level:
-            for problem in (each for link in level for each in link.problems):
+            for problem in (problem for link in level for problem in link.problems):
                 if problem not in seen:
                     seen.add(problem)
                     yield problem
@@ -74,11 +74,11 @@ class Link:
             "name": self.name,
             "state": self.state,
             "detail": self.detail,
-            "problems": [each.as_dict() for each in self.problems],
-            "parts": [each.as_dict() for each in self.parts],
+            "problems": [problem.as_dict() for problem in self.problems],
+            "parts": [part.as_dict() for part in self.parts],
         }
 
 
 def _worst(problems: tuple[Problem, ...]) -> State:
-    states = {each.state for each in problems}
+    states = {problem.state for problem in problems}
     return "broken" if "broken" in states else "gap" if states else "holds"

@@ -19,7 +19,7 @@ def released(folder: Path, stages: Stages, run: Path | None) -> Link:
     """The link to a release's folder and, where its run is here, to the arm that it was carried out of."""
     statement = manifest.read(folder)
     definition = statement["predicate"]["buildDefinition"]
-    problems = [problem_of(each) for each in manifest.verify(folder)]
+    problems = [problem_of(finding) for finding in manifest.verify(folder)]
     arm = str(definition["externalParameters"]["arm"])
     if run is None:
         problems.append(gap("not-here", "run", "the run that made this student is not here; give --run"))
@@ -35,21 +35,21 @@ def released(folder: Path, stages: Stages, run: Path | None) -> Link:
 def _not_of(statement: Mapping[str, Any], arm: Path, name: str) -> list[Problem]:
     """What of the release does not come from this arm: its manifest's digest, and each file that is not rewritten."""
     definition, found = statement["predicate"]["buildDefinition"], []
-    recorded = {each["name"]: each["digest"]["sha256"] for each in definition["resolvedDependencies"]}
+    recorded = {dependency["name"]: dependency["digest"]["sha256"] for dependency in definition["resolvedDependencies"]}
     own = manifest.read(arm)
     changes = own["predicate"]["buildDefinition"]["internalParameters"].get("changes", ())
-    known = {file_digests([arm / NAME])[arm / NAME], *(str(each["replaces"]) for each in changes)}
+    known = {file_digests([arm / NAME])[arm / NAME], *(str(change["replaces"]) for change in changes)}
     if recorded.get("train/manifest.json") not in known:
         text = f"train/{name} of this run is not the one that the student was carried out of"
         found.append(broken("parent-made-again", f"train/{name}", text))
-    sealed = {each["name"]: each["digest"]["sha256"] for each in own["subject"]}
-    for each in statement["subject"]:
-        is_weights = each["name"].endswith(".safetensors")
-        if is_weights and sealed.get(f"student/{each['name']}") != each["digest"]["sha256"]:
-            text = f"{each['name']} is not the one that train/{name} sealed"
-            found.append(broken("changed-file", each["name"], text))
+    sealed = {subject["name"]: subject["digest"]["sha256"] for subject in own["subject"]}
+    for subject in statement["subject"]:
+        is_weights = subject["name"].endswith(".safetensors")
+        if is_weights and sealed.get(f"student/{subject['name']}") != subject["digest"]["sha256"]:
+            text = f"{subject['name']} is not the one that train/{name} sealed"
+            found.append(broken("changed-file", subject["name"], text))
     models = own["predicate"]["buildDefinition"]["resolvedDependencies"]
-    encoder = {each["digest"]["sha256"] for each in models if each["name"] == "encoder"}
+    encoder = {model["digest"]["sha256"] for model in models if model["name"] == "encoder"}
     if "encoder" in recorded and recorded["encoder"] not in encoder:
         found.append(broken("changed-model", "encoder", "the release names another encoder than its arm"))
     return found

@@ -48,7 +48,7 @@ class Stages:
             problem = broken("damaged-manifest", f"{name}/{NAME}", f"{name}: {_without_path(error, folder)}")
             return Link("stage", name, problems=(*also, problem))
         found = self.findings[folder] if folder in self.findings else manifest.verify(folder)
-        problems = [(each.path, problem_of(each, name)) for each in found]
+        problems = [(finding.path, problem_of(finding, name)) for finding in found]
         self._note_maker(view, name)
         also = (*also, *self._misplaced(folder, name))
         definition = statement["predicate"]["buildDefinition"]
@@ -78,8 +78,12 @@ class Stages:
     ) -> list[Link]:
         """The student or the annotations with their store, and the models behind them."""
         with_config = definition["externalParameters"].get("config") or {}
-        listed = [each for each in definition["resolvedDependencies"] if each["annotations"]["kind"] == "model"]
-        models = tuple(self.sources.model(each, name, with_config) for each in listed)
+        listed = [
+            dependency
+            for dependency in definition["resolvedDependencies"]
+            if dependency["annotations"]["kind"] == "model"
+        ]
+        models = tuple(self.sources.model(dependency, name, with_config) for dependency in listed)
 
         def those(prefix: str) -> tuple[Problem, ...]:
             return tuple(problem for path, problem in problems if path.startswith(prefix))
@@ -95,13 +99,17 @@ class Stages:
 
     def _inputs(self, name: str, definition: Mapping[str, Any]) -> list[Link]:
         listed = definition["resolvedDependencies"]
-        return [self.sources.input(each, name) for each in listed if each["annotations"]["kind"] in ("input", "folder")]
+        return [
+            self.sources.input(dependency, name)
+            for dependency in listed
+            if dependency["annotations"]["kind"] in ("input", "folder")
+        ]
 
     def _parents(self, folder: Path, name: str, definition: Mapping[str, Any]) -> list[Link]:
         listed = definition["resolvedDependencies"]
-        recorded = [each for each in listed if each["annotations"]["kind"] == "manifest"]
-        recorded.sort(key=lambda each: in_flow(each["name"]), reverse=True)
-        return [self._parent(folder, name, each["name"], each["digest"]["sha256"]) for each in recorded]
+        recorded = [dependency for dependency in listed if dependency["annotations"]["kind"] == "manifest"]
+        recorded.sort(key=lambda parent: in_flow(parent["name"]), reverse=True)
+        return [self._parent(folder, name, parent["name"], parent["digest"]["sha256"]) for parent in recorded]
 
     def _parent(self, folder: Path, child: str, recorded: str, digest: str) -> Link:
         """The stage whose manifest has the digest, or had it before it was sealed again on purpose."""
@@ -159,12 +167,12 @@ def _digests_of(folder: Path) -> set[str]:
         internal = manifest.read(folder)["predicate"]["buildDefinition"]["internalParameters"]
     except IntegrityError:
         internal = {}
-    return {file_digests([path])[path], *(str(each["replaces"]) for each in internal.get("changes", ()))}
+    return {file_digests([path])[path], *(str(change["replaces"]) for change in internal.get("changes", ()))}
 
 
 def _strange_answers(folder: Path, name: str, models: list[Mapping[str, Any]]) -> list[Problem]:
     """A problem where stored answers that the rows want are not by the teacher that the manifest names."""
-    teacher = {str(each["digest"]["sha256"]) for each in models if each["name"] == "teacher"}
+    teacher = {str(model["digest"]["sha256"]) for model in models if model["name"] == "teacher"}
     if not (folder / STORE).is_file() or not teacher:
         return []
     query = """SELECT DISTINCT t.recipe FROM rows r JOIN completions c USING (digest) JOIN recipes t

@@ -61,7 +61,7 @@ def signer(folder: Path, namespace: str, trust: Trust, where: str) -> Link:
         raise InputError(str(fault)) from fault
     except verify.MachineFault as fault:
         raise EnvironmentFault(str(fault)) from fault
-    return Link("signer", " and ".join(each["signer"] for each in results if each["result"] == "good"), "trusted")
+    return Link("signer", " and ".join(result["signer"] for result in results if result["result"] == "good"), "trusted")
 
 
 def _own_words(medium: verify.Medium, there: list[str]) -> str:

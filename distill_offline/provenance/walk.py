@@ -69,7 +69,7 @@ def _statements_below(folder: Path) -> list[dict[str, Any]]:
 
 def _run(folder: Path, stages: Stages) -> Link:
     """The run's own files, then its stages from the last one back; a stage that others lead to is told there."""
-    listed = [str(each["name"]) for each in manifest.read(folder)["subject"]]
+    listed = [str(subject["name"]) for subject in manifest.read(folder)["subject"]]
     names = [name.removesuffix("/" + NAME) for name in listed if name.endswith("/" + NAME)]
     by_stage: dict[str, list[Finding]] = {name: [] for name in names}
     own: list[Problem] = []
@@ -99,7 +99,9 @@ def _signer(folder: Path, run: Path | None, trust: Trust, kind: str) -> Link:
         digest = file_digests([folder / NAME])[folder / NAME]
         place = (folder / NAME).relative_to(run.resolve()).as_posix()
         try:
-            if (place, digest) in {(each["name"], each["digest"]["sha256"]) for each in manifest.read(run)["subject"]}:
+            if (place, digest) in {
+                (subject["name"], subject["digest"]["sha256"]) for subject in manifest.read(run)["subject"]
+            }:
                 return signer(run, RUN_NAMESPACE, trust, "run")
         except IntegrityError:
             pass

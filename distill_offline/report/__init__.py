@@ -107,11 +107,11 @@ def render(view: View) -> str:
         teacher=teacher,
         warnings=_warnings(view.counts),
         bins=_bins(teacher),
-        measured=[(f"{where}, {name}", each) for where, kinds in measured.items() for name, each in kinds.items()],
+        measured=[(f"{where}, {name}", bins) for where, kinds in measured.items() for name, bins in kinds.items()],
         diagrams=[
             reliability_plot(
                 f"Share that is right by confidence: {where}",
-                [Line(name, _points(each)) for name, each in kinds.items()],
+                [Line(name, _points(bins)) for name, bins in kinds.items()],
             )
             for where, kinds in measured.items()
         ],
@@ -142,8 +142,16 @@ def _verdict(view: View, teacher: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _warnings(counts: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What annotate warned of, by the part of the corpus."""
-    parts = {part: each for part, each in counts.get("annotate", {}).items() if isinstance(each, Mapping)}
-    return [f"annotate {part}: {line}" for part, each in parts.items() for line in each.get("warnings", ())]
+    parts = {
+        part: counts_of_part
+        for part, counts_of_part in counts.get("annotate", {}).items()
+        if isinstance(counts_of_part, Mapping)
+    }
+    return [
+        f"annotate {part}: {line}"
+        for part, counts_of_part in parts.items()
+        for line in counts_of_part.get("warnings", ())
+    ]
 
 
 def _measured(result: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, Any]]]:
@@ -153,7 +161,7 @@ def _measured(result: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, Any
         found["gold training sentences"] = {"as given": learnt["before"], "calibrated": learnt["after"]}
     for quality in (row["quality"] for row in result["rows"] if "quality" in row):
         kinds = {"as given": quality["reliability"], "calibrated": quality.get("calibrated")}
-        found[f"{result['split']} split"] = {name: each for name, each in kinds.items() if each}
+        found[f"{result['split']} split"] = {name: bins for name, bins in kinds.items() if bins}
     return {where: kinds for where, kinds in found.items() if kinds}
 
 

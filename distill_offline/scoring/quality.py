@@ -158,7 +158,7 @@ def _groups(gold: Sequence[Span], predicted: Sequence[Span]) -> list[tuple[list[
     sided = [(span.start, span.end, side, span) for side, spans in enumerate((gold, predicted)) for span in spans]
     groups: list[tuple[list[Span], list[Span]]] = []
     reached = 0
-    for start, end, side, span in sorted(sided, key=lambda each: each[:3]):
+    for start, end, side, span in sorted(sided, key=lambda sided_span: sided_span[:3]):
         if not groups or start >= reached:
             groups.append(([], []))
         groups[-1][side].append(span)

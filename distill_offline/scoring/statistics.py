@@ -81,8 +81,8 @@ def f1(counts: Counts | Values, average: Average) -> Values:
         values = values.sum(axis=-2, keepdims=True)
     hits, wrong = 2.0 * values[..., 0], values[..., 1] + values[..., 2]
     occurs = hits + wrong > 0
-    each = np.divide(hits, hits + wrong, out=np.zeros_like(hits), where=occurs)
-    result: Values = each.sum(axis=-1) / np.maximum(1, occurs.sum(axis=-1))
+    f1_of_type = np.divide(hits, hits + wrong, out=np.zeros_like(hits), where=occurs)
+    result: Values = f1_of_type.sum(axis=-1) / np.maximum(1, occurs.sum(axis=-1))
     return result
 
 

@@ -141,7 +141,7 @@ class _Fitting:
         found: list[Row] = [{}] * len(self.lines)
         for fold in range(self.settings.folds):
             file = place / f"{self.stage.fingerprint[:16]}-{fold}.jsonl"
-            inside = [number for number, each in enumerate(fold_of) if each == fold]
+            inside = [number for number, fold_of_line in enumerate(fold_of) if fold_of_line == fold]
             if not file.is_file():
                 if self.folder.stop():
                     raise Interrupted(f"cross_fit: stopped before fold {fold}. Run the same command again to go on.")

@@ -50,10 +50,10 @@ def _in_turn(clusters: Sequence[int], distances: Sequence[float]) -> list[int]:
     members: dict[int, list[int]] = {}
     for position, cluster in enumerate(clusters):
         members.setdefault(cluster, []).append(position)
-    order = sorted(members.values(), key=lambda each: (-len(each), each[0]))
+    order = sorted(members.values(), key=lambda member: (-len(member), member[0]))
     place = {}
-    for number, each in enumerate(order):
-        for turn, position in enumerate(sorted(each, key=lambda i: (distances[i], i))):
+    for number, members_ in enumerate(order):
+        for turn, position in enumerate(sorted(members_, key=lambda i: (distances[i], i))):
             place[position] = (turn, number)
     return sorted(place, key=place.__getitem__)
 

@@ -112,7 +112,7 @@ _Lines = Iterable[AnnotationLine]
 def _effect(
     how_measured: tuple[str, Head], on: str, how: str, lines: tuple[_Lines, _Lines], truth: _Truth, unmatched: int
 ) -> Effect:
-    before, after = (_measured(*how_measured, each, truth) for each in lines)
+    before, after = (_measured(*how_measured, lines_, truth) for lines_ in lines)
     return Effect(on, how, before, after, unmatched)
 
 
@@ -144,7 +144,7 @@ def _cross_fitted(
     lines: Sequence[AnnotationLine], truth: Iterable[Example], settings: SelectSettings
 ) -> Iterator[AnnotationLine]:
     scores, right, groups = list[float](), list[bool](), list[str]()
-    labels = {tokens_digest(each.sentence.tokens): each.labels for each in truth}
+    labels = {tokens_digest(example.sentence.tokens): example.labels for example in truth}
     for line in lines:
         content = tokens_digest(line.sentence.tokens)
         true = {(span.start, span.end, span.type) for span in decode_bio(labels[content])}

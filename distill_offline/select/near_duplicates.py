@@ -84,7 +84,7 @@ class _Search:
         for piece in self._rarest(number):
             met.update(self.index.get(piece, ())[-_MOST_HOLDERS:])
         together = min(_TOGETHER, self._least(least))
-        for other in (each for each, count in met.items() if count >= together):
+        for other in (number_ for number_, count in met.items() if count >= together):
             size = int(borders[other + 1] - borders[other])
             if not least <= size <= most:
                 continue

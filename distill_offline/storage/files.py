@@ -117,9 +117,9 @@ def replacing(path: Path, partial: Path | None = None) -> Iterator[TextIO]:
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     partial = partial or path.with_name(path.name + ".partial")
-    for each in (path, partial):
-        if each.is_dir() and not each.is_symlink():
-            raise InputError(f"{each}: is a folder, and a run has a file there. {_REMEDY}")
+    for target in (path, partial):
+        if target.is_dir() and not target.is_symlink():
+            raise InputError(f"{target}: is a folder, and a run has a file there. {_REMEDY}")
     partial.unlink(missing_ok=True)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:

@@ -123,7 +123,7 @@ def _kind(new_head: bool) -> str:
 def _check_weights(folder: Path, model: Any, report: Any, *, new_head: bool) -> None:
     """transformers fills in what the files lack, or have in other sizes, with random numbers, in silence."""
     lacking = set(report.get("missing_keys", ()))
-    other = {each[0] if isinstance(each, tuple) else each for each in report.get("mismatched_keys", ())}
+    other = {key[0] if isinstance(key, tuple) else key for key in report.get("mismatched_keys", ())}
     prefix = f"{model.base_model_prefix}."
     for names, have in ((other, "have another size of"), (lacking, "lack")):
         wanted = sorted(n for n in names if not new_head or (n.startswith(prefix) and ".pooler." not in n))

@@ -26,7 +26,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether the error says that memory, the GPU's or the machine's, did not suffice."""
     if isinstance(error, MemoryError):
         return True
-    return isinstance(error, (RuntimeError, OSError)) and any(each in str(error).lower() for each in _SAYINGS)
+    return isinstance(error, (RuntimeError, OSError)) and any(saying in str(error).lower() for saying in _SAYINGS)
 
 
 @contextmanager

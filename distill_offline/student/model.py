@@ -231,7 +231,7 @@ class Student:
                 words = [word for word in window.words if word is not None]
                 scores[window.sentence][words] = rows[places]
                 is_seen[window.sentence][words] = True
-        seen = [np.flatnonzero(each) for each in is_seen]
+        seen = [np.flatnonzero(row) for row in is_seen]
         return [Scored(rows[at], at, len(rows)) for rows, at in zip(scores, seen, strict=True)]
 
     def _forward(

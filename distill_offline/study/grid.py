@@ -174,8 +174,8 @@ class Study:
     def _labeller(self, settings: Settings, arm: ArmSettings) -> dict[str, Any]:
         if not arm.labelled_by:
             return {}
-        other = next(each for each in settings.train.arms if each.name == arm.labelled_by)
-        averaged = [self._training(settings, each) for each in _averaged(settings, other)]
+        other = next(candidate for candidate in settings.train.arms if candidate.name == arm.labelled_by)
+        averaged = [self._training(settings, averaged_arm) for averaged_arm in _averaged(settings, other)]
         return {"labelled_by": {"train": self._training(settings, other), "averaged": averaged}}
 
     def _source(self, source: str | Source | None, corpus: CorpusSettings) -> Any:
@@ -237,7 +237,7 @@ def _settings(
 
 
 def _averaged(settings: Settings, arm: ArmSettings) -> list[ArmSettings]:
-    return [each for each in settings.train.arms if each.name in arm.average]
+    return [candidate for candidate in settings.train.arms if candidate.name in arm.average]
 
 
 def _schedule(arm: ArmSettings) -> str:
@@ -272,10 +272,10 @@ def _said(settings: Any) -> dict[str, Any]:
         settings
     )  # plain already: numbers, text, tuples; a TypeAdapter for each would take a second a hundred
     said = {}
-    for each in fields(settings):
-        default = each.default_factory() if each.default_factory is not MISSING else each.default
-        if default is MISSING or getattr(settings, each.name) != default:
-            said[each.name] = plain[each.name]
+    for setting in fields(settings):
+        default = setting.default_factory() if setting.default_factory is not MISSING else setting.default
+        if default is MISSING or getattr(settings, setting.name) != default:
+            said[setting.name] = plain[setting.name]
     return said
 
 

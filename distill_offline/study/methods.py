@@ -35,7 +35,10 @@ def examined_by_method(study: Study, examined: Sequence[Examined]) -> list[Exami
         now = study.examination_key(cell)
         if now is not None:
             cells |= {study.examination_key(cell, before) or "": (now, str(before)) for before in METHODS_BEFORE}
-    return sorted((_translated(each, cells) for each in examined), key=lambda each: each.method == method(*EXAMINING))
+    return sorted(
+        (_translated(examination, cells) for examination in examined),
+        key=lambda examination: examination.method == method(*EXAMINING),
+    )
 
 
 def _translated(found: _Found, keys: dict[str, tuple[str, str]]) -> _Found:

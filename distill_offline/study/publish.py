@@ -38,8 +38,8 @@ def publish(summary: Summary, folder: Path, explanation: Explanation = NOTHING) 
     notes = (*summary.notes, *explanation.notes)
     texts = {
         "arms.csv": _csv([_flat(asdict(arm)) for arm in summary.arms]),
-        "comparisons.csv": _csv([_flat(asdict(each)) for each in summary.tested]),
-        "types.csv": _csv([_flat(asdict(each)) for each in summary.by_type]),
+        "comparisons.csv": _csv([_flat(asdict(comparison)) for comparison in summary.tested]),
+        "types.csv": _csv([_flat(asdict(comparison)) for comparison in summary.by_type]),
         **{name: _csv(rows) for name, rows in _seen(explanation).items() if rows},
         "summary.json": json.dumps(as_json(summary, explanation), indent=1) + "\n",
         "tables.md": _markdown(tables, notes),
@@ -67,21 +67,21 @@ def _curves(summary: Summary) -> Markup:
         place.append((arm.group.size, arm.f1.mean, arm.low, arm.high))
     return learning_curves(
         f"{summary.name}: F1 by gold sentences (95%, seeds and sentences)",
-        [Curve(name, each) for name, each in points.items()],
+        [Curve(name, points_of_arm) for name, points_of_arm in points.items()],
     )
 
 
 def _forest(summary: Summary) -> dict[str, Markup]:
     """A plot for each arm that others are held against; one for each variant's where a group is held against two."""
     several = len({arm.group.variant for arm in summary.arms}) > 1
-    times = Counter((each.group, each.against.arm) for each in summary.tested)
+    times = Counter((comparison.group, comparison.against.arm) for comparison in summary.tested)
     apart = {arm for (_, arm), count in times.items() if count > 1}
     found: dict[tuple[str, ...], list[Difference]] = {}
-    for each in summary.tested:
-        name = f"{name_of(each.group, several=several)}, {each.group.size}"
-        result, arm = each.result, each.against.arm
-        found.setdefault((each.against.variant, arm) if arm in apart else (arm,), []).append(
-            Difference(name, result.difference, result.low, result.high, each.p_holm < _CLEAR)
+    for comparison in summary.tested:
+        name = f"{name_of(comparison.group, several=several)}, {comparison.group.size}"
+        result, arm = comparison.result, comparison.against.arm
+        found.setdefault((comparison.against.variant, arm) if arm in apart else (arm,), []).append(
+            Difference(name, result.difference, result.low, result.high, comparison.p_holm < _CLEAR)
         )
     return {
         f"against_{'_'.join(names)}": differences(f"Points of F1 over {'/'.join(names)}", rows)

@@ -53,21 +53,21 @@ class Remaining:
         rows, examined = rows_by_method(study, rows), examined_by_method(study, examined)
         if renew:
             rows = [row for row in rows if row.method == method()]
-            examined = [each for each in examined if each.method == method(*EXAMINING)]
-        keyed = [(cell, study.key(cell), study.examination_key(cell)) for cell in study.cells]
+            examined = [examination for examination in examined if examination.method == method(*EXAMINING)]
+        keyed = [(left, study.key(left), study.examination_key(left)) for left in study.cells]
         keys, name = {key for _, key, _ in keyed}, study.settings.name
         wanted = {examination for *_, examination in keyed}
         filed = {(row.cell, row.key) for row in rows if row.study == name}
-        seen = {(each.cell, each.key) for each in examined if each.study == name}
+        seen = {(examination.cell, examination.key) for examination in examined if examination.study == name}
         known = {row.key: row for row in rows if row.key in keys}
         every = [
-            Left(cell, key, (cell.name, key) in filed, None if (cell.name, examination) in seen else examination)
-            for cell, key, examination in keyed
+            Left(left, key, (left.name, key) in filed, None if (left.name, examination) in seen else examination)
+            for left, key, examination in keyed
         ]
-        cells = [each for each in every if not each.has_row or each.examination is not None]
+        cells = [left for left in every if not left.has_row or left.examination is not None]
         other = sum(row.study == name and row.key not in keys for row in rows)
-        found = {each.key: each for each in examined if each.key in wanted}
-        old = of_other_methods([known[each.key] for each in every if each.has_row])
+        found = {examination.key: examination for examination in examined if examination.key in wanted}
+        old = of_other_methods([known[left.key] for left in every if left.has_row])
         left = cls(len(every), len(every) - len(cells), cells, known, found, other, old)
         for row in known.values():
             left._measure(row)
@@ -81,30 +81,30 @@ class Remaining:
             self.examined[examined.key] = examined
         self.done += 1
 
-    def needs_training(self, each: Left) -> bool:
+    def needs_training(self, cell: Left) -> bool:
         """Whether no cell of the same settings has what this one lacks."""
-        return each.key not in self.known or not (each.examination is None or each.examination in self.examined)
+        return cell.key not in self.known or not (cell.examination is None or cell.examination in self.examined)
 
     def _measure(self, row: Row) -> None:
         if row.training["seconds"] is not None:
             self._measured.setdefault(row.arm, []).append(row.training["seconds"])
 
-    def expected(self, each: Left) -> float | None:
+    def expected(self, cell: Left) -> float | None:
         """The mean seconds of a cell: of its own arm where one was measured; None while none was at all."""
-        measured = self._measured.get(each.cell.arm.name) or [s for some in self._measured.values() for s in some]
-        looking = [one.seconds for one in self.examined.values()] if each.examination is not None else []
+        measured = self._measured.get(cell.cell.arm.name) or [s for some in self._measured.values() for s in some]
+        looking = [one.seconds for one in self.examined.values()] if cell.examination is not None else []
         return _mean(measured) + (_mean(looking) if looking else 0.0) if measured else None
 
     def seconds(self, start: int = 0) -> float | None:
         """What the cells from `start` on will take; each key is trained once."""
         seconds, trained = 0.0, set[tuple[str, str | None]]()
-        for each in filter(self.needs_training, self.cells[start:]):
-            expected = self.expected(each)
+        for cell in filter(self.needs_training, self.cells[start:]):
+            expected = self.expected(cell)
             if expected is None:
                 return None
-            if (each.key, each.examination) not in trained:
+            if (cell.key, cell.examination) not in trained:
                 seconds += expected
-            trained |= {(each.key, each.examination), (each.key, None)}  # a row comes with every examination
+            trained |= {(cell.key, cell.examination), (cell.key, None)}  # a row comes with every examination
         return seconds
 
 
@@ -120,7 +120,7 @@ def progress(study: Study, results: Results, *, renew: bool = False) -> dict[str
         "other": left.other,
         "old": left.old,
         "seconds": None if seconds is None else round(seconds),
-        "missing": [str(each) for each in left.cells],
+        "missing": [str(cell) for cell in left.cells],
     }
 
 

@@ -68,30 +68,30 @@ class Runner:
         failed: list[str] = []
         with self._alone():
             left = Remaining.of(self.study, self.results.read(), self._examinations.read(), renew=self.renew)
-            trained = [each.cell for each in left.cells if left.needs_training(each)]
+            trained = [remaining_cell.cell for remaining_cell in left.cells if left.needs_training(remaining_cell)]
             _check_sizes(trained, self.study.plan)
             self._check_reference(left)
-            for place in dict.fromkeys(cell.place for cell in self.study.cells):
+            for place in dict.fromkeys(remaining_cell.place for remaining_cell in self.study.cells):
                 self._tidy(place, left.cells)  # a kill may have come between a row and this
-            for number, each in enumerate(left.cells):
-                self._check(left, began, limit_hours, each)
-                self.say(f"study: {left.done + 1}/{left.total} · {each}{_eta(left.seconds(number))}")
+            for number, remaining in enumerate(left.cells):
+                self._check(left, began, limit_hours, remaining)
+                self.say(f"study: {left.done + 1}/{left.total} · {remaining}{_eta(left.seconds(number))}")
                 try:
-                    row, examined = self._found(left, each)
+                    row, examined = self._found(left, remaining)
                 except (EnvironmentFault, Interrupted):
                     raise
                 except DistillError as error:
-                    self.say(f"study: {each.cell} cannot be run: {error}")
-                    failed.append(f"{each.cell}: {error}")
+                    self.say(f"study: {remaining.cell} cannot be run: {error}")
+                    failed.append(f"{remaining.cell}: {error}")
                     continue
-                if not each.has_row:
+                if not remaining.has_row:
                     self.results.add(row)
                 if examined is not None:
                     self._examinations.add(examined)
                 left.add(row, examined)
                 ran += 1
-                self.say(f"study: F1 {100 * row.overall['f1']:.1f} · {each.cell}")
-                self._tidy(each.cell.place, left.cells[number + 1 :])
+                self.say(f"study: F1 {100 * row.overall['f1']:.1f} · {remaining.cell}")
+                self._tidy(remaining.cell.place, left.cells[number + 1 :])
         if failed:
             raise DistillError(
                 f"study: {len(failed)} cells cannot be run, the others are done (--table shows them). {failed[0]}"
@@ -102,12 +102,12 @@ class Runner:
     def _examinations(self) -> Examinations:
         return Examinations.beside(self.results.path)
 
-    def _check(self, left: Remaining, began: float, hours: float | None, each: Left) -> None:
+    def _check(self, left: Remaining, began: float, hours: float | None, remaining: Left) -> None:
         """Raise Interrupted where it is time to stop."""
         state = f"{left.done} of {left.total} cells are done. Run the same command again."
         if self.stop():
             raise Interrupted(f"study: stopped; {state}")
-        next_one = (left.expected(each) or 0.0) if left.needs_training(each) else 0.0
+        next_one = (left.expected(remaining) or 0.0) if left.needs_training(remaining) else 0.0
         if hours is not None and self.clock() - began + next_one > hours * 3600:
             raise Interrupted(f"study: {hours:g} hours would be over before another cell ends; {state}")
 
@@ -120,23 +120,23 @@ class Runner:
         if settings.corpus.distilled is not None and not settings.asks_a_teacher:
             self._matched(settings, tuple(read_labelled(settings, settings.corpus.distilled, origin="distilled")))
 
-    def _found(self, left: Remaining, each: Left) -> tuple[Row, Examined | None]:
+    def _found(self, left: Remaining, remaining: Left) -> tuple[Row, Examined | None]:
         """What the cell lacks: filed already under another name, or found by training it."""
-        before = left.known.get(each.key)
-        if before is not None and not left.needs_training(each):
-            examined = left.examined[each.examination] if each.examination is not None else None
-            return _filed(before, each.cell), None if examined is None else _filed(examined, each.cell)
-        row, examined = self._cell(each, before)
-        return row if before is None else _filed(before, each.cell), examined
+        before = left.known.get(remaining.key)
+        if before is not None and not left.needs_training(remaining):
+            examined = left.examined[remaining.examination] if remaining.examination is not None else None
+            return _filed(before, remaining.cell), None if examined is None else _filed(examined, remaining.cell)
+        row, examined = self._cell(remaining, before)
+        return row if before is None else _filed(before, remaining.cell), examined
 
-    def _cell(self, each: Left, before: Row | None) -> tuple[Row, Examined | None]:
+    def _cell(self, remaining: Left, before: Row | None) -> tuple[Row, Examined | None]:
         """Train and score the cell, and look into it where that is asked for; `before` is its row, if it has one."""
-        began, cell, plan = self.clock(), each.cell, self.study.plan
+        began, cell, plan = self.clock(), remaining.cell, self.study.plan
         run = RunFolder(
             self.folder / cell.place,
             cell.settings,
             command=self.command,
-            watch=lambda each: self.watch(replace(each, stage=f"{cell.place.as_posix()}: {each.stage}")),
+            watch=lambda progress: self.watch(replace(progress, stage=f"{cell.place.as_posix()}: {progress.stage}")),
             stop=self.stop,
         )
         run.open()
@@ -145,10 +145,10 @@ class Runner:
         pipeline.select(run)
         split = self._splits.read(cell.settings, cell.settings.evaluate.split)
         looking = None
-        if each.examination is not None and plan.examine is not None:
+        if remaining.examination is not None and plan.examine is not None:
             pool = distilled_pool(run)
             matched = self._matched(cell.settings, pool)
-            looking = Examination(cell, each.examination, plan.examine, run.path, pool, matched, split, self.clock)
+            looking = Examination(cell, remaining.examination, plan.examine, run.path, pool, matched, split, self.clock)
             looking.prepare()
         place = run.folder(f"train/{cell.arm.name}")
         was_there = manifest.is_whole(place)
@@ -162,7 +162,7 @@ class Runner:
         seconds = self.clock() - began - (looking.looked() if looking else 0.0)
         row = cell_row(
             cell,
-            each.key,
+            remaining.key,
             self._splits,
             predicted,
             trained,
@@ -189,7 +189,7 @@ class Runner:
 
     def _tidy(self, place: Path, missing: Sequence[Left]) -> None:
         """Drop the students of a run folder, but for those that an arm still to be run needs."""
-        here = [each.cell for each in missing if each.cell.place == place]
+        here = [left.cell for left in missing if left.cell.place == place]
         for curve in (self.folder / place / CURVES).glob("*.jsonl"):
             if curve.stem not in {cell.arm.name for cell in here}:
                 curve.unlink()

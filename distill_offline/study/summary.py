@@ -139,14 +139,18 @@ def summarise(study: Study, rows: Iterable[Row]) -> Summary:
 
 
 def _resampled(rows: dict[int, Row], draws: int) -> Values:
-    parts = [resampled_f1(each, draws=draws, average=_average(rows)) for each in _counts(rows)]
+    parts = [resampled_f1(counts_of_seeds, draws=draws, average=_average(rows)) for counts_of_seeds in _counts(rows)]
     return np.concatenate(parts, axis=1)
 
 
 def _counts(rows: dict[int, Row]) -> list[Counts]:
     """(seeds, sentences, types, 3): once, or for each seed where each has a test set of its own."""
     counts = [row.sentence_counts() for row in rows.values()]
-    return [np.stack(counts)] if len({len(each) for each in counts}) == 1 else [each[None] for each in counts]
+    return (
+        [np.stack(counts)]
+        if len({len(sentence_counts) for sentence_counts in counts}) == 1
+        else [sentence_counts[None] for sentence_counts in counts]
+    )
 
 
 def _average(rows: dict[int, Row]) -> Average:
@@ -224,7 +228,7 @@ def _tested(
             if result is not None:
                 found.append((group, other, result))
     corrected = holm([result.p for _, _, result in found])
-    return tuple(Tested(*each, p) for each, p in zip(found, corrected, strict=True))
+    return tuple(Tested(*comparison, p) for comparison, p in zip(found, corrected, strict=True))
 
 
 def _counterpart(
@@ -239,7 +243,7 @@ def _counterpart(
     if name == study.plan.baseline and not variant:
         variants = [baselines[group.size]] if group.size in baselines else []
     candidates = (Group(group.size, variant, name) for variant in variants)
-    return next((each for each in candidates if each in groups), None)
+    return next((candidate for candidate in candidates if candidate in groups), None)
 
 
 def _compare(rows: dict[int, Row], others: dict[int, Row], drawn: Values, others_drawn: Values) -> Comparison | None:
@@ -267,22 +271,25 @@ def _columns(rows: dict[int, Row], seeds: Sequence[int]) -> list[int]:
 def _tested_by_type(
     tested: Sequence[Tested], groups: dict[Group, dict[int, Row]], draws: int
 ) -> tuple[TypeTested, ...]:
-    needed = dict.fromkeys(group for each in tested for group in (each.group, each.against))
+    needed = dict.fromkeys(group for comparison in tested for group in (comparison.group, comparison.against))
     drawn = {
         group: np.concatenate([resampled_type_f1(part, draws=draws) for part in _counts(groups[group])], axis=1)
         for group in needed
     }
     found = []
-    for each in tested:
-        rows, others = groups[each.group], groups[each.against]
+    for comparison in tested:
+        rows, others = groups[comparison.group], groups[comparison.against]
         seeds = _shared_seeds(rows, others)
-        mine, theirs = drawn[each.group][:, _columns(rows, seeds)], drawn[each.against][:, _columns(others, seeds)]
+        mine, theirs = (
+            drawn[comparison.group][:, _columns(rows, seeds)],
+            drawn[comparison.against][:, _columns(others, seeds)],
+        )
         for number, name in enumerate(rows[seeds[0]].types):
             place = others[seeds[0]].types.index(name)
             scores, other_scores = _type_f1(rows, seeds, name), _type_f1(others, seeds, name)
-            found.append((each, name, compare(scores, other_scores, mine[..., number], theirs[..., place])))
+            found.append((comparison, name, compare(scores, other_scores, mine[..., number], theirs[..., place])))
     corrected = holm([result.p for _, _, result in found])
     return tuple(
-        TypeTested(each.group, each.against, name, result, p)
-        for (each, name, result), p in zip(found, corrected, strict=True)
+        TypeTested(comparison.group, comparison.against, name, result, p)
+        for (comparison, name, result), p in zip(found, corrected, strict=True)
     )

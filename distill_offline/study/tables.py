@@ -47,29 +47,29 @@ def comparison_table(summary: Summary) -> Table:
     several = _has_variants(summary)
     rows = tuple(
         (
-            name_of(each.group, several=several),
-            name_of(each.against, several=several or each.against.variant != each.group.variant),
-            str(each.group.size),
-            str(each.result.seeds),
-            f"{100 * each.result.difference:+.1f}",
-            f"{100 * each.result.low:+.1f} to {100 * each.result.high:+.1f}",
-            p_value(each.result.p),
-            p_value(each.p_holm),
-            "-" if each.result.p_t is None else p_value(each.result.p_t),
+            name_of(comparison.group, several=several),
+            name_of(comparison.against, several=several or comparison.against.variant != comparison.group.variant),
+            str(comparison.group.size),
+            str(comparison.result.seeds),
+            f"{100 * comparison.result.difference:+.1f}",
+            f"{100 * comparison.result.low:+.1f} to {100 * comparison.result.high:+.1f}",
+            p_value(comparison.result.p),
+            p_value(comparison.p_holm),
+            "-" if comparison.result.p_t is None else p_value(comparison.result.p_t),
         )
-        for each in summary.tested
+        for comparison in summary.tested
     )
     return Table(f"{summary.name}: paired comparisons", columns, rows)
 
 
 def type_table(summary: Summary) -> Table:
     """The same comparisons by type: points of F1, in brackets p Holm over all types of all comparisons."""
-    types = list(dict.fromkeys(each.type for each in summary.by_type))
+    types = list(dict.fromkeys(comparison.type for comparison in summary.by_type))
     several = _has_variants(summary)
     lines: dict[tuple[Group, Group], dict[str, str]] = {}
-    for each in summary.by_type:
-        found = f"{100 * each.result.difference:+.1f} ({p_value(each.p_holm)})"
-        lines.setdefault((each.group, each.against), {})[each.type] = found
+    for comparison in summary.by_type:
+        found = f"{100 * comparison.result.difference:+.1f} ({p_value(comparison.p_holm)})"
+        lines.setdefault((comparison.group, comparison.against), {})[comparison.type] = found
     rows = tuple(
         (
             name_of(group, several=several),

@@ -49,7 +49,7 @@ class GuardedTask:
         with theirs(_KEY, name, "made with the settings of task"):
             self._task = cast(Task, kind(settings))
         check_has(_KEY, name, self._task, ("labels",))
-        if wrong := next((each for each in _METHODS if not callable(getattr(self._task, each))), ""):
+        if wrong := next((method for method in _METHODS if not callable(getattr(self._task, method))), ""):
             raise ConfigError(f"{_KEY}: {name}: {wrong} is not a method.")
         self.head: Head = self._task.head
         self.metric: str = self._task.metric
@@ -57,7 +57,7 @@ class GuardedTask:
             raise ConfigError(f"{_KEY}: {name}: head {self.head!r} is unknown. Known: {', '.join(KINDS)}.")
         self._kind = kind_of(self.head)
         labels = self._task.labels
-        if isinstance(labels, str) or not all(isinstance(each, str) for each in labels) or not labels:
+        if isinstance(labels, str) or not all(isinstance(label, str) for label in labels) or not labels:
             raise ConfigError(f"{_KEY}: {name}: labels must be a tuple of texts, and not empty.")
         self.labels = tuple(labels)
         self.identity()
@@ -75,7 +75,9 @@ class GuardedTask:
         with self._at(sentence, "prompt"):
             prompt = self._task.prompt(sentence, demonstrations)
         messages = prompt.messages if isinstance(prompt, Prompt) else ()
-        if not messages or not all(isinstance(each, Message) and isinstance(each.content, str) for each in messages):
+        if not messages or not all(
+            isinstance(message, Message) and isinstance(message.content, str) for message in messages
+        ):
             raise self._wrong(sentence, "prompt", "must give a Prompt with messages")
         return prompt
 

@@ -70,6 +70,6 @@ def _understood(value: Any) -> tuple[str, ...] | None:
     """The classes that a JSON value lists; None if it is no list of names."""
     if isinstance(value, dict):
         value = value.get("classes", value.get("labels"))
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         return None
     return tuple(value)

@@ -112,7 +112,9 @@ class NER:
             spans = tuple(
                 replace(span, confidence=said.confidence if (said := sure[number]) else None) for span, number in placed
             )
-        lost = [each for each, n in zip(alignment.rejected, alignment.lost, strict=True) if meant[kept[n]] != NONE]
+        lost = [
+            rejection for rejection, n in zip(alignment.rejected, alignment.lost, strict=True) if meant[kept[n]] != NONE
+        ]
         unknown = [
             Rejection(mention, "unknown_type")
             for (mention, _), type_ in zip(decisions, meant, strict=True)
@@ -165,7 +167,7 @@ class NER:
     def _joined(self, values: list[Any]) -> list[Any] | None:
         """Values that are an entity each as the list that they make together; a pair alone may be anything."""
         alone = len(values) == 1
-        return values if all(self._is_part(each, alone=alone) for each in values) else None
+        return values if all(self._is_part(value, alone=alone) for value in values) else None
 
     def _is_part(self, value: Any, *, alone: bool) -> bool:
         pair = _pair(value)

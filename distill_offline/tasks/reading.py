@@ -114,7 +114,7 @@ class _Part(Generic[Answer]):
         self.answers: list[_Candidate[Answer]] = []
         self._others: list[Piece] = []
         for group in _grouped(text, joined):
-            value = group[0].value if len(group) == 1 else joined([each.value for each in group])
+            value = group[0].value if len(group) == 1 else joined([piece.value for piece in group])
             answer = understand(value) if group[0].kind == "value" else None
             if answer is None and len(group) == 1 and (one := joined([value])) is not None:
                 answer = understand(one)
@@ -133,7 +133,7 @@ class _Part(Generic[Answer]):
             raise UnusableAnswer("wrong_shape" if is_json else "not_json", "no answer in it")
         last = counted[-1]
         meant = self._alike(last.answer)
-        differing = next((each for each in reversed(counted) if self._alike(each.answer) != meant), None)
+        differing = next((answer for answer in reversed(counted) if self._alike(answer.answer) != meant), None)
         if differing is not None and not self._words.decide(differing, last.start):
             raise UnusableAnswer("contradicting_answers")
         self._check_others(last)
@@ -141,10 +141,10 @@ class _Part(Generic[Answer]):
 
     def _counted(self) -> list[_Candidate[Answer]]:
         """The answers without those that are only spoken of: `not [...]`, or an empty list amid a sentence."""
-        meant = [each for each in self.answers if not _SET_ASIDE.search(self._before(each, 40))] or self.answers
+        meant = [answer for answer in self.answers if not _SET_ASIDE.search(self._before(answer, 40))] or self.answers
         if not meant or not meant[-1].answer:
             return meant
-        return [each for each in meant if each.answer or not self._is_amid_words(each)]
+        return [answer for answer in meant if answer.answer or not self._is_amid_words(answer)]
 
     def _is_amid_words(self, empty: _Candidate[Answer]) -> bool:
         before = self._before(empty, 60)
@@ -217,7 +217,7 @@ def _object(pairs: Pairs) -> dict[str, Any]:
 def _is_list_like(text: str, piece: Piece) -> bool:
     """Whether a bracket may be meant as an answer: words with commas between them; more than numbers."""
     if piece.kind == "value":
-        return isinstance(piece.value, dict) or any(isinstance(each, str | list | dict) for each in piece.value)
+        return isinstance(piece.value, dict) or any(isinstance(item, str | list | dict) for item in piece.value)
     return "," in text[piece.start : piece.end]
 
 

@@ -138,7 +138,7 @@ def _count_steps(tree: nodes.Node) -> None:
         body.insert(0, _at(node, nodes.ExprStmt(_call(node, "step", [nodes.Const(literal)]))))
     for output in list(tree.find_all(nodes.Output)):
         output.nodes = [
-            each if isinstance(each, nodes.TemplateData) else _call(each, "shown", [each]) for each in output.nodes
+            node_ if isinstance(node_, nodes.TemplateData) else _call(node_, "shown", [node_]) for node_ in output.nodes
         ]
     for compared in list(tree.find_all(nodes.Compare)):
         compared.expr = _call(compared.expr, "compared", [compared.expr])
@@ -150,7 +150,7 @@ def _count_steps(tree: nodes.Node) -> None:
 def _replace_joins(node: nodes.Node) -> None:
     for name, value in list(node.iter_fields()):
         if isinstance(value, list):
-            value[:] = [_without_join(each) for each in value]
+            value[:] = [_without_join(item) for item in value]
         elif isinstance(value, nodes.Node):
             setattr(node, name, _without_join(value))
 
@@ -219,7 +219,9 @@ def _check_call(owner: Any, others: Iterable[Any], *, is_format: bool) -> None:
     _check_numbers(given)
     if is_format:
         check_format(owner, given)
-    most = max(1, _weight(owner)) * (1 + sum(abs(each) if isinstance(each, int) else _weight(each) for each in given))
+    most = max(1, _weight(owner)) * (
+        1 + sum(abs(argument) if isinstance(argument, int) else _weight(argument) for argument in given)
+    )
     if most > _MADE and not isinstance(owner, int | float):
         raise LimitReached("a text that is made of others grows beyond any measure")
 
@@ -272,8 +274,8 @@ def _weight(value: Any, depth: int = 0) -> int:
         if depth == _DEEPEST:
             raise LimitReached("lists in lists, deeper than any prompt needs")
         total = 0
-        for each in value:
-            total += 2 + _weight(each, depth + 1)
+        for item in value:
+            total += 2 + _weight(item, depth + 1)
             if total > _TEXT:
                 break
         return total

@@ -173,8 +173,8 @@ class _Training:
         learning = [parameter for parameter in student.model.parameters() if parameter.requires_grad]
         self._rows = LearnedRows.of(student.model, self._looked_up())
         if self._rows is not None:
-            for each in groups:
-                each["params"] = self._rows.instead(each["params"])
+            for parameter_group in groups:
+                parameter_group["params"] = self._rows.instead(parameter_group["params"])
             learning = self._rows.instead(learning)
         self._learning = learning
         optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)

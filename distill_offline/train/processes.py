@@ -89,14 +89,14 @@ def run_together(
     with tempfile.TemporaryDirectory(prefix="distill-offline-", ignore_cleanup_errors=True) as folder:
         crew = [_start(rank, processes, threads, Path(folder) / "store", patience) for rank in range(processes)]
         try:
-            for each in crew:
+            for child in crew:
                 with contextlib.suppress(OSError):  # one that has died already is found below
-                    each.pipe.send((body, job))
+                    child.pipe.send((body, job))
             _look_after(crew, say, watch, stop)
         finally:
-            for each in crew:
-                each.end()
-    if faults := [each for each in crew if each.outcome[0] != "done"]:
+            for child in crew:
+                child.end()
+    if faults := [child for child in crew if child.outcome[0] != "done"]:
         raise _fault(faults, name, processes)
     return crew[0].outcome[1]
 
@@ -137,24 +137,24 @@ def _start(rank: int, size: int, threads: int, store: Path, patience: float) -> 
 def _look_after(crew: Sequence[_Process], say: Callable[[str], None], watch: Watch, stop: Callable[[], bool]) -> None:
     """Return when all have ended, or, after one has failed, when the others have had time to say what they know."""
     told, deadline = False, float("inf")
-    while (left := [each for each in crew if not each.outcome[0]]) and time.monotonic() < deadline:
-        wait([each.pipe for each in left], _TICK)
-        for each in left:
-            for kind, content in each.messages():
+    while (left := [child for child in crew if not child.outcome[0]]) and time.monotonic() < deadline:
+        wait([child.pipe for child in left], _TICK)
+        for child in left:
+            for kind, content in child.messages():
                 (say if kind == "say" else watch)(content)
         if not told and stop():
             told = True
-            for each in left:
+            for child in left:
                 with contextlib.suppress(OSError):
-                    each.pipe.send("stop")
-        if deadline == float("inf") and any(each.outcome[0] not in ("", "done") for each in crew):
+                    child.pipe.send("stop")
+        if deadline == float("inf") and any(child.outcome[0] not in ("", "done") for child in crew):
             deadline = time.monotonic() + _GRACE
 
 
 def _fault(faults: Sequence[_Process], name: str, size: int) -> Exception:
     """The error of the process that began it: the others have only lost it."""
     order = ("died", "broke", "failed", "lost", "")
-    first = min(faults, key=lambda each: (order.index(each.outcome[0]), each.rank))
+    first = min(faults, key=lambda child: (order.index(child.outcome[0]), child.rank))
     kind, content = first.outcome
     which = f"{name}: process {first.rank + 1} of {size}"
     again = "Run the same command again to go on from the last checkpoint"

@@ -114,7 +114,7 @@ def _check_average(arm: ArmSettings, trained: set[str]) -> None:
     for name in arm.average:
         if name not in trained:
             raise ConfigError(f"train.arms: {arm.name} is to average {name!r}, which is not an arm that is trained.")
-    own = [each.name for each in fields(arm) if each.name not in ("name", "average")]
+    own = [field.name for field in fields(arm) if field.name not in ("name", "average")]
     if idle := [name for name in own if getattr(arm, name) not in (None, "", {})]:
         raise ConfigError(f"train.arms: {arm.name} averages other arms and is not trained; take its {idle[0]} away.")
 
@@ -194,8 +194,10 @@ def _train_arm(folder: RunFolder, arm: ArmSettings, observe: Callable[[int, Stud
     if processes == 1:
         trained, threads = _train_student(job, Member(**talk))
     else:
-        each = threads_each(processes)
-        trained, threads = run_together(_train_student, job, processes, name=f"train {arm.name}", threads=each, **talk)
+        threads_of_child = threads_each(processes)
+        trained, threads = run_together(
+            _train_student, job, processes, name=f"train {arm.name}", threads=threads_of_child, **talk
+        )
     counts = {
         "distilled_pool": len(distilled),
         "original_pool": len(gold.train),
@@ -321,7 +323,9 @@ def labelled_again(
     while len(found) < len(distilled):
         if folder.stop():
             raise Interrupted(f"train: stopped while {arm} labels. Run the same command again to go on.")
-        found += student.predict([each.sentence for each in distilled[len(found) : len(found) + _LABELLED_AT_ONCE]])
+        found += student.predict(
+            [example.sentence for example in distilled[len(found) : len(found) + _LABELLED_AT_ONCE]]
+        )
         folder.watch(Progress(f"{arm} labels", len(found), len(distilled)))
     again = tuple(
         replace(example, labels=labels, weight=1.0, masked=()) for example, labels in zip(distilled, found, strict=True)

@@ -106,7 +106,10 @@ class Examination:
         count = len(self._sample)
         found = student.predict([example.sentence for example in (*self._sample, *self.held_out)])
         own, gold, taught = (
-            [unmasked(tuple(each), example.masked) for each, example in zip(labels, self._sample, strict=False)]
+            [
+                unmasked(tuple(labels_of_example), example.masked)
+                for labels_of_example, example in zip(labels, self._sample, strict=False)
+            ]
             for labels in (found[:count], self._gold, [example.labels for example in self._sample])
         )
         point = Point(

@@ -163,5 +163,5 @@ def _bins(arm: ArmExamined) -> list[tuple[float, float, float]]:
 
 
 def _range(counts: Sequence[float]) -> str:
-    low, high = (f"{each(counts):.0f}" for each in (min, max))
+    low, high = (f"{bound(counts):.0f}" for bound in (min, max))
     return low if low == high else f"{low} to {high}"

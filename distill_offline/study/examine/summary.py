@@ -71,7 +71,7 @@ NOTHING = Explanation("", (), ())
 
 def summarise_examined(study: Study, examined: Iterable[Examined]) -> Explanation:
     """The examined cells of a study by arm; of several lines of one cell the last one counts."""
-    latest = {each.cell: each for each in examined}
+    latest = {examination.cell: examination for examination in examined}
     groups: dict[Group, dict[int, Examined]] = {}
     for cell in study.cells:
         found = latest.get(cell.name)
@@ -79,7 +79,7 @@ def summarise_examined(study: Study, examined: Iterable[Examined]) -> Explanatio
             groups.setdefault(Group(cell.size, cell.variant, cell.arm.name), {})[cell.seed] = found
     variants, sizes = list(study.plan.variants), study.plan.sizes
     ordered = sorted(groups, key=lambda group: (sizes.index(group.size), variants.index(group.variant)))
-    shown = [each for group in ordered for each in groups[group].values()]
+    shown = [arm for group in ordered for arm in groups[group].values()]
     return Explanation(
         study.settings.name, tuple(_arm(group, groups[group]) for group in ordered), _notes(study, shown)
     )
@@ -87,23 +87,23 @@ def summarise_examined(study: Study, examined: Iterable[Examined]) -> Explanatio
 
 def _arm(group: Group, cells: dict[int, Examined]) -> ArmExamined:
     listed = list(cells.values())
-    errors = [each.errors for each in listed if each.errors is not None]
-    right = [each.kept + each.lost for each in errors]
+    errors = [examination.errors for examination in listed if examination.errors is not None]
+    right = [fates.kept + fates.lost for fates in errors]
     return ArmExamined(
         group=group,
         seeds=tuple(cells),
         schedule=listed[0].schedule,
         curve=tuple(
-            _point([point for each in listed for point in each.curve if point.update == update])
-            for update in sorted({point.update for each in listed for point in each.curve})
+            _point([point for examination in listed for point in examination.curve if point.update == update])
+            for update in sorted({point.update for examination in listed for point in examination.curve})
         ),
         errors=_fates(errors),
         right=_mean(right) if errors else None,
-        lost=_mean([each.lost / (all_right or 1) for each, all_right in zip(errors, right, strict=True)])
+        lost=_mean([fates.lost / (all_right or 1) for fates, all_right in zip(errors, right, strict=True)])
         if errors
         else None,
-        invented=_mean([each.invented for each in errors]) if errors else None,
-        calibration=_calibrated([each.calibration for each in listed]),
+        invented=_mean([fates.invented for fates in errors]) if errors else None,
+        calibration=_calibrated([examination.calibration for examination in listed]),
     )
 
 
@@ -120,12 +120,19 @@ def _point(points: Sequence[Point]) -> Point:
 def _fates(errors: Sequence[TeacherErrors]) -> dict[str, ErrorFates]:
     if not errors:
         return {}
-    counted = [{ALL: _added(each), **each.kinds} for each in errors]
+    counted = [{ALL: _added(fates), **fates.kinds} for fates in errors]
     found = {}
     for kind in counted[0]:
-        counts = [sum(each[kind].values()) for each in counted]
+        counts = [sum(fates[kind].values()) for fates in counted]
         shares = {  # of the seeds that have such an error
-            fate: _mean([each[kind][fate] / count for each, count in zip(counted, counts, strict=True) if count] or [0])
+            fate: _mean(
+                [
+                    fates_of_seed[kind][fate] / count
+                    for fates_of_seed, count in zip(counted, counts, strict=True)
+                    if count
+                ]
+                or [0]
+            )
             for fate in FATES
         }
         found[kind] = ErrorFates(_mean(counts), **shares)
@@ -160,8 +167,8 @@ def _notes(study: Study, shown: Sequence[Examined]) -> tuple[str, ...]:
     if not shown:
         return ()
     wanted = sum(map(study.is_examined, study.cells))
-    seeds = ", ".join(map(str, sorted({each.seed for each in shown})))
-    sample, held_out = (max(each.sentences[name] for each in shown) for name in ("distilled", "held_out"))
+    seeds = ", ".join(map(str, sorted({examination.seed for examination in shown})))
+    sample, held_out = (max(examination.sentences[name] for examination in shown) for name in ("distilled", "held_out"))
     notes = [
         f"Examined: {len(shown)} cells (seeds {seeds}); all numbers are means over seeds, without intervals.",
         f"Curves: F1 of the student after so many updates, on {sample} sentences of its distilled pool (against the "
@@ -170,8 +177,8 @@ def _notes(study: Study, shown: Sequence[Examined]) -> tuple[str, ...]:
         "Confidence of an entity: its probability among all valid tags of its sentence, over the whole split. "
         "Entities that the student misses have none. ECE is over 20 bins of equal width.",
     ]
-    if any(each.errors is not None for each in shown):
-        pool, without = (max(_count(each, name) for each in shown) for name in ("pool", "without"))
+    if any(examination.errors is not None for examination in shown):
+        pool, without = (max(_count(examination, name) for examination in shown) for name in ("pool", "without"))
         notes.insert(
             2,
             f"The teacher's errors are those of the up to {pool} distilled sentences whose gold the reference has; up "
@@ -179,20 +186,20 @@ def _notes(study: Study, shown: Sequence[Examined]) -> tuple[str, ...]:
             "of the tokens concerned, corrects it where it says what gold says, else replaces it by another. That gold "
             "is looked at afterwards; nothing is trained or chosen by it.",
         )
-    if before := sum(each.method in map(str, METHODS_BEFORE) for each in shown):
+    if before := sum(examination.method in map(str, METHODS_BEFORE) for examination in shown):
         notes.append(
             f"{before} of them were examined by method 1 or 2: their tags were each token's likeliest, and an entity's "
             "confidence the geometric mean of its tokens' probabilities and of its end."
         )
     if len(shown) < wanted:
         notes.append(f"Unfinished: {len(shown)} of {wanted} cells are examined.")
-    if changed := sum(each.is_the_rows is False for each in shown):
+    if changed := sum(examination.is_the_rows is False for examination in shown):
         notes.append(
             f"{changed} of the examined students score otherwise than their rows (other versions, threads or method)."
         )
     return tuple(notes)
 
 
-def _count(each: Examined, name: str) -> int:
-    without = each.sentences["unmatched"] + each.sentences["ambiguous"]
-    return without if name == "without" else each.sentences["pool"] - without
+def _count(examination: Examined, name: str) -> int:
+    without = examination.sentences["unmatched"] + examination.sentences["ambiguous"]
+    return without if name == "without" else examination.sentences["pool"] - without

@@ -21,7 +21,7 @@ def examined_tables(found: Explanation) -> tuple[Table, ...]:
             ("arm", "size", "seeds", "distilled, best", "after", "distilled, end", "its gold, end", "held out, end"),
             tuple((*names, *_forgetting(arm)) for names, arm in named if arm.curve),
         ),
-        _errors(found, [each for each in named if each[1].errors]),
+        _errors(found, [row for row in named if row[1].errors]),
         Table(
             f"{found.name}: calibration",
             ("arm", "size", "seeds", "answers", "right", "confidence", "ECE", "Brier"),
@@ -59,7 +59,7 @@ def _errors(found: Explanation, named: list[tuple[tuple[str, str, str], ArmExami
             (
                 *names,
                 f"{arm.errors[ALL].count:.0f}",
-                *(f"{_percent(each.repeated)} / {_percent(each.corrected)}" if each.count else "-" for each in fates),
+                *(f"{_percent(fate.repeated)} / {_percent(fate.corrected)}" if fate.count else "-" for fate in fates),
                 f"{arm.right or 0:.0f}",
                 _percent(arm.lost),
                 f"{arm.invented or 0:.0f}",
