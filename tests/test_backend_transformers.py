@@ -93,7 +93,7 @@ def test_end_of_answer_token_stops_a_row_and_the_models_sampling_habits_do_not_c
     backend = Transformers(folder, sampling, {})
     free = completions(backend, PROMPTS)
     mark = free[0].text[5]
-    (token,) = backend._tokenizer(mark, add_special_tokens=False)["input_ids"]
+    (token,) = backend.tokenizer(mark, add_special_tokens=False)["input_ids"]
     stopped = completions(Transformers(with_end_token(folder, token), sampling, {}), PROMPTS)
     assert stopped[0].finish_reason == "stop"
     for whole, ended in zip(free, stopped, strict=True):
@@ -111,11 +111,11 @@ def test_logprobs_are_those_of_a_forward_pass_over_prompt_and_answer(tiny: Path)
     answers = completions(backend, PROMPTS)
     for prompt, completion in zip(PROMPTS, answers, strict=True):
         assert "".join(completion.token_texts) == completion.text
-        head = backend._chat.token_ids(prompt.messages)
+        head = backend.chat.token_ids(prompt.messages)
         assert completion.prompt_tokens == len(head)
-        tail = backend._tokenizer(completion.text, add_special_tokens=False)["input_ids"]
+        tail = backend.tokenizer(completion.text, add_special_tokens=False)["input_ids"]
         with torch.inference_mode():
-            logits = backend._model(torch.tensor([head + tail])).logits[0].log_softmax(-1)
+            logits = backend.model(torch.tensor([head + tail])).logits[0].log_softmax(-1)
         expected = [float(logits[len(head) + place - 1, token]) for place, token in enumerate(tail)]
         assert list(completion.token_logprobs) == pytest.approx(expected, abs=1e-3)
 
@@ -176,7 +176,7 @@ def test_template_without_a_system_role_gets_the_system_text_in_the_first_user_t
     backend = Transformers(folder, Sampling(max_tokens=2), {})
     prompt = Prompt("s", (Message("system", "Rules."), Message("user", "Text.")))
     assert (
-        backend._chat.render(prompt.messages) == "<|im_start|>user\nRules.\n\nText.<|im_end|>\n<|im_start|>assistant\n"
+        backend.chat.render(prompt.messages) == "<|im_start|>user\nRules.\n\nText.<|im_end|>\n<|im_start|>assistant\n"
     )
     (completion,) = completions(backend, [prompt])
     assert completion.finish_reason in ("stop", "length")
@@ -184,17 +184,17 @@ def test_template_without_a_system_role_gets_the_system_text_in_the_first_user_t
 
 def test_template_that_drops_the_system_turn_in_silence_is_found_out(tiny: Path) -> None:
     deaf = CHATML.replace("{% for message in messages %}", "{% for message in messages if message.role != 'system' %}")
-    chat = Chat(Transformers(tiny, Sampling(), {})._tokenizer, template=deaf)
+    chat = Chat(Transformers(tiny, Sampling(), {}).tokenizer, template=deaf)
     assert "Rules.\n\nText." in chat.render((Message("system", "Rules."), Message("user", "Text.")))
 
 
 def test_template_that_knows_the_system_role_keeps_it(tiny: Path) -> None:
-    chat = Transformers(tiny, Sampling(), {})._chat
+    chat = Transformers(tiny, Sampling(), {}).chat
     assert chat.render((Message("system", "R"), Message("user", "T"))).startswith("<|im_start|>system\nR<|im_end|>\n")
 
 
 def test_thinking_is_told_by_special_tokens_that_the_text_has_lost(tiny: Path) -> None:
-    tokenizer = Transformers(tiny, Sampling(), {})._tokenizer
+    tokenizer = Transformers(tiny, Sampling(), {}).tokenizer
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|channel|>", "<|message|>", "<mull>", "</mull>"]})
     template = (
         "{% for m in messages %}{% if m.thinking %}<mull>{{ m.thinking }}</mull>{% endif %}{{ m.content }}{% endfor %}"
@@ -213,7 +213,7 @@ def test_thinking_is_told_by_special_tokens_that_the_text_has_lost(tiny: Path) -
 @pytest.mark.parametrize(("options", "end"), [({}, "<think>\n\n</think>\n\n"), ({"thinking": True}, "<think>\n")])
 def test_thinking_is_switched_by_the_template(tmp_path: Path, options: dict[str, Any], end: str) -> None:
     backend = Transformers(tiny_llama(tmp_path, WITH_THINKING), Sampling(), options)
-    assert backend._chat.render((Message("user", "T"),)).endswith("assistant\n" + end)
+    assert backend.chat.render((Message("user", "T"),)).endswith("assistant\n" + end)
     assert backend.identity()["thinking"] is bool(options)
 
 
@@ -274,7 +274,7 @@ def test_closed_backend_answers_no_more_and_closes_again(tiny: Path) -> None:
 def test_quantized_model_has_the_layers_of_bitsandbytes_and_answers(tiny: Path, quantization: str, layer: str) -> None:
     bnb = pytest.importorskip("bitsandbytes")
     backend = Transformers(tiny, Sampling(max_tokens=3), {"quantization": quantization})
-    inner = [module for name, module in backend._model.named_modules() if name.endswith("_proj")]
+    inner = [module for name, module in backend.model.named_modules() if name.endswith("_proj")]
     assert len(inner) == 14
     assert all(isinstance(module, getattr(bnb.nn, layer)) for module in inner)
     if quantization == "4bit":
@@ -285,7 +285,7 @@ def test_quantized_model_has_the_layers_of_bitsandbytes_and_answers(tiny: Path, 
 
 
 def test_token_texts_join_to_the_decoded_text(tiny: Path) -> None:
-    tokenizer = Transformers(tiny, Sampling(), {})._tokenizer
+    tokenizer = Transformers(tiny, Sampling(), {}).tokenizer
     ids = tokenizer("a 東 🎉b", add_special_tokens=False)["input_ids"]
     pieces = token_texts(tokenizer, [*ids, tokenizer.eos_token_id])
     assert "".join(pieces) == "a 東 🎉b"

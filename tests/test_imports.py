@@ -24,7 +24,7 @@ ROWS = (
     {"learning", "scoring", "student"},
     {"run", "provenance"},
     {"annotate", "train"},
-    {"select"},
+    {"adapt", "select"},
     {"evaluate"},
     {"pipeline"},
     {"study"},
@@ -32,8 +32,14 @@ ROWS = (
     {"__main__"},
 )
 LEVEL = {name: level for level, row in enumerate(ROWS) for name in row}
-STAGES = ("annotate/asking.py", "select/rules.py", "train/loop.py", "pipeline/uncertainty.py")  # the work itself
-HEAVY = {"torch", "transformers", "vllm", "xllamacpp", "accelerate", "sklearn", "bitsandbytes", "ray"}
+STAGES = (
+    "annotate/asking.py",
+    "select/rules.py",
+    "train/loop.py",
+    "adapt/loop.py",
+    "pipeline/uncertainty.py",
+)  # the work itself
+HEAVY = {"torch", "transformers", "vllm", "xllamacpp", "accelerate", "sklearn", "bitsandbytes", "ray", "peft", "gguf"}
 MOST_LOOSE = 8  # modules that lie in no folder
 
 

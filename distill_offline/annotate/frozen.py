@@ -82,13 +82,13 @@ def frozen(folder: RunFolder, gold: Gold, *, refreeze: bool = False, write: bool
 
 
 def _pool(settings: Settings, gold: Gold) -> tuple[Example, ...]:
-    chosen = settings.annotate.demonstrations
+    chosen = settings.demonstrations
     return () if chosen.strategy == "none" or not chosen.k else demonstration_pool(settings, gold)
 
 
 def _choice(settings: Settings) -> Any:
     """What the configuration itself says: where it changes, the user has changed it."""
-    chosen = settings.annotate.demonstrations
+    chosen = settings.demonstrations
     named = settings.corpus.original.train if chosen.pool is None else chosen.pool
     has_pool = chosen.strategy != "none" and chosen.k > 0
     source = plain_source(named) if isinstance(named, Source) else named
@@ -157,7 +157,7 @@ def _make_current(place: Path, current: Mapping[str, Any]) -> None:
 
 def _pointed_at(settings: Settings, version: Path) -> Settings:
     task, annotate = settings.task, settings.annotate
-    demonstrations = annotate.demonstrations
+    demonstrations = settings.demonstrations
     if demonstrations.strategy != "none" and demonstrations.k:
         demonstrations = replace(demonstrations, pool=Source(path=str(version / _POOL), scheme="iob2"))
     return replace(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distill_offline.annotate.demonstrations import Demonstrations, check_pool
-from distill_offline.config.settings import AnnotateSettings, Settings
+from distill_offline.config.settings import AnnotateSettings, DemonstrationSettings, Settings
 from distill_offline.errors import ConfigError
 from distill_offline.run.gold import Gold, read_labelled
 from distill_offline.schema import Example, content_digest
@@ -13,7 +13,7 @@ __all__ = ["demonstration_pool", "demonstrations"]
 
 def demonstration_pool(settings: Settings, gold: Gold) -> tuple[Example, ...]:
     """corpus.original.train, or annotate.demonstrations.pool less what stands in dev or test."""
-    chosen = settings.annotate.demonstrations
+    chosen = settings.demonstrations
     if chosen.pool is None:
         pool = tuple(example for example in gold.train if not example.unheld)
         check_pool(chosen, pool)  # before an empty pool is frozen
@@ -29,13 +29,14 @@ def demonstration_pool(settings: Settings, gold: Gold) -> tuple[Example, ...]:
 def demonstrations(settings: Settings, gold: Gold) -> Demonstrations:
     """What picks from the pool as annotate.demonstrations says."""
     pool = demonstration_pool(settings, gold)
-    _check_samples(settings.annotate, len({content_digest(example.sentence) for example in pool}))
-    return Demonstrations(settings.annotate.demonstrations, pool, seed=settings.seed)
+    _check_samples(
+        settings.annotate, settings.demonstrations, len({content_digest(example.sentence) for example in pool})
+    )
+    return Demonstrations(settings.demonstrations, pool, seed=settings.seed)
 
 
-def _check_samples(settings: AnnotateSettings, pool: int) -> None:
+def _check_samples(settings: AnnotateSettings, chosen: DemonstrationSettings, pool: int) -> None:
     """Raises ConfigError where all samples of a sentence would show the same, since the pool holds no other."""
-    chosen = settings.demonstrations
     fewest = {"no": 0, "order": 2, "set": chosen.k + 1}[chosen.vary]
     if settings.samples > 1 and not settings.sampling.temperature and pool < fewest:
         raise ConfigError(

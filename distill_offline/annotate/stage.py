@@ -5,15 +5,16 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from distill_offline import manifest
 from distill_offline.annotate.answers import Counts, parse
-from distill_offline.annotate.asking import Ask, ask, changed_rows, survey
+from distill_offline.annotate.asking import Ask, changed_rows, survey
 from distill_offline.annotate.frozen import frozen
+from distill_offline.annotate.out_of_fold import ask_part, asking_of, by_fold, folds_of
 from distill_offline.annotate.pool import demonstrations
 from distill_offline.annotate.unknown_types import lost_by_type
 from distill_offline.annotate.work import Shard, Work, corpus_of, stage_of
@@ -21,6 +22,7 @@ from distill_offline.backends.base import Backend
 from distill_offline.completions import CompletionStore, absorb, check_readable, prompt_digest
 from distill_offline.errors import InputError, QuarantineError
 from distill_offline.label_kinds import kind_of
+from distill_offline.run.adapter import adapter_of
 from distill_offline.run.folder import SAMPLE, RunFolder
 from distill_offline.run.gold import make_task, read_gold
 from distill_offline.run.stage import Stage
@@ -53,11 +55,10 @@ def annotate(folder: RunFolder, *, refreeze: bool = False) -> dict[str, Any]:
     counts = dict[str, Any]()
     with CompletionStore(target / STORE) as store, work.engine() as engine:
         _take_over(folder, store, SAMPLE)
-        asking = work.asking(store, engine)
         for part in work.parts:
             # The corpus is read three times, to count it, to ask and to parse: no more than a batch is ever held.
-            counted = ask(part, work.sentences(part), asking, total=work.prompts(part))
-            counts[part] = _parse(folder, part, work.sentences, asking, counted)
+            counted = ask_part(work, part, store, engine)
+            counts[part] = _parse(folder, part, work.sentences, work.asking(store, engine), counted)
     work.check_unchanged(stage)
     return _sealed(stage, folder, counts)
 
@@ -74,9 +75,8 @@ def annotate_shard(folder: RunFolder, shard: Shard) -> dict[str, Any]:
     with CompletionStore(target / STORE) as store, work.engine() as engine:
         if not store.count():  # what a probe, a sample or an earlier run has asked is not asked again
             _take_over(folder, store, "annotate", SAMPLE)
-        asking = work.asking(store, engine)
         for part in work.parts:
-            counted = ask(part, work.sentences(part), asking, total=work.prompts(part))
+            counted = ask_part(work, part, store, engine)
             counts[part] = {key: counted.as_dict()[key] for key in _SHARD_COUNTS}
     work.check_unchanged(stage)
     stage.seal(counts)
@@ -109,14 +109,16 @@ def merge(folder: RunFolder, stores: tuple[Path, ...] = ()) -> dict[str, Any]:
         check_readable(path)
     work = Work.of(folder)
     stage = work.stage()
-    stage.parents = [path.parent for path in paths if manifest.is_whole(path.parent)]
+    stage.parents = [*stage.parents, *(path.parent for path in paths if manifest.is_whole(path.parent))]
     target, counts = stage.begin(), dict[str, Any]()
     with CompletionStore(target / STORE) as store:
         found = {_shown(folder, path): asdict(absorb(store, path)) for path in paths}
         for name, absorbed in found.items():
             folder.say(f"merge: {name}: {_absorbed_in_words(absorbed)}")
         asking = work.asking(store, _no_engine)
-        gaps = {part: survey(part, work.sentences(part), asking) for part in work.parts}
+        gaps = {
+            part: survey(part, work.sentences(part), asking_of(work, part, store, _no_engine)) for part in work.parts
+        }
         if any(gaps.values()):
             raise InputError("\n".join(_gap_in_words(part, ids) for part, ids in gaps.items() if ids))
         for part in work.parts:
@@ -148,8 +150,15 @@ def reparse(folder: RunFolder) -> dict[str, Any]:
             *(task, picker, store, store.add_recipe(recipes[0]), prompt_digest, _no_engine),
             samples=settings.annotate.samples,
         )
+        adapter = adapter_of(folder)
         for part in parts:
-            if changed := changed_rows(part, sentences(part), asking):
+            if inside := folds_of(adapter, part, sentences(part)):
+                assert adapter is not None
+                others = [store.add_recipe(recipes[0] | {"adapter": each.digest}) for each in adapter.folds]
+                asked = replace(asking, digest=by_fold(inside, dict(enumerate(others, 1))))
+            else:
+                asked = asking
+            if changed := changed_rows(part, sentences(part), asked):
                 raise InputError(
                     f"annotate --reparse: {len(changed)} rows of {part} were answered to another prompt, or never "
                     f"asked (the first is {changed[0]}): text or configuration changed. Run annotate."

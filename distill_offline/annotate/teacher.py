@@ -8,6 +8,7 @@ from typing import Any
 
 from distill_offline import offline, registry
 from distill_offline.backends import BACKENDS, EXTRAS
+from distill_offline.backends.adapter import GGUF, rank_of
 from distill_offline.backends.base import Backend, PromptCounter
 from distill_offline.backends.guarded import GuardedBackend, check_backend
 from distill_offline.backends.worker import Worker
@@ -15,6 +16,7 @@ from distill_offline.config.loading import as_plain
 from distill_offline.config.settings import Settings, Source
 from distill_offline.errors import ConfigError
 from distill_offline.models import catalogue
+from distill_offline.run.adapter import Adapter, adapter_digest
 from distill_offline.run.gold import read_labelled
 from distill_offline.run.sources import source_digest
 from distill_offline.storage.digests import digest_of, file_digests
@@ -32,10 +34,20 @@ class Teacher:
     kind: type[Backend]
     model: Path
     digest: str
+    adapter: Adapter | None = None
 
     @classmethod
-    def of(cls, settings: Settings, task: Task) -> Teacher:
-        """Raises ConfigError without a backend section, and MissingModel where its model is not there."""
+    def of(cls, settings: Settings, task: Task, adapter: Adapter | None = None) -> Teacher:
+        """Raises ConfigError without a backend section, or where the adapter is for another model or cannot be used,
+        and MissingModel where its model is not there."""
+        found = cls._bare(settings, task)
+        if adapter is not None:
+            found = replace(found, adapter=adapter)
+            found._check_adapter(adapter)
+        return found
+
+    @classmethod
+    def _bare(cls, settings: Settings, task: Task) -> Teacher:
         backend = settings.backend
         if backend is None:
             raise ConfigError(f"{settings.name}: backend is missing; annotate needs a teacher.")
@@ -54,6 +66,32 @@ class Teacher:
             raise ConfigError("backend.model is missing: give a catalogue id or the path of a model.")
         model = catalogue.locate(backend.model)
         return cls(settings, task, kind, model, catalogue.model_digest(model))
+
+    def _check_adapter(self, adapter: Adapter) -> None:
+        backend = self.settings.backend
+        assert backend is not None
+        if backend.name == "scripted":
+            raise ConfigError("adapt: a scripted teacher has no weights. Name an engine and a model in backend.")
+        if backend.name == "openai_server" and not backend.options.get("adapter"):
+            raise ConfigError(
+                "backend.options.adapter is missing: give the name under which the server serves the run's adapter "
+                "(adapt/adapter in the run's folder)."
+            )
+        if backend.name in ("transformers", "vllm") and adapter.base and adapter.base != self.digest:
+            raise ConfigError(
+                f"adapt: the run's adapter was made for another model than backend.model ({backend.model}). "
+                "Run adapt again."
+            )
+        if backend.name == "llama_cpp" and adapter.folder is not None and not (adapter.folder / GGUF).is_file():
+            raise ConfigError(
+                "adapt: the run's adapter could not be written as GGUF, which llama_cpp needs: its architecture is not "
+                "known to adapt, or the package gguf was not installed. Use backend.name: transformers or vllm."
+            )
+
+    def of_fold(self, number: int) -> Teacher:
+        """The same with the adapter that has not seen this part, from 1, of the gold training sentences."""
+        assert self.adapter is not None
+        return replace(self, adapter=self.adapter.folds[number - 1])
 
     @property
     def says_the_labels(self) -> bool:
@@ -78,8 +116,9 @@ class Teacher:
         return {
             "backend": backend.name,
             "model": self.digest,
-            "options": {key: _content(value) for key, value in sorted(options) if key not in self.kind.speed_only},
+            "options": {key: _content(key, value) for key, value in sorted(options) if key not in self.kind.speed_only},
             "sampling": as_plain(self.settings.annotate.sampling),
+            **({} if self.adapter is None else {"adapter": self.adapter.digest}),
         }
 
     def counter(self) -> PromptCounter | None:
@@ -97,6 +136,8 @@ class Teacher:
         options = dict(backend.options)
         if "base_url" in options:  # the one host beyond this one that a configuration can open
             offline.allow(str(options["base_url"]))
+        elif self.adapter is not None:
+            options["adapter"] = str(self.adapter.folder)
         if self.says_the_labels:
             options["answers"] = _gold_answers(self.settings, self.task)
         sampling = self.settings.annotate.sampling
@@ -112,9 +153,12 @@ class Teacher:
         return GuardedBackend(name, self.kind, self.model, sampling, options)
 
 
-def _content(value: Any) -> Any:
-    """An option's value; the digest of the file where it names one."""
+def _content(key: str, value: Any) -> Any:
+    """An option's value; the digest of the file, or of the adapter's folder, where it names one."""
     path = Path(value) if isinstance(value, str) else None
+    if key == "adapter" and path is not None and path.is_dir():
+        rank_of(path)
+        return adapter_digest(path)
     return file_digests([path])[path] if path is not None and path.is_file() else value
 
 

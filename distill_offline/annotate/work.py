@@ -19,6 +19,7 @@ from distill_offline.backends.base import Backend
 from distill_offline.completions import CompletionStore, prompt_digest
 from distill_offline.config.settings import Settings
 from distill_offline.errors import InputError
+from distill_offline.run.adapter import adapter_of
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import Gold, make_task, read_gold, read_labelled, unlabelled
 from distill_offline.run.sources import labels_digest, source_digest, source_paths
@@ -68,7 +69,8 @@ class Work:
         gold = read_gold(folder.settings)
         settings = frozen(folder, gold, refreeze=refreeze, write=write)
         task = make_task(settings)
-        return cls(folder, settings, task, gold, Teacher.of(settings, task), demonstrations(settings, gold), shard)
+        teacher = Teacher.of(settings, task, adapter_of(folder, may_lack=not write))
+        return cls(folder, settings, task, gold, teacher, demonstrations(settings, gold), shard)
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -83,13 +85,14 @@ class Work:
         """How many prompts a corpus makes (of the shard), copies included."""
         return self.settings.annotate.samples * sum(1 for _ in self.sentences(part))
 
-    def asking(self, store: CompletionStore, backend: Callable[[], Backend]) -> Ask:
+    def asking(self, store: CompletionStore, backend: Callable[[], Backend], teacher: Teacher | None = None) -> Ask:
+        """How the store is brought up to date; `teacher`: another than this one's."""
         settings = self.settings.annotate
         return Ask(
             self.task,
             self.picker,
             store,
-            store.add_recipe(self.teacher.recipe()),
+            store.add_recipe((teacher or self.teacher).recipe()),
             prompt_digest,
             backend,
             chunk=settings.chunk,
@@ -102,13 +105,13 @@ class Work:
         )
 
     @contextmanager
-    def engine(self) -> Iterator[Callable[[], Backend]]:
-        """A function that gives the engine, loaded at its first call and closed at the end."""
+    def engine(self, teacher: Teacher | None = None) -> Iterator[Callable[[], Backend]]:
+        """A function that gives the engine, of another teacher perhaps, loaded at its first call, closed at the end."""
         started: list[Backend] = []
 
         def start() -> Backend:
             if not started:
-                started.append(self.teacher.start())
+                started.append((teacher or self.teacher).start())
                 self.engine_identity.update(started[0].identity())  # loads it now: what comes after can be timed
             return started[0]
 
@@ -176,4 +179,5 @@ def stage_of(
         },
         inputs=source_paths(corpus.unlabelled, *gold.values()),
         models={"teacher": recipe["model"]},
+        parents=[folder.folder("adapt")] if settings.adapt is not None else (),
     )

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 from jinja2 import TemplateError
 from pydantic import PositiveInt
 
+from distill_offline.backends.adapter import adapted
 from distill_offline.backends.chat import Chat, token_texts
 from distill_offline.backends.counting import TokenizerCounter
 from distill_offline.backends.gguf_file import find_gguf
@@ -45,6 +46,8 @@ class TransformersOptions:
     """Let a reasoning model think before it answers."""
     chat_template: str | None = None
     """A Jinja file in place of the tokenizer's chat template."""
+    adapter: str | None = None
+    """The folder of a LoRA adapter (safetensors, as `adapt` writes it); a run with `adapt` names its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ class Transformers:
     schema cannot be enforced here, with or without `sampling.structured`: rely on the parser. A batch that does not
     fit into the accelerator's memory is halved until it does. Log-probabilities are of the model's own distribution,
     before temperature and top_p; they hold batch_size × max_tokens × vocabulary floats in memory. With temperature, a
-    draw depends on `sampling.seed` and on the batch that the prompt fell into.
+    draw depends on `sampling.seed` and on the batch that the prompt fell into. An adapter is merged into float32
+    weights, and computed beside others.
     """
 
     needs_model: ClassVar[bool] = True
@@ -73,12 +77,12 @@ class Transformers:
         self._sampling = sampling
         self._engine = require("transformers", "pip install distill_offline")
         self._engine.utils.logging.disable_progress_bar()
-        self._tokenizer, self._model = self._load(model)
-        self._chat = Chat(self._tokenizer, thinking=self._options.thinking, template=template)
-        self._dtype = str(self._model.dtype).removeprefix("torch.")
-        config = self._model.config.get_text_config()
+        self.tokenizer, self.model = self._load(model)
+        self.chat = Chat(self.tokenizer, thinking=self._options.thinking, template=template)
+        self._dtype = str(self.model.dtype).removeprefix("torch.")
+        config = self.model.config.get_text_config()
         self._max_context = self._options.max_context or int(getattr(config, "max_position_embeddings", 4096))
-        self._eos_ids, self._pad_id = _end_tokens(self._model, self._tokenizer)
+        self.end_ids, self.pad_id = _end_tokens(self.model, self.tokenizer)
 
     def identity(self) -> Mapping[str, Any]:
         """Engine version, precision, length limit, chat template, thinking."""
@@ -88,13 +92,13 @@ class Transformers:
             "dtype": self._dtype,
             "quantization": self._options.quantization,
             "max_context": self._max_context,
-            "chat_template_sha256": self._chat.template_sha256,
+            "chat_template_sha256": self.chat.template_sha256,
             "thinking": self._options.thinking,
         }
 
     def complete(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Completion]]:
         """Gather a window of prompts, and yield the answers of each length-sorted batch as it is done."""
-        if self._model is None:
+        if self.model is None:
             raise BackendError("transformers: this backend was closed.")
         source = enumerate(prompts)
         window = self._options.window or 8 * self._options.batch_size
@@ -120,11 +124,11 @@ class Transformers:
 
     def close(self) -> None:
         """Free the model's memory."""
-        if self._model is None:
+        if self.model is None:
             return
         import torch
 
-        self._model = None
+        self.model = None
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -162,11 +166,11 @@ class Transformers:
         except Exception as error:  # nearly any type: what the files hold decides which
             first_line = str(error).partition("\n")[0]
             raise BackendError(f"backend.model: transformers cannot load {model.name}: {first_line}") from error
-        return tokenizer, loaded
+        return tokenizer, loaded if options.adapter is None else adapted(loaded, Path(options.adapter))
 
     def _accept(self, position: int, prompt: Prompt) -> _Job | Completion:
         try:
-            ids = self._chat.token_ids(prompt.messages)
+            ids = self.chat.token_ids(prompt.messages)
         except TemplateError as error:
             return Completion(
                 text="", finish_reason=f"error: chat template: {without_echo(str(error), prompt)}", sample=prompt.sample
@@ -219,16 +223,16 @@ class Transformers:
         import torch
 
         longest = max(len(job.ids) for job in batch)
-        ids = torch.full((len(batch), longest), self._pad_id)
+        ids = torch.full((len(batch), longest), self.pad_id)
         mask = torch.zeros_like(ids)
         for row, job in enumerate(batch):
             ids[row, longest - len(job.ids) :] = torch.tensor(job.ids)
             mask[row, longest - len(job.ids) :] = 1
-        device = self._model.get_input_embeddings().weight.device
+        device = self.model.get_input_embeddings().weight.device
         with torch.inference_mode(), torch.random.fork_rng(enabled=self._sampling.temperature > 0):
             if self._sampling.temperature > 0:
                 torch.manual_seed(self._seed(batch))
-            output = self._model.generate(
+            output = self.model.generate(
                 input_ids=ids.to(device),
                 attention_mask=mask.to(device),
                 generation_config=self._generation_config(min(self._wanted(batch[0]), self._max_context - longest)),
@@ -236,7 +240,7 @@ class Transformers:
             chosen = output.sequences[:, longest:]
             logprobs = None
             if self._sampling.logprobs:
-                logprobs = self._model.compute_transition_scores(
+                logprobs = self.model.compute_transition_scores(
                     output.sequences, output.logits, normalize_logits=True
                 ).cpu()
         return [
@@ -253,8 +257,8 @@ class Transformers:
         return self._engine.GenerationConfig(
             **chosen,
             max_new_tokens=max_new_tokens,
-            eos_token_id=self._eos_ids,
-            pad_token_id=self._pad_id,
+            eos_token_id=self.end_ids,
+            pad_token_id=self.pad_id,
             return_dict_in_generate=True,
             output_logits=sampling.logprobs,
         )
@@ -264,14 +268,14 @@ class Transformers:
         return int.from_bytes(hashlib.sha256(canonical_json(drawn)).digest()[:7])
 
     def _read_row(self, job: _Job, ids: list[int], logprobs: list[float] | None) -> Completion:
-        end = next((place for place, token in enumerate(ids) if token in self._eos_ids), None)
+        end = next((place for place, token in enumerate(ids) if token in self.end_ids), None)
         answer = ids[:end]
-        thinking, text = self._chat.split(self._tokenizer.decode(answer, skip_special_tokens=True), answer)
+        thinking, text = self.chat.split(self.tokenizer.decode(answer, skip_special_tokens=True), answer)
         return Completion(
             text=text,
             finish_reason="length" if end is None else "stop",
             thinking=thinking,
-            token_texts=() if logprobs is None else token_texts(self._tokenizer, answer),
+            token_texts=() if logprobs is None else token_texts(self.tokenizer, answer),
             token_logprobs=() if logprobs is None else tuple(logprobs[: len(answer)]),
             prompt_tokens=len(job.ids),
             completion_tokens=len(answer) + (end is not None),

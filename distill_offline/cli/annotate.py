@@ -57,6 +57,8 @@ def annotate(
             if shard is not None:
                 _show_counts(console, pipeline.annotate_shard(folder, shard))
                 return
+            if not mode["reparse"] and folder.settings.adapt is not None:
+                pipeline.adapt(folder)
             counts = (
                 pipeline.reparse(folder) if mode["reparse"] else pipeline.annotate(folder, refreeze=mode["refreeze"])
             )

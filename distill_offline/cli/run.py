@@ -15,7 +15,7 @@ __all__ = ["run"]
 @click.command()
 @config_options
 def run(config: Path, output: Path | None, changes: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
-    """Annotate, select, train every arm, evaluate, and write a report.
+    """Adapt the teacher where that is asked for, annotate, select, train every arm, evaluate, and write a report.
 
     What is done already is not done again. After a change of a setting, the stages that depend on it run again.
 
@@ -26,7 +26,7 @@ def run(config: Path, output: Path | None, changes: tuple[str, ...], dry_run: bo
         from distill_offline import pipeline
 
         if dry_run:
-            show_plan(console, pipeline.plan(folder, ("annotate", "select", "train")))
+            show_plan(console, pipeline.plan(folder, ("adapt", "annotate", "select", "train")))
             return
         result = pipeline.run(folder)
     if as_json:

@@ -16,6 +16,7 @@ class Verb(NamedTuple):
 
 VERBS = {
     "acquire": Verb("acquire", "Choose which sentences to annotate next."),
+    "adapt": Verb("adapt", "Let the teacher learn from the gold training sentences."),
     "annotate": Verb("annotate", "Let the teacher label the corpus."),
     "doctor": Verb("doctor", "Check this machine: packages, GPU, models, disks, network."),
     "evaluate": Verb("evaluate", "Score a student, annotations or a tagged file on gold."),

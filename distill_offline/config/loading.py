@@ -52,7 +52,10 @@ def dump(settings: Settings) -> str:
 
 def as_plain(settings: Any) -> Any:
     """Settings as JSON values: what manifests and fingerprints hold."""
-    return _adapter(type(settings)).dump_python(settings, mode="json")
+    plain = _adapter(type(settings)).dump_python(settings, mode="json")
+    if isinstance(settings, Settings) and settings.adapt is None:
+        del plain["adapt"]  # it came later: what a run without it has written stays what it is
+    return plain
 
 
 _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
+from distill_offline.config.adapt import AdaptSettings
 from distill_offline.config.annotate import AnnotateSettings, BackendSettings, ClusterSettings, DemonstrationSettings
 from distill_offline.config.corpus import OFFSETS, CorpusSettings, OffsetUnit, OriginalSettings, Source
 from distill_offline.config.select import CrossFitSettings, SelectSettings
@@ -14,8 +15,9 @@ from distill_offline.config.values import STRICT, Fraction, Number, folder_name
 from distill_offline.schema import Sampling
 
 __all__ = [
-    "OFFSETS", "AnnotateSettings", "ArmSettings", "BackendSettings", "ClusterSettings", "CorpusSettings",
-    "CrossFitSettings", "DemonstrationSettings", "EvaluateSettings", "OffsetUnit", "OriginalSettings", "Sampling",
+    "OFFSETS", "AdaptSettings", "AnnotateSettings", "ArmSettings", "BackendSettings", "ClusterSettings",
+    "CorpusSettings", "CrossFitSettings", "DemonstrationSettings",
+    "EvaluateSettings", "OffsetUnit", "OriginalSettings", "Sampling",
     "SelectSettings", "Settings", "Source", "TaskSettings", "TrainSettings",
 ]  # fmt: skip
 
@@ -31,7 +33,8 @@ class TaskSettings:
     types: dict[str, str]
     """Each type (or class) with its definition, in the order of the prompt. The teacher reads the definitions."""
     prompt: str = "standard"
-    """`standard`, `cot` (reason first, then answer), or the path of your own Jinja template."""
+    """`standard`, `cot` (reason first, then answer), `brief` (of `ner`, for an adapted teacher), or the path of your own
+    Jinja template."""
     guidelines: str = ""
     """The path of a text file with what your annotators were told; it goes into the prompt."""
     context: Number = 0
@@ -68,6 +71,8 @@ class Settings:
     """The text and the labels that are there already."""
     backend: BackendSettings | None = None
     """The teacher's engine; may be left out if all labels come from `corpus.distilled`."""
+    adapt: AdaptSettings | None = None
+    """An adapter that the teacher learns from the gold training sentences before it annotates; empty: none."""
     annotate: AnnotateSettings = field(default_factory=AnnotateSettings)
     """How the teacher annotates."""
     select: SelectSettings = field(default_factory=SelectSettings)
@@ -81,6 +86,33 @@ class Settings:
 
     def __post_init__(self) -> None:
         folder_name(self.name)
+        if self.adapt is not None:
+            self._check_adapted(self.adapt)
+
+    def _check_adapted(self, adapt: AdaptSettings) -> None:
+        if self.corpus.original.train is None:
+            raise ValueError("adapt: there is nothing to learn from. Give corpus.original.train.")
+        if "train" in self.annotate.gold and not adapt.folds:
+            raise ValueError(
+                "annotate.gold: train: these sentences train the adapter, so that its answers for them say nothing of "
+                "its answers for others. Set adapt.folds (5, say): then each is answered by an adapter that has not "
+                "seen it. Or leave train out."
+            )
+        if self.annotate.samples > 1 and not self.annotate.sampling.temperature and not self.demonstrations.can_vary:
+            raise ValueError(
+                f"annotate.samples: {self.annotate.samples} samples of one prompt at temperature 0 would be the same: "
+                f"an adapted teacher is shown {adapt.demonstrations} demonstrations (adapt.demonstrations). "
+                "Set annotate.sampling.temperature."
+            )
+
+    @property
+    def demonstrations(self) -> DemonstrationSettings:
+        """Those of the prompts: an adapted teacher is asked as it was taught."""
+        chosen = self.annotate.demonstrations
+        if self.adapt is None:
+            return chosen
+        shown = self.adapt.demonstrations
+        return replace(chosen, k=shown, strategy=chosen.strategy if shown else "none")
 
     @property
     def asks_a_teacher(self) -> bool:

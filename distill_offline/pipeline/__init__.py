@@ -1,5 +1,6 @@
 """One function a verb: read artifacts, call the stage, write artifacts, seal the manifest."""
 
+from distill_offline.adapt.stage import adapt, is_adapted
 from distill_offline.annotate.probe import probe
 from distill_offline.annotate.sample import sample
 from distill_offline.annotate.stage import annotate, annotate_shard, merge, reparse
@@ -15,9 +16,11 @@ from distill_offline.train.stage import train
 __all__ = [
     "Shard",
     "acquire",
+    "adapt",
     "annotate",
     "annotate_shard",
     "evaluate",
+    "is_adapted",
     "merge",
     "plan",
     "probe",

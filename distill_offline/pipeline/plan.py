@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline import manifest
+from distill_offline.adapt import stage as adapting
 from distill_offline.annotate.forecast import forecast
 from distill_offline.completions import CompletionStore
 from distill_offline.run.folder import RunFolder
@@ -30,7 +31,9 @@ def plan(
     steps: list[dict[str, Any]] = []
     for stage in stages:
         before = all(step["fresh"] for step in steps)
-        if stage == "annotate":
+        if stage == "adapt":
+            steps += [adapting.plan(folder)] if folder.settings.adapt is not None else []
+        elif stage == "annotate":
             steps += forecast(folder, refreeze=refreeze) if folder.settings.asks_a_teacher else []
         elif stage == "select":
             found = [*_cross_fit(folder), _select(folder)]

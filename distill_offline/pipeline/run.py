@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distill_offline import manifest, report
+from distill_offline.adapt.stage import adapt
 from distill_offline.annotate.stage import annotate
 from distill_offline.errors import GateMissed
 from distill_offline.evaluate.stage import evaluate
@@ -26,6 +27,8 @@ def run(folder: RunFolder) -> dict[str, Any]:
     check_arms(folder.settings.train)  # not only once the teacher has annotated
     folder.open()
     if folder.settings.asks_a_teacher:
+        if folder.settings.adapt is not None:
+            adapt(folder)
         annotate(folder)
     select(folder)
     train(folder)
@@ -41,6 +44,8 @@ def run(folder: RunFolder) -> dict[str, Any]:
 
 def _publish(folder: RunFolder, result: dict[str, Any]) -> None:
     stages = ["annotate"] if folder.settings.asks_a_teacher else []
+    if stages and folder.settings.adapt is not None:
+        stages.insert(0, "adapt")
     stages += ["select", *(f"train/{arm.name}" for arm in folder.settings.train.arms)]
     histories = {name: folder.folder(name) / "history.jsonl" for name in stages if name.startswith("train/")}
     stage = Stage(

@@ -1,0 +1,141 @@
+"""The base model with an adapter that learns, and the adapter as files."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distill_offline.adapt.lessons import Encoder, Lesson
+from distill_offline.backends.adapter import CONFIG, WEIGHTS
+from distill_offline.backends.transformers import Transformers
+from distill_offline.config.settings import AdaptSettings
+from distill_offline.errors import BackendError, ConfigError
+from distill_offline.schema import Sampling
+from distill_offline.storage.files import write_text
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Base", "batch", "check_quantization", "write_adapter"]
+
+
+class Base:
+    """A base model in this process, whose own weights stay as they are, with a fresh adapter.
+
+    `template` is the Jinja file of backend.options.chat_template, `thinking` that option: prompts are rendered as
+    `annotate` renders them. Generated answers have at most `max_tokens` tokens and no temperature. Raises ConfigError
+    for what cannot be done here or fits no weight matrix, BackendError where the model cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        settings: AdaptSettings,
+        *,
+        thinking: bool = False,
+        template: str | None = None,
+        max_tokens: int = 512,
+    ) -> None:
+        import torch
+        from peft import LoraConfig, get_peft_model
+
+        self._settings = settings
+        on_gpu = torch.cuda.is_available()
+        check_quantization(settings, on_gpu=on_gpu)
+        options = {
+            "dtype": "bfloat16" if on_gpu else "float32",
+            "device_map": "cuda:0" if on_gpu else None,
+            "quantization": settings.quantization,
+            "thinking": thinking,
+            "chat_template": template,
+        }
+        logging.getLogger("peft").setLevel(logging.ERROR)
+        self.backend = Transformers(
+            model, Sampling(max_tokens=max_tokens), {key: value for key, value in options.items() if value}
+        )
+        chosen = LoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.alpha,
+            lora_dropout=settings.dropout,
+            target_modules=list(settings.targets) or "all-linear",
+            task_type="CAUSAL_LM",
+        )
+        inner = self.backend.model
+        if settings.gradient_checkpointing:
+            inner.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            inner.enable_input_require_grads()
+        try:
+            self.model = get_peft_model(inner, chosen)
+        except ValueError as error:
+            first_line = str(error).partition("\n")[0]
+            raise ConfigError(f"adapt.targets: they fit no weight matrix of {model.name} ({first_line})") from error
+        self.backend.model = self.model
+        self._keeps = "logits_to_keep" in inspect.signature(inner.forward).parameters
+        self.encoder = Encoder(self.backend.tokenizer, self.backend.chat, self.backend.end_ids)
+
+    @property
+    def learning(self) -> dict[str, torch.nn.Parameter]:
+        """The adapter's matrices, by name."""
+        return {name: each for name, each in self.model.named_parameters() if each.requires_grad}
+
+    def loss(self, lessons: Sequence[Lesson], device: torch.device) -> torch.Tensor:
+        """The summed cross-entropy of the answers' tokens; nothing is learnt from prompts."""
+        import torch
+
+        tensors, targets = batch(lessons, self.backend.pad_id)
+        last = targets.shape[1]
+        kept: dict[str, Any] = {"logits_to_keep": last + 1} if self._keeps else {}
+        output = self.model(**{key: value.to(device) for key, value in tensors.items()}, use_cache=False, **kept)
+        logits = output.logits[:, -last - 1 : -1]
+        return torch.nn.functional.cross_entropy(
+            logits.float().flatten(0, 1), targets.to(device).flatten(), ignore_index=-100, reduction="sum"
+        )
+
+
+def check_quantization(settings: AdaptSettings, *, on_gpu: bool) -> None:
+    """Raises ConfigError where the base cannot be held in 4 bits."""
+    if settings.quantization and not on_gpu:
+        raise ConfigError(
+            f"adapt.quantization: {settings.quantization} needs a GPU, and there is none here. Leave it out: on a CPU "
+            "an adapter is trained in float32; where memory is short, set adapt.gradient_checkpointing, or lower "
+            "adapt.batch_tokens."
+        )
+
+
+def batch(lessons: Sequence[Lesson], pad: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Inputs padded on the left, as when text is generated; and the targets of the last positions, -100 for none.
+
+    Inputs are lessons x the longest's tokens, targets lessons x the longest answer's.
+    """
+    import torch
+
+    longest = max(len(each.ids) for each in lessons)
+    last = max(each.answer_tokens for each in lessons)
+    ids = torch.full((len(lessons), longest), pad)
+    mask, targets = torch.zeros_like(ids), torch.full((len(lessons), last), -100)
+    for row, each in enumerate(lessons):
+        ids[row, longest - len(each.ids) :] = torch.tensor(each.ids)
+        mask[row, longest - len(each.ids) :] = 1
+        targets[row, last - each.answer_tokens :] = torch.tensor(each.ids[each.start :])
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": positions}, targets
+
+
+def write_adapter(folder: Path, base: Base, weights: Mapping[str, torch.Tensor]) -> None:
+    """The adapter as peft and vLLM read it: safetensors, and JSON without any path of this machine."""
+    from safetensors.torch import save_file
+
+    config = base.model.peft_config["default"]
+    values = config.to_dict()
+    values |= {"base_model_name_or_path": "", "inference_mode": True, "target_modules": sorted(config.target_modules)}
+    plain = {key: value.value if hasattr(value, "value") else value for key, value in values.items()}
+    write_text(folder / CONFIG, json.dumps(plain, indent=2, sort_keys=True, default=sorted) + "\n")
+    tensors = {name.replace(".default.", "."): each.detach().cpu().contiguous() for name, each in weights.items()}
+    if not tensors:
+        raise BackendError("adapt: the adapter has no weights.")
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).chmod(0o600)

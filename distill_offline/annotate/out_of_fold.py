@@ -1,0 +1,63 @@
+"""Gold training sentences and an adapter that was trained on them: each is answered by one that has not seen it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from distill_offline.annotate.answers import Counts
+from distill_offline.annotate.asking import Ask, ask, survey
+from distill_offline.annotate.work import Work
+from distill_offline.backends.base import Backend
+from distill_offline.completions import CompletionStore, prompt_digest
+from distill_offline.run.adapter import Adapter
+from distill_offline.schema import Prompt, Sentence, content_digest
+
+__all__ = ["ask_part", "asking_of", "by_fold", "folds_of"]
+
+_SUMMED = ("rows", "cached", "asked", "retried", "unusable", "prompt_tokens", "completion_tokens", "cached_tokens")
+
+
+def ask_part(work: Work, part: str, store: CompletionStore, engine: Callable[[], Backend]) -> Counts:
+    """Bring the store up to date for a corpus; with folds, the gold training sentences by a teacher for each fold."""
+    folds = _folds(work, part)
+    if not folds:
+        return ask(part, work.sentences(part), work.asking(store, engine), total=work.prompts(part))
+    counts = Counts()
+    for number in sorted(set(folds.values())):
+        teacher, own = work.teacher.of_fold(number), f"{part}, fold {number}"
+        inside = [sentence for sentence in work.sentences(part) if folds[sentence.id] == number]
+        with work.engine(teacher) as start:
+            asking = work.asking(store, start, teacher)
+            found = ask(own, inside, asking, total=len(inside) * asking.samples)
+        store.end_rows(own, 0)  # its rows are written once more below, in the corpus's order
+        for name in _SUMMED:
+            setattr(counts, name, getattr(counts, name) + getattr(found, name))
+    survey(part, work.sentences(part), asking_of(work, part, store, engine))
+    return counts
+
+
+def asking_of(work: Work, part: str, store: CompletionStore, engine: Callable[[], Backend]) -> Ask:
+    """What knows the answers of a corpus in the store, whichever fold's teacher gave them."""
+    folds = _folds(work, part)
+    asking = work.asking(store, engine)
+    if not folds:
+        return asking
+    recipes = {number: store.add_recipe(work.teacher.of_fold(number).recipe()) for number in set(folds.values())}
+    return replace(asking, digest=by_fold(folds, recipes))
+
+
+def by_fold(folds: Mapping[str, int], recipes: Mapping[int, bytes]) -> Callable[[Prompt, bytes], bytes]:
+    """The digest of a prompt by the recipe of its sentence's fold."""
+    return lambda prompt, recipe: prompt_digest(prompt, recipes[folds[prompt.sentence_id]])
+
+
+def folds_of(adapter: Adapter | None, part: str, sentences: Iterable[Sentence]) -> dict[str, int]:
+    """The fold, from 1, of each sentence, by id; empty where none is needed. What no adapter has seen is in 1."""
+    if part != "train" or adapter is None or not adapter.folds:
+        return {}
+    return {sentence.id: adapter.fold_of.get(content_digest(sentence), 1) for sentence in sentences}
+
+
+def _folds(work: Work, part: str) -> dict[str, int]:
+    return folds_of(work.teacher.adapter, part, work.sentences(part)) if part == "train" else {}

@@ -1,0 +1,443 @@
+"""adapt: what is learnt from, that it is learnt, and that nothing is lost or mixed up on the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from annotated_runs import TYPES
+from model_fixtures import CHATML, tiny_llama
+
+from distill_offline import pipeline
+from distill_offline.adapt import loop, stage
+from distill_offline.adapt.lessons import Encoder, Lesson, Pair
+from distill_offline.adapt.model import Base, batch
+from distill_offline.annotate.teacher import Teacher
+from distill_offline.annotate.work import Work
+from distill_offline.backends.adapter import WEIGHTS, rank_of
+from distill_offline.backends.base import Backend
+from distill_offline.backends.transformers import Transformers
+from distill_offline.completions import CompletionStore
+from distill_offline.config.loading import as_plain, parse_settings
+from distill_offline.config.settings import AdaptSettings, Settings
+from distill_offline.errors import (
+    BackendError,
+    ConfigError,
+    DistillError,
+    InputError,
+    Interrupted,
+    MissingModel,
+    OutOfMemory,
+)
+from distill_offline.models.adapting import need
+from distill_offline.run.folder import RunFolder
+from distill_offline.run.gold import make_task
+from distill_offline.schema import Message, Prompt, Sampling
+from distill_offline.storage.files import STORE
+
+QUICK: dict[str, Any] = {
+    "targets": ["v_proj", "down_proj"],
+    "rank": 4,
+    "epochs": 2,
+    "batch_size": 8,
+    "learning_rate": 0.03,
+    "checkpoint_every": 1,
+}
+
+
+def settings(base: Path, adapt: dict[str, Any] | None, *, count: int = 20, **annotate: Any) -> Settings:
+    """`count` gold training sentences and 5 of dev, all of the demo corpus."""
+    return parse_settings(
+        {
+            "name": "tiny",
+            "seed": 1,
+            "task": {"types": TYPES, "prompt": "brief"},
+            "corpus": {
+                "original": {
+                    "train": {"path": "package:demo/train.jsonl", "limit": count},
+                    "dev": {"path": "package:demo/dev.jsonl", "limit": 5},
+                },
+                "unlabelled": {"path": "package:demo/train.jsonl", "skip": 60, "limit": 3},
+            },
+            "backend": {"name": "transformers", "model": str(base)},
+            "annotate": {"sampling": {"max_tokens": 4}, "max_quarantined": 1.0, "max_failure_rate": 1.0, **annotate},
+            **({} if adapt is None else {"adapt": QUICK | adapt}),
+        },
+        "test",
+    )
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_llama(tmp_path_factory.mktemp("models") / "tiny", context=1024)
+
+
+@pytest.fixture(scope="module")
+def made(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose adapter is made."""
+    folder = RunFolder(tmp_path_factory.mktemp("runs") / "made", settings(base, {}))
+    folder.open()
+    pipeline.adapt(folder)
+    return folder.path
+
+
+def pair(text: str, answer: str) -> Pair:
+    return Pair(text, text, Prompt(text, (Message("system", "Rules."), Message("user", text))), answer)
+
+
+def test_only_answers_are_learnt(base: Path) -> None:
+    import torch
+
+    made = Base(base, AdaptSettings(rank=2), thinking=False, template=None)
+    tokenizer = made.backend.tokenizer
+    lessons = [made.encoder.lesson(pair("Ada slept.", '[["Ada","PER"]]')), made.encoder.lesson(pair("No one.", "[]"))]
+    first = lessons[0]
+    assert tokenizer.decode(first.ids[: first.start]).endswith("Ada slept.<|im_end|>\n<|im_start|>assistant\n")
+    assert tokenizer.decode(first.ids[first.start :]) == '[["Ada","PER"]]<|im_end|>'
+    tensors, targets = batch(lessons, made.backend.pad_id)
+    assert targets[1][targets[1] >= 0].tolist() == list(lessons[1].ids[lessons[1].start :])
+    assert (targets >= 0).sum() == sum(each.answer_tokens for each in lessons)
+    assert tensors["position_ids"][1][-1] == len(lessons[1].ids) - 1
+    # The same by hand, one at a time, without padding.
+    expected = 0.0
+    for each in lessons:
+        logits = made.model(input_ids=torch.tensor([each.ids])).logits[0].detach().float().log_softmax(-1)
+        expected -= sum(float(logits[place - 1, each.ids[place]]) for place in range(each.start, len(each.ids)))
+    assert made.loss(lessons, torch.device("cpu")).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_an_answer_ends_with_what_the_template_puts_behind_it(base: Path) -> None:
+    backend = Transformers(base, Sampling(), {})
+    pad = backend.tokenizer.convert_tokens_to_ids("<|im_start|>")
+    odd = Transformers(base, Sampling(), {}).chat
+    assert Encoder(backend.tokenizer, odd, [pad, *backend.end_ids])._end == backend.tokenizer.eos_token_id
+    assert Encoder(backend.tokenizer, odd, [pad])._end == backend.tokenizer.eos_token_id  # it is the tokenizer's own
+
+
+def test_the_loss_falls_and_the_best_epoch_is_kept(made: Path) -> None:
+    found = json.loads((made / "adapt" / "adapter" / "made.json").read_text())["counts"]
+    losses = [row["dev_loss"] for row in found["history"]]
+    assert len(losses) == 3
+    assert losses[-1] < losses[0] - 0.5
+    assert losses[found["epoch"]] == min(losses[1:])
+    assert found["sentences"] == 20
+    assert rank_of(made / "adapt" / "adapter") == 4
+
+
+def test_the_adapter_is_safetensors_and_json_and_names_no_place(made: Path, base: Path) -> None:
+    folder = made / "adapt" / "adapter"
+    assert {each.suffix for each in folder.iterdir()} <= {".safetensors", ".json", ".jsonl", ".gguf"}
+    assert all(str(base.parent) not in each.read_bytes().decode("latin-1") for each in folder.iterdir())
+    assert not list((made / "adapt").rglob("checkpoint*"))
+
+
+class Stop:
+    """Says to stop when asked for the n-th time."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.mark.parametrize("after", [1, 4])
+def test_stopped_and_resumed_gives_the_same_bytes(tmp_path: Path, base: Path, made: Path, after: int) -> None:
+    folder = RunFolder(tmp_path / "run", settings(base, {}), stop=Stop(after))
+    folder.open()
+    with pytest.raises(Interrupted, match=rf"adapt: stopped at update {after}\."):
+        pipeline.adapt(folder)
+    assert not pipeline.is_adapted(folder)
+    again = RunFolder(folder.path, folder.settings)
+    pipeline.adapt(again)
+    assert pipeline.is_adapted(again)
+    for name in ("adapter_model.safetensors", "adapter_config.json", "made.json", "history.jsonl"):
+        assert (again.path / "adapt/adapter" / name).read_bytes() == (made / "adapt/adapter" / name).read_bytes(), name
+
+
+def test_a_finished_adapter_is_not_made_again(made: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "learn", None)
+    said: list[str] = []
+    counts = pipeline.adapt(RunFolder(made, settings(base, {}), say=said.append))
+    assert said == ["adapt: up to date"]
+    assert counts["sentences"] == 20
+    assert not pipeline.is_adapted(RunFolder(made, settings(base, {"rank": 5})))
+
+
+def test_logits_are_those_of_the_merged_model_and_not_the_bases(made: Path, base: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    ids = torch.arange(10, 60)[None]
+    adapter = made / "adapt" / "adapter"
+    plain = Transformers(base, Sampling(), {})
+    own = Transformers(base, Sampling(), {"adapter": str(adapter)})
+    beside = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(adapter)).eval()
+    with torch.inference_mode():
+        logits, expected, before = (each(input_ids=ids).logits for each in (own.model, beside, plain.model))
+    assert torch.allclose(logits, expected, atol=1e-2)
+    assert not torch.allclose(logits, before, atol=0.3)
+    assert not any("lora" in name for name, _ in own.model.named_parameters())
+
+
+def test_an_old_answer_never_meets_a_new_adapter(made: Path, base: Path, tmp_path: Path) -> None:
+    chosen = settings(base, {})
+    work = Work.of(RunFolder(made, chosen), write=False)
+    recipe = work.teacher.recipe()
+    bare = Teacher.of(settings(base, None), make_task(chosen)).recipe()
+    assert recipe == bare | {"adapter": json.loads((made / "adapt/adapter/made.json").read_text())["digest"]}
+    other = RunFolder(tmp_path / "run", settings(base, {"epochs": 1}))
+    other.open()
+    pipeline.adapt(other)
+    third = Work.of(other, write=False).teacher.recipe()
+    assert third["adapter"] != recipe["adapter"]
+    named = {"adapter": str(made / "adapt/adapter")}
+    by_hand = parse_settings(
+        as_plain(settings(base, None)) | {"backend": {"name": "transformers", "model": str(base), "options": named}},
+        "t",
+    )
+    assert Teacher.of(by_hand, make_task(by_hand)).recipe()["options"] == {"adapter": recipe["adapter"]}
+
+
+def test_without_the_section_a_configuration_is_as_it_was(base: Path) -> None:
+    assert "adapt" not in as_plain(settings(base, None))
+    assert settings(base, None).demonstrations == settings(base, None).annotate.demonstrations
+    assert as_plain(settings(base, {}))["adapt"]["rank"] == 4
+
+
+def test_an_adapted_teacher_is_asked_as_it_was_taught(base: Path) -> None:
+    shown: dict[str, Any] = {"demonstrations": {"strategy": "knn", "k": 4}}
+    assert settings(base, {}, **shown).demonstrations.strategy == "none"
+    found = settings(base, {"demonstrations": 2}, **shown).demonstrations
+    assert (found.strategy, found.k) == ("knn", 2)
+    with pytest.raises(ConfigError, match=r"an adapted teacher is shown 0 demonstrations"):
+        settings(base, {}, samples=3, demonstrations={"strategy": "random", "k": 4, "vary": "set"})
+
+
+def test_what_trained_the_adapter_does_not_calibrate_it(base: Path) -> None:
+    with pytest.raises(ConfigError, match=r"annotate.gold: train: .* Set adapt.folds"):
+        settings(base, {}, gold=["train"])
+    with pytest.raises(ConfigError, match="one fold leaves nothing to train on"):
+        settings(base, {"folds": 1})
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Engines in this process; gives the adapters with which they were started."""
+    started: list[str] = []
+
+    def start(self: Teacher) -> Backend:
+        assert self.adapter is not None
+        started.append(self.adapter.digest)
+        options = {"adapter": str(self.adapter.folder)}
+        return Transformers(self.model, self.settings.annotate.sampling, options)
+
+    monkeypatch.setattr(Teacher, "start", start)
+    return iter([started])
+
+
+@pytest.mark.slow
+def test_each_gold_sentence_is_answered_by_an_adapter_that_has_not_seen_it(
+    tmp_path: Path, base: Path, in_process: Iterator[list[str]]
+) -> None:
+    folder = RunFolder(tmp_path / "run", settings(base, {"folds": 2, "epochs": 1}, gold=["train"]))
+    folder.open()
+    trained: dict[str, set[str]] = {}
+    counts = pipeline.adapt(folder)
+    assert counts["folds"]["1"]["sentences"] + counts["folds"]["2"]["sentences"] == 20
+    fold_of = json.loads((folder.path / "adapt/folds/fold_of.json").read_text())
+    work = stage._Work.of(folder, write=False)
+    for number in ("1", "2"):
+        digest = json.loads((folder.path / f"adapt/folds/{number}/adapter/made.json").read_text())["digest"]
+        trained[digest] = {each.content for each in work.train if fold_of[each.content] != int(number)}
+    found = pipeline.annotate(folder)
+    assert (found["train"]["rows"], found["train"]["asked"]) == (20, 20)
+    contents = {each.id: each.content for each in work.train}
+    with CompletionStore(folder.path / "annotate" / STORE, read_only=True) as store:
+        assert set(store.progress()) == {"unlabelled", "train"}
+        for id_, digest, completion in store.rows("train"):
+            assert completion is not None
+            assert store._connection is not None
+            [(recipe,)] = store._connection.execute("SELECT recipe FROM completions WHERE digest = ?", (digest,))
+            assert contents[id_] not in trained[store.recipes()[recipe]["adapter"]]
+    [started] = list(in_process)
+    assert len(set(started)) == 3
+    again = pipeline.annotate(RunFolder(folder.path, folder.settings))
+    pipeline.reparse(folder)
+    assert again["train"]["asked"] == 20  # the sealed counts: nothing was asked again
+    assert len(started) == 3
+
+
+def test_a_killed_run_keeps_the_adapters_that_are_done(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(tmp_path / "run", settings(base, {"folds": 2, "epochs": 1}), stop=Stop(4))
+    folder.open()
+    with pytest.raises(Interrupted, match="adapt fold 1: stopped"):
+        pipeline.adapt(folder)
+    made: list[str] = []
+
+    def note(base: Base, *rest: Any, name: str, **more: Any) -> loop.Learnt:
+        made.append(name)
+        return learn(base, *rest, name=name, **more)
+
+    learn = loop.learn
+    monkeypatch.setattr(stage, "learn", note)
+    pipeline.adapt(RunFolder(folder.path, folder.settings))
+    assert made == ["adapt fold 1", "adapt fold 2"]
+
+
+def refused(folder: RunFolder, error: type[DistillError], words: str) -> None:
+    with pytest.raises(error, match=words):
+        pipeline.adapt(folder)
+
+
+def test_too_few_sentences_are_refused_before_anything_is_written(tmp_path: Path, base: Path) -> None:
+    folder = RunFolder(tmp_path / "run", settings(base, {}, count=5))
+    refused(folder, ConfigError, "5 different gold training sentences are too few .* needs 20")
+    assert not (folder.path / "adapt").exists()
+
+
+def test_a_base_that_cannot_be_trained_is_refused(tmp_path: Path, base: Path) -> None:
+    import gguf
+    import numpy as np
+
+    file = tmp_path / "m.gguf"
+    writer = gguf.GGUFWriter(file, "llama")
+    writer.add_tensor("output_norm.weight", np.ones(8, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    chosen = settings(base, {"base": str(file)})
+    refused(RunFolder(tmp_path / "a", chosen), MissingModel, r"same model as safetensors .* adapt\.base")
+    other = tiny_llama(tmp_path / "other", CHATML + " ", context=128)
+    refused(RunFolder(tmp_path / "b", settings(base, {"base": str(other)})), ConfigError, "is another model than")
+    odd = RunFolder(tmp_path / "c", settings(base, {"targets": ["nothing"]}))
+    odd.open()
+    refused(odd, ConfigError, "adapt.targets: they fit no weight matrix of tiny")
+    refused(RunFolder(tmp_path / "d", settings(base, {"quantization": "4bit"})), ConfigError, "4bit needs a GPU")
+
+
+def test_labels_unknown_to_the_task_are_refused(tmp_path: Path, base: Path) -> None:
+    plain = as_plain(settings(base, {}))
+    plain["task"]["types"] = {"SHIP": "ships"}
+    refused(RunFolder(tmp_path / "run", parse_settings(plain, "test")), InputError, "type 'PERSON' is unknown")
+
+
+def test_an_adapter_for_another_base_is_refused(made: Path, base: Path, tmp_path: Path) -> None:
+    other = tiny_llama(tmp_path / "other", CHATML + " ", context=128)
+    folder = RunFolder(made, settings(other, {}))
+    with pytest.raises(ConfigError, match=r"was made for another model than backend\.model"):
+        Work.of(folder, write=False)
+    wide = wide_llama(tmp_path / "wide", base)
+    with pytest.raises(BackendError, match=r"another model than backend\.model .a llama of 32 dimensions"):
+        Transformers(wide, Sampling(), {"adapter": str(made / "adapt/adapter")})
+    with pytest.raises(MissingModel, match=r"adapter_config\.json is missing"):
+        Transformers(base, Sampling(), {"adapter": str(tmp_path)})
+
+
+def wide_llama(folder: Path, like: Path) -> Path:
+    """The same with half the width."""
+    from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM
+
+    config = AutoConfig.from_pretrained(like)
+    config.hidden_size = 32
+    LlamaForCausalLM(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(like).save_pretrained(folder)
+    return folder
+
+
+def breaking(monkeypatch: pytest.MonkeyPatch, when: int, how: Callable[[Any], Any]) -> None:
+    """What the n-th loss becomes."""
+    calls, whole = [0], Base.loss
+
+    def loss(self: Base, lessons: list[Lesson], device: Any) -> Any:
+        calls[0] += 1
+        found = whole(self, lessons, device)
+        return how(found) if calls[0] == when else found
+
+    monkeypatch.setattr(Base, "loss", loss)
+
+
+def no_memory(loss: Any) -> Any:
+    raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "words"),
+    [
+        (lambda loss: loss * float("nan"), DistillError, "it has diverged. Lower adapt.learning_rate"),
+        (no_memory, OutOfMemory, "memory does not suffice. Set adapt.gradient_checkpointing"),
+    ],
+)
+def test_what_fails_in_the_middle_loses_nothing(
+    tmp_path: Path,
+    base: Path,
+    made: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: Callable[[Any], Any],
+    error: type[DistillError],
+    words: str,
+) -> None:
+    folder = RunFolder(tmp_path / "run", settings(base, {}))
+    folder.open()
+    with monkeypatch.context() as patch:
+        breaking(patch, 7, how)
+        refused(folder, error, words)
+    assert list((folder.path / "adapt/checkpoint").iterdir())
+    pipeline.adapt(folder)
+    assert (folder.path / "adapt/adapter" / WEIGHTS).read_bytes() == (made / "adapt/adapter" / WEIGHTS).read_bytes()
+
+
+def test_long_sentences_are_left_out_and_told(tmp_path: Path, base: Path) -> None:
+    warned: list[str] = []
+    folder = RunFolder(tmp_path / "run", settings(base, {"max_length": 300, "epochs": 1}), on_warning=warned.append)
+    folder.open()
+    counts = pipeline.adapt(folder)
+    assert counts["sentences"] + counts["left_out"] == 20
+    assert counts["left_out"] > 0
+    assert f"adapt: {counts['left_out']} of 20 sentences are left out (rows " in "".join(warned)
+
+
+def test_dev_f1_is_that_of_generated_answers(tmp_path: Path, base: Path) -> None:
+    folder = RunFolder(tmp_path / "run", settings(base, {"pick": "dev_f1", "epochs": 1}))
+    folder.open()
+    assert pipeline.adapt(folder)["history"][1]["dev_f1"] == 0.0  # after three updates it writes no JSON
+
+
+def test_gradient_checkpointing_learns_the_same(tmp_path: Path, base: Path, made: Path) -> None:
+    folder = RunFolder(tmp_path / "run", settings(base, {"gradient_checkpointing": True}))
+    folder.open()
+    history = pipeline.adapt(folder)["history"]
+    expected = json.loads((made / "adapt/adapter/made.json").read_text())["counts"]["history"]
+    assert [row["dev_loss"] for row in history] == pytest.approx([row["dev_loss"] for row in expected], rel=1e-3)
+
+
+def test_a_dry_run_says_what_it_takes_and_writes_nothing(tmp_path: Path, base: Path) -> None:
+    folder = RunFolder(tmp_path / "run", settings(base, {"folds": 3}))
+    [adapt, *rest] = pipeline.plan(folder, ("adapt", "annotate"))
+    assert adapt["stage"] == "adapt"
+    assert adapt["updates"] == 4 * 2 * 3
+    assert "about 0." in adapt["detail"]
+    assert rest[0]["asked"] == 3
+    assert not folder.path.exists()
+
+
+def test_memory_grows_with_rank_and_length_and_shrinks_with_what_saves_it(base: Path) -> None:
+    def total(*, on_gpu: bool = False, **changes: Any) -> int:
+        found = need(base, AdaptSettings(**changes), on_gpu=on_gpu)
+        assert found is not None
+        return found.total
+
+    assert total(rank=64) > total(rank=8)
+    assert total(batch_tokens=8192) > total()
+    assert total(gradient_checkpointing=True) < total()
+    assert total(on_gpu=True) < total()
+    assert total(on_gpu=True, quantization="4bit") < total(on_gpu=True)
+    assert need(base / "config.json", AdaptSettings(), on_gpu=False) is None
