@@ -33,8 +33,8 @@ class TaskSettings:
     types: dict[str, str]
     """Each type (or class) with its definition, in the order of the prompt. The teacher reads the definitions."""
     prompt: str = "standard"
-    """`standard`, `cot` (reason first, then answer), `brief` (of `ner`, for an adapted teacher), or the path of your own
-    Jinja template."""
+    """`standard`, `cot` (reason first, then answer), `brief` (of `ner`, for an adapted teacher), or the path of a
+    Jinja template of yours."""
     guidelines: str = ""
     """The path of a text file with what your annotators were told; it goes into the prompt."""
     context: Number = 0
