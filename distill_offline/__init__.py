@@ -99,13 +99,13 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> object:
-    place = _PLACES.get(name)
-    if place is None:
+    module_and_attribute = _PLACES.get(name)
+    if module_and_attribute is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, _, attribute = place.partition(":")
-    found: object = getattr(import_module(module), attribute)
-    globals()[name] = found
-    return found
+    module, _, attribute = module_and_attribute.partition(":")
+    value: object = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

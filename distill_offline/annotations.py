@@ -44,15 +44,15 @@ class Beside:
     @classmethod
     def read(cls, row: Mapping[str, Any], names: Iterable[str] = BESIDE) -> Self:
         """Those of `names` that a row has. Raises ValueError for what is no such number, or no list of positions."""
-        given: dict[str, Any] = {name: row[name] for name in names if row.get(name) is not None}
-        for name, value in given.items():
+        present: dict[str, Any] = {name: row[name] for name in names if row.get(name) is not None}
+        for name, value in present.items():
             if name != "masked":
                 checked_number(name, value)
             elif not isinstance(value, (list, tuple)) or not all(map(_is_count, value)):
                 raise ValueError("`masked` is not a list of token positions")
             else:
-                given[name] = tuple(value)
-        return cls(**given)
+                present[name] = tuple(value)
+        return cls(**present)
 
     def ordered_as(self, row: Mapping[str, Any]) -> Self:
         """The same, written in the order in which a row has them."""
@@ -66,8 +66,8 @@ class Beside:
 
     def as_dict(self) -> dict[str, Any]:
         """Those that are there."""
-        given = {name: getattr(self, name) for name in self.order}
-        return {name: value for name, value in given.items() if value not in (None, ())}
+        values = {name: getattr(self, name) for name in self.order}
+        return {name: value for name, value in values.items() if value not in (None, ())}
 
 
 _NOTHING = Beside()
@@ -100,8 +100,8 @@ class AnnotationLine:
     @property
     def confidence(self) -> float | None:
         """That of its class or of its least confident span, 0 to 1; None if none has any."""
-        given = (self.beside.confidence, *(span.confidence for span in self.spans))
-        return min((value for value in given if value is not None), default=None)
+        confidences = (self.beside.confidence, *(span.confidence for span in self.spans))
+        return min((value for value in confidences if value is not None), default=None)
 
     def example(self) -> Example:
         """What there is to learn from it."""
@@ -207,10 +207,10 @@ def _line(row: Mapping[str, Any], head: Head) -> AnnotationLine:
     beside = Beside.read(row).ordered_as(row)
     if any(token >= len(tokens) for token in beside.masked):
         raise ValueError("`masked` names a token that is not there")
-    found = kind_of(head).agreed(tokens, tuple(labels), spans)
+    agreed = kind_of(head).agreed(tokens, tuple(labels), spans)
     rejected = tuple(map(_rejection, _list(row, "rejected"))) if row.get("rejected") is not None else ()
-    strays, unread = len(found.strays), _unread(row)
-    return AnnotationLine(_sentence(row, tokens), found.labels, found.spans, rejected, beside, strays, unread)
+    strays, unread = len(agreed.strays), _unread(row)
+    return AnnotationLine(_sentence(row, tokens), agreed.labels, agreed.spans, rejected, beside, strays, unread)
 
 
 def _unread(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -243,8 +243,8 @@ def _list(row: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
 
 
 def _span(row: Mapping[str, Any]) -> Span:
-    given = row["start"], row["end"], row["type"], row.get("confidence"), row.get("alignment") or "tags"
-    return checked_span(Span(*given, row.get("agreement")))
+    values = row["start"], row["end"], row["type"], row.get("confidence"), row.get("alignment") or "tags"
+    return checked_span(Span(*values, row.get("agreement")))
 
 
 def _span_row(span: Span) -> dict[str, Any]:

@@ -59,17 +59,17 @@ class Child(subprocess.Popen[Any]):
 def run(
     command: Sequence[str | Path],
     *,
-    given: Any = None,
+    input_data: Any = None,
     timeout: float | None = None,
     check: bool = False,
     **settings: Any,
 ) -> subprocess.CompletedProcess[Any]:
-    """As subprocess.run, with what it prints captured; `given` is its standard input. Raises EnvironmentFault, too."""
-    if given is not None:
+    """As subprocess.run, with its output captured; `input_data` is its standard input. Raises EnvironmentFault, too."""
+    if input_data is not None:
         settings["stdin"] = subprocess.PIPE
     with Child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **settings) as child:
         try:
-            out, err = child.communicate(given, timeout=timeout)
+            out, err = child.communicate(input_data, timeout=timeout)
         except BaseException:
             child.kill()
             raise

@@ -204,8 +204,8 @@ def _check_needs(config: Settings) -> list[Check]:
 
 def _check_disks(places: Mapping[str, Path]) -> list[Check]:
     checks = []
-    for name, place in places.items():
-        existing = next(path for path in [place.resolve(), *place.resolve().parents] if path.exists())
+    for name, folder in places.items():
+        existing = next(path for path in [folder.resolve(), *folder.resolve().parents] if path.exists())
         free = shutil.disk_usage(existing).free / 1e9
         remedy = "" if free >= 5 else "Make room: a run needs about 1 GB, a large teacher 15 GB and more."
         checks.append(

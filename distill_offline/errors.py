@@ -158,10 +158,10 @@ _ADVICE = {
 
 def os_fault(error: OSError) -> EnvironmentFault:
     """What the operating system refused, with advice that is about it, if there is any to give."""
-    place = f"{error.filename}: " if isinstance(error.filename, str) else ""
+    location = f"{error.filename}: " if isinstance(error.filename, str) else ""
     advice = _ADVICE.get(error.errno or 0)
     kept = " What was stored is kept, and the same command goes on."
-    return EnvironmentFault(f"{place}{error.strerror or error}.{' ' + advice if advice else ''}{kept}")
+    return EnvironmentFault(f"{location}{error.strerror or error}.{' ' + advice if advice else ''}{kept}")
 
 
 def native_os_error(error: Exception) -> OSError | None:

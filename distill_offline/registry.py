@@ -139,12 +139,12 @@ def _offers(group: str, path: tuple[str, ...]) -> dict[str, list[_Offer]]:
     """The entry points of `distill_offline.<group>` by their names; looked up once for each `path` (sys.path)."""
     from importlib.metadata import entry_points
 
-    found: dict[str, list[_Offer]] = {}
+    offers: dict[str, list[_Offer]] = {}
     for entry in entry_points(group=f"distill_offline.{group}") if group else ():
         offer = _Offer(_distribution(entry), entry.value.replace(" ", ""))
-        if offer not in found.setdefault(entry.name, []):
-            found[entry.name].append(offer)
-    return found
+        if offer not in offers.setdefault(entry.name, []):
+            offers[entry.name].append(offer)
+    return offers
 
 
 def _distribution(entry: EntryPoint) -> str:
@@ -159,18 +159,18 @@ def _theirs(kind: str, name: str, table: Mapping[str, str], group: str) -> Any:
     if ":" in name:
         return _named(kind, name, name)
     offers = _offers(group, tuple(sys.path))
-    given = offers.get(name, [])
-    if len(given) > 1:
-        which = " and ".join(f"{offer.distribution} ({offer.target})" for offer in given)
+    candidates = offers.get(name, [])
+    if len(candidates) > 1:
+        which = " and ".join(f"{offer.distribution} ({offer.target})" for offer in candidates)
         raise ConfigError(
-            f"{kind}: {name!r} is offered {len(given)} times: by {which}. Uninstall all but one, or write "
+            f"{kind}: {name!r} is offered {len(candidates)} times: by {which}. Uninstall all but one, or write "
             "package.module:Name."
         )
-    if given:
-        if given[0].distribution != _NAMELESS:
-            used, _, version = given[0].distribution.rpartition(" ")
+    if candidates:
+        if candidates[0].distribution != _NAMELESS:
+            used, _, version = candidates[0].distribution.rpartition(" ")
             _USED[used] = version
-        return _named(kind, f"{name} (of {given[0].distribution})", given[0].target)
+        return _named(kind, f"{name} (of {candidates[0].distribution})", candidates[0].target)
     known = sorted({*table, *offers})
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
@@ -232,7 +232,7 @@ def _place(error: BaseException, module: ModuleType | None) -> str:
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return f"{error.filename}:{error.lineno}: "
     frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
-    own = getattr(module, "__file__", None)
+    module_file = getattr(module, "__file__", None)
     foreign = [frame for frame in frames if not frame[0].startswith((_OUR_FOLDER, "<")) and "importlib" not in frame[0]]
-    found = [frame for frame in frames if frame[0] == own] or foreign
-    return f"{found[-1][0]}:{found[-1][1]}: " if found else ""
+    shown_frames = [frame for frame in frames if frame[0] == module_file] or foreign
+    return f"{shown_frames[-1][0]}:{shown_frames[-1][1]}: " if shown_frames else ""

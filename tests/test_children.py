@@ -43,7 +43,7 @@ def test_end_that_nobody_is_told_is_a_fault_until_the_signal_is_taken_back() -> 
 
 
 def test_what_is_given_printed_and_asked_for_is_as_with_subprocess() -> None:
-    done = children.run(["/bin/sh", "-c", "cat; echo bad >&2"], given="x" * 200_000, text=True)
+    done = children.run(["/bin/sh", "-c", "cat; echo bad >&2"], input_data="x" * 200_000, text=True)
     assert (done.stdout, done.stderr) == ("x" * 200_000, "bad\n")
     with pytest.raises(subprocess.CalledProcessError):
         children.run(["false"], check=True)

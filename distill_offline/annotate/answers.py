@@ -61,13 +61,13 @@ class Counts:
 class Rows(Protocol):
     """What reading needs of a completion store; see completions.CompletionStore."""
 
-    def rows(self, part: str) -> Iterator[tuple[str, bytes, Completion | None]]: ...
+    def rows(self, corpus_part: str) -> Iterator[tuple[str, bytes, Completion | None]]: ...
     def failures(self) -> Mapping[bytes, str]: ...
 
 
 def parse(
     sentences: Iterable[Sentence],
-    part: str,
+    corpus_part: str,
     task: Task,
     store: Rows,
     counts: Counts,
@@ -81,13 +81,13 @@ def parse(
     The same stored completions give the same bytes. Of several `samples` of a sentence those that can be used vote;
     where none can, the sentence is quarantined for the first one's reason.
     """
-    rows, failures, kinds = store.rows(part), store.failures(), dict[str, str]()
+    rows, failures, kinds = store.rows(corpus_part), store.failures(), dict[str, str]()
     with replacing(output) as labelled, replacing(quarantine) as refused:
         for sentence in sentences:
             said = list(islice(rows, samples))
             if len(said) < samples or any(id_ != sentence.id for id_, _, _ in said):
                 asked = next((id_ for id_, _, _ in said if id_ != sentence.id), "no sentence")
-                raise _changed(part, asked, sentence.id)
+                raise _changed(corpus_part, asked, sentence.id)
             annotation = understood(task, sentence, [completion for _, _, completion in said])
             if isinstance(annotation, str):
                 counts.quarantined[annotation] += 1
@@ -106,14 +106,14 @@ def parse(
             counts.only_unknown += not annotation.spans and reasons == {"unknown_type"}
             labelled.write(AnnotationLine.of(sentence, annotation).as_line())
         if (left := next(rows, None)) is not None:
-            raise _changed(part, left[0], "no sentence")
+            raise _changed(corpus_part, left[0], "no sentence")
     counts.rows //= samples
 
 
-def _changed(part: str, asked: str, found: str) -> InputError:
+def _changed(corpus_part: str, asked: str, present: str) -> InputError:
     return InputError(
-        f"{part}: where {asked} was asked for, the corpus has {found} now. It changed meanwhile: run annotate again; "
-        "all answers are stored."
+        f"{corpus_part}: where {asked} was asked for, the corpus has {present} now. It changed meanwhile: run annotate "
+        "again; all answers are stored."
     )
 
 

@@ -29,9 +29,9 @@ class Store(Protocol):
     def known(self, digests: Iterable[bytes]) -> set[bytes]: ...
     def add(self, answers: Iterable[Answer]) -> None: ...
     def note_failures(self, causes: Mapping[bytes, str]) -> None: ...
-    def set_rows(self, part: str, start: int, rows: Iterable[Row]) -> None: ...
-    def end_rows(self, part: str, count: int) -> None: ...
-    def rows(self, part: str) -> Iterator[tuple[str, bytes, Completion | None]]: ...
+    def set_rows(self, corpus_part: str, start: int, rows: Iterable[Row]) -> None: ...
+    def end_rows(self, corpus_part: str, count: int) -> None: ...
+    def rows(self, corpus_part: str) -> Iterator[tuple[str, bytes, Completion | None]]: ...
     def failures(self) -> Mapping[bytes, str]: ...
 
 
@@ -75,26 +75,26 @@ def prompts(sentences: Iterable[Sentence], asking: Ask) -> Iterator[tuple[Senten
             yield sentence, prompt, asking.digest(prompt, asking.recipe)
 
 
-def ask(part: str, sentences: Iterable[Sentence], asking: Ask, *, total: int = 0) -> Counts:
+def ask(corpus_part: str, sentences: Iterable[Sentence], asking: Ask, *, total: int = 0) -> Counts:
     """Bring the store up to date for one corpus: what is stored is not asked again, identical prompts are asked once.
 
     The backend is made only when something has to be asked. Raises Interrupted after a clean stop, and QuarantineError
     where too many answers in a row are of no use; all that was answered until then is committed.
     """
-    return _Asking(part, asking, total).run(sentences)
+    return _Asking(corpus_part, asking, total).run(sentences)
 
 
-def survey(part: str, sentences: Iterable[Sentence], asking: Ask) -> list[str]:
+def survey(corpus_part: str, sentences: Iterable[Sentence], asking: Ask) -> list[str]:
     """Write down which answer each row wants, and give the ids of those whose answer is not stored; asks nothing."""
     rows, missing = 0, list[str]()
     for batch in batches(prompts(sentences, asking), max(asking.chunk, 256)):
         known = asking.store.known({digest for _, _, digest in batch})
         asking.store.set_rows(
-            part, rows, [Row(sentence.id, sentence.document, digest) for sentence, _, digest in batch]
+            corpus_part, rows, [Row(sentence.id, sentence.document, digest) for sentence, _, digest in batch]
         )
         rows += len(batch)
         missing += [sentence.id for sentence, _, digest in batch if digest not in known]
-    asking.store.end_rows(part, rows)
+    asking.store.end_rows(corpus_part, rows)
     return missing
 
 
@@ -110,8 +110,8 @@ class _Request:
 class _Asking:
     """One pass over one corpus: a generator feeds the engine while its answers are committed in chunks."""
 
-    def __init__(self, part: str, asking: Ask, total: int) -> None:
-        self._part, self._a, self._total = part, asking, total
+    def __init__(self, corpus_part: str, asking: Ask, total: int) -> None:
+        self._part, self._a, self._total = corpus_part, asking, total
         self.counts = Counts()
         self._sent: dict[int, _Request] = {}  # by the engine's position
         self._given = 0
@@ -260,10 +260,10 @@ class _Asking:
         )
 
 
-def changed_rows(part: str, sentences: Iterable[Sentence], asking: Ask) -> list[str]:
+def changed_rows(corpus_part: str, sentences: Iterable[Sentence], asking: Ask) -> list[str]:
     """Ids of the rows whose prompt is not the one that their answer was given to; asks nothing, writes nothing."""
     now = ((sentence.id, digest) for sentence, _, digest in prompts(sentences, asking))
-    before = ((sentence_id, digest) for sentence_id, digest, _ in asking.store.rows(part))
+    before = ((sentence_id, digest) for sentence_id, digest, _ in asking.store.rows(corpus_part))
     return [(a or b)[0] for a, b in zip_longest(now, before) if a != b]
 
 

@@ -80,8 +80,8 @@ class Demonstrations:
         while batch := list(islice(iterator, _BATCH)):
             rankings = self._rank(batch)
             for sentence, ranking in zip(batch, rankings, strict=True):
-                found = self._found(sentence, ranking)
-                yield sentence, [self._shown(found, sentence, sample) for sample in range(samples)]
+                usable = self._found(sentence, ranking)
+                yield sentence, [self._shown(usable, sentence, sample) for sample in range(samples)]
 
     def _rank(self, batch: Sequence[Sentence]) -> Sequence[Iterable[int]]:
         if not self._k:
@@ -93,8 +93,8 @@ class Demonstrations:
         rows = []
         for sentence, scores in zip(batch, self._similarities([s.tokens for s in batch]), strict=True):
             if self._settings.documents == "own":
-                own = np.asarray(self._own.get(sentence.document, ()), dtype=np.int64)
-                rows.append([int(own[i]) for i in np.argsort(-scores[own], kind="stable")])
+                same_document = np.asarray(self._own.get(sentence.document, ()), dtype=np.int64)
+                rows.append([int(same_document[i]) for i in np.argsort(-scores[same_document], kind="stable")])
             else:
                 rows.append(_best(scores, self._reach + _SPARE))
         return rows
@@ -105,11 +105,11 @@ class Demonstrations:
         fit = (p for p in ranking if self._pool[p].sentence.id != sentence.id and self._contents[p] != content)
         return list(islice(fit, self._reach))
 
-    def _shown(self, found: Sequence[int], sentence: Sentence, sample: int) -> tuple[Example, ...]:
-        chosen, vary = list(found[: self._k]), self._settings.vary
+    def _shown(self, usable: Sequence[int], sentence: Sentence, sample: int) -> tuple[Example, ...]:
+        chosen, vary = list(usable[: self._k]), self._settings.vary
         dice = np.random.default_rng(_seeded(self._seed, sentence.id, sample)) if sample else None
         if dice is not None and vary == "set":
-            chosen = [found[i] for i in sorted(dice.permutation(len(found))[: self._k])]
+            chosen = [usable[i] for i in sorted(dice.permutation(len(usable))[: self._k])]
         if dice is not None and vary == "order":
             chosen = [chosen[i] for i in dice.permutation(len(chosen))]
         elif self._settings.order == "shared":
@@ -121,8 +121,10 @@ class Demonstrations:
     def _static(self, sentence: Sentence) -> list[int]:
         if self._settings.documents == "any":
             return self._ranking
-        own = self._own.get(sentence.document, [])
-        return [own[i] for i in _spread_over_types([self._pool[p] for p in own], self._reach + _SPARE)]
+        same_document = self._own.get(sentence.document, [])
+        return [
+            same_document[i] for i in _spread_over_types([self._pool[p] for p in same_document], self._reach + _SPARE)
+        ]
 
     def _shuffled(self, sentence: Sentence) -> list[int]:
         among = self._own.get(sentence.document, []) if self._settings.documents == "own" else range(len(self._pool))
@@ -147,9 +149,9 @@ class Demonstrations:
         that a sentence's prompt does not depend on which others are annotated with it."""
         counts = [0] * len(self._pool)
         for start in range(0, len(self._pool), _BATCH):
-            part = range(start, min(start + _BATCH, len(self._pool)))
+            rows = range(start, min(start + _BATCH, len(self._pool)))
             for position, scores in zip(
-                part, self._similarities([self._pool[i].sentence.tokens for i in part]), strict=True
+                rows, self._similarities([self._pool[i].sentence.tokens for i in rows]), strict=True
             ):
                 scores[position] = -1.0
                 for near in _best(scores, self._k)[: self._k]:

@@ -64,18 +64,18 @@ def forecast(folder: RunFolder, *, refreeze: bool = False) -> Iterator[dict[str,
     counter = work.teacher.counter()
     changes, is_fresh = folder.changes(), work.stage().is_fresh()
     with CompletionStore(folder.folder("annotate") / STORE, read_only=True) as store:
-        for part in work.parts:
-            step = _step(work, part, store, counter, is_fresh=is_fresh)
+        for corpus_part in work.parts:
+            step = _step(work, corpus_part, store, counter, is_fresh=is_fresh)
             yield step | {"changes": changes}
             changes = []
 
 
 def _step(
-    work: Work, part: str, store: CompletionStore, counter: PromptCounter | None, *, is_fresh: bool
+    work: Work, corpus_part: str, store: CompletionStore, counter: PromptCounter | None, *, is_fresh: bool
 ) -> dict[str, Any]:
-    answered = Counter(hash(id_) for id_ in store.answered_ids(part))
+    answered = Counter(hash(id_) for id_ in store.answered_ids(corpus_part))
     tally = _Tally()
-    for batch in batches(prompts(work.sentences(part), work.asking(store, work.teacher.start)), 500):
+    for batch in batches(prompts(work.sentences(corpus_part), work.asking(store, work.teacher.start)), 500):
         known = store.known({digest for _, _, digest in batch})
         for sentence, prompt, digest in batch:
             tally.rows += 1
@@ -87,12 +87,12 @@ def _step(
             tally.want(digest, prompt)
     asked = len(tally.wanted)
     tokens = _tokens(tally, asked, counter)
-    place = _existing(work.folder.path)
+    existing = _existing(work.folder.path)
     detail = f"{tally.rows} rows: {tally.cached} cached, {asked} prompts to ask"
     if tally.again:
         detail += f", for {tally.again} rows AGAIN: their prompt or the teacher has changed"
     return {
-        "stage": f"annotate {part}",
+        "stage": f"annotate {corpus_part}",
         "fresh": is_fresh,
         "rows": tally.rows,
         "cached": tally.cached,
@@ -100,7 +100,7 @@ def _step(
         "again": tally.again,
         **tokens,
         "disk_bytes": asked * _ANSWER_BYTES + tally.text_bytes * _LINES_PER_TEXT,
-        "disk_free": shutil.disk_usage(place).free,
+        "disk_free": shutil.disk_usage(existing).free,
         "examples": [[[message.role, message.content] for message in p.messages] for p in tally.examples],
         "detail": detail,
     }
@@ -120,4 +120,4 @@ def _tokens(tally: _Tally, asked: int, counter: PromptCounter | None) -> dict[st
 
 
 def _existing(path: Path) -> Path:
-    return next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())

@@ -58,27 +58,27 @@ def frozen(folder: RunFolder, gold: Gold, *, refreeze: bool = False, write: bool
 
     Without `write`, nothing is made: where a version would have to be frozen, the live sources are used.
     """
-    settings, place = folder.settings, folder.folder("annotate") / _FROZEN
+    settings, frozen_folder = folder.settings, folder.folder("annotate") / _FROZEN
     live = _Live(_pool(settings, gold), prompt_source(settings.task), guidelines_text(settings.task.guidelines))
-    current = _read(place)
+    current = _read(frozen_folder)
     digests, choice = live.digests(), digest_of(_choice(settings))
     if current is not None and not refreeze and current["choice"] == choice:
         if changed := sorted(name for name, digest in digests.items() if current["digests"][name] != digest):
             folder.say(
                 f"annotate: {' and '.join(changed)} changed since this run began; it goes on with version "
-                f"{current['version']}, which is frozen in {place}. --refreeze takes the new: --dry-run --refreeze "
-                "counts the rows that would be asked again, --sample N shows what would become of N of them."
+                f"{current['version']}, which is frozen in {frozen_folder}. --refreeze takes the new: --dry-run "
+                "--refreeze counts the rows that would be asked again, --sample N shows what would become of N of them."
             )
-        _check(place / str(current["version"]), digests=current["digests"])
-        return _pointed_at(settings, place / str(current["version"]))
+        _check(frozen_folder / str(current["version"]), digests=current["digests"])
+        return _pointed_at(settings, frozen_folder / str(current["version"]))
     if not write:
         return settings
     folder.check()
     for sealed in (folder.path, folder.folder("annotate")):
         manifest.unseal(sealed)
-    version = current["version"] if current and current["digests"] == digests else _write(place, live)
-    _make_current(place, {"version": version, "choice": choice, "digests": digests})
-    return _pointed_at(settings, place / str(version))
+    version = current["version"] if current and current["digests"] == digests else _write(frozen_folder, live)
+    _make_current(frozen_folder, {"version": version, "choice": choice, "digests": digests})
+    return _pointed_at(settings, frozen_folder / str(version))
 
 
 def _pool(settings: Settings, gold: Gold) -> tuple[Example, ...]:
@@ -96,16 +96,16 @@ def _choice(settings: Settings) -> Any:
     return [settings.task.prompt, settings.task.guidelines, source if has_pool else None, *language]
 
 
-def _read(place: Path) -> dict[str, Any] | None:
+def _read(frozen_folder: Path) -> dict[str, Any] | None:
     try:
-        current: dict[str, Any] = json.loads((place / _CURRENT).read_text("utf-8"))
+        current: dict[str, Any] = json.loads((frozen_folder / _CURRENT).read_text("utf-8"))
         is_ours = {"version", "choice"} <= set(current) and set(current["digests"]) == set(_KINDS)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{place / _CURRENT}: cannot be read ({type(error).__name__}). {_REMEDY}") from error
+        raise InputError(f"{frozen_folder / _CURRENT}: cannot be read ({type(error).__name__}). {_REMEDY}") from error
     if not is_ours:
-        raise InputError(f"{place / _CURRENT}: is not what a run writes. {_REMEDY}")
+        raise InputError(f"{frozen_folder / _CURRENT}: is not what a run writes. {_REMEDY}")
     return current
 
 
@@ -116,10 +116,10 @@ _REMEDY = "Restore the run's frozen folder from a copy, or remove it: the next a
 def _check(version: Path, digests: Mapping[str, str]) -> None:
     """Raises InputError where a frozen file is not what was frozen."""
     try:
-        found = _stored(version).digests()
+        present = _stored(version).digests()
     except (OSError, UnicodeDecodeError, DistillError) as error:
         raise InputError(f"{version}: cannot be read ({type(error).__name__}). {_REMEDY}") from error
-    if changed := [name for name in _KINDS if found[name] != digests[name]]:
+    if changed := [name for name in _KINDS if present[name] != digests[name]]:
         raise InputError(f"{version}: {' and '.join(changed)} changed after being frozen. {_REMEDY}")
 
 
@@ -128,31 +128,31 @@ def _stored(version: Path) -> _Live:
     return _Live(_read_pool(version / _POOL), prompt, guidelines.strip())
 
 
-def _write(place: Path, live: _Live) -> int:
+def _write(frozen_folder: Path, live: _Live) -> int:
     """The number under which this is frozen: the next free one, or one that holds the very same already."""
     # Shards of one run may begin at the same moment: each writes a folder of its own, and the first one's counts.
-    own = place / f"new.{os.getpid()}"
-    fresh_folder(own)
-    write_examples(own / _POOL, live.pool)
-    write_text(own / _PROMPT, live.prompt)
-    write_text(own / _GUIDELINES, live.guidelines)
+    partial = frozen_folder / f"new.{os.getpid()}"
+    fresh_folder(partial)
+    write_examples(partial / _POOL, live.pool)
+    write_text(partial / _PROMPT, live.prompt)
+    write_text(partial / _GUIDELINES, live.guidelines)
     for number in count(1):
-        version = place / str(number)
+        version = frozen_folder / str(number)
         if not version.exists():
             with suppress(OSError):  # another shard has just taken the number
-                own.replace(version)
+                partial.replace(version)
                 return number
         with suppress(InputError):  # another version than this
             _check(version, live.digests())
-            shutil.rmtree(own)
+            shutil.rmtree(partial)
             return number
     raise AssertionError("count() ends")
 
 
-def _make_current(place: Path, current: Mapping[str, Any]) -> None:
-    own = place / f"{_CURRENT}.{os.getpid()}"
-    write_text(own, json.dumps(current, indent=2))
-    own.replace(place / _CURRENT)
+def _make_current(frozen_folder: Path, current: Mapping[str, Any]) -> None:
+    partial = frozen_folder / f"{_CURRENT}.{os.getpid()}"
+    write_text(partial, json.dumps(current, indent=2))
+    partial.replace(frozen_folder / _CURRENT)
 
 
 def _pointed_at(settings: Settings, version: Path) -> Settings:

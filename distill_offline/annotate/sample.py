@@ -50,8 +50,8 @@ def sample(folder: RunFolder, rows: int) -> dict[str, Any]:
     def sentences() -> Iterator[Sentence]:
         return (sentence for sentence in work.sentences("unlabelled") if sentence.id in chosen)
 
-    place = folder.folder(SAMPLE)
-    with CompletionStore(place / STORE) as store, work.engine() as engine:
+    sample_folder = folder.folder(SAMPLE)
+    with CompletionStore(sample_folder / STORE) as store, work.engine() as engine:
         asking = work.asking(store, engine)
         for sentence, _, digest in prompts(sentences(), asking):
             if known := chosen[sentence.id].get(digest):  # its prompt has not changed
@@ -66,10 +66,10 @@ def sample(folder: RunFolder, rows: int) -> dict[str, Any]:
 
 
 def _by_sentence(rows: Iterable[tuple[str, bytes, Completion | None]]) -> dict[str, _Said]:
-    found: dict[str, _Said] = {}
+    completions: dict[str, _Said] = {}
     for id_, digest, completion in rows:
-        found.setdefault(id_, {})[digest] = completion
-    return found
+        completions.setdefault(id_, {})[digest] = completion
+    return completions
 
 
 def _choose(store: CompletionStore, rows: int, seed: int, samples: int) -> dict[str, _Said]:
@@ -87,8 +87,8 @@ def _choose(store: CompletionStore, rows: int, seed: int, samples: int) -> dict[
 
 
 def _parsed(task: Task, sentence: Sentence, said: _Said) -> Annotation | None:
-    found = understood(task, sentence, list(said.values())) if said else None
-    return found if isinstance(found, Annotation) else None
+    annotation = understood(task, sentence, list(said.values())) if said else None
+    return annotation if isinstance(annotation, Annotation) else None
 
 
 class _Compared:
@@ -114,15 +114,15 @@ class _Compared:
             self._changed.append(id_)
 
     def _compare(self, old: Mapping[Any, str], new: Mapping[Any, str]) -> None:
-        for place, type_ in old.items():
-            if place not in new:
+        for position, type_ in old.items():
+            if position not in new:
                 self._count("removed", type_)
-            elif new[place] == type_:
+            elif new[position] == type_:
                 self._count("kept", type_)
             else:
                 self._count("retyped", type_)
-        for place, type_ in new.items():
-            if place not in old:
+        for position, type_ in new.items():
+            if position not in old:
                 self._count("added", type_)
 
     def _count(self, what: str, type_: str) -> None:

@@ -48,17 +48,17 @@ def annotate(folder: RunFolder, *, refreeze: bool = False) -> dict[str, Any]:
         stage.relink()
         folder.say("annotate: up to date")
         counts = stage.sealed_counts()
-        for part, sentence_counts in counts.items():
-            _warn(folder, part, sentence_counts)
+        for corpus_part, sentence_counts in counts.items():
+            _warn(folder, corpus_part, sentence_counts)
         return counts
     target = stage.begin()
     counts = dict[str, Any]()
     with CompletionStore(target / STORE) as store, work.engine() as engine:
         _take_over(folder, store, SAMPLE)
-        for part in work.parts:
+        for corpus_part in work.parts:
             # The corpus is read three times, to count it, to ask and to parse: no more than a batch is ever held.
-            counted = ask_part(work, part, store, engine)
-            counts[part] = _parse(folder, part, work.sentences, work.asking(store, engine), counted)
+            counted = ask_part(work, corpus_part, store, engine)
+            counts[corpus_part] = _parse(folder, corpus_part, work.sentences, work.asking(store, engine), counted)
     work.check_unchanged(stage)
     return _sealed(stage, folder, counts)
 
@@ -75,9 +75,9 @@ def annotate_shard(folder: RunFolder, shard: Shard) -> dict[str, Any]:
     with CompletionStore(target / STORE) as store, work.engine() as engine:
         if not store.count():  # what a probe, a sample or an earlier run has asked is not asked again
             _take_over(folder, store, "annotate", SAMPLE)
-        for part in work.parts:
-            counted = ask_part(work, part, store, engine)
-            counts[part] = {key: counted.as_dict()[key] for key in _SHARD_COUNTS}
+        for corpus_part in work.parts:
+            counted = ask_part(work, corpus_part, store, engine)
+            counts[corpus_part] = {key: counted.as_dict()[key] for key in _SHARD_COUNTS}
     work.check_unchanged(stage)
     stage.seal(counts)
     return counts
@@ -100,11 +100,11 @@ def merge(folder: RunFolder, stores: tuple[Path, ...] = ()) -> dict[str, Any]:
     paths = paths or sorted(folder.path.glob(f"shards/*/{STORE}"))
     if not paths:
         raise InputError(f"merge: no shards in {folder.path / 'shards'}. Run annotate --shard first, or name stores.")
-    own = folder.folder("annotate") / STORE
+    own_store = folder.folder("annotate") / STORE
     for path in paths:
         if not path.is_file():
             raise InputError(f"merge: {path}: no such store.")
-        if own.exists() and path.samefile(own):
+        if own_store.exists() and path.samefile(own_store):
             raise InputError(f"merge: {path}: is the run's own store.")
         check_readable(path)
     work = Work.of(folder)
@@ -112,20 +112,23 @@ def merge(folder: RunFolder, stores: tuple[Path, ...] = ()) -> dict[str, Any]:
     stage.parents = [*stage.parents, *(path.parent for path in paths if manifest.is_whole(path.parent))]
     target, counts = stage.begin(), dict[str, Any]()
     with CompletionStore(target / STORE) as store:
-        found = {_shown(folder, path): asdict(absorb(store, path)) for path in paths}
-        for name, absorbed in found.items():
+        absorbed_by_store = {_shown(folder, path): asdict(absorb(store, path)) for path in paths}
+        for name, absorbed in absorbed_by_store.items():
             folder.say(f"merge: {name}: {_absorbed_in_words(absorbed)}")
         asking = work.asking(store, _no_engine)
         gaps = {
-            part: survey(part, work.sentences(part), asking_of(work, part, store, _no_engine)) for part in work.parts
+            corpus_part: survey(
+                corpus_part, work.sentences(corpus_part), asking_of(work, corpus_part, store, _no_engine)
+            )
+            for corpus_part in work.parts
         }
         if any(gaps.values()):
-            raise InputError("\n".join(_gap_in_words(part, ids) for part, ids in gaps.items() if ids))
-        for part in work.parts:
-            rows = sum(1 for _ in store.rows(part))
-            counts[part] = _parse(folder, part, work.sentences, asking, Counts(rows=rows, cached=rows))
+            raise InputError("\n".join(_gap_in_words(corpus_part, ids) for corpus_part, ids in gaps.items() if ids))
+        for corpus_part in work.parts:
+            rows = sum(1 for _ in store.rows(corpus_part))
+            counts[corpus_part] = _parse(folder, corpus_part, work.sentences, asking, Counts(rows=rows, cached=rows))
     work.check_unchanged(stage)
-    return {"stores": found, "counts": _sealed(stage, folder, counts)}
+    return {"stores": absorbed_by_store, "counts": _sealed(stage, folder, counts)}
 
 
 def reparse(folder: RunFolder) -> dict[str, Any]:
@@ -151,30 +154,30 @@ def reparse(folder: RunFolder) -> dict[str, Any]:
             samples=settings.annotate.samples,
         )
         adapter = adapter_of(folder)
-        for part in parts:
-            if inside := folds_of(adapter, part, sentences(part)):
+        for corpus_part in parts:
+            if inside := folds_of(adapter, corpus_part, sentences(corpus_part)):
                 assert adapter is not None
                 others = [store.add_recipe(recipes[0] | {"adapter": each.digest}) for each in adapter.folds]
                 asked = replace(asking, digest=by_fold(inside, dict(enumerate(others, 1))))
             else:
                 asked = asking
-            if changed := changed_rows(part, sentences(part), asked):
+            if changed := changed_rows(corpus_part, sentences(corpus_part), asked):
                 raise InputError(
-                    f"annotate --reparse: {len(changed)} rows of {part} were answered to another prompt, or never "
-                    f"asked (the first is {changed[0]}): text or configuration changed. Run annotate."
+                    f"annotate --reparse: {len(changed)} rows of {corpus_part} were answered to another prompt, or "
+                    f"never asked (the first is {changed[0]}): text or configuration changed. Run annotate."
                 )
         stage = stage_of("annotate", folder, settings, task, picker, recipes[0])
         stage.begin()
-        for part in parts:
-            rows = store.progress()[part][0]
-            counts[part] = _parse(folder, part, sentences, asking, Counts(rows=rows, cached=rows))
+        for corpus_part in parts:
+            rows = store.progress()[corpus_part][0]
+            counts[corpus_part] = _parse(folder, corpus_part, sentences, asking, Counts(rows=rows, cached=rows))
     return _sealed(stage, folder, counts)
 
 
 def _take_over(folder: RunFolder, store: CompletionStore, *places: str) -> None:
     """Answers that the run has in other stores, a sample's, say, are not asked for again."""
-    for place in places:
-        if (path := folder.folder(place) / STORE).exists():
+    for name in places:
+        if (path := folder.folder(name) / STORE).exists():
             absorb(store, path)
 
 
@@ -186,47 +189,47 @@ def _shown(folder: RunFolder, path: Path) -> str:
     return path.relative_to(folder.path).as_posix() if path.is_relative_to(folder.path) else str(path)
 
 
-def _absorbed_in_words(found: Mapping[str, Any]) -> str:
-    words = f"{found['new']} answers new, {found['duplicate']} here already"
-    if found["different"]:
-        words += f", {found['different']} here already in other words (those here stay)"
-    if found["unreadable"] or found["is_damaged"]:
-        words += f"; DAMAGED: {found['unreadable']} unreadable" + (", pages lost" if found["is_damaged"] else "")
+def _absorbed_in_words(absorbed: Mapping[str, Any]) -> str:
+    words = f"{absorbed['new']} answers new, {absorbed['duplicate']} here already"
+    if absorbed["different"]:
+        words += f", {absorbed['different']} here already in other words (those here stay)"
+    if absorbed["unreadable"] or absorbed["is_damaged"]:
+        words += f"; DAMAGED: {absorbed['unreadable']} unreadable" + (", pages lost" if absorbed["is_damaged"] else "")
     return words
 
 
-def _gap_in_words(part: str, ids: Sequence[str]) -> str:
+def _gap_in_words(corpus_part: str, ids: Sequence[str]) -> str:
     return (
-        f"merge: {len(ids)} rows of {part} have no answer, the first is {ids[0]}. Run the shards that lack them to "
-        "their end (annotate --shard i/n), or annotate, which asks only for these. What was joined is kept."
+        f"merge: {len(ids)} rows of {corpus_part} have no answer, the first is {ids[0]}. Run the shards that lack them "
+        "to their end (annotate --shard i/n), or annotate, which asks only for these. What was joined is kept."
     )
 
 
 def _parse(
     folder: RunFolder,
-    part: str,
+    corpus_part: str,
     corpus: Callable[[str, Counter[str]], Iterator[Sentence]],
     asking: Ask,
     counted: Counts,
 ) -> dict[str, Any]:
     """Write a part's two files out of the stored answers; `corpus` gives its sentences."""
     target = folder.folder("annotate")
-    place = target if part == "unlabelled" else target / "gold" / part
-    sentences = corpus(part, counted.passed_over)
-    files = (place / ANNOTATIONS, place / QUARANTINE)
-    parse(sentences, part, asking.task, asking.store, counted, *files, samples=asking.samples)
-    folder.say(_in_one_line(part, counted, asking.task.head))
+    output = target if corpus_part == "unlabelled" else target / "gold" / corpus_part
+    sentences = corpus(corpus_part, counted.passed_over)
+    files = (output / ANNOTATIONS, output / QUARANTINE)
+    parse(sentences, corpus_part, asking.task, asking.store, counted, *files, samples=asking.samples)
+    folder.say(_in_one_line(corpus_part, counted, asking.task.head))
     for cause, rows in counted.causes.most_common(_MOST_CAUSES):
-        folder.say(f"annotate {part}: engine_error, {rows} rows, for example: {cause}")
+        folder.say(f"annotate {corpus_part}: engine_error, {rows} rows, for example: {cause}")
     if (more := len(counted.causes) - _MOST_CAUSES) > 0:
-        folder.say(f"annotate {part}: engine_error: {more} further kinds: see {QUARANTINE}")
+        folder.say(f"annotate {corpus_part}: engine_error: {more} further kinds: see {QUARANTINE}")
     counts = counted.as_dict()
-    if warnings := _warn(folder, part, counts):
+    if warnings := _warn(folder, corpus_part, counts):
         counts["warnings"] = warnings
     return counts
 
 
-def _warn(folder: RunFolder, part: str, counts: Mapping[str, Any]) -> list[str]:
+def _warn(folder: RunFolder, corpus_part: str, counts: Mapping[str, Any]) -> list[str]:
     """Shows, and gives, lines on the mentions that no tokens hold, and on those of unknown types, if they are many."""
     limits, rejected, aligned = folder.settings.annotate, counts["rejected"], counts["aligned"]
     mentions = sum(rejected.values()) + sum(aligned.values()) - aligned.get("repeated", 0)
@@ -236,26 +239,26 @@ def _warn(folder: RunFolder, part: str, counts: Mapping[str, Any]) -> list[str]:
         lost_by_type(strangers, mentions, without, counts["annotated"], limits.max_unknown_type),
     )
     for line in filter(None, lines):
-        folder.warn(f"annotate {part}: {line}")
+        folder.warn(f"annotate {corpus_part}: {line}")
     return [line for line in lines if line]
 
 
 def _sealed(stage: Stage, folder: RunFolder, counts: dict[str, Any]) -> dict[str, Any]:
     _check_quarantine(folder, counts["unlabelled"])
-    for place in stage.folder.glob("gold/*"):
-        if place.name not in counts:  # of an earlier annotate.gold: the seal is for what was made now
-            shutil.rmtree(place)
+    for output in stage.folder.glob("gold/*"):
+        if output.name not in counts:  # of an earlier annotate.gold: the seal is for what was made now
+            shutil.rmtree(output)
     stage.seal(counts)
     return counts
 
 
-def _in_one_line(part: str, counts: Counts, head: Head) -> str:
+def _in_one_line(corpus_part: str, counts: Counts, head: Head) -> str:
     spans = (
         f"; {sum(counts.aligned.values())} spans{_in_words(counts.aligned)}, "
         f"{sum(counts.rejected.values())} mentions rejected{_in_words(counts.rejected)}"
     )
     return (
-        f"annotate {part}: {counts.rows} rows, {counts.cached} cached, {counts.asked} asked, "
+        f"annotate {corpus_part}: {counts.rows} rows, {counts.cached} cached, {counts.asked} asked, "
         f"{counts.annotated} annotated, {sum(counts.quarantined.values())} quarantined{_in_words(counts.quarantined)}"
         + (spans if kind_of(head).per_token else _rejected(counts))
         + (f"; {sum(counts.renamed.values())} types by another name{_most(counts.renamed)}" if counts.renamed else "")

@@ -56,12 +56,12 @@ class Teacher:
             check_backend(registry.spelled(backend.name, "backends"), kind)
         if not kind.needs_model:
             model = Path(backend.model)
-            found = cls(settings, task, kind, model, digest_of([backend.model, {}]))
-            if found.says_the_labels:  # none of them is read for it: a finished run does not need them
+            teacher = cls(settings, task, kind, model, digest_of([backend.model, {}]))
+            if teacher.says_the_labels:  # none of them is read for it: a finished run does not need them
                 corpus, sources = settings.corpus, cls.labelled_sources(settings)
                 decides = [[source_digest(source, corpus) for source in sources], corpus.tag_column, corpus.scheme]
-                found = replace(found, digest=digest_of([backend.model, *decides, task.identity()]))
-            return found
+                teacher = replace(teacher, digest=digest_of([backend.model, *decides, task.identity()]))
+            return teacher
         if not backend.model:
             raise ConfigError("backend.model is missing: give a catalogue id or the path of a model.")
         model = catalogue.locate(backend.model)

@@ -76,14 +76,14 @@ class Work:
     def parts(self) -> tuple[str, ...]:
         return ("unlabelled", *self.settings.annotate.gold)
 
-    def sentences(self, part: str, counts: Counter[str] | None = None) -> Iterator[Sentence]:
+    def sentences(self, corpus_part: str, counts: Counter[str] | None = None) -> Iterator[Sentence]:
         """The sentences of a corpus (of the shard), streamed; `counts` is cleared and gains what was passed over."""
-        found = corpus_of(self.settings, self.gold, part, counts)
-        return found if self.shard is None else islice(found, self.shard.number - 1, None, self.shard.of)
+        sentences = corpus_of(self.settings, self.gold, corpus_part, counts)
+        return sentences if self.shard is None else islice(sentences, self.shard.number - 1, None, self.shard.of)
 
-    def prompts(self, part: str) -> int:
+    def prompts(self, corpus_part: str) -> int:
         """How many prompts a corpus makes (of the shard), copies included."""
-        return self.settings.annotate.samples * sum(1 for _ in self.sentences(part))
+        return self.settings.annotate.samples * sum(1 for _ in self.sentences(corpus_part))
 
     def asking(self, store: CompletionStore, backend: Callable[[], Backend], teacher: Teacher | None = None) -> Ask:
         """How the store is brought up to date; `teacher`: another than this one's."""
@@ -137,23 +137,25 @@ class Work:
             )
 
 
-def corpus_of(settings: Settings, gold: Gold, part: str, counts: Counter[str] | None = None) -> Iterator[Sentence]:
+def corpus_of(
+    settings: Settings, gold: Gold, corpus_part: str, counts: Counter[str] | None = None
+) -> Iterator[Sentence]:
     """The sentences of `unlabelled` or of a gold split, streamed, with the neighbours that task.context asks for.
 
     `counts` holds what was passed over.
     """
     if counts is not None:
         counts.clear()
-    if part == "unlabelled":
+    if corpus_part == "unlabelled":
         return unlabelled(settings, counts)
-    examples, width = gold.split(part), settings.task.context
+    examples, width = gold.split(corpus_part), settings.task.context
     if not width or not examples:
         return (example.sentence for example in examples)
     # Read again: what is in `gold` has no neighbours, since demonstrations are to show none.
     kept = {(example.sentence.id, example.sentence.tokens) for example in examples}
-    source = getattr(settings.corpus.original, part)
-    found = (example.sentence for example in read_labelled(settings, source, origin="original", context=width))
-    return (sentence for sentence in found if (sentence.id, sentence.tokens) in kept)
+    source = getattr(settings.corpus.original, corpus_part)
+    sentences = (example.sentence for example in read_labelled(settings, source, origin="original", context=width))
+    return (sentence for sentence in sentences if (sentence.id, sentence.tokens) in kept)
 
 
 def stage_of(

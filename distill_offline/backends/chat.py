@@ -26,9 +26,9 @@ def fold_system(messages: Sequence[Message]) -> tuple[Message, ...]:
     rest = [message for message in messages if message.role != "system"]
     if not system:
         return tuple(rest)
-    for place, message in enumerate(rest):
+    for position, message in enumerate(rest):
         if message.role == "user":
-            rest[place] = Message("user", f"{system}\n\n{message.content}")
+            rest[position] = Message("user", f"{system}\n\n{message.content}")
             return tuple(rest)
     return (Message("user", system), *rest)
 

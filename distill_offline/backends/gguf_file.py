@@ -22,15 +22,15 @@ def find_gguf(model: Path) -> Path:
     """
     if model.is_file():
         return _with_all_parts(model)
-    found = sorted(path for path in model.glob("*") if path.suffix.lower() == ".gguf") if model.is_dir() else []
-    first_or_whole = [path for path in found if (part := _PART.search(path.name)) is None or part[1] == "00001"]
+    files = sorted(path for path in model.glob("*") if path.suffix.lower() == ".gguf") if model.is_dir() else []
+    first_or_whole = [path for path in files if (part := _PART.search(path.name)) is None or part[1] == "00001"]
     if len(first_or_whole) == 1:
         return _with_all_parts(first_or_whole[0])
-    if not found:
+    if not files:
         raise MissingModel(
             f"backend.model: {model.name}: no GGUF file there. Fetch the model, or give the file's path."
         )
-    names = ", ".join(path.name for path in found)
+    names = ", ".join(path.name for path in files)
     if not first_or_whole:
         raise MissingModel(f"backend.model: {model.name}: the first part is missing, there are {names}. Fetch it.")
     raise MissingModel(f"backend.model: {model.name}: several GGUF files ({names}). Give the path of one of them.")
@@ -49,7 +49,7 @@ def read_chat_template(file: Path) -> str | None:
     The header is read strictly, and that of a split model's other parts too: raises MissingModel that says what is
     wrong with which of them.
     """
-    found = None
+    template = None
     for part in parts_of(file):
         try:
             with part.open("rb") as stream:
@@ -62,8 +62,8 @@ def read_chat_template(file: Path) -> str | None:
         except (OSError, Unusable) as error:
             reason = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else error
             raise MissingModel(f"backend.model: {part.name} {reason}.") from error
-        found = found or header.get(_CHAT_TEMPLATE)
+        template = template or header.get(_CHAT_TEMPLATE)
     try:
-        return found.decode("utf-8") if isinstance(found, bytes) else None
+        return template.decode("utf-8") if isinstance(template, bytes) else None
     except UnicodeDecodeError as error:
         raise MissingModel(f"backend.model: {file.name}: its chat template is not UTF-8.") from error

@@ -72,8 +72,8 @@ class LlamaCpp:
         self._sampling = sampling
         self._grammars: dict[str, str] = {}
         file = find_gguf(model)
-        own = read_chat_template(file)  # which also looks whether the file is whole
-        template = override or own
+        file_template = read_chat_template(file)  # which also looks whether the file is whole
+        template = override or file_template
         if template is None:
             # llama.cpp would silently take ChatML, which the model may never have seen.
             raise ConfigError(
@@ -127,10 +127,12 @@ class LlamaCpp:
     @classmethod
     def counter(cls, model: Path, options: Mapping[str, Any]) -> LlamaServerCounter:
         """What counts prompts' tokens: the model file is mapped, its weights are hardly read."""
-        given = read_options(LlamaCppOptions, options)
+        llama_options = read_options(LlamaCppOptions, options)
         small = cls(model, Sampling(), {**options, "slots": 1, "context": 256, "gpu_layers": 0})
         socket_file = Path(small._socket_folder.name) / _SOCKET
-        return LlamaServerCounter(socket_file, thinking=given.thinking, limit=given.context, owner=small)
+        return LlamaServerCounter(
+            socket_file, thinking=llama_options.thinking, limit=llama_options.context, owner=small
+        )
 
     def close(self) -> None:
         """Free the model's memory."""

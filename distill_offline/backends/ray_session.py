@@ -45,7 +45,7 @@ class Session:
 
     def join(self) -> None:
         """Join the cluster at the address; where there is none, start our own."""
-        _set_switches(own=not self._cluster.address, log=self._cluster.log)
+        _set_switches(own_cluster=not self._cluster.address, log=self._cluster.log)
         self.ray = require("ray", _REMEDY)
         require("ray.data", _REMEDY)
         if self.ray.is_initialized():
@@ -107,8 +107,8 @@ def environment() -> dict[str, str]:
     return {**offline.ENVIRONMENT, **({} if allowed is None else {offline.ALLOW_VARIABLE: allowed})}
 
 
-def _set_switches(own: bool, log: bool) -> None:
-    """Ray reads them when it is imported. A Ray of our `own` listens on loopback, and to who knows a token.
+def _set_switches(own_cluster: bool, log: bool) -> None:
+    """Ray reads them when it is imported. A Ray of our `own_cluster` listens on loopback, and to who knows a token.
 
     Without the token, anybody else on this machine could run code as us through its ports.
     """
@@ -116,7 +116,7 @@ def _set_switches(own: bool, log: bool) -> None:
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # or a late call after close() would start another Ray
     if not log:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    if own and "ray" not in sys.modules:
+    if own_cluster and "ray" not in sys.modules:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # on Linux, too: this node's address is 127.0.0.1
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         if "RAY_AUTH_TOKEN_PATH" not in os.environ:
@@ -127,11 +127,11 @@ def own_folder(above: str) -> tempfile.TemporaryDirectory[str]:
     """A folder of mode 0700 for sockets, logs and spilled objects; Ray's sockets leave its path little room."""
     if len(above) > _LONGEST:
         raise ConfigError(f"annotate.cluster.folder: at most {_LONGEST} characters, for Ray's sockets lie deep in it.")
-    place = above or (tempfile.gettempdir() if len(tempfile.gettempdir()) <= _LONGEST else "/tmp")
+    base = above or (tempfile.gettempdir() if len(tempfile.gettempdir()) <= _LONGEST else "/tmp")
     try:
-        return tempfile.TemporaryDirectory("", "ray-", place, ignore_cleanup_errors=True)
+        return tempfile.TemporaryDirectory("", "ray-", base, ignore_cleanup_errors=True)
     except OSError as error:
-        raise ConfigError(f"annotate.cluster.folder: cannot write to {place}: {error.strerror}.") from error
+        raise ConfigError(f"annotate.cluster.folder: cannot write to {base}: {error.strerror}.") from error
 
 
 @contextlib.contextmanager

@@ -112,11 +112,11 @@ def _damage(text: str, chance: random.Random) -> tuple[str, str]:
             value = None
         items = _items(value)
         if items:
-            place = chance.randrange(len(items))
+            position = chance.randrange(len(items))
             if way == "drop":
-                del items[place]
+                del items[position]
             else:
-                items[place] = _invented(items[place], f"Nowhereville-{chance.randrange(10**6)}")
+                items[position] = _invented(items[position], f"Nowhereville-{chance.randrange(10**6)}")
             return json.dumps(value, ensure_ascii=False, separators=(",", ":")), "stop"
     return text[: chance.randrange(max(len(text), 1))], "length"
 

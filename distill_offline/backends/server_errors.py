@@ -141,7 +141,7 @@ def without_echo(message: str, prompt: Prompt) -> str:
     short = line if len(line) <= _SHOWN else f"{line[:_SHOWN]} …"
     said = _Said(prompt)
     scrubbed = _WORD.sub(
-        lambda found: "…" if said.has_any_of(found[0].casefold()) else found[0], _NUMBERS.sub("…", short)
+        lambda match: "…" if said.has_any_of(match[0].casefold()) else match[0], _NUMBERS.sub("…", short)
     )
     return re.sub(r"…(?:\W*…)+", "…", scrubbed)
 
@@ -193,10 +193,10 @@ def _messages(value: Any, depth: int = 0) -> Iterator[str]:
             yield from _messages(item, depth + 1)
     elif isinstance(value, Mapping) and depth < 4:
         where = value.get("loc") or value.get("param")
-        place = ".".join(map(str, where)) if isinstance(where, list) else where if isinstance(where, str) else ""
+        location = ".".join(map(str, where)) if isinstance(where, list) else where if isinstance(where, str) else ""
         for key in _WORDS:
             for said in _messages(value.get(key), depth + 1):
-                yield f"{place}: {said}" if place and place not in said else said
+                yield f"{location}: {said}" if location and location not in said else said
 
 
 def _status(value: Any) -> int:

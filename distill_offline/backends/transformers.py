@@ -118,9 +118,11 @@ class Transformers:
         """What counts prompts' tokens: the tokenizer alone; None for a GGUF, which would have to be read whole."""
         if not (model / "config.json").exists():
             return None
-        given = read_options(TransformersOptions, options)
-        template = read_template(given.chat_template)
-        return TokenizerCounter(model, thinking=given.thinking, template=template, limit=given.max_context)
+        model_options = read_options(TransformersOptions, options)
+        template = read_template(model_options.chat_template)
+        return TokenizerCounter(
+            model, thinking=model_options.thinking, template=template, limit=model_options.max_context
+        )
 
     def close(self) -> None:
         """Free the model's memory."""
@@ -268,7 +270,7 @@ class Transformers:
         return int.from_bytes(hashlib.sha256(canonical_json(drawn)).digest()[:7])
 
     def _read_row(self, job: _Job, ids: list[int], logprobs: list[float] | None) -> Completion:
-        end = next((place for place, token in enumerate(ids) if token in self.end_ids), None)
+        end = next((position for position, token in enumerate(ids) if token in self.end_ids), None)
         answer = ids[:end]
         thinking, text = self.chat.split(self.tokenizer.decode(answer, skip_special_tokens=True), answer)
         return Completion(

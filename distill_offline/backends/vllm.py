@@ -163,9 +163,11 @@ class Vllm:
     @staticmethod
     def counter(model: Path, options: Mapping[str, Any]) -> TokenizerCounter:
         """What counts prompts' tokens: the tokenizer alone."""
-        given = read_options(VllmOptions, options)
-        template = read_template(given.chat_template)
-        return TokenizerCounter(model, thinking=given.thinking, template=template, limit=given.max_model_len)
+        vllm_options = read_options(VllmOptions, options)
+        template = read_template(vllm_options.chat_template)
+        return TokenizerCounter(
+            model, thinking=vllm_options.thinking, template=template, limit=vllm_options.max_model_len
+        )
 
     def close(self) -> None:
         """Stop the engine and free its memory."""

@@ -99,15 +99,15 @@ class Worker:
         """Answers for prompts one or more of which kill the engine."""
         pending = [suspects]
         while pending:
-            part = pending.pop()
+            batch = pending.pop()
             try:
-                yield from self._stream(iter(part.items()), {})
+                yield from self._stream(iter(batch.items()), {})
                 continue
             except _Died:
                 restarts -= 1
             if restarts < 0:
                 raise BackendError("the engine keeps dying. See what it said above; is there enough memory?")
-            left = {position: prompt for position, prompt in part.items() if position not in self._done}
+            left = {position: prompt for position, prompt in batch.items() if position not in self._done}
             if not left:
                 continue
             if len(left) == 1:

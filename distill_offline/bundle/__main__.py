@@ -20,7 +20,7 @@ from distill_offline.errors import DistillError, Interrupted
 __all__ = ["main"]
 
 
-def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="air_gap_bundle.sh", allow_abbrev=False)
     verbs = parser.add_subparsers(dest="verb", required=True)
     make = verbs.add_parser("build", allow_abbrev=False, help="build a bundle on the connected side")
@@ -40,7 +40,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
         command.add_argument(
             "--openssl-key", type=Path, metavar="PEM", help="sign by openssl (P-256), besides or instead"
         )
-    return parser.parse_args(given)
+    return parser.parse_args(argv)
 
 
 def _say(text: str) -> None:
@@ -48,18 +48,18 @@ def _say(text: str) -> None:
     sys.stderr.flush()
 
 
-def _run(given: argparse.Namespace) -> str:
-    keys = Keys(given.ssh_key, given.openssl_key)
-    if given.verb == "sign":
+def _run(arguments: argparse.Namespace) -> str:
+    keys = Keys(arguments.ssh_key, arguments.openssl_key)
+    if arguments.verb == "sign":
         if not keys:
             raise SystemExit("air_gap_bundle.sh sign: give --ssh-key KEY or --openssl-key PEM")
-        return "\n".join(f"signed by {signer}" for signer in sign(given.folder / "manifest.json", keys))
-    settings = load(given.config)
-    if given.resolve_only:
-        summary = resolve_only(settings, given.output, given.target, _say)
-        return _shown(summary) if given.json else _sizes(summary)
-    built = build(settings, given.output, given.target, keys, _say)
-    if given.json:
+        return "\n".join(f"signed by {signer}" for signer in sign(arguments.folder / "manifest.json", keys))
+    settings = load(arguments.config)
+    if arguments.resolve_only:
+        summary = resolve_only(settings, arguments.output, arguments.target, _say)
+        return _shown(summary) if arguments.json else _sizes(summary)
+    built = build(settings, arguments.output, arguments.target, keys, _say)
+    if arguments.json:
         return _shown({**asdict(built), "folder": str(built.folder)})
     signed = f"signed by {' and '.join(built.signers)}" if built.signers else "NOT SIGNED: sign it before it is carried"
     about = f"{built.files} files, {built.bytes} bytes; {built.installed_bytes} are needed to install it"
@@ -82,12 +82,12 @@ def _stop(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def main(given: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Results on stdout, progress on stderr; the exit code is that of the error (see errors.py)."""
     own_sigchld()
     signal.signal(signal.SIGTERM, _stop)
     try:
-        sys.stdout.write(_run(_arguments(given)) + "\n")
+        sys.stdout.write(_run(_arguments(argv)) + "\n")
     except DistillError as error:
         _say(f"air_gap_bundle.sh: {error}")
         return error.exit_code

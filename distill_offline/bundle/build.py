@@ -96,19 +96,19 @@ def resolve_only(settings: BundleSettings, output: Path, profile: Path | None, s
         environments = Environments(settings, chosen, work, say)
     say("asking for sizes")
     everything = {package.sha256: package for one in environments.resolved for package in one.packages}
-    found = sizes(everything.values())
+    size_of_wheel = sizes(everything.values())
     summary = {
         "environments": {
             one.name: {
                 "packages": len(one.packages),
-                "bytes": sum(found[package.sha256] or 0 for package in one.packages),
-                "unknown_sizes": [package.name for package in one.packages if found[package.sha256] is None],
+                "bytes": sum(size_of_wheel[package.sha256] or 0 for package in one.packages),
+                "unknown_sizes": [package.name for package in one.packages if size_of_wheel[package.sha256] is None],
                 "min_glibc": manifests.least_glibc([package.file for package in one.packages], chosen.arch),
-                "sizes": {package.file or package.name: found[package.sha256] for package in one.packages},
+                "sizes": {package.file or package.name: size_of_wheel[package.sha256] for package in one.packages},
             }
             for one in environments.resolved
         },
-        "download_bytes": sum(size or 0 for size in found.values()),
+        "download_bytes": sum(size or 0 for size in size_of_wheel.values()),
     }
     output.mkdir(parents=True, exist_ok=True)
     for one in environments.resolved:

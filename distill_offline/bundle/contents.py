@@ -86,8 +86,8 @@ def _stage_sboms(
         digests |= {references[package.name]: package.sha256 for package in one.packages}
         for name, needed in environments.needs(one).items():
             needs.setdefault(references[name], set()).update(references[required] for required in needed)
-    own = wheel_metadata.read(environments.own)
-    root = f"{own.name}=={own.version}"
+    project = wheel_metadata.read(environments.own)
+    root = f"{project.name}=={project.version}"
     listed = sorted(staging.entries.values(), key=lambda entry: str(entry["path"]))
     files = [environments.path(package).name for one in environments.resolved for package in one.packages]
     host = sbom.Host(
@@ -167,10 +167,10 @@ def _interpreter(settings: BundleSettings) -> str | None:
 
 
 def _direct_requirements(resolved: list[Environment]) -> list[dict[str, str]]:
-    found = []
+    requirements = []
     for one in resolved:
         versions = {package.name: package.version for package in one.packages}
-        found += [
+        requirements += [
             {
                 "name": requirement.name,
                 "environment": one.name,
@@ -179,7 +179,7 @@ def _direct_requirements(resolved: list[Environment]) -> list[dict[str, str]]:
             }
             for requirement in one.direct
         ]
-    return found
+    return requirements
 
 
 def _components(settings: BundleSettings, environments: Environments) -> list[dict[str, Any]]:
@@ -190,7 +190,7 @@ def _components(settings: BundleSettings, environments: Environments) -> list[di
         for package in one.packages:
             packages[package.sha256] = package
             users.setdefault(package.sha256, []).append(one.name)
-    found = []
+    components = []
     for sha256, package in packages.items():
         path = environments.path(package)
         about = wheel_metadata.read(path)
@@ -210,8 +210,8 @@ def _components(settings: BundleSettings, environments: Environments) -> list[di
                     f"name: accept_retagged: [{package.name}]."
                 )
             component["retagged"] = True
-        found.append(component)
-    return sorted(found, key=lambda component: str(component["file"]))
+        components.append(component)
+    return sorted(components, key=lambda component: str(component["file"]))
 
 
 def _unusual_files(
@@ -230,10 +230,12 @@ def _unusual_files(
     owners = Counter(key for wheel in facts.values() for key in wheel.places)
     listed = []
     for component in components:
-        for key, (place, digest, why) in facts[component["file"]].places.items() if component["file"] in facts else ():
+        for key, (installed_path, digest, why) in (
+            facts[component["file"]].places.items() if component["file"] in facts else ()
+        ):
             if not digest or not (why or (owners[key] > 1 and component["name"] in settings.accept_unusual_files)):
                 continue
-            path = place.partition(":")[2]
+            path = installed_path.partition(":")[2]
             if component["name"] not in settings.accept_unusual_files and digest not in _KNOWN:
                 raise IntegrityError(
                     f"{component['file']}: would install {path} (SHA-256 {digest}), {why}. Read that file; if you "

@@ -63,13 +63,13 @@ class Environments:
         self.resolved = [self._resolve(name, asked) for name, asked in sorted(self.settings.environments.items())]
 
     def _resolve(self, name: str, asked: EnvironmentSettings) -> Environment:
-        own = wheel_metadata.read(self.own)
-        direct = direct_requirements(own, asked.extras, asked.requirements)
+        project = wheel_metadata.read(self.own)
+        direct = direct_requirements(project, asked.extras, asked.requirements)
         extras = f"[{','.join(asked.extras)}]" if asked.extras else ""
-        requirements = (f"{own.name}{extras} @ {self.own.resolve().as_uri()}", *asked.requirements)
+        requirements = (f"{project.name}{extras} @ {self.own.resolve().as_uri()}", *asked.requirements)
         question = Question(requirements, asked.constraints, tuple(sorted(self.built.items())))
         if asked.lock is not None:
-            packages = self._locked(Path(asked.lock), own.name)
+            packages = self._locked(Path(asked.lock), project.name)
         else:
             self.say(f"resolving environment {name} for {self.target.platform_tags[0]}, Python {self.target.python}")
             packages = self._remembered(question, name)
@@ -77,16 +77,16 @@ class Environments:
         refuse_misfits(packages, self.target, self.settings.target.accelerator)
         further = [Requirement(line) for line in asked.requirements]
         roots = {
-            own.name: asked.extras,
+            project.name: asked.extras,
             **{plain_name(line.name): tuple(sorted(line.extras)) for line in further},
         }
         return Environment(name, tuple(packages), tuple(direct), roots)
 
-    def _locked(self, lock: Path, own: str) -> list[Package]:
+    def _locked(self, lock: Path, project_name: str) -> list[Package]:
         named = {package.name for package in read_lock(lock, ())}
         built = [path for name, path in self.built.items() if name in named]
         local = [self._local(path) for path in (self.own, *built)]
-        packages = read_lock(lock, [own, *self.built])
+        packages = read_lock(lock, [project_name, *self.built])
         return sorted([*packages, *local], key=lambda package: package.name)
 
     def _local(self, wheel: Path) -> Package:
@@ -120,31 +120,31 @@ class Environments:
 
     def _here(self, package: Package) -> Package:
         """The package as the wheel that was fetched."""
-        found = self.store.settled(package, self.target)
-        if found is None:
+        settled = self.store.settled(package, self.target)
+        if settled is None:
             raise IntegrityError(f"{package.name}: its wheel has changed since it was fetched. Build again.")
-        return found
+        return settled
 
     def path(self, package: Package) -> Path:
         """Where a fetched wheel lies."""
-        found = self.store.folder / package.sha256
-        return next(iter(sorted(found.glob("*.whl"))))
+        path = self.store.folder / package.sha256
+        return next(iter(sorted(path.glob("*.whl"))))
 
     def metadata(self, environment: Environment) -> dict[str, WheelMetadata]:
         """By name. Raises IntegrityError for a wheel that is not what the lock calls it."""
-        found = {}
+        metadata = {}
         for package in environment.packages:
             about = wheel_metadata.read(self.path(package))
             if about.name != package.name:
                 raise IntegrityError(f"{self.path(package).name}: calls itself {about.name}, the lock {package.name}.")
-            found[about.name] = about
-        return found
+            metadata[about.name] = about
+        return metadata
 
     def needs(self, environment: Environment) -> dict[str, list[str]]:
         """Who needs whom. Raises IntegrityError where something is missing, ConfigError where something is needless."""
         about = self.metadata(environment)
-        found = edges(environment.roots, about)
-        needless = sorted(about.keys() - found.keys())
+        needs = edges(environment.roots, about)
+        needless = sorted(about.keys() - needs.keys())
         if needless:
             raise ConfigError(f"environment {environment.name}: nothing needs {needless[0]}. Is the lock an old one?")
-        return found
+        return needs

@@ -39,7 +39,7 @@ _IN_WORDS = (
 def runtime_fetches(packages: Iterable[str], carried: Iterable[CarriedFile]) -> list[dict[str, str]]:
     """The manifest's list, sorted by name: what is switched off for these packages, and what is shipped in runtime/."""
     present = {_ALWAYS, *packages}
-    found = [
+    fetches = [
         {
             "name": name,
             "answer": "switched off",
@@ -48,14 +48,14 @@ def runtime_fetches(packages: Iterable[str], carried: Iterable[CarriedFile]) -> 
         for name, package, switches in _SWITCHED_OFF
         if package in present
     ]
-    found += [
+    fetches += [
         {"name": name, "answer": "switched off", "how": how} for name, package, how in _IN_WORDS if package in present
     ]
     for model in carried:
         if model.instead_of:
             shipped = f"runtime/{model.path.rpartition('/')[2]}"
-            found.append({"name": model.instead_of, "answer": "shipped", "how": shipped})
-    names = [fetch["name"] for fetch in found]
+            fetches.append({"name": model.instead_of, "answer": "shipped", "how": shipped})
+    names = [fetch["name"] for fetch in fetches]
     if len(set(names)) != len(names):
         raise ConfigError("runtime: instead_of names the same download twice.")
-    return sorted(found, key=lambda fetch: fetch["name"])
+    return sorted(fetches, key=lambda fetch: fetch["name"])

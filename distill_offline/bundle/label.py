@@ -45,10 +45,10 @@ def label(tokens: Sequence[str], model: Any, tokenizer: Any) -> list[str]:
         with torch.inference_mode():
             scores = model(input_ids=torch.tensor([ids])).logits[0].float().log_softmax(-1).double().tolist()
         for word in dict.fromkeys(word for word in words if word is not None):
-            place = words.index(word)  # its first subword
-            room = min(place if window else len(words), len(words) - place if window < count - 1 else len(words))
+            position = words.index(word)  # its first subword
+            room = min(position if window else len(words), len(words) - position if window < count - 1 else len(words))
             if word not in rows or room > rows[word][0]:
-                rows[word] = (room, scores[place])
+                rows[word] = (room, scores[position])
     seen = sorted(rows)
     tags: list[str] = ["O"] * len(tokens)
     for word, tag in zip(seen, likeliest([rows[word][1] for word in seen], names), strict=True):
@@ -98,6 +98,6 @@ def _window(model: Any, tokenizer: Any) -> int:
 
 
 if __name__ == "__main__":
-    given = load(Path(__file__).parent)
+    student = load(Path(__file__).parent)
     for line in sys.stdin:
-        sys.stdout.write(" ".join(label(line.split(), *given)) + "\n")
+        sys.stdout.write(" ".join(label(line.split(), *student)) + "\n")

@@ -54,13 +54,13 @@ def version() -> str:
 
 def configuration() -> Mapping[str, str]:
     """pip's settings that decide how an index is reached: `cert` and `proxy`, as pip weighs files and variables."""
-    found: dict[str, str] = {}
+    options: dict[str, str] = {}
     for line in run(["config", "list"], "pip config").splitlines():
         key, _, value = line.partition("=")
         name = key.rpartition(".")[2]
         if name in ("cert", "proxy"):
-            found[name] = value.strip("'\"")  # the environment's come last and win
-    return found
+            options[name] = value.strip("'\"")  # the environment's come last and win
+    return options
 
 
 def _reason(said: str) -> str:

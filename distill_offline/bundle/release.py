@@ -188,13 +188,15 @@ def _refuse_traces(folder: Path, arm: str) -> None:
     for path in sorted(folder / name for name in (*_CONFIGURATIONS, "labels.json")):
         if path.exists():
             values += [(path.name, value) for value in _strings(json.loads(path.read_bytes()))]
-    for place, value in values:
+    for location, value in values:
         if named is not None and named.search(value):
-            raise InputError(f"{place}: holds the name of this machine. Nothing was released.")
+            raise InputError(f"{location}: holds the name of this machine. Nothing was released.")
         if value.startswith(("/", "~/", "file:", "\\\\")) or value[1:3] == ":\\":
-            raise InputError(f"{place}: holds a path of a machine. Nothing was released.")
-        if len(value) > _LIMIT_TEXT and not place.startswith("tokenizer_config"):  # that one may hold a chat template
-            raise InputError(f"{place}: holds a text of {len(value)} characters. Nothing was released.")
+            raise InputError(f"{location}: holds a path of a machine. Nothing was released.")
+        if len(value) > _LIMIT_TEXT and not location.startswith(
+            "tokenizer_config"
+        ):  # that one may hold a chat template
+            raise InputError(f"{location}: holds a text of {len(value)} characters. Nothing was released.")
 
 
 def _strings(value: Any) -> Iterator[str]:

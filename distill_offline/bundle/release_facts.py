@@ -70,9 +70,11 @@ def gather(student: Path, model_config: Mapping[str, Any]) -> Facts:
     statement = manifest.read(arm)
     definition = statement["predicate"]["buildDefinition"]
     config, details = definition["externalParameters"]["config"], statement["predicate"]["runDetails"]
-    own: Mapping[str, Any] = next((row for row in config["train"].get("arms", ()) if row["name"] == arm.name), {})
-    trained = {**config["train"], **{key: value for key, value in own.items() if value is not None}}
-    averaged = len(own.get("average", ()))
+    arm_config: Mapping[str, Any] = next(
+        (row for row in config["train"].get("arms", ()) if row["name"] == arm.name), {}
+    )
+    trained = {**config["train"], **{key: value for key, value in arm_config.items() if value is not None}}
+    averaged = len(arm_config.get("average", ()))
     labels = model_config.get("id2label", {})
     return Facts(
         arm=arm.name,
@@ -83,7 +85,7 @@ def gather(student: Path, model_config: Mapping[str, Any]) -> Facts:
         numbers=_numbers(details),
         settings={key: trained[key] for key in _SETTINGS if key in trained and not averaged},
         averaged=averaged,
-        has_labeller=bool(own.get("labelled_by")),
+        has_labeller=bool(arm_config.get("labelled_by")),
         seeds=definition["externalParameters"]["seeds"],
         versions=details["builder"]["version"],
         sealed=details["metadata"]["finishedOn"],
@@ -94,11 +96,11 @@ def gather(student: Path, model_config: Mapping[str, Any]) -> Facts:
 
 
 def _require_whole(folder: Path) -> None:
-    found = manifest.verify(folder)
-    if found:
-        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    findings = manifest.verify(folder)
+    if findings:
+        more = f" and {len(findings) - 1} more" if len(findings) > 1 else ""
         raise IntegrityError(
-            f"{folder.name}: {found[0].path}: {found[0].problem}{more}. Only what is sealed is released."
+            f"{folder.name}: {findings[0].path}: {findings[0].problem}{more}. Only what is sealed is released."
         )
 
 
@@ -189,8 +191,8 @@ def _teacher_digest(run: Path, definition: Mapping[str, Any]) -> str | None:
         if path is None:
             stage = name.removesuffix("/" + manifest.NAME)
             raise IntegrityError(f"{stage}: its manifest is not the one that the student was made from. Run it again.")
-        found = manifest.read(path.parent)["predicate"]["buildDefinition"]
+        made = manifest.read(path.parent)["predicate"]["buildDefinition"]
         if path.parent == run / "annotate":
-            return _model_digests(found).get("teacher", "")
-        waiting += [parent for parent in _parents(found).items() if parent not in waiting]
+            return _model_digests(made).get("teacher", "")
+        waiting += [parent for parent in _parents(made).items() if parent not in waiting]
     return None

@@ -25,7 +25,7 @@ class Direct:
     floor: str
 
 
-def direct_requirements(own: WheelMetadata, extras: Iterable[str], further: Iterable[str]) -> list[Direct]:
+def direct_requirements(project: WheelMetadata, extras: Iterable[str], further: Iterable[str]) -> list[Direct]:
     """What our package asks for with these extras, and the configuration besides; sorted by name.
 
     Raises ConfigError for one without a lower bound: left alone, a resolver may go back to any version.
@@ -36,31 +36,34 @@ def direct_requirements(own: WheelMetadata, extras: Iterable[str], further: Iter
         raise ConfigError(f"environments: requirements: {error}.") from error
     wanted, seen = list(extras), set[str]()
     for extra in wanted:
-        if plain_name(extra) not in own.extras:
-            near = difflib.get_close_matches(extra, own.extras, n=1)
+        if plain_name(extra) not in project.extras:
+            near = difflib.get_close_matches(extra, project.extras, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
-            raise ConfigError(f"environments: {own.name} has no extra {extra!r}, and pip would only warn.{hint}")
-    asked += _of_us(own, "")
+            raise ConfigError(f"environments: {project.name} has no extra {extra!r}, and pip would only warn.{hint}")
+    asked += _of_us(project, "")
     while wanted:
         extra = wanted.pop()
         if extra not in seen:
             seen.add(extra)
-            inner = [requirement for requirement in _of_us(own, extra) if requirement not in asked]
+            inner = [requirement for requirement in _of_us(project, extra) if requirement not in asked]
             wanted += [
-                more for requirement in inner if plain_name(requirement.name) == own.name for more in requirement.extras
+                more
+                for requirement in inner
+                if plain_name(requirement.name) == project.name
+                for more in requirement.extras
             ]
             asked += inner
     floors: dict[str, Version] = {}
     for requirement in asked:
         name = plain_name(requirement.name)
-        if name != own.name:
+        if name != project.name:
             floor = _floor(requirement)
             floors[name] = max(floor, floors.get(name, floor))
     return [Direct(name, str(floor)) for name, floor in sorted(floors.items())]
 
 
-def _of_us(own: WheelMetadata, extra: str) -> list[Requirement]:
-    return [requirement for requirement in own.requires if _applies(requirement, {extra})]
+def _of_us(project: WheelMetadata, extra: str) -> list[Requirement]:
+    return [requirement for requirement in project.requires if _applies(requirement, {extra})]
 
 
 def _applies(requirement: Requirement, extras: Iterable[str]) -> bool:
@@ -88,12 +91,12 @@ def _floor(requirement: Requirement) -> Version:
 def check_floors(direct: Iterable[Direct], resolved: Mapping[str, str], environment: str) -> None:
     """Raises IntegrityError where what was resolved is older than its floor, or is not there at all."""
     for wanted in direct:
-        found = resolved.get(wanted.name)
-        if found is None:
+        version = resolved.get(wanted.name)
+        if version is None:
             raise IntegrityError(f"environment {environment}: {wanted.name} is asked for and was not resolved.")
-        if Version(found) < Version(wanted.floor):
+        if Version(version) < Version(wanted.floor):
             raise IntegrityError(
-                f"environment {environment}: {wanted.name} was resolved to {found}, below its floor {wanted.floor}. "
+                f"environment {environment}: {wanted.name} was resolved to {version}, below its floor {wanted.floor}. "
                 "The resolver fell back; see what holds the newer one off (glibc, Python, a constraint)."
             )
 
@@ -104,7 +107,7 @@ def edges(roots: Mapping[str, Iterable[str]], wheels: Mapping[str, WheelMetadata
     Raises IntegrityError where something needed is missing or has a version that is not wanted.
     """
     asked: dict[str, set[str]] = {}
-    found: dict[str, set[str]] = {}
+    edges_of: dict[str, set[str]] = {}
     waiting = [(name, set(extras)) for name, extras in roots.items()]
     while waiting:
         name, extras = waiting.pop()
@@ -117,13 +120,13 @@ def edges(roots: Mapping[str, Iterable[str]], wheels: Mapping[str, WheelMetadata
                 continue
             _require(name, requirement, wheels.get(needed))
             if needed != name:
-                found.setdefault(name, set()).add(needed)
+                edges_of.setdefault(name, set()).add(needed)
             waiting.append((needed, set(requirement.extras)))
-    return {name: sorted(found.get(name, ())) for name in sorted(asked)}
+    return {name: sorted(edges_of.get(name, ())) for name in sorted(asked)}
 
 
-def _require(name: str, requirement: Requirement, found: WheelMetadata | None) -> None:
-    if found is None:
+def _require(name: str, requirement: Requirement, metadata: WheelMetadata | None) -> None:
+    if metadata is None:
         raise IntegrityError(f"{name} needs {requirement}, which is not among the wheels. Is the lock whole?")
-    if not requirement.specifier.contains(found.version, prereleases=True):
-        raise IntegrityError(f"{name} needs {requirement}, and {found.version} was taken.")
+    if not requirement.specifier.contains(metadata.version, prereleases=True):
+        raise IntegrityError(f"{name} needs {requirement}, and {metadata.version} was taken.")

@@ -82,15 +82,15 @@ def resolve(question: Question, target: Target, environment: str) -> list[Packag
 
 def _ask(question: Question, target: Target, tags: Sequence[str], environment: str) -> list[Package]:
     with tempfile.TemporaryDirectory(prefix="resolve-") as folder:
-        place = Path(folder)
+        work_folder = Path(folder)
         local = [f"{name} @ {path.resolve().as_uri()}" for name, path in question.local]
-        (place / "requirements.txt").write_text("\n".join(question.requirements) + "\n", "utf-8")
-        (place / "constraints.txt").write_text("\n".join([*question.constraints, *local]) + "\n", "utf-8")
-        arguments = ["install", "--dry-run", "--ignore-installed", "--quiet", "--target", str(place / "nowhere")]
-        files = ["-r", str(place / "requirements.txt"), "-c", str(place / "constraints.txt")]
-        report = ["--report", str(place / "report.json")]
+        (work_folder / "requirements.txt").write_text("\n".join(question.requirements) + "\n", "utf-8")
+        (work_folder / "constraints.txt").write_text("\n".join([*question.constraints, *local]) + "\n", "utf-8")
+        arguments = ["install", "--dry-run", "--ignore-installed", "--quiet", "--target", str(work_folder / "nowhere")]
+        files = ["-r", str(work_folder / "requirements.txt"), "-c", str(work_folder / "constraints.txt")]
+        report = ["--report", str(work_folder / "report.json")]
         pip.run([*arguments, *pip.for_target(target, tags), *report, *files], f"environment {environment}")
-        return parse_report(json.loads((place / "report.json").read_bytes()))
+        return parse_report(json.loads((work_folder / "report.json").read_bytes()))
 
 
 def parse_report(report: Any) -> list[Package]:
@@ -114,7 +114,7 @@ def _needing_newer_glibc(question: Question, target: Target, environment: str) -
         packages = _ask(question, target, target.newest_tags, environment)
     except DistillError:
         return []
-    own, found = numbers(target.glibc), []
+    own_glibc, problems = numbers(target.glibc), []
     for package in packages:
         wheel = Wheel.parse(package.file)
         needed = (
@@ -122,9 +122,9 @@ def _needing_newer_glibc(question: Question, target: Target, environment: str) -
             if wheel
             else []
         )
-        if needed and min(needed) > own:
-            found.append(f"{package.name} {package.version} needs {'.'.join(str(number) for number in min(needed))}")
-    return found
+        if needed and min(needed) > own_glibc:
+            problems.append(f"{package.name} {package.version} needs {'.'.join(str(number) for number in min(needed))}")
+    return problems
 
 
 def refuse_misfits(packages: Iterable[Package], target: Target, accelerator: str) -> None:
@@ -176,8 +176,8 @@ def read_lock(path: Path, without: Iterable[str]) -> list[Package]:
         before = packages.get(name)
         if before is not None and before.version != version:
             raise ConfigError(f"{path}: entry {number}: {name} {version} is locked, and {before.version} before.")
-        found = re.findall(r"[0-9a-f]{64}", match["hashes"])
-        first, *others = dict.fromkeys([*(before.digests if before else ()), *found])
+        digests = re.findall(r"[0-9a-f]{64}", match["hashes"])
+        first, *others = dict.fromkeys([*(before.digests if before else ()), *digests])
         packages[name] = Package(name, version, first, others=tuple(others))
     return sorted(
         (package for name, package in packages.items() if name not in left_out), key=lambda package: package.name

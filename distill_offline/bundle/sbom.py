@@ -112,7 +112,7 @@ def ml_bom(
 
 def _model(model: CarriedModel, files: list[Mapping[str, Any]]) -> dict[str, Any]:
     entry = model.entry
-    own = [file for file in files if file["path"].startswith(model.folder + "/")]
+    model_files = [file for file in files if file["path"].startswith(model.folder + "/")]
     spdx = entry.licence.spdx
     licence: dict[str, Any] = {"name": spdx} if spdx.startswith(("LicenseRef-", "NOASSERTION")) else {"id": spdx}
     task = "text generation" if entry.role == "teacher" else "token classification"
@@ -137,7 +137,7 @@ def _model(model: CarriedModel, files: list[Mapping[str, Any]]) -> dict[str, Any
                 "name": file["path"].removeprefix(model.folder + "/"),
                 "hashes": [{"alg": "SHA-256", "content": file["sha256"]}],
             }
-            for file in own
+            for file in model_files
         ],
     }
 

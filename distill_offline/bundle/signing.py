@@ -95,10 +95,10 @@ def p256_public(key: Path) -> tuple[bytes, str]:
         raise ConfigError(f"{key.name}: is not a key on P-256 (openssl ecparam -name prime256v1 -genkey).") from fault
 
 
-def run(command: Sequence[str], given: bytes | None = None) -> bytes:
+def run(command: Sequence[str], stdin: bytes | None = None) -> bytes:
     """A tool's output. It may ask for a passphrase on the terminal. Raises EnvironmentFault."""
     try:
-        done = children.run(command, given=given)
+        done = children.run(command, input_data=stdin)
     except FileNotFoundError as error:
         raise EnvironmentFault(f"{command[0]} is not installed; signing needs it.") from error
     if done.returncode != 0:

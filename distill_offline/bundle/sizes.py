@@ -24,8 +24,8 @@ def sizes(packages: Iterable[Package]) -> dict[str, int | None]:
     pool = _pool(settings.get("cert"), settings.get("proxy") or os.environ.get("https_proxy"))
     listed = list(packages)
     with ThreadPoolExecutor(max_workers=8) as threads:
-        found = threads.map(lambda package: _size(package.url, pool), listed)
-        return {package.sha256: size for package, size in zip(listed, found, strict=True)}
+        results = threads.map(lambda package: _size(package.url, pool), listed)
+        return {package.sha256: size for package, size in zip(listed, results, strict=True)}
 
 
 def _pool(certificates: str | None, proxy: str | None) -> urllib3.PoolManager:

@@ -48,10 +48,10 @@ class Staging:
         if source.is_file():
             self.add(path, source)
             return
-        found = sorted(path for path in source.rglob("*") if not path.is_dir())
-        if not found:
+        files = sorted(path for path in source.rglob("*") if not path.is_dir())
+        if not files:
             raise ConfigError(f"{source}: there is no such file or folder, or it is empty.")
-        for file in found:
+        for file in files:
             if file.is_symlink() or not file.is_file():
                 raise ConfigError(f"{file}: is a link or no regular file; a bundle carries plain files only.")
             self.add(f"{path}/{file.relative_to(source).as_posix()}", file)

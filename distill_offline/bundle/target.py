@@ -57,7 +57,7 @@ class Profile:
     def _parse(cls, value: Any) -> Profile:
         if value["schema"] != PROFILE_SCHEMA:
             raise ValueError(f"schema is not {PROFILE_SCHEMA}")
-        found = cls(
+        profile = cls(
             arch=str(value["arch"]),
             glibc=value["glibc"] or None,
             pythons=tuple(str(interpreter["version"]) for interpreter in value["pythons"]),
@@ -68,10 +68,10 @@ class Profile:
             tools={str(name): there is True for name, there in value["tools"].items()},
             free_bytes=max([int(disk["free_bytes"]) for disk in value["disks"]], default=0),
         )
-        for version in (found.glibc, found.driver):
+        for version in (profile.glibc, profile.driver):
             if version is not None:
                 numbers(version)
-        return found
+        return profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,34 +116,34 @@ def choose(settings: TargetSettings, profile: Profile | None, carries_python: bo
 
 
 def _misfits(settings: TargetSettings, profile: Profile, carries_python: bool) -> list[str]:
-    found = []
+    problems = []
     if profile.arch != settings.arch:
-        found.append(f"it is {profile.arch}, target.arch is {settings.arch}")
+        problems.append(f"it is {profile.arch}, target.arch is {settings.arch}")
     if profile.glibc is None:
-        found.append("it has a C library other than glibc, for which there are no manylinux wheels")
+        problems.append("it has a C library other than glibc, for which there are no manylinux wheels")
     elif settings.glibc and numbers(profile.glibc) < numbers(settings.glibc):
-        found.append(f"it has glibc {profile.glibc}, target.glibc is {settings.glibc}")
+        problems.append(f"it has glibc {profile.glibc}, target.glibc is {settings.glibc}")
     if not carries_python and settings.python not in {
         ".".join(interpreter.split(".")[:2]) for interpreter in profile.pythons
     }:
         has = ", ".join(profile.pythons) or "none"
-        found.append(f"it has no Python {settings.python} ({has}): carry one with `interpreter`")
+        problems.append(f"it has no Python {settings.python} ({has}): carry one with `interpreter`")
     if settings.accelerator == "cuda":
         if profile.driver is None:
-            found.append("it has no NVIDIA driver, target.accelerator is cuda")
+            problems.append("it has no NVIDIA driver, target.accelerator is cuda")
         elif numbers(profile.driver) < numbers(settings.min_driver or "0"):
-            found.append(f"it has NVIDIA driver {profile.driver}, target.min_driver is {settings.min_driver}")
+            problems.append(f"it has NVIDIA driver {profile.driver}, target.min_driver is {settings.min_driver}")
     # What probe didn't look for cannot be told from here; the verifier looks on the host itself.
     lacking = [tool for tool in settings.tools if not profile.tools.get(tool, True)]
-    return found + ([f"it lacks the commands {', '.join(lacking)}"] if lacking else [])
+    return problems + ([f"it lacks the commands {', '.join(lacking)}"] if lacking else [])
 
 
 def require_like_host(target: Target) -> None:
     """Markers such as python_version are judged by the Python that runs pip, whatever it is asked to resolve for."""
-    own = "{}.{}".format(*sys.version_info[:2])
-    if (own, platform.machine(), sys.platform) != (target.python, target.arch, "linux"):
+    own_version = "{}.{}".format(*sys.version_info[:2])
+    if (own_version, platform.machine(), sys.platform) != (target.python, target.arch, "linux"):
         raise EnvironmentFault(
-            f"this is Python {own} on {sys.platform} {platform.machine()}; a bundle for Python {target.python} on "
-            f"linux {target.arch} must be built by the same, since pip judges the markers of requirements by the "
+            f"this is Python {own_version} on {sys.platform} {platform.machine()}; a bundle for Python {target.python} "
+            f"on linux {target.arch} must be built by the same, since pip judges the markers of requirements by the "
             "Python that runs it. Use PYTHON=/path/to/that/python ./air_gap_bundle.sh build ..."
         )

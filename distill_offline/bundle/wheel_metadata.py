@@ -63,14 +63,14 @@ def licence_texts(wheel: Path) -> dict[str, bytes]:
     """The licence files of a wheel, by their path below its .dist-info folder."""
     with zipfile.ZipFile(wheel) as archive:
         folder = _info_folder(archive)
-        found = {}
+        texts = {}
         for member in archive.infolist():
             if not member.filename.startswith(folder + "/") or member.is_dir() or member.file_size > _LICENCE_LIMIT:
                 continue
             inner = PurePosixPath(member.filename).relative_to(folder)
             if inner.parts[0] in ("licenses", "license_files") or _LICENCE_FILE.fullmatch(inner.name):
-                found[inner.as_posix()] = archive.read(member)
-        return found
+                texts[inner.as_posix()] = archive.read(member)
+        return texts
 
 
 def _info_folder(archive: zipfile.ZipFile) -> str:

@@ -86,12 +86,16 @@ def build_from_source(name: str, build: SourceBuild, store: Store, work: Path) -
     if known:
         return known
     with tempfile.TemporaryDirectory(prefix="source-", dir=work) as folder:
-        place = Path(folder)
-        (place / "requirements.txt").write_text(f"{name}=={build.version} --hash=sha256:{build.sha256}\n", "utf-8")
+        work_folder = Path(folder)
+        (work_folder / "requirements.txt").write_text(
+            f"{name}=={build.version} --hash=sha256:{build.sha256}\n", "utf-8"
+        )
         flags = ["--no-deps", "--no-cache-dir", "--no-build-isolation", "--require-hashes", "--no-binary", name]
         python = _tool_environment(build.build_requirements, work)
-        pip.run(["wheel", *flags, "-w", folder, "-r", str(place / "requirements.txt")], f"{name} from source", python)
-        wheel = repack(_only(place, name), place / "same")
+        pip.run(
+            ["wheel", *flags, "-w", folder, "-r", str(work_folder / "requirements.txt")], f"{name} from source", python
+        )
+        wheel = repack(_only(work_folder, name), work_folder / "same")
         digest = file_digests([wheel])[wheel]
         if digest != build.wheel_sha256:
             raise IntegrityError(
@@ -104,13 +108,13 @@ def build_from_source(name: str, build: SourceBuild, store: Store, work: Path) -
 def build_project(path: Path, build_requirements: Sequence[str], store: Store, work: Path) -> Path:
     """Our own wheel, from a checkout; a path to a wheel is taken as it is."""
     with tempfile.TemporaryDirectory(prefix="project-", dir=work) as folder:
-        place = Path(folder)
+        work_folder = Path(folder)
         if path.suffix == ".whl":
-            return store.put(Path(shutil.copy(path, place)))
+            return store.put(Path(shutil.copy(path, work_folder)))
         python = _tool_environment(build_requirements, work)
         flags = ["--no-deps", "--no-cache-dir", "--no-build-isolation", "-w", folder]
         pip.run(["wheel", *flags, str(path.resolve())], "project.path", python)
-        return store.put(repack(_only(place, "project.path"), place / "same"))
+        return store.put(repack(_only(work_folder, "project.path"), work_folder / "same"))
 
 
 def fetch(
@@ -166,10 +170,10 @@ def repack(wheel: Path, folder: Path) -> Path:
 
 
 def _only(folder: Path, what: str) -> Path:
-    found = sorted(folder.glob("*.whl"))
-    if len(found) != 1:
-        raise EnvironmentFault(f"{what}: {len(found)} wheels came out instead of one.")
-    return found[0]
+    wheels = sorted(folder.glob("*.whl"))
+    if len(wheels) != 1:
+        raise EnvironmentFault(f"{what}: {len(wheels)} wheels came out instead of one.")
+    return wheels[0]
 
 
 def _tool_environment(requirements: Sequence[str], work: Path) -> Path:

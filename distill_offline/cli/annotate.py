@@ -99,18 +99,20 @@ def merge(
         return
     keys = ("new", "duplicate", "different", "unreadable")
     console.table(
-        "merge", ["store", *keys], [[name, *(found[key] for key in keys)] for name, found in result["stores"].items()]
+        "merge",
+        ["store", *keys],
+        [[name, *(absorbed[key] for key in keys)] for name, absorbed in result["stores"].items()],
     )
     _show_counts(console, result["counts"])
 
 
 def _check_one(mode: Mapping[str, Any], *, dry_run: bool) -> None:
-    given = [f"--{name}" for name, value in mode.items() if value not in (None, False) and name != "refreeze"]
-    given += ["--dry-run"] * dry_run
-    if len(given) > 1:
-        raise InputError(f"annotate: {' and '.join(given)} do not go together.")
-    if mode["refreeze"] and given and not dry_run:
-        raise InputError(f"annotate: --refreeze and {given[0]} do not go together.")
+    options = [f"--{name}" for name, value in mode.items() if value not in (None, False) and name != "refreeze"]
+    options += ["--dry-run"] * dry_run
+    if len(options) > 1:
+        raise InputError(f"annotate: {' and '.join(options)} do not go together.")
+    if mode["refreeze"] and options and not dry_run:
+        raise InputError(f"annotate: --refreeze and {options[0]} do not go together.")
 
 
 def _show_counts(console: Console, counts: Mapping[str, Any]) -> None:
@@ -124,8 +126,8 @@ def _show_counts(console: Console, counts: Mapping[str, Any]) -> None:
         "annotate",
         ["part", *plain, *(names.get(key, key) for key in summed)],
         [
-            [part, *(row[key] for key in plain), *(sum(row[key].values()) for key in summed)]
-            for part, row in counts.items()
+            [corpus_part, *(row[key] for key in plain), *(sum(row[key].values()) for key in summed)]
+            for corpus_part, row in counts.items()
         ],
     )
 
@@ -136,40 +138,42 @@ def _show_status(console: Console, status: dict[str, Any]) -> None:
         return
     places = {"annotate": status, **status.get("shards", {})}
     rows = [
-        [f"{place} {part}", row["reached"], row["answered"], "yes" if found["finished"] else "no"]
-        for place, found in places.items()
-        for part, row in found["parts"].items()
+        [f"{store_folder} {corpus_part}", row["reached"], row["answered"], "yes" if status["finished"] else "no"]
+        for store_folder, status in places.items()
+        for corpus_part, row in status["parts"].items()
     ]
     console.table("annotate", ["part", "rows reached", "answered", "finished"], rows)
-    stored = sum(found["completions"] for found in places.values())
+    stored = sum(status["completions"] for status in places.values())
     console.result(f"{stored} completions stored; {'finished' if status['finished'] else 'not finished'}.")
 
 
-def _show_probe(console: Console, found: dict[str, Any]) -> None:
+def _show_probe(console: Console, probe: dict[str, Any]) -> None:
     if console.as_json:
-        console.json(found)
+        console.json(probe)
         return
-    eta = f"about {duration(found['eta_s'])}" if found["eta_s"] is not None else "unknown"
+    eta = f"about {duration(probe['eta_s'])}" if probe["eta_s"] is not None else "unknown"
     console.result(
-        f"{found['asked']} rows in {found['seconds']} s after {found['start_s']} s to start: "
-        f"{found['rows_per_s']} rows/s, {found['input_tokens_per_s']} + {found['output_tokens_per_s']} tokens/s "
-        f"in + out, {100 * found['unusable']:.0f}% unusable. {found['missing']} rows are missing: {eta}."
+        f"{probe['asked']} rows in {probe['seconds']} s after {probe['start_s']} s to start: "
+        f"{probe['rows_per_s']} rows/s, {probe['input_tokens_per_s']} + {probe['output_tokens_per_s']} tokens/s "
+        f"in + out, {100 * probe['unusable']:.0f}% unusable. {probe['missing']} rows are missing: {eta}."
     )
 
 
-def _show_sample(console: Console, found: dict[str, Any]) -> None:
+def _show_sample(console: Console, sample: dict[str, Any]) -> None:
     if console.as_json:
-        console.json(found)
+        console.json(sample)
         return
     console.result(
-        f"{found['rows']} rows, {found['asked']} asked: {found['same']} keep their labels, {found['changed']} change; "
-        f"unusable answers {found['unusable_before']} before, {found['unusable_now']} now."
+        f"{sample['rows']} rows, {sample['asked']} asked: {sample['same']} keep their labels, {sample['changed']} "
+        f"change; unusable answers {sample['unusable_before']} before, {sample['unusable_now']} now."
     )
     keys = ("kept", "added", "removed", "retyped")
-    rows = [[name, *(row[key] for key in keys)] for name, row in (("all", found["spans"]), *found["per_type"].items())]
+    rows = [
+        [name, *(row[key] for key in keys)] for name, row in (("all", sample["spans"]), *sample["per_type"].items())
+    ]
     console.table("spans", ["type", *keys], rows)
-    if found["changed_ids"]:
-        console.result(f"changed: {', '.join(found['changed_ids'])}")
+    if sample["changed_ids"]:
+        console.result(f"changed: {', '.join(sample['changed_ids'])}")
     console.result("The run is as it was. annotate takes the change, and these answers, over.")
 
 

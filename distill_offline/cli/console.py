@@ -134,7 +134,7 @@ class Console:
         """What kinds of error a teacher's spans have, in JSON as Quality.as_dict() gives it."""
         self._kinds("by type", "type", quality["by_type"])
         self._kinds("by how the mention was found", "alignment", quality["by_alignment"])
-        ways = (f"{way.replace('_', ' ')} {percent(found['f1'])}" for way, found in quality["matches"].items())
+        ways = (f"{way.replace('_', ' ')} {percent(scores['f1'])}" for way, scores in quality["matches"].items())
         self.result(f"F1 by nervaluate: {' · '.join(ways)}")
         if quality["reliability"] is not None:
             self._kinds(

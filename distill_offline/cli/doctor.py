@@ -54,20 +54,20 @@ def _examine(console: Console, config: Path | None) -> None:
     from distill_offline.corpus import resolve_path
 
     settings = load(resolve_path(str(config))) if config else None
-    found = checks.examine(settings)
+    checks_done = checks.examine(settings)
     if settings is not None:
         from distill_offline.pipeline.faults import faults
 
-        found += [checks.Check("configuration", "fail", fault) for fault in faults(settings)]
+        checks_done += [checks.Check("configuration", "fail", fault) for fault in faults(settings)]
     if console.as_json:
         keys = ("name", "status", "detail", "remedy")
-        console.json([{key: getattr(check, key) for key in keys} for check in found])
+        console.json([{key: getattr(check, key) for key in keys} for check in checks_done])
     else:
-        for check in found:
+        for check in checks_done:
             console.result(
                 f"{check.status:4}  {check.name}: {check.detail}" + (f"  → {check.remedy}" if check.remedy else "")
             )
-    if checks.worst(found) == "fail":
+    if checks.worst(checks_done) == "fail":
         raise EnvironmentFault("doctor: the work cannot be done yet; see the lines marked fail.")
 
 

@@ -128,17 +128,17 @@ def diff(context: click.Context, a: Path, b: Path, as_json: bool) -> None:
     from distill_offline.provenance import difference
 
     console = Console(as_json)
-    found, in_words = difference(a, b)
+    differences, in_words = difference(a, b)
     if as_json:
-        stages = [stage.as_dict() for stage in found]
-        console.json({"equal": not found, "first_cause": in_words or None, "stages": stages})
+        stages = [stage.as_dict() for stage in differences]
+        console.json({"equal": not differences, "first_cause": in_words or None, "stages": stages})
     else:
         console.result(in_words or f"{a} and {b} are equal.")
-        for stage in found:
+        for stage in differences:
             console.result(f"\n{stage.stage}")
             for difference_ in (*stage.causes, *stage.effects):
                 console.result(f"  {difference_}")
-    context.exit(1 if found else 0)
+    context.exit(1 if differences else 0)
 
 
 @manifest.command()

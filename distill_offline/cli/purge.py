@@ -34,13 +34,13 @@ def purge(document: str, runs: tuple[Path, ...], as_json: bool) -> None:
     console = Console(as_json)
     if not runs and not Path("runs").is_dir():
         raise InputError("purge: there is no folder runs/ here. Name the folder of a run.")
-    found = pipeline.purge_below(document, runs or (Path("runs"),))
+    purged = pipeline.purge_below(document, runs or (Path("runs"),))
     if as_json:
-        console.json(found)
+        console.json(purged)
     else:
-        _show_purged(console, found)
-    failed = [f"{row['run']}: {row['failed']}" for row in found["runs"] if row["failed"]]
-    failed += [f"{entry[key]}: {entry['why']}" for key, entry in _beside(found) if "NOT LOOKED AT" in entry["why"]]
+        _show_purged(console, purged)
+    failed = [f"{row['run']}: {row['failed']}" for row in purged["runs"] if row["failed"]]
+    failed += [f"{entry[key]}: {entry['why']}" for key, entry in _beside(purged) if "NOT LOOKED AT" in entry["why"]]
     if failed:
         raise DistillError(f"purge: NOT done in {len(failed)} places; what lies there may stay. {failed[0]}")
 
@@ -48,19 +48,19 @@ def purge(document: str, runs: tuple[Path, ...], as_json: bool) -> None:
 _PURGED = ("completions", "rows", "demonstrations", "lines")
 
 
-def _beside(found: Mapping[str, Any]) -> list[tuple[str, Mapping[str, str]]]:
-    return [*(("folder", entry) for entry in found["skipped"]), *(("file", entry) for entry in found["left"])]
+def _beside(purged: Mapping[str, Any]) -> list[tuple[str, Mapping[str, str]]]:
+    return [*(("folder", entry) for entry in purged["skipped"]), *(("file", entry) for entry in purged["left"])]
 
 
-def _show_purged(console: Console, found: Mapping[str, Any]) -> None:
-    runs = found["runs"]
+def _show_purged(console: Console, purged: Mapping[str, Any]) -> None:
+    runs = purged["runs"]
     console.table("purge", ["run", *_PURGED], [[row["run"], *(row[key] for key in _PURGED)] for row in runs])
     changed = sum(any(row[key] for key in _PURGED) for row in runs)
     console.result(f"{len(runs)} runs were looked at; the document was in {changed} of them, and was deleted there.")
     for row in runs:
         if row["failed"]:
             console.result(f"{row['run']}: NOT DONE: {row['failed']}")
-    for key, entry in _beside(found):
+    for key, entry in _beside(purged):
         console.result(f"{key} {entry[key]}: {'skipped: ' if key == 'folder' else ''}{entry['why']}")
     students = [f"{row['run']}: {name}" for row in runs for name in row["students"]]
     if students:

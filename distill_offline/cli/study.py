@@ -60,18 +60,18 @@ def study(
     from distill_offline.corpus import resolve_path
 
     console, path = Console(as_json), resolve_path(str(config))
-    found = studies.Study.load(path, changes)
+    loaded = studies.Study.load(path, changes)
     results = studies.Results(output or _rows_file(config, path, only_read=dry_run or status or table))
-    place = folder or Path("runs") / found.settings.name
+    study_folder = folder or Path("runs") / loaded.settings.name
     if dry_run or status:
-        _show_progress(console, found, results, list_cells=dry_run, renew=renew)
+        _show_progress(console, loaded, results, list_cells=dry_run, renew=renew)
         return
     left: Interrupted | None = None
     if not table:
         with stopping(console) as stop:
             runner = studies.Runner(
-                found,
-                place,
+                loaded,
+                study_folder,
                 results,
                 say=console.say,
                 watch=console.watch,
@@ -85,7 +85,7 @@ def study(
                 if stop():
                     raise
                 left = error  # the hours are over: there is time for tables
-    _show_tables(console, found, results, place)
+    _show_tables(console, loaded, results, study_folder)
     if left is not None:
         console.say(f"to go on: {shlex.join(command_line())}")
         raise left
@@ -102,10 +102,10 @@ def _rows_file(config: Path, path: Path, *, only_read: bool) -> Path:
     return here if is_installed and (here.exists() or not only_read or not beside.exists()) else beside
 
 
-def _show_progress(console: Console, found: Study, results: Results, *, list_cells: bool, renew: bool) -> None:
+def _show_progress(console: Console, loaded: Study, results: Results, *, list_cells: bool, renew: bool) -> None:
     from distill_offline import study as studies
 
-    state = studies.progress(found, results, renew=renew)
+    state = studies.progress(loaded, results, renew=renew)
     if console.as_json:
         console.json(state if list_cells else {**state, "missing": len(state["missing"])})
         return
@@ -118,19 +118,19 @@ def _show_progress(console: Console, found: Study, results: Results, *, list_cel
     console.result(f"{state['done']} of {state['cells']} cells are done{old}{rest}{other}.")
 
 
-def _show_tables(console: Console, found: Study, results: Results, place: Path) -> None:
+def _show_tables(console: Console, loaded: Study, results: Results, study_folder: Path) -> None:
     from distill_offline import study as studies
 
-    rows = [row for row in results.read() if row.study == found.settings.name]
+    rows = [row for row in results.read() if row.study == loaded.settings.name]
     seen = [
         examination
         for examination in studies.Examinations.beside(results.path).read()
-        if examination.study == found.settings.name
+        if examination.study == loaded.settings.name
     ]
     try:
-        rows, seen = studies.rows_by_method(found, rows), studies.examined_by_method(found, seen)
-        keys = {found.key(cell) for cell in found.cells}
-        looks = {found.examination_key(cell) for cell in found.cells}
+        rows, seen = studies.rows_by_method(loaded, rows), studies.examined_by_method(loaded, seen)
+        keys = {loaded.key(cell) for cell in loaded.cells}
+        looks = {loaded.examination_key(cell) for cell in loaded.cells}
     except (InputError, MissingModel) as error:
         console.say(f"study: the rows are shown unchecked against the corpora ({error})")
     else:
@@ -139,8 +139,8 @@ def _show_tables(console: Console, found: Study, results: Results, place: Path) 
         seen = [examination for examination in seen if examination.key in looks]
         if other:
             console.say(f"study: {other} rows are of other settings or data; they are left out.")
-    summary, explanation = studies.summarise(found, rows), studies.summarise_examined(found, seen)
-    paths = studies.publish(summary, place, explanation)
+    summary, explanation = studies.summarise(loaded, rows), studies.summarise_examined(loaded, seen)
+    paths = studies.publish(summary, study_folder, explanation)
     if console.as_json:
         console.json(studies.as_json(summary, explanation))
         return
@@ -149,4 +149,4 @@ def _show_tables(console: Console, found: Study, results: Results, place: Path) 
         console.table(made.title, made.columns, made.rows)
     for note in (*summary.notes, *explanation.notes):
         console.result(note)
-    console.result(f"Tables and plots are in {place}: {', '.join(path.name for path in paths)}.")
+    console.result(f"Tables and plots are in {study_folder}: {', '.join(path.name for path in paths)}.")

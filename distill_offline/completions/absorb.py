@@ -54,7 +54,7 @@ def absorb(store: CompletionStore, path: Path) -> Absorbed:
     What is stored already is never changed, and the other file is only read. Raises StoreError where it is no store,
     or nothing of it can be read.
     """
-    found = Absorbed()
+    absorbed = Absorbed()
     if not path.is_file():
         raise StoreError(f"{path}: no such completion store.")
     try:
@@ -66,15 +66,15 @@ def absorb(store: CompletionStore, path: Path) -> Absorbed:
             seen = set[bytes]()
             # A damaged page ends a scan: what stands behind it is read from the other end.
             for order in ("ASC", "DESC"):
-                found.is_damaged = not _scan(store, other, order, seen, found)
-                if not found.is_damaged:
+                absorbed.is_damaged = not _scan(store, other, order, seen, absorbed)
+                if not absorbed.is_damaged:
                     break
     except sqlite3.Error as error:
         raise StoreError(f"{path}: {error}. Nothing of it can be read.") from error
-    return found
+    return absorbed
 
 
-def _scan(store: CompletionStore, other: sqlite3.Connection, order: str, seen: set[bytes], found: Absorbed) -> bool:
+def _scan(store: CompletionStore, other: sqlite3.Connection, order: str, seen: set[bytes], absorbed: Absorbed) -> bool:
     """Take over the completions in one order; whether the scan came to the end."""
     rows = other.execute(f"SELECT * FROM completions ORDER BY digest {order}")
     while True:
@@ -89,7 +89,7 @@ def _scan(store: CompletionStore, other: sqlite3.Connection, order: str, seen: s
             is_broken = True
         with store.transaction() as connection:
             for row in _unseen(batch, seen):
-                _take(connection, row, found)
+                _take(connection, row, absorbed)
         if is_broken:
             return False
         if len(batch) < _BATCH:
@@ -110,17 +110,17 @@ def _said(text: str) -> tuple[str, ...]:
     return completion.text, completion.thinking, completion.finish_reason
 
 
-def _take(connection: sqlite3.Connection, row: tuple[Any, ...], found: Absorbed) -> None:
+def _take(connection: sqlite3.Connection, row: tuple[Any, ...], absorbed: Absorbed) -> None:
     here = connection.execute("SELECT completion FROM completions WHERE digest = ?", row[:1]).fetchone()
     try:
         said = _said(row[4])
     except ValueError:
-        found.unreadable += 1
+        absorbed.unreadable += 1
         return
     if here is not None:
         is_same = _said(here[0]) == said
-        found.duplicate += is_same
-        found.different += not is_same
+        absorbed.duplicate += is_same
+        absorbed.different += not is_same
         return
     connection.execute(INSERT, row)
-    found.new += 1
+    absorbed.new += 1

@@ -142,14 +142,14 @@ class CompletionStore:
 
     def known(self, digests: Iterable[bytes]) -> set[bytes]:
         """Those of `digests` that are stored."""
-        wanted, found = list(digests), set[bytes]()
+        wanted, stored = list(digests), set[bytes]()
         with self._guarded():
             for start in range(0, len(wanted), 500):
-                part = wanted[start : start + 500]
-                marks = ",".join("?" * len(part))
+                batch = wanted[start : start + 500]
+                marks = ",".join("?" * len(batch))
                 query = f"SELECT digest FROM completions WHERE digest IN ({marks})"
-                found.update(row[0] for row in self._open.execute(query, part))
-        return found
+                stored.update(row[0] for row in self._open.execute(query, batch))
+        return stored
 
     def add(self, answers: Iterable[Answer]) -> None:
         """Commit answers together. One already there stays as it is."""
@@ -174,46 +174,46 @@ class CompletionStore:
     def _has_failures(self) -> bool:
         return self._open.execute("SELECT 1 FROM sqlite_schema WHERE name = 'failures'").fetchone() is not None
 
-    def set_rows(self, part: str, start: int, rows: Iterable[Row]) -> None:
+    def set_rows(self, corpus_part: str, start: int, rows: Iterable[Row]) -> None:
         """Say which completion the sentences of a corpus from position `start` on want."""
         numbered = [
-            (part, start + n, name_to(r.sentence_id), name_to(r.document), r.digest) for n, r in enumerate(rows)
+            (corpus_part, start + n, name_to(r.sentence_id), name_to(r.document), r.digest) for n, r in enumerate(rows)
         ]
         with self.transaction() as connection:
             connection.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?)", numbered)
 
-    def end_rows(self, part: str, count: int) -> None:
+    def end_rows(self, corpus_part: str, count: int) -> None:
         """Forget the rows of a corpus from position `count` on: it has shrunk."""
         with self.transaction() as connection:
-            connection.execute("DELETE FROM rows WHERE part = ? AND position >= ?", (part, count))
+            connection.execute("DELETE FROM rows WHERE part = ? AND position >= ?", (corpus_part, count))
 
-    def rows(self, part: str) -> Iterator[tuple[str, bytes, Completion | None]]:
+    def rows(self, corpus_part: str) -> Iterator[tuple[str, bytes, Completion | None]]:
         """`(sentence id, digest, completion or None)` of a corpus, in its order."""
         query = """SELECT r.sentence_id, r.digest, c.completion FROM rows r LEFT JOIN completions c USING (digest)
                    WHERE r.part = ? ORDER BY r.position"""
         with self._guarded():
-            for id_, digest, text in self._open.execute(query, (part,)):
+            for id_, digest, text in self._open.execute(query, (corpus_part,)):
                 yield name_from(id_), digest, None if text is None else self._load(text)
 
-    def answered_ids(self, part: str) -> Iterator[str]:
+    def answered_ids(self, corpus_part: str) -> Iterator[str]:
         """The ids of a corpus's sentences whose completion is stored."""
         query = "SELECT r.sentence_id FROM rows r JOIN completions c USING (digest) WHERE r.part = ?"
         with self._guarded():
-            for (id_,) in self._open.execute(query, (part,)):
+            for (id_,) in self._open.execute(query, (corpus_part,)):
                 yield name_from(id_)
 
-    def recipes_of(self, part: str) -> set[bytes]:
+    def recipes_of(self, corpus_part: str) -> set[bytes]:
         """Digests of the recipes by which the answers that a corpus wants were made."""
         query = "SELECT DISTINCT c.recipe FROM rows r JOIN completions c USING (digest) WHERE r.part = ?"
         with self._guarded():
-            return {recipe for (recipe,) in self._open.execute(query, (part,))}
+            return {recipe for (recipe,) in self._open.execute(query, (corpus_part,))}
 
     def progress(self) -> dict[str, tuple[int, int]]:
         """For each corpus, how many of its rows have been reached, and how many of those are answered."""
         query = """SELECT r.part, count(*), count(c.digest) FROM rows r LEFT JOIN completions c USING (digest)
                    GROUP BY r.part ORDER BY r.part"""
         with self._guarded():
-            return {part: (rows, answered) for part, rows, answered in self._open.execute(query)}
+            return {corpus_part: (rows, answered) for corpus_part, rows, answered in self._open.execute(query)}
 
     def count(self) -> int:
         with self._guarded():

@@ -112,13 +112,13 @@ def cross_fitted(
     """
     order = {group: number % folds for number, group in enumerate(dict.fromkeys(groups))}
     fold = [order[group] for group in groups]
-    found = [0.0] * len(scores)
+    calibrated = [0.0] * len(scores)
     for number in sorted(set(fold)):
         inside = [i for i, fold_of_row in enumerate(fold) if fold_of_row != number]
         calibration = fit([scores[i] for i in inside], [is_right[i] for i in inside], method)
         for i in (i for i, fold_of_row in enumerate(fold) if fold_of_row == number):
-            found[i] = calibration(scores[i])
-    return found
+            calibrated[i] = calibration(scores[i])
+    return calibrated
 
 
 @dataclass(frozen=True, slots=True)

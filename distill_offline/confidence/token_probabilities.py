@@ -48,18 +48,18 @@ def spelled(
         return [None] * len(pairs)
     start, end = max(start, raw.find(after, start)), start + len(source) if source else len(raw)
     literals = [(m.start(), m.end(), _value(m[0])) for m in _LITERAL.finditer(raw, start, end)]
-    found: list[Spelled | None] = []
+    spans: list[Spelled | None] = []
     cursor = 0
     for mention, type_ in pairs:
         at = _next(literals, cursor, mention)
         to = None if at is None else _next(literals, at + 1, type_)
         if at is None or to is None:
-            found.append(None)
+            spans.append(None)
             continue
         a, b = (sum(_tokens(ends, literals[position], completion.token_logprobs)) for position in (at, to))
-        found.append(Spelled(a, b))
+        spans.append(Spelled(a, b))
         cursor = to + 1
-    return found
+    return spans
 
 
 def _next(literals: Sequence[tuple[int, int, str]], cursor: int, value: str) -> int | None:

@@ -96,10 +96,10 @@ class CorpusSettings:
 
     def read_as(self, source: str | Source) -> Source:
         """The source with the token column, the language and the offsets of this section, unless it has its own."""
-        given = source if isinstance(source, Source) else Source(path=source)
+        source_settings = source if isinstance(source, Source) else Source(path=source)
         return replace(
-            given,
-            token_column=self.token_column if given.token_column is None else given.token_column,
-            language=given.language or self.language,
-            offsets=given.offsets or self.offsets,
+            source_settings,
+            token_column=self.token_column if source_settings.token_column is None else source_settings.token_column,
+            language=source_settings.language or self.language,
+            offsets=source_settings.offsets or self.offsets,
         )

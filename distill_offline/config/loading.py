@@ -68,26 +68,26 @@ def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
     return _ADAPTERS[kind]
 
 
-def coerced(given: Any, made: Any, key: str = "") -> Iterator[str]:
+def coerced(plain: Any, made: Any, key: str = "") -> Iterator[str]:
     """What was taken for a number, or for true or false, and is none: `true`, "3", 2.0 for a whole number, NaN.
 
-    `given` are the plain values that the settings `made` come from.
+    `plain` are the plain values that the settings `made` come from.
     """
-    if isinstance(given, Mapping):
-        for name, value in given.items():
+    if isinstance(plain, Mapping):
+        for name, value in plain.items():
             inner = made.get(name) if isinstance(made, Mapping) else getattr(made, str(name), None)
             yield from coerced(value, inner, f"{key}.{name}" if key else str(name))
-    elif isinstance(given, list) and isinstance(made, tuple | list):
-        for number, (value, inner) in enumerate(zip(given, made, strict=False)):
+    elif isinstance(plain, list) and isinstance(made, tuple | list):
+        for number, (value, inner) in enumerate(zip(plain, made, strict=False)):
             yield from coerced(value, inner, f"{key}.{number}")
-    elif isinstance(made, bool) and not isinstance(given, bool):
-        yield f"{key}: true or false is expected (it is {_shortened(given)})."
-    elif isinstance(made, int) and (isinstance(given, bool) != isinstance(made, bool) or not isinstance(given, int)):
-        yield f"{key}: a whole number is expected (it is {_shortened(given)})."
-    elif isinstance(made, float) and (isinstance(given, bool) or not isinstance(given, int | float)):
-        yield f"{key}: a number is expected (it is {_shortened(given)})."
+    elif isinstance(made, bool) and not isinstance(plain, bool):
+        yield f"{key}: true or false is expected (it is {_shortened(plain)})."
+    elif isinstance(made, int) and (isinstance(plain, bool) != isinstance(made, bool) or not isinstance(plain, int)):
+        yield f"{key}: a whole number is expected (it is {_shortened(plain)})."
+    elif isinstance(made, float) and (isinstance(plain, bool) or not isinstance(plain, int | float)):
+        yield f"{key}: a number is expected (it is {_shortened(plain)})."
     elif isinstance(made, float) and not math.isfinite(made):
-        yield f"{key}: a finite number is expected (it is {_shortened(given)})."
+        yield f"{key}: a finite number is expected (it is {_shortened(plain)})."
 
 
 def _apply(value: dict[str, Any], change: str) -> None:
@@ -101,19 +101,19 @@ def _apply(value: dict[str, Any], change: str) -> None:
         raise ConfigError(f"--set {key}: {error.problem}.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"--set {key}: {text!r} is not a YAML value.") from error
-    place: Any = value
+    container: Any = value
     for number, part in enumerate(parts[:-1], 1):
-        inner = place[_position(place, part, key)] if isinstance(place, list) else place.get(part)
+        inner = container[_position(container, part, key)] if isinstance(container, list) else container.get(part)
         if not isinstance(inner, (dict, list)):
             inner = _section(inner, parts[:number], key)
-            place[_position(place, part, key) if isinstance(place, list) else part] = inner
-        place = inner
-    place[_position(place, parts[-1], key) if isinstance(place, list) else parts[-1]] = new
+            container[_position(container, part, key) if isinstance(container, list) else part] = inner
+        container = inner
+    container[_position(container, parts[-1], key) if isinstance(container, list) else parts[-1]] = new
 
 
-def _position(place: list[Any], part: str, key: str) -> int:
-    if not part.isdecimal() or int(part) >= len(place):
-        raise ConfigError(f"--set {key}: {part!r} is none of the list's positions, 0 to {len(place) - 1}.")
+def _position(container: list[Any], part: str, key: str) -> int:
+    if not part.isdecimal() or int(part) >= len(container):
+        raise ConfigError(f"--set {key}: {part!r} is none of the list's positions, 0 to {len(container) - 1}.")
     return int(part)
 
 

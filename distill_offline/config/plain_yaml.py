@@ -118,8 +118,8 @@ def _number(loader: UniqueKeys, node: yaml.ScalarNode) -> float:
 def _use(kind: Any, *, keep: bool) -> None:
     """Numbers as above for a loader; a dumper keeps YAML 1.1's as well: what either takes for one is quoted."""
     kind.yaml_implicit_resolvers = {
-        first: [line for line in found if keep or line[0] not in (_INT, _FLOAT)]
-        for first, found in kind.yaml_implicit_resolvers.items()
+        first: [line for line in resolvers if keep or line[0] not in (_INT, _FLOAT)]
+        for first, resolvers in kind.yaml_implicit_resolvers.items()
     }
     for tag, words in ((_INT, _WHOLE), (_FLOAT, _BROKEN)):
         kind.add_implicit_resolver(tag, re.compile(f"(?:{words.pattern})\\Z"), list("-+.0123456789"))

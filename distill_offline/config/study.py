@@ -95,8 +95,8 @@ class StudySettings:
         if wrong := [name for name in self.variants if not _NAME.fullmatch(name)]:
             raise ValueError(f"the variant {wrong[0][:60]!r} becomes a folder: letters, digits and ._+- only")
         for name, changes in self.variants.items():
-            if own := [key for key in changes if key.split(".")[0] in _THE_STUDYS]:
-                raise ValueError(f"the variant {name} sets {own[0]}, which the study itself decides")
+            if own_keys := [key for key in changes if key.split(".")[0] in _THE_STUDYS]:
+                raise ValueError(f"the variant {name} sets {own_keys[0]}, which the study itself decides")
         if empty := [size for size in self.sizes if self.split(size)[0] < 1]:
             raise ValueError(f"dev_share leaves nothing to train on of {empty[0]} sentences")
         if self.reserve is not None and self.reserve < max(self.sizes):

@@ -102,9 +102,9 @@ class Evidence:
 
     def _number(self, value: str) -> None:
         """How far the first column counts the rows of each sentence, or of the file."""
-        place = self.in_block - 1
-        self.numbering["from 0"] += value == str(place)
-        self.numbering["from 1"] += value == str(place + 1)
+        position = self.in_block - 1
+        self.numbering["from 0"] += value == str(position)
+        self.numbering["from 1"] += value == str(position + 1)
         follows = value.isdigit() and len(value) < 20 and int(value) == self.before + 1
         self.numbering["running"] += self.rows == 1 or follows
         self.numbering["ids"] += _ID.fullmatch(value) is not None

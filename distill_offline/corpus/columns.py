@@ -219,8 +219,8 @@ def _row(line: str, layout: Layout) -> list[str]:
     cells = cells_of(line, tabbed=layout.tabbed)
     if len(cells) == layout.width:
         return cells
-    found = trimmed(cells)
-    return found if len(found) >= layout.width else cells[: layout.width]
+    cells_left = trimmed(cells)
+    return cells_left if len(cells_left) >= layout.width else cells[: layout.width]
 
 
 def _check(cells: list[str], layout: Layout, number: int, shown: str, block: _Block) -> None:
@@ -272,8 +272,8 @@ def _tag_of(row: list[str], layout: Layout) -> str:
 
 def _joined(parts: list[str], block: _Block, layout: Layout, shown: str) -> str:
     """The tag of a multiword token out of those of its parts. Raises CorpusError where only some are in an entity."""
-    found = plain_tags(parts, layout.coding)
-    if len({tag[2:] for tag in found}) > 1 or "B" in {tag[:1] for tag in found[1:]}:
+    tags = plain_tags(parts, layout.coding)
+    if len({tag[2:] for tag in tags}) > 1 or "B" in {tag[:1] for tag in tags[1:]}:
         raise fault(
             shown, block.line, "the parts of a multiword token of this sentence have tags of different entities. "
             "Give the multiword token a tag of its own."

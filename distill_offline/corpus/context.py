@@ -45,9 +45,9 @@ def _drained(before: deque[Record], ahead: deque[Record]) -> Iterator[Record]:
 def _in_context(before: deque[Record], ahead: deque[Record]) -> Record:
     """The first that is ahead; it stands before the others from now on."""
     first = ahead.popleft()
-    found = replace(first, sentence=replace(first.sentence, before=_joined(before), after=_joined(ahead)))
+    in_context = replace(first, sentence=replace(first.sentence, before=_joined(before), after=_joined(ahead)))
     before.append(first)
-    return found
+    return in_context
 
 
 def _joined(records: Iterable[Record]) -> str:

@@ -42,12 +42,14 @@ def read_sentences(
     neighbours of its document a sentence has on either side, `before` and `after`. Raises CorpusError with file and
     line.
     """
-    given = as_source(source, tag_column, scheme, token_column)
-    if given.labels is not None:
-        raise CorpusError(f"{given.labels}: stand-off labels go with corpus.distilled alone, not with text to be read.")
-    found = Counter[str]() if counts is None else counts
-    bad = on_bad_file or given.on_bad_file
-    for record in read_records(given, labelled=False, head=head, on_bad_file=bad, counts=found, context=context):
+    opened = as_source(source, tag_column, scheme, token_column)
+    if opened.labels is not None:
+        raise CorpusError(
+            f"{opened.labels}: stand-off labels go with corpus.distilled alone, not with text to be read."
+        )
+    counter = Counter[str]() if counts is None else counts
+    bad = on_bad_file or opened.on_bad_file
+    for record in read_records(opened, labelled=False, head=head, on_bad_file=bad, counts=counter, context=context):
         yield record.sentence
 
 
@@ -73,15 +75,15 @@ def read_examples(
     allowed. `scheme` `auto` reads a column file's tags once before. `token_column` is recognised where it is not given.
     `on_bad_file` and `context` as in read_sentences.
     """
-    found = Counter[str]() if counts is None else counts
-    given = as_source(source, tag_column, scheme, token_column)
-    for record, labels in _labelled(given, origin, head, types, found, on_bad_file, context, strays):
+    counter = Counter[str]() if counts is None else counts
+    opened = as_source(source, tag_column, scheme, token_column)
+    for record, labels in _labelled(opened, origin, head, types, counter, on_bad_file, context, strays):
         weight, masked = record.weight, record.masked
         if record.standoff is not None:
             beside = record.standoff.beside
             weight, masked = weight if beside.weight is None else beside.weight, beside.masked
         if record.unheld:
-            found["unheld"] += len(record.unheld)
+            counter["unheld"] += len(record.unheld)
         yield Example(record.sentence, labels, origin, float(weight), tuple(masked), record.unheld)
 
 
@@ -102,8 +104,8 @@ def read_annotations(
     make are left out; `counts` gains `spans_unlike_labels`. Else as read_examples.
     """
     counted = Counter[str]() if counts is None else counts
-    given = as_source(source, tag_column, scheme, token_column)
-    for record, labels in _labelled(given, "distilled", head, types, counted, None):
+    opened = as_source(source, tag_column, scheme, token_column)
+    for record, labels in _labelled(opened, "distilled", head, types, counted, None):
         sentence, standoff = record.sentence, record.standoff
         if standoff is not None:
             yield AnnotationLine(sentence, labels, standoff.spans, beside=standoff.beside, unread=record.unread)
@@ -124,8 +126,8 @@ def read_annotations(
 def _spans(record: Record, labels: tuple[str, ...]) -> tuple[Span, ...]:
     """The spans of the labels, with what the row says of those among them that it lists."""
     listed = {_place(span): span for span in record.spans}
-    given = [listed.get(_place(span), replace(span, alignment="tags")) for span in decode_bio(labels)]
-    return tuple(checked_span(span) for span in given)
+    spans = [listed.get(_place(span), replace(span, alignment="tags")) for span in decode_bio(labels)]
+    return tuple(checked_span(span) for span in spans)
 
 
 def _place(span: Span) -> tuple[int, int, str]:
@@ -133,7 +135,7 @@ def _place(span: Span) -> tuple[int, int, str]:
 
 
 def _labelled(
-    given: Source,
+    source: Source,
     origin: Origin,
     head: Head,
     types: Collection[str] | None,
@@ -143,21 +145,21 @@ def _labelled(
     strays: list[str] | None = None,
 ) -> Iterator[tuple[Record, tuple[str, ...]]]:
     """The records of a source with their labels as they are meant: checked, and IOB2."""
-    if given.labels is not None and origin == "original":
-        raise CorpusError(f"{given.labels}: stand-off labels are a teacher's. They go with corpus.distilled alone.")
-    found = Counter[str]() if counts is None else counts
+    if source.labels is not None and origin == "original":
+        raise CorpusError(f"{source.labels}: stand-off labels are a teacher's. They go with corpus.distilled alone.")
+    counter = Counter[str]() if counts is None else counts
     kind = kind_of(head)
-    own_scheme = scheme_of(given, origin) if kind.per_token else "iob2"
+    own_scheme = scheme_of(source, origin) if kind.per_token else "iob2"
     known = None if types is None else frozenset(types)
-    bad = on_bad_file or given.on_bad_file
-    for record in read_records(given, labelled=True, head=head, on_bad_file=bad, counts=found, context=context):
+    bad = on_bad_file or source.on_bad_file
+    for record in read_records(source, labelled=True, head=head, on_bad_file=bad, counts=counter, context=context):
         if record.labels is None:
             raise record.fault(f"there are no labels; needed: {kind.fields}.")
         labels = record.labels
         if kind.per_token:
             labels, stray = _iob2(record, record.scheme or own_scheme, origin)
             if stray:
-                found["stray_tags"] += len(stray)
+                counter["stray_tags"] += len(stray)
             if strays is not None:
                 strays += [f"{record.shown}:{record.line + record.step * position}" for position in stray]
         if known is not None:
@@ -199,12 +201,12 @@ def check_same_text(left: AnySource, right: AnySource, *, head: Head = "token-cl
             token = next(
                 (at for at, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), min(len(mine), len(theirs))
             )
-            place = f"{other.shown}:{other.line + other.step * token}"
+            location = f"{other.shown}:{other.line + other.step * token}"
             texts = ", and so do the texts" if has_text else ""
             if has_text and not (one.step or other.step) and one.sentence.id != other.sentence.id:
                 texts += f"; the ids here are {one.sentence.id} and {other.sentence.id}: the order must be the same"
             raise one.fault(
-                f"the tokens differ from those of {place}, from token {token} of the sentence on{texts}.", token
+                f"the tokens differ from those of {location}, from token {token} of the sentence on{texts}.", token
             )
 
 
@@ -215,8 +217,8 @@ def _looks_the_same(one: Record, other: Record) -> bool:
 
 
 def _unlabelled(source: AnySource, head: Head) -> Iterator[Record]:
-    given = as_source(source, None, "auto")
-    return read_records(given, labelled=False, head=head, on_bad_file=given.on_bad_file, counts=Counter())
+    opened = as_source(source, None, "auto")
+    return read_records(opened, labelled=False, head=head, on_bad_file=opened.on_bad_file, counts=Counter())
 
 
 def _iob2(record: Record, scheme: Scheme, origin: Origin) -> tuple[tuple[str, ...], tuple[int, ...]]:

@@ -41,27 +41,27 @@ class GuardedFormat:
             rows = iter(self._format.read(path, shown))
         while True:
             with theirs(_KEY, self.name, doing, may_quote=True):
-                found = next(rows, None)
-            if found is None:
+                pair = next(rows, None)
+            if pair is None:
                 return
-            if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[0], int):
+            if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[0], int):
                 raise ConfigError(f"{_KEY}: {self.name}, {doing}: it must yield (line, row).")
-            line, row = found
+            line, row = pair
             if not isinstance(row, Mapping):
                 raise ConfigError(f"{_KEY}: {self.name}, {doing}: the row of line {line} is not a mapping.")
             yield line, {key: _as_list(row[key]) for key in FIELDS if key in row}
 
     def write(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         self.check("write")
-        given = _Given(rows)
+        handed = _Given(rows)
         try:
             with theirs(_KEY, self.name, "write()", may_quote=True):
-                self._format.write(path, iter(given))
+                self._format.write(path, iter(handed))
         except ConfigError:
-            if given.error is not None:
-                raise given.error from None
+            if handed.error is not None:
+                raise handed.error from None
             raise
-        if not given.is_over:
+        if not handed.is_over:
             raise ConfigError(f"{_KEY}: {self.name}, write(): it did not take all the rows.")
         if not path.is_file():
             raise ConfigError(f"{_KEY}: {self.name}, write(): it did not write the file whose path it was given.")

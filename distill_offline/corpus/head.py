@@ -24,17 +24,17 @@ def head_of(source: AnySource) -> Head:
     decides; labels that all could be of several kinds are of the table's first one. What has no labels at all counts as
     the very first, whose reader then says what is missing. Raises CorpusError for what cannot be read.
     """
-    given = as_source(source, None, "auto")
-    if given.labels is not None:
-        return read_header(existing(given.labels), given.labels).task
-    path, kinds = existing(given.path), all_kinds()
-    name = format_of(path, given, labelled=True)
+    opened = as_source(source, None, "auto")
+    if opened.labels is not None:
+        return read_header(existing(opened.labels), opened.labels).task
+    path, kinds = existing(opened.path), all_kinds()
+    name = format_of(path, opened, labelled=True)
     if name in (FOLDER, COLUMNS, TEXT):
         return next(kind.head for kind in kinds if kind.per_token != (name == FOLDER))
     left = kinds
-    for line, row in format_named(name).read(path, given.path):
+    for line, row in format_named(name).read(path, opened.path):
         if whose := foreign_row(row):
-            raise fault(given.path, line, whose)
+            raise fault(opened.path, line, whose)
         if not isinstance(row, Mapping):
             continue
         told = {kind: kind.tells(_shape(row)) for kind in kinds}

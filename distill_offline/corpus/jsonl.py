@@ -63,11 +63,11 @@ _SPLIT = "Write an object a line, for example with: jq -c '.[]' OLD > NEW"
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
         repeated, _ = Counter(key for key, _ in pairs).most_common(1)[0]
         raise _RepeatedKey(f"the key {repeated[:60]!r} occurs twice in one object")
-    return found
+    return unique
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique)

@@ -53,6 +53,6 @@ def in_characters(span: Span, sentence: Sentence) -> tuple[int, int]:
 
 
 def _entity(span: Span, text: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"text": text[span.start : span.end], "start": span.start, "end": span.end}
-    found["type"] = span.type
-    return found if span.confidence is None else {**found, "confidence": span.confidence}
+    entity: dict[str, Any] = {"text": text[span.start : span.end], "start": span.start, "end": span.end}
+    entity["type"] = span.type
+    return entity if span.confidence is None else {**entity, "confidence": span.confidence}

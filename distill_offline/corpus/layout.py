@@ -174,10 +174,10 @@ def _tag(
 ) -> tuple[int | None, tuple[int, ...]]:
     """The tag column, and others that hold entities, too. None where there is no column but the token's."""
     if asked is not None:
-        found = _resolved(asked, width or min(seen.widths), "tag_column", shown, line)
-        if found == token:
+        column = _resolved(asked, width or min(seen.widths), "tag_column", shown, line)
+        if column == token:
             raise fault(shown, line, f"column {asked} of {width} is the token itself, not a tag. Set tag_column.")
-        return found, ()
+        return column, ()
     named = [position for position, name in enumerate(seen.names) if name.rpartition(":")[2] in TAG_NAMES]
     if named:
         return named[-1], ()
@@ -201,8 +201,8 @@ def _are_layers(seen: Evidence) -> bool:
 def _values(seen: Evidence, kind: Kind, tag: int | None) -> Counter[str]:
     if kind == "conll2012":
         return Counter({"*": 1}) if tag == _NER_2012 else Counter()
-    found = seen.columns[tag] if tag is not None and tag < len(seen.columns) else None
-    return found or Counter()
+    values = seen.columns[tag] if tag is not None and tag < len(seen.columns) else None
+    return values or Counter()
 
 
 def _resolved(column: int, width: int, key: str, shown: str, line: int) -> int:

@@ -75,17 +75,17 @@ def _raw_lines(file: IO[bytes], shown: str) -> Iterator[bytes]:
 def _has_cr_alone(file: IO[bytes]) -> bool:
     """Whether carriage returns end the lines: there are some, and no line feed but perhaps as the last byte."""
     file.seek(0)
-    found, end = False, b""
+    has_cr, end = False, b""
     while chunk := file.read(_CHUNK):
         chunk, end = end + chunk, b""
         if b"\n" in chunk[:-1]:
             return False
         if chunk[-1:] in (b"\n", b"\r"):
             chunk, end = chunk[:-1], chunk[-1:]
-        found = found or b"\r" in chunk
+        has_cr = has_cr or b"\r" in chunk
         if end == b"\n" and file.read(1):
             return False
-    return found
+    return has_cr
 
 
 def _unreadable(shown: str, error: OSError) -> CorpusError:

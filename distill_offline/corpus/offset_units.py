@@ -35,12 +35,12 @@ def in_characters(unit: OffsetUnit, text: str) -> Callable[[int, int], Range | N
     widths = _widths(unit, text)
     if widths is None:
         return None
-    place: dict[int, int] = {}
+    position_of: dict[int, int] = {}
     for index, position in enumerate(accumulate(widths, initial=0)):
-        place.setdefault(position, index)
+        position_of.setdefault(position, index)
 
     def read(start: int, end: int) -> Range | None:
-        first, last = place.get(start), place.get(end)
+        first, last = position_of.get(start), position_of.get(end)
         return None if first is None or last is None else _within(first, last, len(text))
 
     return read

@@ -73,7 +73,7 @@ def sentences_of(
     What has no token is no sentence.
     """
     sentences = sentence_offsets(text, tokenise) if kind_of(head).per_token else [tokenise(text)]
-    for index, offsets in enumerate(found for found in sentences if found):
+    for index, offsets in enumerate(offsets_ for offsets_ in sentences if offsets_):
         yield offsets[0][0], _cut(text, offsets, document, index)
 
 

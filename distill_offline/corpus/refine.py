@@ -21,8 +21,8 @@ def refined(example: Example, tokenise: Callable[[str], Offsets]) -> Example:
     falls inside one of its tokens.
     """
     sentence = example.sentence
-    own = {border for token in sentence.offsets for border in token}
-    borders = sorted({border for token in tokenise(sentence.text) for border in token} - own)
+    token_borders = {border for token in sentence.offsets for border in token}
+    borders = sorted({border for token in tokenise(sentence.text) for border in token} - token_borders)
     if not borders:
         return example
     offsets, labels, masked = list[tuple[int, int]](), list[str](), list[int]()

@@ -173,9 +173,9 @@ def _spans(
     held: list[Span] = []
     unheld: list[Span] = []
     for span in reader.read(listed, sentence.text, line):
-        place = on_tokens((span.start, span.end), sentence.offsets)
-        if place is not None:
-            held.append(replace(span, start=place[0], end=place[1]))
+        tokens_of_span = on_tokens((span.start, span.end), sentence.offsets)
+        if tokens_of_span is not None:
+            held.append(replace(span, start=tokens_of_span[0], end=tokens_of_span[1]))
         elif _touched(span, sentence.offsets):
             unheld.append(span)
         else:
@@ -218,23 +218,23 @@ def _text(fields: Mapping[str, Any], tokenise: Callable[[str], Offsets]) -> tupl
     if text is None:
         if "offsets" in fields:
             raise _RowError("`offsets` are given without the `text` that they count.")
-        joined, found = join_tokens(tokens)
-        return joined, tokens, found
+        joined, joined_offsets = join_tokens(tokens)
+        return joined, tokens, joined_offsets
     if "offsets" not in fields:
         return text, tokens, _search(tokens, text)
     return text, tokens, _checked(checked_offsets, fields["offsets"], tokens, text)
 
 
 def _search(tokens: Sequence[str], text: str) -> Offsets:
-    found = []
+    offsets = []
     end = 0
     for position, token in enumerate(tokens):
         start = text.find(token, end)
         if start < 0:
             raise _RowError(f"token {position} is not in `text` after the one before it.")
         end = start + len(token)
-        found.append((start, end))
-    return tuple(found)
+        offsets.append((start, end))
+    return tuple(offsets)
 
 
 def _checked(check: Callable[..., _Value], *values: Any) -> _Value:

@@ -61,7 +61,7 @@ def _parts(text: str, offsets: Offsets) -> Iterator[Offsets]:
     first = 0
     while len(offsets) - first > LONGEST:
         places = range(first + LONGEST, first + LONGEST // 2, -1)
-        cut = max(places, key=lambda place: (_rank(text[offsets[place - 1][1] : offsets[place][0]]), place))
+        cut = max(places, key=lambda position: (_rank(text[offsets[position - 1][1] : offsets[position][0]]), position))
         yield offsets[first:cut]
         first = cut
     if first < len(offsets):

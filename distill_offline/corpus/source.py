@@ -58,12 +58,12 @@ _NO_TAGS = (
 
 def as_source(source: AnySource, tag_column: int | None, scheme: AnyScheme, token_column: int | None = None) -> Source:
     """One Source whatever was given; what a Source says of itself goes before the other arguments."""
-    given = source if isinstance(source, Source) else Source(path=str(source))
-    wanted = given.scheme or scheme
+    opened = source if isinstance(source, Source) else Source(path=str(source))
+    wanted = opened.scheme or scheme
     return replace(
-        given,
-        token_column=token_column if given.token_column is None else given.token_column,
-        tag_column=tag_column if given.tag_column is None else given.tag_column,
+        opened,
+        token_column=token_column if opened.token_column is None else opened.token_column,
+        tag_column=tag_column if opened.tag_column is None else opened.tag_column,
         scheme=_READ_AS.get(wanted, wanted),
     )
 
@@ -81,12 +81,12 @@ def resolve_path(path: str | Path) -> Path:
     if name.is_absolute() or ".." in name.parts:
         raise CorpusError(f"{text}: must name a file inside the package.")
     package = Path(str(resources.files("distill_offline")))
-    found = package / "data" / name
-    if not found.exists() and name.parts[:1] == ("configs",):
-        found = package.parent / name
-    if not found.exists():
+    path_ = package / "data" / name
+    if not path_.exists() and name.parts[:1] == ("configs",):
+        path_ = package.parent / name
+    if not path_.exists():
         raise CorpusError(f"{text}: this package holds no such file.")
-    return found
+    return path_
 
 
 def scheme_of(source: Source, origin: Origin = "original") -> Scheme:
@@ -105,8 +105,8 @@ def scheme_of(source: Source, origin: Origin = "original") -> Scheme:
         return detect_scheme(_columns(path, source).tags(), least=1 if origin == "original" else 2)
     if name in (FOLDER, TEXT):
         return "iob2"
-    found = detect_scheme(_row_tags(format_named(name).read(path, source.path)), least=2)
-    return "iob2" if found == "iob1" and origin == "original" else found
+    scheme = detect_scheme(_row_tags(format_named(name).read(path, source.path)), least=2)
+    return "iob2" if scheme == "iob1" and origin == "original" else scheme
 
 
 def _row_tags(rows: Iterable[tuple[int, object]]) -> Iterator[Sequence[str]]:

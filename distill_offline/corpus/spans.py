@@ -42,20 +42,20 @@ def listed_spans(value: object) -> list[ListedSpan]:
     """Raises SpanFault where `value` is no list of spans."""
     if not isinstance(value, list):
         raise SpanFault("`spans` must be a list.")
-    found = []
+    listed = []
     for position, span in enumerate(value):
         if not isinstance(span, Mapping) or not (_is_int(span.get("start")) and _is_int(span.get("end"))):
             raise SpanFault(f"span {position} needs whole numbers `start` and `end`.")
         if not isinstance(span.get("type"), str) or not span["type"]:
             raise SpanFault(f"span {position} needs a `type`.")
         read = Span(span["start"], span["end"], span["type"], span.get("confidence"), agreement=span.get("agreement"))
-        found.append(ListedSpan(replace(read, alignment=span.get("alignment") or "tags"), _own_text(span)))
-    return found
+        listed.append(ListedSpan(replace(read, alignment=span.get("alignment") or "tags"), _own_text(span)))
+    return listed
 
 
 def _own_text(span: Mapping[str, Any]) -> str | None:
-    given = (span[key] for key in OWN_TEXT if isinstance(span.get(key), str))
-    return next((text for text in given if _folded(text) and text != span["type"]), None)
+    texts = (span[key] for key in OWN_TEXT if isinstance(span.get(key), str))
+    return next((text for text in texts if _folded(text) and text != span["type"]), None)
 
 
 def on_tokens(span: Range, offsets: Offsets) -> Range | None:
@@ -113,18 +113,18 @@ class SpanReader:
         """The spans counted in characters. Raises SpanFault where one lies, or lies outside the text."""
         read = in_characters(self.unit, text) or _plainly(text)
         others = {unit: reader for unit in OFFSETS if unit != self.unit and (reader := _reader(unit, text))}
-        found = []
+        read_spans = []
         for position, listed in enumerate(spans):
             span = listed.span
-            place = read(span.start, span.end)
-            if place is None or not _agrees(listed.own, text[slice(*place)]):
-                raise SpanFault(self._lie(position, spans, text, others, is_outside=place is None))
+            range_ = read(span.start, span.end)
+            if range_ is None or not _agrees(listed.own, text[slice(*range_)]):
+                raise SpanFault(self._lie(position, spans, text, others, is_outside=range_ is None))
             if listed.own is None:
-                self._judge(span, place, text, others, line)
-            found.append(replace(span, start=place[0], end=place[1]))
+                self._judge(span, range_, text, others, line)
+            read_spans.append(replace(span, start=range_[0], end=range_[1]))
         if self.judged - len(spans) < _EARLY <= self.judged:
             self.finish()
-        return found
+        return read_spans
 
     def finish(self) -> None:
         """Raises SpanFault where the spans so far, taken together, lie."""
@@ -156,19 +156,19 @@ class SpanReader:
     def _judge(
         self,
         span: Span,
-        place: Range,
+        range_: Range,
         text: str,
         others: Mapping[OffsetUnit, Callable[[int, int], Range | None]],
         line: int,
     ) -> None:
-        wrong = _wrong_borders(place, text)
+        wrong = _wrong_borders(range_, text)
         self.judged += 1
         self.cutting += wrong > 0
         if wrong and self.first_line is None:
             self.first_line = line
         for unit, read in others.items():
             other = read(span.start, span.end)
-            if other == place:
+            if other == range_:
                 continue
             self._differ[unit] += 1
             self._cut_there[unit] += wrong > 0
@@ -194,7 +194,7 @@ class SpanReader:
         for unit, read in others.items():
             places = [read(span.span.start, span.span.end) for span in spans]
             if places[position] is not None and all(
-                place is not None and _is_right(place, span, text) for place, span in zip(places, spans, strict=True)
+                range_ is not None and _is_right(range_, span, text) for range_, span in zip(places, spans, strict=True)
             ):
                 return f"{problem}. If it counts {IN_WORDS[unit]}, all is right. {_remedy(unit)}"
         return f"{problem}, whether it counts {IN_WORDS[self.unit]} or {_known()}. Correct it."
@@ -208,14 +208,14 @@ def _plainly(text: str) -> Callable[[int, int], Range | None]:
     return lambda start, end: (start, end) if 0 <= start < end <= len(text) else None
 
 
-def _is_right(place: Range, listed: ListedSpan, text: str) -> bool:
+def _is_right(range_: Range, listed: ListedSpan, text: str) -> bool:
     if listed.own is not None:
-        return _agrees(listed.own, text[slice(*place)])
-    return not _wrong_borders(place, text)
+        return _agrees(listed.own, text[slice(*range_)])
+    return not _wrong_borders(range_, text)
 
 
-def _agrees(own: str | None, piece: str) -> bool:
-    return own is None or own == piece or _folded(own) == _folded(piece)
+def _agrees(own_text: str | None, piece: str) -> bool:
+    return own_text is None or own_text == piece or _folded(own_text) == _folded(piece)
 
 
 def _folded(text: str) -> str:
@@ -223,9 +223,9 @@ def _folded(text: str) -> str:
     return "".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def _wrong_borders(place: Range, text: str) -> int:
+def _wrong_borders(range_: Range, text: str) -> int:
     """How many ends of the span are within a word of a script with blanks, before a mark of a letter, or at a blank."""
-    start, end = place
+    start, end = range_
     return (_parts_a_word(text, start) or text[start].isspace()) + (_parts_a_word(text, end) or text[end - 1].isspace())
 
 

@@ -145,8 +145,8 @@ def _row(value: object, shown: str, line: int, task: Head) -> StandoffLabels:
         return StandoffLabels(value["n"], value["content"], (), labels, beside, shown, line)
     if not isinstance(spans, list):
         raise fault(shown, line, "`spans` are missing.")
-    found = tuple(_span(span, shown, line) for span in spans)
-    return StandoffLabels(value["n"], value["content"], found, None, beside, shown, line)
+    spans_ = tuple(_span(span, shown, line) for span in spans)
+    return StandoffLabels(value["n"], value["content"], spans_, None, beside, shown, line)
 
 
 def _span(value: object, shown: str, line: int) -> Span:

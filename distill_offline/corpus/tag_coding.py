@@ -55,12 +55,12 @@ def coding_of(tags: Mapping[str, int]) -> Coding:
 
 
 def _with_letters(style: Style, letters: set[str]) -> Coding:
-    found = {letter.upper() for letter in letters}
+    known_letters = {letter.upper() for letter in letters}
     for one, other in ("EL", "IM", "SU", "SW", "UW"):
-        if {one, other} <= found:
+        if {one, other} <= known_letters:
             schemes = "IOBES, BILOU or BMEWO"
             return Coding(style, problem=f"its tags have both {one}- and {other}-: {schemes}? Correct the tags.")
-    places = {_PLACE[letter] for letter in found}
+    places = {_PLACE[letter] for letter in known_letters}
     return Coding(style, ends_only="E" in places and not places & {"B", "S"})
 
 
@@ -104,15 +104,15 @@ def _plain(tag: str, style: Style) -> str:
 
 def _from_ends(tags: Sequence[str]) -> tuple[str, ...]:
     """IOE1 and IOE2 to IOB2: an entity ends with E-, or where its type does."""
-    found, open_type = [], ""
+    converted, open_type = [], ""
     for tag in tags:
         if tag[:2] not in ("I-", "E-"):
             open_type = ""
-            found.append(tag)
+            converted.append(tag)
             continue
-        found.append(f"{'I' if open_type == tag[2:] else 'B'}-{tag[2:]}")
+        converted.append(f"{'I' if open_type == tag[2:] else 'B'}-{tag[2:]}")
         open_type = "" if tag.startswith("E-") else tag[2:]
-    return tuple(found)
+    return tuple(converted)
 
 
 def _is_bracketed(tag: str) -> bool:
@@ -121,13 +121,13 @@ def _is_bracketed(tag: str) -> bool:
 
 def _unbracketed(tags: Sequence[str]) -> tuple[str, ...]:
     """(PER* and * and *) to IOB2. A bracket that closes nothing, or opens within another, stays as it is: no tag."""
-    found, open_type = [], ""
+    converted, open_type = [], ""
     for tag in tags:
         match = _BRACKETS.fullmatch(tag)
         opens, closes = (match[1] or "", bool(match[2])) if match else ("", False)
         if match is None or (opens and open_type) or (closes and not opens and not open_type):
-            found.append(tag)
+            converted.append(tag)
             continue
-        found.append(f"B-{opens}" if opens else f"I-{open_type}" if open_type else "O")
+        converted.append(f"B-{opens}" if opens else f"I-{open_type}" if open_type else "O")
         open_type = "" if closes else opens or open_type
-    return tuple(found)
+    return tuple(converted)

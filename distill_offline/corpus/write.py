@@ -100,8 +100,8 @@ def _fill(temporary: Path, name: str, items: Iterator[Labelled], path: Path) -> 
             for chunk in _column_lines(items, path):
                 file.write(chunk.encode())
     else:
-        given = items if name == "jsonl" else (_encodable(item, path) for item in items)
-        format_named(name).write(temporary, (item.row() for item in given))
+        rows = items if name == "jsonl" else (_encodable(item, path) for item in items)
+        format_named(name).write(temporary, (item.row() for item in rows))
 
 
 def _column_lines(items: Iterator[Labelled], path: Path) -> Iterator[str]:

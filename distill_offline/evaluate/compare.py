@@ -33,18 +33,18 @@ def held_against(labels: AnySource, gold: AnySource) -> Held:
     for those that the other side's tokens hold. How a file is read, its columns, tag scheme, language, offsets and
     format, is said by a Source in its place.
     """
-    given, truth = (as_source(source, None, "auto") for source in (labels, gold))
-    folder = resolve_path(given.path)
+    labelled, truth = (as_source(source, None, "auto") for source in (labels, gold))
+    folder = resolve_path(labelled.path)
     if (folder / "config.json").is_file():
         student = Student.load(folder)
         return _student(student, replace(truth, language=student.language))
     if (folder / ANNOTATIONS).is_file():
         return _annotations(folder / ANNOTATIONS, truth)
-    if folder.is_dir() and given.format is None:
+    if folder.is_dir() and labelled.format is None:
         raise InputError(
-            f"{given.path}: neither a student (config.json) nor annotations ({ANNOTATIONS}) are in this folder."
+            f"{labelled.path}: neither a student (config.json) nor annotations ({ANNOTATIONS}) are in this folder."
         )
-    return _file(given, truth, _common_head(given, truth))
+    return _file(labelled, truth, _common_head(labelled, truth))
 
 
 def _student(student: Student, gold: Source) -> Held:
@@ -52,28 +52,28 @@ def _student(student: Student, gold: Source) -> Held:
     predicted = student.predict([example.sentence for example in truth.examples])
     if not student.kind.per_token:
         return truth.of_classes(predicted, {})
-    given = [Given(e.sentence, labels) for e, labels in zip(truth.examples, predicted, strict=True)]
-    return truth.of_entities(given, {}, strays=0)
+    answers = [Given(e.sentence, labels) for e, labels in zip(truth.examples, predicted, strict=True)]
+    return truth.of_entities(answers, {}, strays=0)
 
 
-def _file(given: Source, gold: Source, head: Head) -> Held:
-    check_same_text(given, gold, head=head)
+def _file(labelled: Source, gold: Source, head: Head) -> Held:
+    check_same_text(labelled, gold, head=head)
     if not kind_of(head).per_token:
-        classes = [example.labels for example in read_examples(given, origin="distilled", head=head)]
+        classes = [example.labels for example in read_examples(labelled, origin="distilled", head=head)]
         return Truth.read(gold, head).of_classes(classes, {})
     wanted = scheme_of(gold)
-    how = scheme_of(given, "distilled")
+    how = scheme_of(labelled, "distilled")
     if (wanted, how) == ("iob1", "iob2"):
-        how = scheme_of(given)  # beside gold in iob1, one I- alone tells of it, too
+        how = scheme_of(labelled)  # beside gold in iob1, one I- alone tells of it, too
     truth, strays = Truth.read(replace(gold, scheme=wanted), head), list[str]()
-    examples = read_examples(replace(given, scheme=how), origin="distilled", head=head, strays=strays)
+    examples = read_examples(replace(labelled, scheme=how), origin="distilled", head=head, strays=strays)
     answers = [Given.of(other) for other in examples]
     held = truth.of_entities(answers, {"stray_tags": len(strays)}, strays=len(strays))
-    warnings = [f"{strays_in_words(given.path, strays)} The tags were read as {how}."] if strays else []
-    if how == "iob1" != wanted and given.scheme == "auto":  # what would be stray in iob2 is an entity there
+    warnings = [f"{strays_in_words(labelled.path, strays)} The tags were read as {how}."] if strays else []
+    if how == "iob1" != wanted and labelled.scheme == "auto":  # what would be stray in iob2 is an entity there
         warnings.append(
-            f"{given.path}: its entities begin with I-, so its tags are read as iob1, though {gold.path} is {wanted}. "
-            "If that is wrong, set --input-scheme."
+            f"{labelled.path}: its entities begin with I-, so its tags are read as iob1, though {gold.path} is "
+            f"{wanted}. If that is wrong, set --input-scheme."
         )
     return replace(held, warnings=(*held.warnings, *warnings))
 
@@ -86,18 +86,18 @@ def _annotations(file: Path, gold: Source) -> Held:
     counts = {"unanswered": len(ids - set(lines.given)), "not_in_gold": len(set(lines.given) - ids)}
     answers = [lines.answer(example) for example in truth.examples]
     if not kind_of(truth.head).per_token:
-        return truth.of_classes([given.labels for given in answers], counts)
+        return truth.of_classes([answer.labels for answer in answers], counts)
     held = truth.of_entities(answers, counts, strays=len(lines.strays), with_quality=True)
     return replace(held, warnings=(*held.warnings, *lines.warnings()))
 
 
 def _common_head(labels: Source, gold: Source) -> Head:
     """What both files label. Raises InputError where it is not the same."""
-    wanted, found = head_of(gold), head_of(labels)
-    common = widest(wanted, found)
+    wanted, head = head_of(gold), head_of(labels)
+    common = widest(wanted, head)
     if common is None and not resolve_path(labels.path).stat().st_size:  # an empty file may mean either
         return wanted
     if common is None:
-        holds, should = kind_of(found).what, kind_of(wanted).what
+        holds, should = kind_of(head).what, kind_of(wanted).what
         raise InputError(f"{labels.path} holds {holds}, and {gold.path} holds {should}: nothing to compare.")
     return common

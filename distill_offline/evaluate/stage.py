@@ -161,26 +161,26 @@ def _teacher(
     answers = [lines.answer(example) for example in examples]
     missing = sum(e.sentence.id not in lines.given for e in examples)
     if not kind_of(task.head).per_token:
-        return _scored(task, examples, [given.labels for given in answers], missing)
+        return _scored(task, examples, [answer.labels for answer in answers], missing)
     calibration = Calibration.of(learnt["calibration"]) if learnt else None
     held = Truth(task.head, examples).of_entities(
         answers, {"unanswered": missing}, strays=len(lines.strays) or None, with_quality=True, calibration=calibration
     )
-    found = held.as_dict()
+    result = held.as_dict()
     if task.metric != kind_of(task.head).metric:  # the task's own, by which the students are scored, too
-        own = _scored(task, examples, [_labels(*pair) for pair in zip(examples, answers, strict=True)], missing)
-        found |= own | {"counts": found["counts"] | own["counts"]}
-    return found
+        own_scores = _scored(task, examples, [_labels(*pair) for pair in zip(examples, answers, strict=True)], missing)
+        result |= own_scores | {"counts": result["counts"] | own_scores["counts"]}
+    return result
 
 
-def _labels(example: Example, given: Given) -> tuple[str, ...]:
+def _labels(example: Example, answer: Given) -> tuple[str, ...]:
     """Raises InputError where they are of other tokens: what a metric compares goes token by token."""
-    if given.sentence.tokens != example.sentence.tokens:
+    if answer.sentence.tokens != example.sentence.tokens:
         raise InputError(
             f"sentence {example.sentence.id}: the teacher's tokens are not those of gold, and the task's own metric "
             "compares token by token. Annotate it anew."
         )
-    return tuple(given.labels)
+    return tuple(answer.labels)
 
 
 def _scored(

@@ -36,8 +36,8 @@ class Held:
 
     def as_dict(self) -> dict[str, Any]:
         """The report's JSON, `by`, and `quality` where there is one."""
-        own = {"by": self.by} | ({"quality": self.quality.as_dict()} if self.quality else {})
-        return self.report.as_dict() | own
+        values = {"by": self.by} | ({"quality": self.quality.as_dict()} if self.quality else {})
+        return self.report.as_dict() | values
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +54,16 @@ class Truth:
         examples = tuple(read_examples(source, origin="original", head=head, counts=counts))
         return cls(head, examples, {"bad_file": counts["bad_file"]} if counts["bad_file"] else {})
 
-    def of_classes(self, given: Sequence[tuple[str, ...]], counts: Mapping[str, int]) -> Held:
+    def of_classes(self, predicted: Sequence[tuple[str, ...]], counts: Mapping[str, int]) -> Held:
         """The scores of what is said of whole texts."""
-        report = score(kind_of(self.head).metric, [e.labels for e in self.examples], given, on=digest(self.examples))
+        report = score(
+            kind_of(self.head).metric, [e.labels for e in self.examples], predicted, on=digest(self.examples)
+        )
         return Held(self._counted(report, counts), "texts")
 
     def of_entities(
         self,
-        given: Sequence[Given],
+        answers: Sequence[Given],
         counts: Mapping[str, int],
         *,
         strays: int | None,
@@ -72,18 +74,18 @@ class Truth:
 
         Raises InputError where a sentence has another text on either side: callers look before, and can say where.
         """
-        compared = [self._compare(*pair) for pair in zip(self.examples, given, strict=True)]
+        compared = [self._compare(*pair) for pair in zip(self.examples, answers, strict=True)]
         labels = [sentence.labels for sentence in compared]
-        gold, found = [wanted for wanted, _ in labels], [given for _, given in labels]
-        report = score(kind_of(self.head).metric, gold, found, on=digest(self.examples))
-        own = {
+        gold, predicted = [wanted for wanted, _ in labels], [answers for _, answers in labels]
+        report = score(kind_of(self.head).metric, gold, predicted, on=digest(self.examples))
+        counts_of_places = {
             "by_characters": sum(sentence.by_characters for sentence in compared),
             "masked": sum(sentence.masked for sentence in compared),
             "unheld": sum(len(example.unheld) for example in self.examples),
         }
         kept = {"tokens": sum(len(example.sentence.tokens) for example in self.examples)}
         stray = {} if strays is None else {"stray_tags": strays}
-        kept |= {name: count for name, count in own.items() if count}
+        kept |= {name: count for name, count in counts_of_places.items() if count}
         kinds = None
         if with_quality:
             kinds = quality(
@@ -92,13 +94,13 @@ class Truth:
         unheld = in_words("gold", self.examples)
         return Held(
             self._counted(replace(report, errors={**report.errors, **stray}), {**kept, **counts}),
-            "characters" if own["by_characters"] else "tokens",
+            "characters" if counts_of_places["by_characters"] else "tokens",
             kinds,
             (unheld,) if unheld else (),
         )
 
-    def _compare(self, example: Example, given: Given) -> Compared:
-        compared = compare(example.sentence, example.labels, given, example.unheld)
+    def _compare(self, example: Example, answer: Given) -> Compared:
+        compared = compare(example.sentence, example.labels, answer, example.unheld)
         if compared is None:
             raise InputError(f"sentence {example.sentence.id} has another text on either side.")
         return compared

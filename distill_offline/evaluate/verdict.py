@@ -84,4 +84,4 @@ def _counts(
     sides = {name: comparable(head, examples, of_arm) for name, of_arm in labels.items()}
     every = [of_sentence for pair in sides.values() for side in pair for of_sentence in side]
     types = sorted({name for of_sentence in every for name in places(of_sentence).values()}) or [""]
-    return {name: sentence_counts(head, gold, given, types) for name, (gold, given) in sides.items()}
+    return {name: sentence_counts(head, gold, predicted, types) for name, (gold, predicted) in sides.items()}

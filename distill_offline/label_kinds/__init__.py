@@ -53,9 +53,9 @@ def widest(one: Head, other: Head) -> Head | None:
 
 
 def comparable(
-    head: Head, examples: Sequence[Example], given: Sequence[Labels], gold: Sequence[Labels] | None = None
+    head: Head, examples: Sequence[Example], predicted: Sequence[Labels], gold: Sequence[Labels] | None = None
 ) -> tuple[list[Labels], list[Labels]]:
     """Gold labels and those given for each example, as they are to be scored. `gold`: instead of the examples'."""
-    kind, own = kind_of(head), [example.labels for example in examples] if gold is None else gold
-    sides = [kind.sides(*example) for example in zip(examples, own, given, strict=True)]
-    return [wanted for wanted, _ in sides], [found for _, found in sides]
+    kind, gold_labels = kind_of(head), [example.labels for example in examples] if gold is None else gold
+    sides = [kind.sides(*example) for example in zip(examples, gold_labels, predicted, strict=True)]
+    return [wanted for wanted, _ in sides], [side for _, side in sides]

@@ -112,7 +112,7 @@ class LabelKind(Protocol):
         """What is said, of which place: the type of each entity, or classes."""
         ...
 
-    def sides(self, example: Example, gold: Labels, given: Labels) -> tuple[Labels, Labels]:
+    def sides(self, example: Example, gold: Labels, predicted: Labels) -> tuple[Labels, Labels]:
         """Gold labels and those given for an example, as they are to be scored."""
         ...
 
@@ -156,13 +156,13 @@ class LabelKind(Protocol):
         ...
 
     def judged(
-        self, scored: Sequence[Scored], names: Labels, given: Sequence[tuple[tuple[str, ...], Sequence[Span]]]
+        self, scored: Sequence[Scored], names: Labels, labelled: Sequence[tuple[tuple[str, ...], Sequence[Span]]]
     ) -> list[Judged]:
         """What the student makes of somebody else's labels and spans, for each sentence."""
         ...
 
     def confidences(
-        self, scored: Sequence[Scored], names: Labels, given: Sequence[Labels], gold: Sequence[Labels]
+        self, scored: Sequence[Scored], names: Labels, predicted: Sequence[Labels], gold: Sequence[Labels]
     ) -> list[tuple[float, bool]]:
-        """How sure the student is of each thing that it says (`given`), and whether gold says it, too."""
+        """How sure the student is of each thing that it says (`predicted`), and whether gold says it, too."""
         ...

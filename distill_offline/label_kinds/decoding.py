@@ -48,16 +48,16 @@ def decode(sentences: Sequence[Scored], labels: Sequence[str]) -> list[tuple[str
     """
     rules, tags = _Rules.of(tuple(labels)), [("O",) * sentence.length for sentence in sentences]
     names = np.array(rules.labels, dtype=object)
-    for part, block in _blocks(sentences, len(labels)):
-        for number, row in zip(part, _best(block, rules), strict=True):
+    for numbers, block in _blocks(sentences, len(labels)):
+        for number, row in zip(numbers, _best(block, rules), strict=True):
             sentence = sentences[number]
-            found = names[row[: len(sentence.seen)]].tolist()
+            seen_tags = names[row[: len(sentence.seen)]].tolist()
             if len(sentence.seen) < sentence.length:
-                given: list[str | None] = [None] * sentence.length
-                for token, tag in zip(sentence.seen.tolist(), found, strict=True):
-                    given[token] = tag
-                found = given
-            tags[number] = labels_of_words(found)
+                all_tags: list[str | None] = [None] * sentence.length
+                for token, tag in zip(sentence.seen.tolist(), seen_tags, strict=True):
+                    all_tags[token] = tag
+                seen_tags = all_tags
+            tags[number] = labels_of_words(seen_tags)
     return tags
 
 
@@ -66,28 +66,28 @@ def token_by_token(sentences: Sequence[Scored], labels: Sequence[str]) -> list[t
 
     So does transformers' pipeline, of the same words and with the aggregation "first".
     """
-    found = []
+    tags = []
     for sentence in sentences:
-        given: list[str | None] = [None] * sentence.length
+        words: list[str | None] = [None] * sentence.length
         for token, number in zip(sentence.seen.tolist(), sentence.scores.argmax(1).tolist(), strict=True):
-            given[token] = labels[number]
-        found.append(labels_of_words(given))
-    return found
+            words[token] = labels[number]
+        tags.append(labels_of_words(words))
+    return tags
 
 
 def distributions(sentences: Sequence[Scored], labels: Sequence[str]) -> list[Distribution]:
     """How probable tags and spans are in each sentence, among all valid sequences of tags."""
     rules = _Rules.of(tuple(labels))
-    found: list[Distribution | None] = [None] * len(sentences)
-    for part, block in _blocks(sentences, len(labels)):
+    by_number: list[Distribution | None] = [None] * len(sentences)
+    for numbers, block in _blocks(sentences, len(labels)):
         passed = _both_ways(block, rules)
-        for row, number in enumerate(part):
-            found[number] = _distribution(sentences[number], rules, block, passed, row)
+        for row, number in enumerate(numbers):
+            by_number[number] = _distribution(sentences[number], rules, block, passed, row)
     nothing = np.zeros((0, len(labels)))
     return [
         distribution
         or Distribution(rules.labels, sentence.seen, sentence.length, nothing, nothing, np.zeros(1), np.zeros(1))
-        for distribution, sentence in zip(found, sentences, strict=True)
+        for distribution, sentence in zip(by_number, sentences, strict=True)
     ]
 
 
@@ -130,17 +130,17 @@ class Distribution:
         A token in which nothing is seen has of each I- tag what the next token that is seen has of it, if one is seen
         before it, and for the rest O.
         """
-        found = np.zeros((self.length, len(self.labels)), np.float32)
-        found[self.seen] = self.marginals
+        probabilities = np.zeros((self.length, len(self.labels)), np.float32)
+        probabilities[self.seen] = self.marginals
         unseen = sorted(set(range(self.length)) - set(self.seen.tolist()))
         inside = [number for number, label in enumerate(self.labels) if label.startswith("I-")]
         for token in unseen:
             after = int(np.searchsorted(self.seen, token))
             if 0 < after < len(self.seen):
-                found[token, inside] = self.marginals[after, inside]
+                probabilities[token, inside] = self.marginals[after, inside]
         outside = self.labels.index("O") if "O" in self.labels else 0
-        found[unseen, outside] = 1.0 - found[unseen].sum(1)
-        return found
+        probabilities[unseen, outside] = 1.0 - probabilities[unseen].sum(1)
+        return probabilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,12 +188,12 @@ def _blocks(sentences: Sequence[Scored], labels: int) -> Iterator[tuple[list[int
     order = sorted((number for number, count in enumerate(seen) if count), key=lambda number: -seen[number])
     while order:
         longest = seen[order[0]]
-        part, order = order[: max(1, _AT_ONCE // longest)], order[max(1, _AT_ONCE // longest) :]
-        scores = np.zeros((len(part), longest, labels))
-        for row, number in enumerate(part):
+        numbers, order = order[: max(1, _AT_ONCE // longest)], order[max(1, _AT_ONCE // longest) :]
+        scores = np.zeros((len(numbers), longest, labels))
+        for row, number in enumerate(numbers):
             scores[row, : seen[number]] = sentences[number].scores
         np.nan_to_num(scores, copy=False, nan=_NEVER)
-        yield part, _Block(scores.clip(_NEVER, 0.0), np.array([seen[number] for number in part], np.intp))
+        yield numbers, _Block(scores.clip(_NEVER, 0.0), np.array([seen[number] for number in numbers], np.intp))
 
 
 def _best(block: _Block, rules: _Rules) -> Index:
@@ -223,17 +223,17 @@ def _best(block: _Block, rules: _Rules) -> Index:
 def _walked_back(block: _Block, rules: _Rules, last: Index, before: Index, goes_on: NDArray[np.bool_]) -> Index:
     """From each sentence's last label to its first."""
     count, longest, _ = block.scores.shape
-    found = np.zeros((count, longest), np.intp)
-    found[np.arange(count), block.lengths - 1] = last
+    path = np.zeros((count, longest), np.intp)
+    path[np.arange(count), block.lengths - 1] = last
     for token in range(longest - 1, 0, -1):
         rows = np.arange(block.active(token))
-        now = found[rows, token]
+        now = path[rows, token]
         pair = rules.pair[now]
         follows = (
             np.where(goes_on[token, rows, pair], rules.inside[pair], rules.begin[pair]) if len(rules.inside) else now
         )
-        found[rows, token - 1] = np.where(rules.is_inside[now], follows, before[token, rows])
-    return found
+        path[rows, token - 1] = np.where(rules.is_inside[now], follows, before[token, rows])
+    return path
 
 
 @dataclass(frozen=True, slots=True)

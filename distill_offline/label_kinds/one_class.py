@@ -77,8 +77,8 @@ class OneClass:
         """A class stands for the whole text, wherever that ends."""
         return {None: labels[0]} if labels[0] != _NO_CLASS else {}
 
-    def sides(self, example: Example, gold: Labels, given: Labels) -> tuple[Labels, Labels]:
-        return gold, given
+    def sides(self, example: Example, gold: Labels, predicted: Labels) -> tuple[Labels, Labels]:
+        return gold, predicted
 
     def vote(self, samples: Sequence[Annotation], of: int) -> Annotation:
         return vote_on_class(samples, of=of)
@@ -97,8 +97,8 @@ class OneClass:
         return window_losses(logits, targets, distilled, rule)
 
     def scores(self, logits: torch.Tensor) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = logits.float().cpu().numpy()
-        return found
+        scores: NDArray[np.float32] = logits.float().cpu().numpy()
+        return scores
 
     def decide(self, scored: Sequence[Scored], names: Labels) -> list[tuple[str, ...]]:
         return [(names[int(text.scores[0].argmax())],) for text in scored]
@@ -110,17 +110,17 @@ class OneClass:
         return [torch.from_numpy(text.scores).softmax(-1).numpy() for text in scored]
 
     def judged(
-        self, scored: Sequence[Scored], names: Labels, given: Sequence[tuple[tuple[str, ...], Sequence[Span]]]
+        self, scored: Sequence[Scored], names: Labels, labelled: Sequence[tuple[tuple[str, ...], Sequence[Span]]]
     ) -> list[Judged]:
         return [
             Judged(confidence=float(row[0, names.index(labels[0])]))
-            for row, (labels, _) in zip(self.shares(scored, names), given, strict=True)
+            for row, (labels, _) in zip(self.shares(scored, names), labelled, strict=True)
         ]
 
     def confidences(
-        self, scored: Sequence[Scored], names: Labels, given: Sequence[Labels], gold: Sequence[Labels]
+        self, scored: Sequence[Scored], names: Labels, predicted: Sequence[Labels], gold: Sequence[Labels]
     ) -> list[tuple[float, bool]]:
         return [
             (float(row[0, names.index(labels[0])]), labels[0] == wanted[0])
-            for row, labels, wanted in zip(self.shares(scored, names), given, gold, strict=True)
+            for row, labels, wanted in zip(self.shares(scored, names), predicted, gold, strict=True)
         ]

@@ -81,8 +81,8 @@ class SeveralClasses:
         """Each class has a place of its own: it is there or not."""
         return {label: label for label in labels}
 
-    def sides(self, example: Example, gold: Labels, given: Labels) -> tuple[Labels, Labels]:
-        return gold, given
+    def sides(self, example: Example, gold: Labels, predicted: Labels) -> tuple[Labels, Labels]:
+        return gold, predicted
 
     def vote(self, samples: Sequence[Annotation], of: int) -> Annotation:
         """The classes that at least half of `of` answers give.
@@ -135,8 +135,8 @@ class SeveralClasses:
         return losses, masked
 
     def scores(self, logits: torch.Tensor) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = logits.float().cpu().numpy()
-        return found
+        scores: NDArray[np.float32] = logits.float().cpu().numpy()
+        return scores
 
     def decide(self, scored: Sequence[Scored], names: Labels) -> list[tuple[str, ...]]:
         return [
@@ -152,19 +152,19 @@ class SeveralClasses:
         return [torch.stack((1 - share, share), dim=-1).numpy() for share in there]
 
     def judged(
-        self, scored: Sequence[Scored], names: Labels, given: Sequence[tuple[tuple[str, ...], Sequence[Span]]]
+        self, scored: Sequence[Scored], names: Labels, labelled: Sequence[tuple[tuple[str, ...], Sequence[Span]]]
     ) -> list[Judged]:
         """The probability of exactly these classes: each being there, or not, by itself."""
         return [
             Judged(confidence=math.prod(float(row[int(name in labels)]) for name, row in zip(names, rows, strict=True)))
-            for rows, (labels, _) in zip(self.shares(scored, names), given, strict=True)
+            for rows, (labels, _) in zip(self.shares(scored, names), labelled, strict=True)
         ]
 
     def confidences(
-        self, scored: Sequence[Scored], names: Labels, given: Sequence[Labels], gold: Sequence[Labels]
+        self, scored: Sequence[Scored], names: Labels, predicted: Sequence[Labels], gold: Sequence[Labels]
     ) -> list[tuple[float, bool]]:
         return [
             (float(rows[names.index(label)][1]), label in wanted)
-            for rows, labels, wanted in zip(self.shares(scored, names), given, gold, strict=True)
+            for rows, labels, wanted in zip(self.shares(scored, names), predicted, gold, strict=True)
             for label in labels
         ]

@@ -95,9 +95,9 @@ class Tags:
         strange = next((label for label in labels if label != "O" and not self._TAG.match(label)), None)
         if strange is None and "O" in labels:
             return ""
-        found = "no O" if strange is None else f"the label {strange[:40]!a}"
+        problem = "no O" if strange is None else f"the label {strange[:40]!a}"
         return (
-            f"has {found}: students of tokens have BIO tags (O, and B- and I- with a type), and this is another kind "
+            f"has {problem}: students of tokens have BIO tags (O, and B- and I- with a type), and this is another kind "
             "of model"
         )
 
@@ -107,18 +107,20 @@ class Tags:
     def places(self, labels: Labels) -> Mapping[Hashable, str]:
         return {(span.start, span.end): span.type for span in decode_bio(labels)}
 
-    def sides(self, example: Example, gold: Labels, given: Labels) -> tuple[Labels, Labels]:
+    def sides(self, example: Example, gold: Labels, predicted: Labels) -> tuple[Labels, Labels]:
         """Tokens in which there is nothing to be seen decide nothing at an entity's edge (bio.trimmed).
 
         Every entity that no tokens hold (Example.unheld) is one that was missed: a token more, which has its entity in
         gold alone.
         """
         if unseen := invisible(example.sentence.tokens):
-            gold, given = (encode_bio(trimmed(decode_bio(labels), unseen), len(labels)) for labels in (gold, given))
+            gold, predicted = (
+                encode_bio(trimmed(decode_bio(labels), unseen), len(labels)) for labels in (gold, predicted)
+            )
         if example.unheld:
             gold = (*gold, *(f"B-{span.type}" for span in example.unheld))
-            given = (*given, *("O" for _ in example.unheld))
-        return gold, given
+            predicted = (*predicted, *("O" for _ in example.unheld))
+        return gold, predicted
 
     def vote(self, samples: Sequence[Annotation], of: int) -> Annotation:
         return vote(samples, of=of)
@@ -142,8 +144,8 @@ class Tags:
 
     def scores(self, logits: torch.Tensor) -> NDArray[np.float32]:
         """Logarithms of probabilities."""
-        found: NDArray[np.float32] = logits.float().log_softmax(-1).cpu().numpy()
-        return found
+        scores: NDArray[np.float32] = logits.float().log_softmax(-1).cpu().numpy()
+        return scores
 
     def decide(self, scored: Sequence[Scored], names: Labels) -> list[tuple[str, ...]]:
         return decode(scored, names)
@@ -153,22 +155,23 @@ class Tags:
         return [distribution.of_tokens() for distribution in distributions(scored, names)]
 
     def judged(
-        self, scored: Sequence[Scored], names: Labels, given: Sequence[tuple[tuple[str, ...], Sequence[Span]]]
+        self, scored: Sequence[Scored], names: Labels, labelled: Sequence[tuple[tuple[str, ...], Sequence[Span]]]
     ) -> list[Judged]:
         return [
             Judged(
-                tuple(span_confidence(found, span) for span in spans), missed(found.of_tokens(), labels, found.labels)
+                tuple(span_confidence(distribution, span) for span in spans),
+                missed(distribution.of_tokens(), labels, distribution.labels),
             )
-            for found, (labels, spans) in zip(distributions(scored, names), given, strict=True)
+            for distribution, (labels, spans) in zip(distributions(scored, names), labelled, strict=True)
         ]
 
     def confidences(
-        self, scored: Sequence[Scored], names: Labels, given: Sequence[Labels], gold: Sequence[Labels]
+        self, scored: Sequence[Scored], names: Labels, predicted: Sequence[Labels], gold: Sequence[Labels]
     ) -> list[tuple[float, bool]]:
         """Of an entity its probability among all valid tags: that it begins, goes on and ends just there."""
         return [
-            (found.of(span), (span.start, span.end, span.type) in true)
-            for found, labels, wanted in zip(distributions(scored, names), given, gold, strict=True)
+            (distribution.of(span), (span.start, span.end, span.type) in true)
+            for distribution, labels, wanted in zip(distributions(scored, names), predicted, gold, strict=True)
             for true in [_places(decode_bio(wanted))]
             for span in decode_bio(labels)
         ]
@@ -178,15 +181,15 @@ def _places(spans: Iterable[Span]) -> set[tuple[int, int, str]]:
     return {(span.start, span.end, span.type) for span in spans}
 
 
-def span_confidence(found: Distribution, span: Span) -> float:
+def span_confidence(distribution: Distribution, span: Span) -> float:
     """How sure the student is of exactly this span and type of somebody else's, 0 to 1.
 
     Its probability among all valid tags, as the geometric mean of what it takes: a tag at each of its tokens, and that
     it ends there where the sentence goes on. It ranks spans as well as the probability itself, which sinks with a
     span's length, and lies nearer to the share that is right: see docs/confidence-without-probabilities.md.
     """
-    parts = span.end - span.start + (span.end < found.length)
-    return float(found.of(span) ** (1 / parts))
+    parts = span.end - span.start + (span.end < distribution.length)
+    return float(distribution.of(span) ** (1 / parts))
 
 
 def missed(probabilities: NDArray[np.float32], tags: Sequence[str], labels: Sequence[str]) -> float:

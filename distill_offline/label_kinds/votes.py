@@ -23,16 +23,16 @@ def vote(samples: Sequence[Annotation], *, of: int) -> Annotation:
     theirs, 0 for an answer without it, or the agreement where the answers come without probabilities. Mentions that
     were rejected in at least half of `of` stay rejected.
     """
-    given: dict[tuple[int, int], list[Span]] = {}
+    spans_at: dict[tuple[int, int], list[Span]] = {}
     for sample in samples:
         for span in sample.spans:
-            given.setdefault((span.start, span.end), []).append(span)
-    places = sorted(given, key=lambda place: (-len(given[place]), place[0], -place[1]))
+            spans_at.setdefault((span.start, span.end), []).append(span)
+    places = sorted(spans_at, key=lambda place: (-len(spans_at[place]), place[0], -place[1]))
     spans = list[Span]()
     for start, end in places:
         is_free = all(end <= other.start or other.end <= start for other in spans)
-        if is_free and 2 * len(given[start, end]) >= of:
-            spans.append(_most_given(given[start, end], of))
+        if is_free and 2 * len(spans_at[start, end]) >= of:
+            spans.append(_most_given(spans_at[start, end], of))
     spans.sort(key=lambda span: span.start)
     refused = Counter[Rejection]()
     for sample in samples:

@@ -62,20 +62,22 @@ class Checkpoints:
 
         In a group process 0 has done so before the others look.
         """
-        found = None if group.rank else self._latest()
+        state = None if group.rank else self._latest()
         group.wait()
-        return self._latest() if group.rank else found
+        return self._latest() if group.rank else state
 
     def _latest(self) -> Checkpoint | None:
         check_plain(self._folder, is_folder=True)
         for partial in self._folder.glob(f"*{_PARTIAL}"):
             remove_folder(partial)
-        for place in self._generations():
-            found = self._read(place)
-            if isinstance(found, Checkpoint):
-                return found
-            self._say(f"{self._folder.parent.name}: the checkpoint of update {place.name} {found}; it is not used.")
-            remove_folder(place)
+        for generation in self._generations():
+            state = self._read(generation)
+            if isinstance(state, Checkpoint):
+                return state
+            self._say(
+                f"{self._folder.parent.name}: the checkpoint of update {generation.name} {state}; it is not used."
+            )
+            remove_folder(generation)
         return None
 
     def save(self, checkpoint: Checkpoint) -> None:

@@ -47,9 +47,9 @@ class Group:
             return flag
         import torch
 
-        found = torch.tensor(int(flag), device=self._device)
-        _asked(lambda: torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX))
-        return bool(found)
+        flags = torch.tensor(int(flag), device=self._device)
+        _asked(lambda: torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX))
+        return bool(flags)
 
     def wait(self) -> None:
         """Go on when all have come here."""
@@ -61,9 +61,9 @@ class Group:
             return [value]
         import torch
 
-        found: list[Any] = [None] * self.size
-        _asked(lambda: torch.distributed.all_gather_object(found, value))
-        return found
+        gathered: list[Any] = [None] * self.size
+        _asked(lambda: torch.distributed.all_gather_object(gathered, value))
+        return gathered
 
     def have_the_same(self, tensors: Mapping[str, torch.Tensor]) -> bool:
         """Whether all of them have these tensors, bit for bit."""

@@ -32,11 +32,11 @@ RELEASE = "release"  # that of a student that was carried out
 
 def files_below(folder: Path, patterns: Sequence[str]) -> list[Path]:
     """Everything but folders, sorted by name, without the folder's own manifest and what `patterns` exclude."""
-    found = []
+    files = []
     for parent, folders, names in os.walk(folder):
         links = [name for name in folders if (Path(parent) / name).is_symlink()]
-        found += [Path(parent) / name for name in [*names, *links]]
-    kept = {path.relative_to(folder).as_posix(): path for path in found}
+        files += [Path(parent) / name for name in [*names, *links]]
+    kept = {path.relative_to(folder).as_posix(): path for path in files}
     return [
         kept[name]
         for name in sorted(kept)

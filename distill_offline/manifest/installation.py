@@ -32,10 +32,10 @@ def installation(environment: Mapping[str, str] = os.environ, package: Path = _P
     A release counts where `package` lies in it and its manifest.json is, byte by byte, the one that the installer
     sealed it with. Otherwise `bundle` is None, and `made_by` says why.
     """
-    place = environment.get(RELEASE)
-    if place:
+    release_folder = environment.get(RELEASE)
+    if release_folder:
         try:
-            return _of_release(Path(place).resolve(), package)
+            return _of_release(Path(release_folder).resolve(), package)
         except _NoReleaseError as problem:
             return Installation(f"{_own_words(package)}; {RELEASE} is set, but {problem}")
     return Installation(_own_words(package))

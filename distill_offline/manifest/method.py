@@ -66,19 +66,21 @@ def source_digest(modules: tuple[str, ...]) -> str:
     which of the modules holds a definition: if code is only moved or explained, results are those of before. The same
     for every version of Python. Raises EnvironmentFault where a module's source is not installed.
     """
-    parts = sorted(hashlib.sha256(part.encode()).hexdigest() for name in _named(modules) for part in _definitions(name))
+    parts = sorted(
+        hashlib.sha256(definition.encode()).hexdigest() for name in _named(modules) for definition in _definitions(name)
+    )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def _named(modules: Iterable[str]) -> set[str]:
     """The modules' names, with those of a package in the place of `.*`."""
-    found = set[str]()
+    names = set[str]()
     for name in modules:
         package, is_all, _ = name.partition(".*")
         spec = find_spec(package) if is_all else None
         inner = spec.submodule_search_locations if spec is not None else None
-        found |= {package, *(f"{package}.{module.name}" for module in iter_modules(inner or []))} if is_all else {name}
-    return found
+        names |= {package, *(f"{package}.{module.name}" for module in iter_modules(inner or []))} if is_all else {name}
+    return names
 
 
 def _definitions(module: str) -> Iterator[str]:

@@ -90,8 +90,8 @@ def seal_run(
     """
     patterns = tuple(exclude)
     stages = _stage_folders(run_folder)
-    own = {run_folder, *(stage.parent for stage in stages)}
-    loose = [path for path in files_below(run_folder, patterns) if path.parent in own and not is_journal(path)]
+    own_folders = {run_folder, *(stage.parent for stage in stages)}
+    loose = [path for path in files_below(run_folder, patterns) if path.parent in own_folders and not is_journal(path)]
     members = [*(stage / NAME for stage in stages), *loose]
     subjects = describe({path.relative_to(run_folder).as_posix(): path for path in sorted(members)})
     if is_whole(run_folder) and read(run_folder)["subject"] == subjects:

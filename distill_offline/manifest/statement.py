@@ -58,20 +58,20 @@ _LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?")
 def versions() -> dict[str, str]:
     """Installed versions of what can change a result, the user's own among it; read from metadata, nothing is
     imported."""
-    own = {"distill_offline": __version__, "python": python_version()}
-    return own | _installed_versions() | distributions_used()
+    own_versions = {"distill_offline": __version__, "python": python_version()}
+    return own_versions | _installed_versions() | distributions_used()
 
 
 @cache
 def _installed_versions() -> dict[str, str]:
     """Read once: what is imported stays as it is for the life of a process."""
-    found = {}
+    versions_ = {}
     for name in _PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            versions_[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions_
 
 
 def describe(files: Mapping[str, Path], **annotations: Any) -> list[dict[str, Any]]:

@@ -149,9 +149,9 @@ def pin(id_or_folder: str, catalogue_path: Path | None = None) -> ModelEntry:
     """
     path = catalogue_path or models_folder() / "catalogue.yaml"
     known = Catalogue.load(path if path.exists() else None)
-    given = Path(id_or_folder)
-    entry = next((entry for entry in known.entries if entry.id in (id_or_folder, given.resolve().name)), None)
-    folder = given if given.is_dir() else (entry or known.entry(id_or_folder)).folder
+    model_path = Path(id_or_folder)
+    entry = next((entry for entry in known.entries if entry.id in (id_or_folder, model_path.resolve().name)), None)
+    folder = model_path if model_path.is_dir() else (entry or known.entry(id_or_folder)).folder
     names = model_files(folder) if folder.is_dir() else []
     if not any(Path(name).suffix.lower() in WEIGHTS for name in names):
         raise MissingModel(f"{id_or_folder}: there are no weights (.safetensors or .gguf) to pin in {folder}.")
@@ -199,11 +199,11 @@ def _require_room(folder: Path, needed: int) -> None:
 @contextlib.contextmanager
 def _staging(home: Path, name: str) -> Iterator[Path]:
     """A folder on the same file system as its goal, gone afterwards whatever happens."""
-    place = Path(tempfile.mkdtemp(prefix=f".fetch-{name}-", dir=home))
+    staging_folder = Path(tempfile.mkdtemp(prefix=f".fetch-{name}-", dir=home))
     try:
-        yield place
+        yield staging_folder
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(staging_folder, ignore_errors=True)
 
 
 def _download(entry: ModelEntry, staging: Path, progress: Progress | None) -> None:
@@ -231,9 +231,9 @@ def _write_pin(path: Path, start: Path, model: str, files: Mapping[str, Any], fo
         role = (
             "teacher" if any(PurePosixPath(name).suffix.lower() == ".gguf" for name in files) else _guess_role(folder)
         )
-        place = {} if folder.resolve() == (models_folder() / model).resolve() else {"folder": folder.as_posix()}
+        elsewhere = {} if folder.resolve() == (models_folder() / model).resolve() else {"folder": folder.as_posix()}
         terms = {"spdx": "NOASSERTION", "outputs": "Not recorded: read the licence of this model and write it here."}
-        row = {"id": model, "role": role, "source": {"kind": "local", **place}, "licence": terms}
+        row = {"id": model, "role": role, "source": {"kind": "local", **elsewhere}, "licence": terms}
         content["models"].append(row)
     row["files"] = dict(files)
     path.parent.mkdir(parents=True, exist_ok=True)

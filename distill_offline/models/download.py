@@ -44,10 +44,10 @@ def from_index(
     flags = ["--no-deps", "--no-cache-dir", "--only-binary", ":all:", "--no-input", "--progress-bar", "off", "-q"]
     command = [sys.executable, "-P", "-m", "pip", "download", *flags, "-d", str(wheels), f"{package}=={version}"]
     _run(command, f"{package}=={version}", wheels, size, progress)
-    found = sorted(wheels.glob("*.whl"))
-    if len(found) != 1:
-        raise EnvironmentFault(f"{package}=={version}: pip brought {len(found)} wheels instead of one.")
-    _extract(found[0], members, staging, size)
+    wheel_files = sorted(wheels.glob("*.whl"))
+    if len(wheel_files) != 1:
+        raise EnvironmentFault(f"{package}=={version}: pip brought {len(wheel_files)} wheels instead of one.")
+    _extract(wheel_files[0], members, staging, size)
     shutil.rmtree(wheels)
 
 

@@ -44,8 +44,8 @@ class Source:
             raise ValueError("revision must be a commit of 40 hex digits: branches and tags move")
 
     def __str__(self) -> str:
-        place = {"pypi": f"{self.package}=={self.version}", "hub": f"{self.repo}@{self.revision or 'no revision'}"}
-        return f"{self.kind}: {place[self.kind]}" if self.kind in place else self.kind
+        location = {"pypi": f"{self.package}=={self.version}", "hub": f"{self.repo}@{self.revision or 'no revision'}"}
+        return f"{self.kind}: {location[self.kind]}" if self.kind in location else self.kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,12 +143,12 @@ def models_folder() -> Path:
 def _default_catalogue() -> Path:
     package = Path(__file__).parents[1]
     places = (models_folder(), package / "data", package.parent / "models")
-    found = next((place / "catalogue.yaml" for place in places if (place / "catalogue.yaml").is_file()), None)
-    if found is None:
+    file = next((folder / "catalogue.yaml" for folder in places if (folder / "catalogue.yaml").is_file()), None)
+    if file is None:
         raise ConfigError(
             "there is no catalogue.yaml in the models folder, and none came with the package. Reinstall it."
         )
-    return found
+    return file
 
 
 def _parse(name: str, content: Any) -> tuple[ModelEntry, ...]:

@@ -90,8 +90,8 @@ def _cached_digests(paths: list[Path]) -> dict[Path, str]:
 
 def _cache_key(path: Path) -> str:
     status = path.stat()
-    place = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    return f"{place}-{status.st_ino}-{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
+    path_digest = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return f"{path_digest}-{status.st_ino}-{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
 
 
 def _is_settled(path: Path) -> bool:

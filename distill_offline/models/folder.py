@@ -68,9 +68,9 @@ def require_sound(model: Path, what: str) -> None:
 def _problem(file: Path, size: int, written: int, changed: int) -> str:
     """Remembered for as long as its size and its times (nanoseconds) are the same; `changed` cannot be set back."""
     with file.open("rb") as stream:
-        found = model_content_problem(stream, file.name, size)
-    if found or file.suffix.lower() != ".json":
-        return found
+        problem = model_content_problem(stream, file.name, size)
+    if problem or file.suffix.lower() != ".json":
+        return problem
     return json_problem(file.read_bytes(), file.name) if size <= 16 * LIMIT_JSON else "is JSON of impossible size"
 
 

@@ -311,7 +311,7 @@ def gguf_header(file: Any, size: int, keep: Iterable[str] = ()) -> Dict[str, Any
     tensors, keys = header.number("Q"), header.number("Q")
     if 24 * tensors + 13 * keys > size or max(tensors, keys) > LIMIT_GGUF_ENTRIES:
         raise Unusable("is not a GGUF file: it announces more tensors or keys than there can be")
-    found: Dict[str, Any] = {}
+    fields: Dict[str, Any] = {}
     seen: Set[str] = set()
     for _ in range(keys):
         key = header.name(65_535, "a key")
@@ -320,14 +320,14 @@ def gguf_header(file: Any, size: int, keep: Iterable[str] = ()) -> Dict[str, Any
         seen.add(key)
         value = header.value(key, key in wanted)
         if key in wanted:
-            found[key] = value
-    alignment = found.get("general.alignment", 32)
+            fields[key] = value
+    alignment = fields.get("general.alignment", 32)
     if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20 or alignment & (alignment - 1):
         raise Unusable("has an alignment that is no power of two")
     if not tensors and "split.count" not in seen:  # the first part of a split model may hold none
         raise Unusable("is a GGUF file without tensors")
     _check_gguf_tensors(header, tensors, alignment)
-    return found
+    return fields
 
 
 def _check_gguf_tensors(header: _Gguf, count: int, alignment: int) -> None:

@@ -303,8 +303,8 @@ def _is_address_of_allowed_name(address: _Address) -> bool:
         return True
     for name in sorted(_state.names - _LOCAL_NAMES):
         with contextlib.suppress(OSError):
-            found = (_as_address(str(entry[4][0])) for entry in socket.getaddrinfo(name, None))
-            _state.resolved.update(address_ for address_ in found if address_ is not None)
+            addresses = (_as_address(str(entry[4][0])) for entry in socket.getaddrinfo(name, None))
+            _state.resolved.update(address_ for address_ in addresses if address_ is not None)
     return address in _state.resolved
 
 

@@ -173,13 +173,13 @@ def restart_isolated() -> None:
 
 def obstacles() -> dict[str, str]:
     """The kernel's settings that forbid unprivileged namespaces here, each with what would permit them."""
-    found = {}
+    switches = {}
     for name, (forbidding, remedy) in _SWITCHES.items():
         with contextlib.suppress(OSError):
             value = Path("/proc/sys", name).read_text(encoding="utf-8").strip()
             if value == forbidding:
-                found[f"{name.replace('/', '.')}={value}"] = remedy
-    return found
+                switches[f"{name.replace('/', '.')}={value}"] = remedy
+    return switches
 
 
 def probe() -> Probe:
@@ -222,8 +222,8 @@ def _unshare(flags: int) -> int:
 
 
 def _not_permitted(why: str) -> EnvironmentFault:
-    found = obstacles()
-    hint = "; ".join(f"{name} forbids it: {remedy}" for name, remedy in found.items()) or (
+    switches = obstacles()
+    hint = "; ".join(f"{name} forbids it: {remedy}" for name, remedy in switches.items()) or (
         "Containers need a seccomp profile that permits unshare, or CAP_SYS_ADMIN; root needs nothing else"
     )
     return EnvironmentFault(
@@ -263,17 +263,17 @@ def _attempt(address: str) -> str:
 
 def _main() -> NoReturn:
     """The child of probe(): says what it found as JSON."""
-    found: dict[str, Any] = {"fault": "", "inside": None, "attempts": {}}
+    outcome: dict[str, Any] = {"fault": "", "inside": None, "attempts": {}}
     try:
         if not state().is_loopback_only:
             enter()
         inside = state()
-        found["inside"] = asdict(inside)
+        outcome["inside"] = asdict(inside)
         if not inside.up:
-            found["attempts"] = {address: _attempt(address) for address in DOCUMENTATION}
+            outcome["attempts"] = {address: _attempt(address) for address in DOCUMENTATION}
     except EnvironmentFault as error:
-        found["fault"] = str(error)
-    sys.stdout.write(json.dumps(found))
+        outcome["fault"] = str(error)
+    sys.stdout.write(json.dumps(outcome))
     sys.exit()
 
 

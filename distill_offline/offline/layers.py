@@ -165,7 +165,7 @@ def _examine_evidence() -> Layer:
     return layer
 
 
-def judge_decoys(layer: Layer, status: int, output: str, found: Trace) -> None:
+def judge_decoys(layer: Layer, status: int, output: str, trace: Trace) -> None:
     """Whether the tracer caught each decoy that was tried; the layer holds only then."""
     try:
         said: dict[str, str] = json.loads(output) if status == 0 else {}
@@ -177,11 +177,11 @@ def judge_decoys(layer: Layer, status: int, output: str, found: Trace) -> None:
             f"none ({output.strip() or f'status {status}'})"
         )
         return
-    seen = {touch.address for touch in found.at("beyond")}
+    seen = {touch.address for touch in trace.at("beyond")}
     tried = [name for name, result in said.items() if result == "tried"]
     missed = [name for name in tried if DECOYS[name] not in seen]
     layer.facts["decoys"] = {name: result if name not in missed else "missed" for name, result in said.items()}
-    if missed or not found.is_whole:
+    if missed or not trace.is_whole:
         layer.verdict = "violated"
         what = ", ".join(missed) or "some of it: its trace is not whole"
         layer.not_proven.append(f"anything by the tracer's silence: it missed {what}")

@@ -88,8 +88,8 @@ def io_uring_is_disabled() -> bool:
 
 def _newer_options() -> list[str]:
     said = children.run(["strace", "-V"], text=True, timeout=30).stdout
-    found = re.search(r"version (\d+)\.(\d+)", said)
-    version = (int(found[1]), int(found[2])) if found else (0, 0)
+    version_match = re.search(r"version (\d+)\.(\d+)", said)
+    version = (int(version_match[1]), int(version_match[2])) if version_match else (0, 0)
     return [*(["-Y"] if version >= _NAMES else []), *(["--seccomp-bpf"] if version >= _FAST else [])]
 
 

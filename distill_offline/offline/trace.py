@@ -86,9 +86,9 @@ class Trace:
     unended: set[int] = field(default_factory=set)
     lines: int = 0
 
-    def at(self, place: Place) -> list[Touch]:
+    def at(self, where: Place) -> list[Touch]:
         """The touches of one kind, in the order in which they came first."""
-        return [touch for touch in self.touches if touch.place == place]
+        return [touch for touch in self.touches if touch.place == where]
 
     @property
     def is_whole(self) -> bool:
@@ -108,8 +108,8 @@ class Trace:
         lines += [] if self.lines else ["the trace is empty, though every process that ends leaves a line"]
         if self.unended:
             lines.append(f"the trace stops before {len(self.unended)} processes end: the tracer was stopped")
-        for place, words in _WORDS.items():
-            lines += [f"{touch}, {self.touches[touch]} times: {words}" for touch in self.at(place)]
+        for where, words in _WORDS.items():
+            lines += [f"{touch}, {self.touches[touch]} times: {words}" for touch in self.at(where)]
         rings = "made an io_uring: what it sends through that shows in no trace"
         return lines + [f"{process or '?'} [{pid}] {rings}" for pid, process in sorted(self.rings)]
 
@@ -169,17 +169,17 @@ def _note(trace: Trace, pid: int, process: str, text: str) -> None:
     call = text.partition("(")[0]
     if call not in _SENDING | _RECEIVING | {_RING}:
         return
-    found = _RESULT.search(text)
+    result_match = _RESULT.search(text)
     result = "unfinished"
-    if found is not None:
-        result = found["error"] or ("done" if found["value"] != "?" else "unfinished")
+    if result_match is not None:
+        result = result_match["error"] or ("done" if result_match["value"] != "?" else "unfinished")
     if call == _RING and result in ("done", "unfinished"):
         trace.rings.add((pid, process))
     found_in = [_classify(call, match["family"], match["rest"], result) for match in _ADDRESS.finditer(text)]
     if call in _SENDING and result != "EFAULT" and _hides_an_address(call, text, bool(found_in)):
         found_in.append(("unreadable", None, "beyond"))
-    for address, port, place in found_in:
-        trace.touches[Touch(pid, process, call, address, port, place, result)] += 1
+    for address, port, where in found_in:
+        trace.touches[Touch(pid, process, call, address, port, where, result)] += 1
 
 
 def _hides_an_address(call: str, text: str, has_some: bool) -> bool:
@@ -203,9 +203,9 @@ def _classify(call: str, family: str, rest: str, result: str) -> tuple[str, int 
 
 
 def _classify_internet(call: str, family: str, rest: str) -> tuple[str, int | None, Place]:
-    found, written = (_IPV4 if family == "AF_INET" else _IPV6).search(rest), _PORT.search(rest)
+    address_match, written = (_IPV4 if family == "AF_INET" else _IPV6).search(rest), _PORT.search(rest)
     port = int(written[1]) if written else None
-    text = found[1] if found else ""
+    text = address_match[1] if address_match else ""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

@@ -45,22 +45,22 @@ def acquire(
     if output.suffix.lower() != ".jsonl":
         raise InputError(f"{output}: acquire writes .jsonl, which keeps ids and tokens.")
     check_writable(output, ())
-    found = Counter[str]() if counts is None else counts
+    counter = Counter[str]() if counts is None else counts
     model = Student.load(student)
-    given = as_source(text, None, "auto")
-    pool = _Pool(given, model, frozenset())
-    others = (Source(path=str(file), on_bad_file=given.on_bad_file) for file in known)
+    source = as_source(text, None, "auto")
+    pool = _Pool(source, model, frozenset())
+    others = (Source(path=str(file), on_bad_file=source.on_bad_file) for file in known)
     known_ones = (content_digest(row) for file in others for row in pool.read(file))
     pool = replace(pool, known=frozenset(known_ones))
     match by:
         case "uncertainty":
-            chosen = most_uncertain(list(_scores(model, measure, pool.sentences(found), watch)), n)
+            chosen = most_uncertain(list(_scores(model, measure, pool.sentences(counter), watch)), n)
         case "diverse":
-            chosen = diverse((" ".join(sentence.tokens) for sentence in pool.sentences(found)), n, seed)
+            chosen = diverse((" ".join(sentence.tokens) for sentence in pool.sentences(counter)), n, seed)
         case "random":
-            chosen = uniform(sum(1 for _ in pool.sentences(found)), n, seed)
+            chosen = uniform(sum(1 for _ in pool.sentences(counter)), n, seed)
     if not chosen:
-        raise InputError(f"{given.path}: no sentence is left to choose from; {found['known']} are known.")
+        raise InputError(f"{source.path}: no sentence is left to choose from; {counter['known']} are known.")
     wanted = set(chosen)
     picked = {number: sentence for number, sentence in enumerate(pool.sentences(Counter())) if number in wanted}
     write_sentences(output, (picked[number] for number in chosen))

@@ -57,14 +57,14 @@ def export_labels(
     places = _Places(rows)
     for position, sentence in enumerate(read_sentences(source, head=head)):
         places.add(position, sentence)
-    found = list(places.found())
-    if not found:
+    entities = list(places.found())
+    if not entities:
         raise InputError(f"{labels}: none of its sentences occurs in {corpus}; these are labels of another corpus.")
-    written = write_standoff(output, head, found, {"name": resolve_path(corpus).name, "sentences": places.count})
+    written = write_standoff(output, head, entities, {"name": resolve_path(corpus).name, "sentences": places.count})
     return {
         "sentences": written.sentences,
-        "spans": sum(len(row.spans) for row in found),
-        "not_in_corpus": len(rows) - len(found),
+        "spans": sum(len(row.spans) for row in entities),
+        "not_in_corpus": len(rows) - len(entities),
         "in_corpus": places.count,
     }
 
@@ -91,11 +91,11 @@ class _Places:
 
     def found(self) -> Iterator[StandoffLabels]:
         for number, row in enumerate(self._rows):
-            place = self._place.get(number)
-            if place is None and self._left[row.digest]:
-                place = self._left[row.digest].popleft()
-            if place is not None:
-                yield StandoffLabels(*place, row.spans, row.labels, row.beside)
+            position = self._place.get(number)
+            if position is None and self._left[row.digest]:
+                position = self._left[row.digest].popleft()
+            if position is not None:
+                yield StandoffLabels(*position, row.spans, row.labels, row.beside)
 
 
 def _read(

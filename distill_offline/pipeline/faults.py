@@ -25,13 +25,13 @@ def faults(settings: Settings) -> list[str]:
     Of each corpus the first sentence is read, so that what is wrong further down is not seen. Whether models are here
     is doctor's to say.
     """
-    found: dict[str, None] = {}
+    lines: dict[str, None] = {}
     for check in _checks(settings):
         try:
             check()
         except DistillError as error:
-            found.update(dict.fromkeys(str(error).splitlines()))
-    return list(found)
+            lines.update(dict.fromkeys(str(error).splitlines()))
+    return list(lines)
 
 
 def _checks(settings: Settings) -> Iterator[Callable[[], object]]:

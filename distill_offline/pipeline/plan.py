@@ -36,8 +36,8 @@ def plan(
         elif stage == "annotate":
             steps += forecast(folder, refreeze=refreeze) if folder.settings.asks_a_teacher else []
         elif stage == "select":
-            found = [*_cross_fit(folder), _select(folder)]
-            steps += [{**step, "fresh": before and step["fresh"]} for step in found]
+            rows = [*_cross_fit(folder), _select(folder)]
+            steps += [{**step, "fresh": before and step["fresh"]} for step in rows]
         else:
             steps += _train(folder, arms, before=before)
     return steps
@@ -46,14 +46,17 @@ def plan(
 def status(folder: RunFolder) -> dict[str, Any]:
     """How far a running or stopped annotation is, and each of its shards; looks at stores without disturbing them."""
     shards = sorted(path.parent for path in folder.path.glob(f"shards/*/{STORE}"))
-    found = {place.relative_to(folder.path).as_posix(): _status(place) for place in shards}
-    return _status(folder.folder("annotate")) | ({"shards": found} if found else {})
+    statuses = {shard.relative_to(folder.path).as_posix(): _status(shard) for shard in shards}
+    return _status(folder.folder("annotate")) | ({"shards": statuses} if statuses else {})
 
 
-def _status(place: Path) -> dict[str, Any]:
-    with CompletionStore(place / STORE, read_only=True) as store:
-        parts = {part: {"reached": rows, "answered": answered} for part, (rows, answered) in store.progress().items()}
-        return {"finished": manifest.is_whole(place), "completions": store.count(), "parts": parts}
+def _status(stage_folder: Path) -> dict[str, Any]:
+    with CompletionStore(stage_folder / STORE, read_only=True) as store:
+        parts = {
+            corpus_part: {"reached": rows, "answered": answered}
+            for corpus_part, (rows, answered) in store.progress().items()
+        }
+        return {"finished": manifest.is_whole(stage_folder), "completions": store.count(), "parts": parts}
 
 
 def _select(folder: RunFolder) -> dict[str, Any]:
@@ -83,12 +86,12 @@ def _train(folder: RunFolder, arms: Sequence[str], *, before: bool) -> Iterator[
     chosen = [arm for arm in settings.arms if arm.name in chosen_arms(settings, arms)]
     fresh = {arm.name: before and is_trained(folder, arm) for arm in chosen}
     for arm in chosen:
-        own = settings.of(arm)
+        train = settings.of(arm)
         labels = f", labels of {arm.labelled_by}" if arm.labelled_by else ""
-        drawn = f"{own.updates} updates of {own.batch_size} sentences, schedule {arm.schedule or arm.name}{labels}"
+        drawn = f"{train.updates} updates of {train.batch_size} sentences, schedule {arm.schedule or arm.name}{labels}"
         yield {
             "stage": f"train {arm.name}",
             "fresh": fresh[arm.name] and all(fresh.get(earlier.name, True) for earlier in settings.before(arm)),
-            "updates": 0 if arm.average else own.updates,
+            "updates": 0 if arm.average else train.updates,
             "detail": f"the mean of {' and '.join(arm.average)}" if arm.average else drawn,
         }

@@ -60,9 +60,9 @@ def predict(
             f"{output}: this student labels whole texts and gives no tag a token, which columns need. Write .jsonl."
         )
     check_writable(output, (), model.labels, file_format=output_format)
-    found = Counter[str]() if counts is None else counts
-    labeller = _Labeller(model, UNCHANGED if calibrate is None else _fitted(model, calibrate), min_confidence, found)
-    sentences = read_sentences(replace(source, language=model.language), head=model.head, counts=found)
+    counter = Counter[str]() if counts is None else counts
+    labeller = _Labeller(model, UNCHANGED if calibrate is None else _fitted(model, calibrate), min_confidence, counter)
+    sentences = read_sentences(replace(source, language=model.language), head=model.head, counts=counter)
     done = 0
 
     def labelled() -> Iterator[Labelled]:
@@ -97,10 +97,10 @@ class _Labeller:
             return
         sure = (self.calibration(score) for score, _ in student.kind.confidences(scored, student.labels, said, said))
         for sentence, labels in zip(sentences, said, strict=True):
-            given = [(label, next(sure)) for label in labels]
-            kept = [(label, confidence) for label, confidence in given if confidence >= self.least]
-            self.counts["below_confidence"] += len(given) - len(kept)
-            if kept or not given or student.head == "multi-label-classification":
+            pairs = [(label, next(sure)) for label in labels]
+            kept = [(label, confidence) for label, confidence in pairs if confidence >= self.least]
+            self.counts["below_confidence"] += len(pairs) - len(kept)
+            if kept or not pairs or student.head == "multi-label-classification":
                 yield Labelled(
                     sentence,
                     tuple(label for label, _ in kept),

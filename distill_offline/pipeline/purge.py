@@ -107,18 +107,18 @@ def _check(folder: Path) -> None:
 
 
 def _purge_safely(document: str, folder: Path) -> _Purged:
-    found = _Purged(str(folder))
+    purged = _Purged(str(folder))
     try:
-        _purge_run(document, folder, found)
+        _purge_run(document, folder, purged)
     except (DistillError, OSError) as error:
-        found.failed = str(error).partition("\n")[0]
-    return found
+        purged.failed = str(error).partition("\n")[0]
+    return purged
 
 
-def _purge_run(document: str, folder: Path, found: _Purged) -> None:
-    _find_students(document, folder, found)
+def _purge_run(document: str, folder: Path, purged: _Purged) -> None:
+    _find_students(document, folder, purged)
     places = [*stage_folders(folder), folder / _REPORT]
-    whole = [place for place in places if manifest.is_whole(place)]
+    whole = [stage_folder for stage_folder in places if manifest.is_whole(stage_folder)]
     changed = set[Path]()
     pools = frozen_pools(folder)
     gone = [example for examples in pools.values() for example in examples if example.sentence.document == document]
@@ -133,20 +133,20 @@ def _purge_run(document: str, folder: Path, found: _Purged) -> None:
             for file, store in stores:
                 quotes = dict(_quotes(store, gone, texts))
                 completions = store.forget_answers(quotes)
-                rows, own = store.forget(document)
+                rows, own_digests = store.forget(document)
                 quoting |= set(quotes.values())
-                if rows or own or completions:
+                if rows or own_digests or completions:
                     changed.add(file.parent)
-                found.rows, found.completions = found.rows + rows, found.completions + own + completions
-            found.lines = _purge_files(document, quoting, folder, changed)
+                purged.rows, purged.completions = purged.rows + rows, purged.completions + own_digests + completions
+            purged.lines = _purge_files(document, quoting, folder, changed)
             for pool, examples in pools.items():
                 kept = [example for example in examples if example.sentence.document != document]
                 if len(kept) < len(examples):
                     forget(pool, kept)
                     changed.add(folder / "annotate")
-            found.demonstrations = len(gone)
+            purged.demonstrations = len(gone)
     finally:  # what was changed before something failed is whole all the same
-        _seal_again(folder, [place for place in whole if place in changed], document)
+        _seal_again(folder, [stage_folder for stage_folder in whole if stage_folder in changed], document)
 
 
 def _redact_page(document: str, folder: Path, *, may_quote: bool) -> bool:
@@ -188,12 +188,12 @@ def _quotes(store: CompletionStore, gone: Sequence[Example], texts: Mapping[str,
     shown = [example.sentence.text for example in gone]
     names = {_surface(example, span) for example in gone for span in _spans(example)}
     for digest, id_, completion in store.answers() if gone else ():
-        own = texts.get(id_, "")
+        own_text = texts.get(id_, "")
         words = {string.strip() for string in _STRING.findall(completion.text)}
         said = f"{completion.thinking}\n{completion.text}"
         suspects = {word for word in words if len(word) > 1 and any(word in text for text in shown)}
         suspects |= {name for name in names if name in said}
-        if any(suspect not in own for suspect in suspects - set(_TYPE.findall(completion.text))):
+        if any(suspect not in own_text for suspect in suspects - set(_TYPE.findall(completion.text))):
             yield digest, id_
 
 
@@ -237,7 +237,7 @@ def _purge_lines(document: str, ids: set[str], file: Path) -> int:
     return rows
 
 
-def _find_students(document: str, folder: Path, found: _Purged) -> None:
+def _find_students(document: str, folder: Path, purged: _Purged) -> None:
     """Arms whose training data held the document (distilled rows they drew from, or human-labelled ones), and those
     that were made with their students: averages, and arms that learnt their labels."""
     selected = folder / "select" / ANNOTATIONS
@@ -250,15 +250,15 @@ def _find_students(document: str, folder: Path, found: _Purged) -> None:
             original = any(example.sentence.document == document for example in train)
         except (DistillError, OSError, ValueError) as error:
             first_line = str(error).partition("\n")[0]
-            found.unchecked.append(f"whether the human-labelled training data held it ({first_line})")
+            purged.unchecked.append(f"whether the human-labelled training data held it ({first_line})")
     for checkpoint in sorted((folder / "train").glob("*/checkpoint*")):
         if not manifest.is_whole(checkpoint.parent):
-            found.unchecked.append(f"train/{checkpoint.parent.name}, which was stopped: its checkpoint may know it")
+            purged.unchecked.append(f"train/{checkpoint.parent.name}, which was stopped: its checkpoint may know it")
     students = {name for name, made in arms if _drew(made["counts"], distilled=distilled, original=original)}
     for _ in arms:  # as long as a chain of them can be
         parents = {f"{name}/{manifest.NAME}" for name in students}
         students |= {name for name, made in arms if parents & {entry["name"] for entry in made["inputs"]}}
-    found.students = sorted(students)
+    purged.students = sorted(students)
 
 
 def _drew(counts: dict[str, Any], *, distilled: bool, original: bool) -> bool:
@@ -276,8 +276,8 @@ def _seal_again(folder: Path, places: list[Path], document: str) -> None:
         "document_sha256": hashlib.sha256(document.encode("utf-8", "surrogatepass")).hexdigest(),
         "purged": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
-    for place in places:
-        manifest.seal_again(place, note)
+    for stage_folder in places:
+        manifest.seal_again(stage_folder, note)
     if places and (folder / manifest.NAME).exists():
         manifest.unseal(folder)  # first: where the configuration cannot be read, it must not look whole
         RunFolder(folder, load(folder / "config.yaml", ())).seal()

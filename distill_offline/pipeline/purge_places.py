@@ -122,7 +122,7 @@ def is_run(folder: Path) -> bool:
     """Whether a run has been here: its configuration is, or files of its stages are."""
     if (folder / _CONFIG).is_file():
         return True
-    return any((place / name).is_file() for place in stage_folders(folder) for name in _OURS)
+    return any((stage_folder / name).is_file() for stage_folder in stage_folders(folder) for name in _OURS)
 
 
 def stage_folders(folder: Path) -> list[Path]:

@@ -106,10 +106,14 @@ def _costs(shown: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
         if name.startswith("train/") and (pool := made["counts"].get("original_pool")):
             costs.append(("sentences labelled by people, to learn from", f"{pool:,}"))
             break
-    parts = [part for part in shown.get("annotate", {"counts": {}})["counts"].values() if isinstance(part, Mapping)]
+    parts = [
+        part_counts
+        for part_counts in shown.get("annotate", {"counts": {}})["counts"].values()
+        if isinstance(part_counts, Mapping)
+    ]
     for key, what in (("annotated", "sentences labelled by the teacher"), ("prompt_tokens", "tokens that it read"),
                       ("completion_tokens", "tokens that it wrote")):  # fmt: skip
-        if total := sum(int(part.get(key) or 0) for part in parts):
+        if total := sum(int(part_counts.get(key) or 0) for part_counts in parts):
             costs.append((what, f"{total:,}"))
     times = {name: seconds for name, made in shown.items() if (seconds := _seconds(made)) is not None}
     if times:
@@ -175,10 +179,10 @@ def _judged(gold: Sequence[Any], reading: Sequence[Any] | None) -> tuple[list[li
     """Each span of a reading with its kind of error ("right" if there is none), and all kinds, missed ones included."""
     if reading is None:
         return None, set()
-    true, given = ({_entity(span) for span in side} for side in (gold, reading))
-    found = mistakes(true, given)
-    kinds = {mistake.given: mistake.kind for mistake in found if mistake.given is not None}
-    return [[*span, kinds.get(_entity(span), "right")] for span in reading], {mistake.kind for mistake in found}
+    true, predicted = ({_entity(span) for span in side} for side in (gold, reading))
+    mistakes_made = mistakes(true, predicted)
+    kinds = {mistake.given: mistake.kind for mistake in mistakes_made if mistake.given is not None}
+    return [[*span, kinds.get(_entity(span), "right")] for span in reading], {mistake.kind for mistake in mistakes_made}
 
 
 def _entity(span: Sequence[Any]) -> tuple[int, int, str]:

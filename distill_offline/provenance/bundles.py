@@ -66,10 +66,10 @@ class Bundles:
         places = [self.given] if self.given else []
         if release := os.environ.get(RELEASE):
             places += [Path(release), Path(release).parent / Path(str(named["id"])).name]
-        for place in places:
-            path = place / NAME
+        for folder in places:
+            path = folder / NAME
             if path.is_file() and file_digests([path])[path] == named["manifest_sha256"]:
-                return place
+                return folder
         return None
 
     def _not_found(self, named: Mapping[str, Any], stages: str) -> Problem:
@@ -93,11 +93,11 @@ class Bundles:
     def _take_in(self, manifest: Mapping[str, Any]) -> None:
         for model in manifest["models"]:
             prefix = f"models/{model['id']}@{model['revision']}/"
-            own = {
+            model_digests = {
                 file["path"].removeprefix(prefix): file["sha256"]
                 for file in manifest["files"]
                 if file["path"].startswith(prefix) and is_model_file(Path(file["path"].removeprefix(prefix)))
             }
             where = f"{model['id']} of {manifest['bundle_id']}"
-            self._models |= {digest_of(own): where, **dict.fromkeys(own.values(), where)}
+            self._models |= {digest_of(model_digests): where, **dict.fromkeys(model_digests.values(), where)}
         self._files |= {file["sha256"]: file["path"] for file in manifest["files"] if file["kind"] == "data"}

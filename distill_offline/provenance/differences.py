@@ -66,7 +66,7 @@ def difference(a: Path, b: Path) -> tuple[list[StageDifferences], str]:
         told = f"{a.name} was made as {kinds[0]}, {b.name} as {kinds[1]}"
         raise InputError(f"{told}: name two runs, or two stages of one kind.")
     stages_a, stages_b = (_stages(a), _stages(b)) if "run" in kinds else ({kinds[0]: a}, {kinds[0]: b})
-    found, shown = [], set[tuple[str, str]]()
+    differing, shown = [], set[tuple[str, str]]()
     both = sorted({*stages_a, *stages_b}, key=in_flow)
     for stage in ["run", *both] if "run" in kinds else both:
         places = (a, b) if stage == "run" else (stages_a.get(stage), stages_b.get(stage))
@@ -74,8 +74,8 @@ def difference(a: Path, b: Path) -> tuple[list[StageDifferences], str]:
         new = [cause for cause in causes if (cause.what, cause.key) not in shown]
         shown |= {(effect.what, effect.key) for effect in new}
         if new or effects:
-            found.append(StageDifferences(stage, tuple(new), tuple(effects)))
-    return found, _in_words(found)
+            differing.append(StageDifferences(stage, tuple(new), tuple(effects)))
+    return differing, _in_words(differing)
 
 
 def _stages(run: Path) -> dict[str, Path]:
@@ -90,7 +90,7 @@ def _of_stage(
     a, b = places
     if a is None or b is None:
         return [Difference("stage", stage, _LOST if a is None else "there", _LOST if b is None else "there")], []
-    one, other = (_recorded(place, stage, stages) for place in (a, b))
+    one, other = (_recorded(run, stage, stages) for run in (a, b))
     changed = [
         Difference(what, key, one[what].get(key, _LOST), other[what].get(key, _LOST))
         for what in one
@@ -153,16 +153,16 @@ def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-def _in_words(found: list[StageDifferences]) -> str:
+def _in_words(differing: list[StageDifferences]) -> str:
     """The first cause, and what differs from there on."""
-    if not found:
+    if not differing:
         return ""
-    first = next((stage for stage in found if stage.causes), None)
-    followed = [f"{stage.stage} ({_kinds(stage)})" for stage in found if stage.effects]
+    first = next((stage for stage in differing if stage.causes), None)
+    followed = [f"{stage.stage} ({_kinds(stage)})" for stage in differing if stage.effects]
     if first is None:
         return f"no recorded cause differs, and yet what came out does: {', '.join(followed)}"
     cause = _cause(first.causes[0])
-    more = sum(len(stage.causes) for stage in found) - 1
+    more = sum(len(stage.causes) for stage in differing) - 1
     others = f" (and {more} more causes)" if more else ""
     return f"{cause}{others}; " + (f"therefore {', '.join(followed)}" if followed else "what came out is the same")
 

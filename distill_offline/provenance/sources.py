@@ -70,10 +70,10 @@ class Sources:
             if current and shown(Path(current)) in (recorded_name, shown(Path(recorded_name)))
             else recorded_name
         )
-        found = _located(name)
-        if found is None:
+        located = _located(name)
+        if located is None:
             problem = gap("not-here", stage, f"the weights of {role} are not here to be read again")
-        elif self._model_digest(found) == digest:
+        elif self._model_digest(located) == digest:
             return Link("model", role, detail)
         else:
             problem = broken("changed-model", stage, f"the weights of {role} that are here are not those that it used")
@@ -94,8 +94,8 @@ class Sources:
 
     def _digest(self, path: Path) -> str:
         if path not in self._digests:
-            [found] = dependencies_of(path.parent, [path], ())
-            self._digests[path] = str(found["digest"]["sha256"])
+            [dependency] = dependencies_of(path.parent, [path], ())
+            self._digests[path] = str(dependency["digest"]["sha256"])
         return self._digests[path]
 
     def _model_digest(self, path: Path) -> str:

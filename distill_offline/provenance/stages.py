@@ -47,26 +47,26 @@ class Stages:
         except IntegrityError as error:
             problem = broken("damaged-manifest", f"{name}/{NAME}", f"{name}: {_without_path(error, folder)}")
             return Link("stage", name, problems=(*also, problem))
-        found = self.findings[folder] if folder in self.findings else manifest.verify(folder)
-        problems = [(finding.path, problem_of(finding, name)) for finding in found]
+        findings = self.findings[folder] if folder in self.findings else manifest.verify(folder)
+        problems = [(finding.path, problem_of(finding, name)) for finding in findings]
         self._note_maker(view, name)
         also = (*also, *self._misplaced(folder, name))
         definition = statement["predicate"]["buildDefinition"]
-        own = self._own_parts(folder, name, definition, problems)
-        taken = {problem for link in own for problem in link.problems}
+        model_links = self._own_parts(folder, name, definition, problems)
+        taken = {problem for link in model_links for problem in link.problems}
         rest = tuple(problem for _, problem in problems if problem not in taken)
         changes = len(definition["internalParameters"].get("changes", ()))
         again = f"; sealed again {changes} times on purpose" if changes else ""
-        parts = (*own, *self._parents(folder, name, definition), *self._inputs(name, definition))
+        parts = (*model_links, *self._parents(folder, name, definition), *self._inputs(name, definition))
         return Link("stage", name, f"{len(statement['subject'])} files{again}", (*also, *rest), parts)
 
     def _misplaced(self, folder: Path, name: str) -> list[Problem]:
         """A problem where a stage lies in its run where another one belongs, or under a name that the run lacks."""
         if self.run is None or not folder.resolve().is_relative_to(self.run.resolve()):
             return []
-        place = folder.resolve().relative_to(self.run.resolve()).as_posix()
-        text = f"what lies in {place} was made as {name}"
-        return [] if place == name else [broken("misplaced-stage", place, text)]
+        relative = folder.resolve().relative_to(self.run.resolve()).as_posix()
+        text = f"what lies in {relative} was made as {name}"
+        return [] if relative == name else [broken("misplaced-stage", relative, text)]
 
     def _note_maker(self, view: Mapping[str, Any], name: str) -> None:
         made_by, bundle = view["made_by"] or "a version that did not record it", view["bundle"]
@@ -116,15 +116,15 @@ class Stages:
         parent = recorded.removesuffix("/" + NAME)
         above = folder.resolve().parents
         places = [base / parent for base in above[:2] if ".." not in Path(recorded).parts and base / parent != folder]
-        present = [place for place in places if (place / NAME).is_file()]
+        present = [candidate for candidate in places if (candidate / NAME).is_file()]
         if not present:
             expected = self.run is not None and parent.split("/")[0] in FLOW
             text = f"{child} was made from {parent}, which is not here"
             problem = broken("missing-stage", parent, text) if expected else gap("not-here", parent, text)
             return Link("stage", parent, problems=(problem,))
-        for place in present:
-            if digest in _digests_of(place):
-                return self.link(place)
+        for candidate in present:
+            if digest in _digests_of(candidate):
+                return self.link(candidate)
         text = f"{parent} was made again after {child} was made from it"
         return self.link(present[0], (broken("parent-made-again", parent, text),))
 

@@ -45,16 +45,16 @@ def signer(folder: Path, namespace: str, trust: Trust, where: str) -> Link:
     try:
         medium = verify.Medium(str(folder))
         try:
-            own = _own_words(medium, there)
+            signed_by = _own_words(medium, there)
             results = verify.check_signatures(medium, raw, options, findings)
             if findings.total:
                 first = findings.listed[0]
                 what = _kind_of_failure(medium, raw, options, first.path, there)
-                return Link("signer", own, problems=(broken(what, where, f"{first.path} {first.reason}"),))
+                return Link("signer", signed_by, problems=(broken(what, where, f"{first.path} {first.reason}"),))
             if (folder / ENVELOPE).exists() and (fault := envelope_problem(folder, raw, trust.openssl_key)):
-                return Link("signer", own, problems=(broken("bad-signature", where, f"{ENVELOPE} {fault}"),))
+                return Link("signer", signed_by, problems=(broken("bad-signature", where, f"{ENVELOPE} {fault}"),))
             if not trust:
-                return _unvouched(verify.SSH_SIGNATURE not in there or _belongs(medium, raw, options), own, where)
+                return _unvouched(verify.SSH_SIGNATURE not in there or _belongs(medium, raw, options), signed_by, where)
         finally:
             medium.close()
     except verify.UsageFault as fault:
@@ -93,9 +93,11 @@ def _kind_of_failure(medium: verify.Medium, raw: bytes, options: verify.Options,
     return "key-not-trusted" if is_strange else "bad-signature"
 
 
-def _unvouched(belongs: bool, own: str, where: str) -> Link:
+def _unvouched(belongs: bool, signed_by: str, where: str) -> Link:
     if belongs:
-        problem = gap("signer-unknown", where, f"signed by {own}; give --allowed-signers, so that this can be judged")
+        problem = gap(
+            "signer-unknown", where, f"signed by {signed_by}; give --allowed-signers, so that this can be judged"
+        )
     else:
         problem = broken("bad-signature", where, f"{verify.SSH_SIGNATURE} does not belong to this manifest")
-    return Link("signer", own, problems=(problem,))
+    return Link("signer", signed_by, problems=(problem,))

@@ -60,11 +60,11 @@ def _with_manifest(folder: Path) -> Path:
 
 def _statements_below(folder: Path) -> list[dict[str, Any]]:
     """The manifests of a run and its stages, or of a stage; damaged ones are told of when the walk comes to them."""
-    found = []
+    statements = []
     for path in [folder / NAME, *folder.glob(f"*/{NAME}"), *folder.glob(f"*/*/{NAME}")]:
         with suppress(IntegrityError):
-            found.append(manifest.read(path.parent))
-    return found
+            statements.append(manifest.read(path.parent))
+    return statements
 
 
 def _run(folder: Path, stages: Stages) -> Link:
@@ -72,24 +72,28 @@ def _run(folder: Path, stages: Stages) -> Link:
     listed = [str(subject["name"]) for subject in manifest.read(folder)["subject"]]
     names = [name.removesuffix("/" + NAME) for name in listed if name.endswith("/" + NAME)]
     by_stage: dict[str, list[Finding]] = {name: [] for name in names}
-    own: list[Problem] = []
+    run_problems: list[Problem] = []
     for finding in manifest.verify(folder):
         stage = next((name for name in names if finding.path.startswith(name + "/")), None)
         inner = finding.path[len(stage) + 1 :] if stage else finding.path
         if stage is None:
-            own.append(problem_of(finding))
+            run_problems.append(problem_of(finding))
         elif inner == NAME and (folder / finding.path).is_file() and finding.problem.startswith("was changed"):
-            own.append(broken("stage-made-again", stage, f"{stage} was sealed again after the run was sealed over it"))
+            run_problems.append(
+                broken("stage-made-again", stage, f"{stage} was sealed again after the run was sealed over it")
+            )
         elif inner == NAME and not (folder / finding.path).exists():
-            own.append(broken("missing-stage", stage, f"{stage} is not here, and the run lists it"))
+            run_problems.append(broken("missing-stage", stage, f"{stage} is not here, and the run lists it"))
         else:
             by_stage[stage].append(Finding(inner, finding.problem))
-    stages.findings = {folder / name: found for name, found in by_stage.items()}
+    stages.findings = {folder / name: findings for name, findings in by_stage.items()}
     present = [folder / name for name in sorted(names, key=in_flow, reverse=True) if (folder / name / NAME).is_file()]
     parts = tuple(
-        link for link in (stages.link(place) for place in present) if link.detail != AS_ABOVE or link.problems
+        link
+        for link in (stages.link(stage_folder) for stage_folder in present)
+        if link.detail != AS_ABOVE or link.problems
     )
-    return Link("run", folder.name, f"{len(names)} stages", tuple(own), parts)
+    return Link("run", folder.name, f"{len(names)} stages", tuple(run_problems), parts)
 
 
 def _signer(folder: Path, run: Path | None, trust: Trust, kind: str) -> Link:
@@ -97,9 +101,9 @@ def _signer(folder: Path, run: Path | None, trust: Trust, kind: str) -> Link:
     signed = [name for name in (f"{NAME}.sig", f"{NAME}.p256") if (folder / name).exists()]
     if not signed and run is not None and run != folder and (run / NAME).is_file():
         digest = file_digests([folder / NAME])[folder / NAME]
-        place = (folder / NAME).relative_to(run.resolve()).as_posix()
+        relative = (folder / NAME).relative_to(run.resolve()).as_posix()
         try:
-            if (place, digest) in {
+            if (relative, digest) in {
                 (subject["name"], subject["digest"]["sha256"]) for subject in manifest.read(run)["subject"]
             }:
                 return signer(run, RUN_NAMESPACE, trust, "run")

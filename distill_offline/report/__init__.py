@@ -143,26 +143,26 @@ def _verdict(view: View, teacher: Mapping[str, Any] | None) -> dict[str, Any]:
 def _warnings(counts: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What annotate warned of, by the part of the corpus."""
     parts = {
-        part: counts_of_part
-        for part, counts_of_part in counts.get("annotate", {}).items()
+        corpus_part: counts_of_part
+        for corpus_part, counts_of_part in counts.get("annotate", {}).items()
         if isinstance(counts_of_part, Mapping)
     }
     return [
-        f"annotate {part}: {line}"
-        for part, counts_of_part in parts.items()
+        f"annotate {corpus_part}: {line}"
+        for corpus_part, counts_of_part in parts.items()
         for line in counts_of_part.get("warnings", ())
     ]
 
 
 def _measured(result: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, Any]]]:
     """Reliability by where it was measured: the gold training sentences (cross-fitted), and the split scored here."""
-    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    by_split: dict[str, dict[str, Mapping[str, Any]]] = {}
     if learnt := result.get("calibration"):
-        found["gold training sentences"] = {"as given": learnt["before"], "calibrated": learnt["after"]}
+        by_split["gold training sentences"] = {"as given": learnt["before"], "calibrated": learnt["after"]}
     for quality in (row["quality"] for row in result["rows"] if "quality" in row):
         kinds = {"as given": quality["reliability"], "calibrated": quality.get("calibrated")}
-        found[f"{result['split']} split"] = {name: bins for name, bins in kinds.items() if bins}
-    return {where: kinds for where, kinds in found.items() if kinds}
+        by_split[f"{result['split']} split"] = {name: bins for name, bins in kinds.items() if bins}
+    return {where: kinds for where, kinds in by_split.items() if kinds}
 
 
 def _bins(teacher: Mapping[str, Any] | None) -> list[tuple[str, Mapping[str, Any]]]:
@@ -187,7 +187,7 @@ def _scheduled(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
 def _realised(rows: Sequence[Mapping[str, Any]], width: int = 20) -> list[tuple[float, float]]:
     points = []
     for start in range(0, len(rows), width):
-        part = rows[start : start + width]
-        distilled = sum(row["distilled"] for row in part)
-        points.append((part[-1]["update"] + 1, distilled / sum(row["distilled"] + row["original"] for row in part)))
+        window = rows[start : start + width]
+        distilled = sum(row["distilled"] for row in window)
+        points.append((window[-1]["update"] + 1, distilled / sum(row["distilled"] + row["original"] for row in window)))
     return points

@@ -38,10 +38,10 @@ def headline(verdict: Mapping[str, Any], gold_sentences: int | None) -> str:
 def what_is_right(verdict: Mapping[str, Any], *, are_entities: bool) -> str:
     """Precision and recall of the best student, as counts of a hundred."""
     things = "entities" if are_entities else "classes"
-    right, found = round(100 * verdict["precision"]), round(100 * verdict["recall"])
+    right, recall = round(100 * verdict["precision"]), round(100 * verdict["recall"])
     return (
         f"Of 100 {things} that the student {verdict['best']} gives, {right} are right; of 100 that are there, it finds "
-        f"{found}."
+        f"{recall}."
     )
 
 

@@ -78,8 +78,8 @@ class RunFolder:
             for line in changes:
                 self.say(f"  {line}")
         manifest.unseal(self.path)
-        own = file.with_name(f"config.yaml.{os.getpid()}")  # shards of one run may come here at the same moment
-        with replacing(file, own) as out:
+        own_file = file.with_name(f"config.yaml.{os.getpid()}")  # shards of one run may come here at the same moment
+        with replacing(file, own_file) as out:
             out.write(text)
 
     def check(self) -> None:

@@ -72,9 +72,9 @@ def _files_digest(source: str | Source) -> dict[str, Any]:
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     digests = file_digests(files)
     named = {(p.relative_to(path).as_posix() if path.is_dir() else ""): digests[p] for p in files}
-    part = plain_source(source) if isinstance(source, Source) else {}
+    plain = plain_source(source) if isinstance(source, Source) else {}
     for key in ("path", "token_column", "language", "offsets"):
-        part.pop(key, None)
-    if labels := part.pop("labels", None):
-        part["labels"] = _files_digest(labels)
-    return {"files": manifest.digest_of(named), "part": part}
+        plain.pop(key, None)
+    if labels := plain.pop("labels", None):
+        plain["labels"] = _files_digest(labels)
+    return {"files": manifest.digest_of(named), "part": plain}

@@ -23,7 +23,7 @@ def say_unheld(folder: RunFolder, splits: Mapping[str, Sequence[Example]]) -> No
 
 def unheld_counts(splits: Mapping[str, Sequence[Example]]) -> dict[str, Any]:
     """`unheld`, by split: how many there are, and the ids of their rows; empty where there are none."""
-    found = {
+    counts = {
         split: {
             "spans": sum(len(example.unheld) for example in examples),
             "ids": [example.sentence.id for example in examples if example.unheld],
@@ -31,7 +31,7 @@ def unheld_counts(splits: Mapping[str, Sequence[Example]]) -> dict[str, Any]:
         for split, examples in splits.items()
         if any(example.unheld for example in examples)
     }
-    return {"unheld": found} if found else {}
+    return {"unheld": counts} if counts else {}
 
 
 def in_words(name: str, examples: Sequence[Example]) -> str:

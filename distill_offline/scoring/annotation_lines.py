@@ -50,21 +50,21 @@ class AnnotationLines:
 
         Raises InputError where the sentence of that id has another text here.
         """
-        number, given = self.given.get(example.sentence.id, (0, None))
-        if given is None:
+        number, answer = self.given.get(example.sentence.id, (0, None))
+        if answer is None:
             return Given(example.sentence, kind_of(self.head).unanswered(len(example.labels)), ())
-        same = given.sentence.tokens == example.sentence.tokens
-        if not same and squeezed(given.sentence.text) != squeezed(example.sentence.text):
+        same = answer.sentence.tokens == example.sentence.tokens
+        if not same and squeezed(answer.sentence.text) != squeezed(example.sentence.text):
             raise InputError(
                 f"{self.file}:{number}: sentence {example.sentence.id} has another text than in the gold file."
             )
-        return given
+        return answer
 
     def warnings(self) -> tuple[str, ...]:
         """Lines on stray tags, and on mentions that no tokens hold."""
         lost = lost_inside_tokens(self.rejected["inside_token"], self.mentions)
-        found = [strays_in_words(str(self.file), self.strays)] if self.strays else []
-        return (*found, *([f"{self.file}: {lost}"] if lost else []))
+        warnings = [strays_in_words(str(self.file), self.strays)] if self.strays else []
+        return (*warnings, *([f"{self.file}: {lost}"] if lost else []))
 
 
 def strays_in_words(path: str, places: Sequence[str]) -> str:

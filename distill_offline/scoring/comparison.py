@@ -56,7 +56,7 @@ class Compared:
         return encode_bio(self.true, self.length), encode_bio(self.found, self.length)
 
 
-def compare(sentence: Sentence, labels: Sequence[str], given: Given, unheld: Iterable[Span] = ()) -> Compared | None:
+def compare(sentence: Sentence, labels: Sequence[str], answer: Given, unheld: Iterable[Span] = ()) -> Compared | None:
     """Gold's labels of a sentence and those given for it; None where the two texts are not the same.
 
     By tokens where both have the same ones, else by the characters that can be seen: blanks, format characters and
@@ -65,37 +65,39 @@ def compare(sentence: Sentence, labels: Sequence[str], given: Given, unheld: Ite
     characters of the given tokens say them.
     """
     true = decode_bio(labels)
-    found = _without(_known(given), given.masked)
-    if sentence.tokens == given.sentence.tokens and not given.unheld:
+    predicted = _without(_known(answer), answer.masked)
+    if sentence.tokens == answer.sentence.tokens and not answer.unheld:
         unseen, length = invisible(sentence.tokens), len(sentence.tokens)
-        kept = _without(true, given.masked)
+        kept = _without(true, answer.masked)
         behind = tuple(replace(span, start=length, end=length) for span in unheld)
-        return _seated((*trimmed(kept, unseen), *behind), trimmed(found, unseen), length, len(true) - len(kept), False)
-    places = same_places(sentence.text, given.sentence.text)
+        return _seated(
+            (*trimmed(kept, unseen), *behind), trimmed(predicted, unseen), length, len(true) - len(kept), False
+        )
+    places = same_places(sentence.text, answer.sentence.text)
     if places is None:
         return None
     gold_places, given_places, length = places
     true = _at(true, sentence.offsets, gold_places)
     whole = tuple(_placed(span, gold_places) for span in unheld)
-    hidden = _at([Span(token, token + 1, "masked") for token in given.masked], given.sentence.offsets, given_places)
-    kept = _without((*true, *whole), [place for span in hidden for place in range(span.start, span.end)])
-    found = (
-        *_at(found, given.sentence.offsets, given_places),
-        *(_placed(span, given_places) for span in given.unheld),
+    hidden = _at([Span(token, token + 1, "masked") for token in answer.masked], answer.sentence.offsets, given_places)
+    kept = _without((*true, *whole), [position for span in hidden for position in range(span.start, span.end)])
+    predicted = (
+        *_at(predicted, answer.sentence.offsets, given_places),
+        *(_placed(span, given_places) for span in answer.unheld),
     )
-    return _seated(kept, found, length, len(true) + len(whole) - len(kept), True)
+    return _seated(kept, predicted, length, len(true) + len(whole) - len(kept), True)
 
 
-def _meet(place: tuple[int, int], span: Span) -> bool:
-    return place[0] < span.end and span.start < place[1]
+def _meet(range_: tuple[int, int], span: Span) -> bool:
+    return range_[0] < span.end and span.start < range_[1]
 
 
-def _known(given: Given) -> tuple[Span, ...]:
+def _known(answer: Given) -> tuple[Span, ...]:
     """The spans of the labels given, with what is known of them."""
-    if given.spans is None:
-        return decode_bio(given.labels)
-    listed = {(span.start, span.end, span.type): span for span in given.spans}
-    spans = decode_bio(given.labels)
+    if answer.spans is None:
+        return decode_bio(answer.labels)
+    listed = {(span.start, span.end, span.type): span for span in answer.spans}
+    spans = decode_bio(answer.labels)
     return tuple(listed.get((s.start, s.end, s.type), replace(s, alignment="tags")) for s in spans)
 
 
@@ -115,11 +117,11 @@ def _placed(span: Span, places: Places) -> Span:
     return replace(span, start=start, end=end)
 
 
-def _seated(true: Iterable[Span], found: Iterable[Span], length: int, masked: int, by_characters: bool) -> Compared:
+def _seated(true: Iterable[Span], predicted: Iterable[Span], length: int, masked: int, by_characters: bool) -> Compared:
     """Every entity at places of its own: those that are empty, or lie across an earlier one, behind the others."""
     behind: dict[tuple[int, int, str, int], int] = {}
     sides = []
-    for spans in (true, found):
+    for spans in (true, predicted):
         reached, met, side = 0, Counter[tuple[int, int, str]](), []
         for span in sorted(spans, key=lambda span: (span.start, span.end)):
             if reached <= span.start < span.end:

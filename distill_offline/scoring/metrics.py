@@ -56,9 +56,9 @@ def score(metric: str, gold: Labels, predicted: Labels, *, on: str = "") -> Repo
     `gold` and `predicted` have a sequence of labels a sentence; `on` is the gold set's digest, for the report.
     Raises ValueError where shapes differ, and bio.InvalidTags, which is one, where entity tags are not valid IOB2.
     """
-    found = _measured(metric, gold, predicted)
-    counts = {"sentences": len(gold), **found.counts}
-    return Report(on, found.overall, found.per_type, found.errors, counts, found.averages)
+    measured = _measured(metric, gold, predicted)
+    counts = {"sentences": len(gold), **measured.counts}
+    return Report(on, measured.overall, measured.per_type, measured.errors, counts, measured.averages)
 
 
 def check_metric(metric: str) -> None:
@@ -70,26 +70,30 @@ def check_metric(metric: str) -> None:
 def _measured(metric: str, gold: Labels, predicted: Labels) -> Measured:
     measure = load("metric", metric, METRICS, group="metrics")
     if metric in METRICS:
-        found: Measured = measure(gold, predicted)
-        return found
+        measured: Measured = measure(gold, predicted)
+        return measured
     with theirs("metric", spelled(metric, "metrics")):
-        found = measure(gold, predicted)
-    if not isinstance(found, Measured):
+        measured = measure(gold, predicted)
+    if not isinstance(measured, Measured):
         raise ConfigError(f"metric: {metric} must give a scoring.Measured.")
-    return found
+    return measured
 
 
 def quick_f1(metric: str, gold: Labels, predicted: Labels) -> float:
     """`score(...).overall.f1` alone; about thirty times as fast for entities, where seqeval is not asked."""
     if metric != "entity_f1":
         return score(metric, gold, predicted, on="").overall.f1
-    true = found = right = 0
+    true = predicted_entities = right = 0
     for a, b in zip(gold, predicted, strict=True):
         if len(a) != len(b):
             raise ValueError(f"{len(a)} gold labels and {len(b)} predicted ones for one sentence")
-        wanted, given = set(decode_bio(a)), set(decode_bio(b))
-        true, found, right = true + len(wanted), found + len(given), right + len(wanted & given)
-    precision, recall = right / (found or 1), right / (true or 1)
+        wanted, labelled = set(decode_bio(a)), set(decode_bio(b))
+        true, predicted_entities, right = (
+            true + len(wanted),
+            predicted_entities + len(labelled),
+            right + len(wanted & labelled),
+        )
+    precision, recall = right / (predicted_entities or 1), right / (true or 1)
     return 2 * precision * recall / (precision + recall) if right else 0.0
 
 
@@ -112,7 +116,7 @@ def entity_f1(gold: Labels, predicted: Labels) -> Measured:
     names = sorted({label[2:] for labels in (*gold, *predicted) for label in labels} - {""})
     if not names:
         return Measured(Scores(0.0, 0.0, 0.0, 0), {}, errors, counts)
-    number = {name: f"{place:06}" for place, name in enumerate(names)}
+    number = {name: f"{position:06}" for position, name in enumerate(names)}
     a, b = (
         [[label[:2] + number.get(label[2:], "") for label in labels] for labels in side] for side in (gold, predicted)
     )
@@ -193,6 +197,8 @@ def _errors(gold: Labels, predicted: Labels) -> dict[str, int]:
     """
     counts = Counter(dict.fromkeys(KINDS, 0))
     for a, b in zip(gold, predicted, strict=True):
-        true, found = ({(span.start, span.end, span.type) for span in decode_bio(labels)} for labels in (a, b))
-        counts.update(mistake.kind for mistake in mistakes(true, found))
+        true, predicted_entities = (
+            {(span.start, span.end, span.type) for span in decode_bio(labels)} for labels in (a, b)
+        )
+        counts.update(mistake.kind for mistake in mistakes(true, predicted_entities))
     return dict(counts)

@@ -26,23 +26,23 @@ class Mistake:
         return min(start for start, _, _ in both), max(end for _, end, _ in both)
 
 
-def mistakes(true: Collection[Entity], given: Collection[Entity]) -> list[Mistake]:
+def mistakes(true: Collection[Entity], predicted: Collection[Entity]) -> list[Mistake]:
     """All differences between gold's entities and those given for one sentence.
 
     `wrong_type` is in the right place, `wrong_boundary` overlaps; a pair counts as one mistake. Each entity is named
     once at most.
     """
-    left, wrong = sorted(set(true) - set(given)), sorted(set(given) - set(true))
-    found = []
+    left, wrong = sorted(set(true) - set(predicted)), sorted(set(predicted) - set(true))
+    listed = []
     for kind, matches in (("wrong_type", _same_place), ("wrong_boundary", _overlap)):
         for entity in list(left):
             partner = next((other for other in wrong if matches(entity, other)), None)
             if partner is not None:
-                found.append(Mistake(kind, entity, partner))
+                listed.append(Mistake(kind, entity, partner))
                 left.remove(entity)
                 wrong.remove(partner)
-    found += [Mistake("missed", entity, None) for entity in left]
-    return found + [Mistake("spurious", None, entity) for entity in wrong]
+    listed += [Mistake("missed", entity, None) for entity in left]
+    return listed + [Mistake("spurious", None, entity) for entity in wrong]
 
 
 def _same_place(a: Entity, b: Entity) -> bool:

@@ -98,8 +98,8 @@ def quality(gold: Spans, predicted: Spans, calibration: Calibration | None = Non
     judged = _judged(gold, predicted)
     scored = [(span.confidence, kind) for span, kind in judged.spans if span.confidence is not None]
     scores, right = [p for p, _ in scored], [kind == "correct" for _, kind in scored]
-    found = reliability(scores, right) if scored else None
-    lowest = [row[0] for row in found.bins] if found else []
+    reliability_bins = reliability(scores, right) if scored else None
+    lowest = [row[0] for row in reliability_bins.bins] if reliability_bins else []
     by_bin = _counted((bisect_right(lowest, confidence) - 1, kind) for confidence, kind in scored)
     return Quality(
         Kinds(**Counter(kind for _, kind in judged.all)),
@@ -107,7 +107,7 @@ def quality(gold: Spans, predicted: Spans, calibration: Calibration | None = Non
         _counted((span.type, kind) for span, kind in judged.all),
         _counted((span.alignment, kind) for span, kind in judged.spans),
         [by_bin[number] for number in range(len(lowest))],
-        found,
+        reliability_bins,
         len(judged.spans) - len(scored),
         reliability([calibration(p) for p in scores], right) if calibration and scored else None,
     )
@@ -139,15 +139,15 @@ def _judged(gold: Spans, predicted: Spans) -> _Judged:
     groups = list(chain.from_iterable(_groups(*pair) for pair in zip(gold, predicted, strict=True)))
     if not groups:
         return _Judged([], [], {way: dict.fromkeys(_MEASURES, 0.0) for way in _WAYS})
-    true, found = [a for a, _ in groups], [b for _, b in groups]
-    types = sorted({span.type for span in chain(*true, *found)})
-    result = Evaluator(_as_dicts(true), _as_dicts(found), tags=types, loader="dict").evaluate()
+    true, predicted_spans = [a for a, _ in groups], [b for _, b in groups]
+    types = sorted({span.type for span in chain(*true, *predicted_spans)})
+    result = Evaluator(_as_dicts(true), _as_dicts(predicted_spans), tags=types, loader="dict").evaluate()
     strict, exact = result["overall_indices"]["strict"], result["overall_indices"]["exact"]
     kind = dict.fromkeys(strict.correct_indices, "correct") | dict.fromkeys(strict.spurious_indices, "spurious")
     in_place = set(exact.correct_indices)
     kind |= {at: "wrong_type" if at in in_place else "wrong_boundary" for at in strict.incorrect_indices}
     return _Judged(
-        [(span, kind[i, j]) for i, spans in enumerate(found) for j, span in enumerate(spans)],
+        [(span, kind[i, j]) for i, spans in enumerate(predicted_spans) for j, span in enumerate(spans)],
         [true[i][j] for i, j in strict.missed_indices],
         {way: {name: float(getattr(result["overall"][way], name)) for name in _MEASURES} for way in _WAYS},
     )

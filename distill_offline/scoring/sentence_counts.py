@@ -25,11 +25,11 @@ def sentence_counts(
 
     Entities count by exact match; a wrong class is a false negative of the right one and a false positive of its own.
     """
-    kind, place = kind_of(head), {name: number for number, name in enumerate(types)}
+    kind, column_of = kind_of(head), {name: number for number, name in enumerate(types)}
     counts = np.zeros((len(gold), len(types), 3), dtype=np.uint16)
     for row, (a, b) in enumerate(zip(gold, predicted, strict=True)):
-        true, found = (set(kind.places(labels).items()) for labels in (a, b))
-        for column, things in enumerate((true & found, found - true, true - found)):
+        true, predicted_labels = (set(kind.places(labels).items()) for labels in (a, b))
+        for column, things in enumerate((true & predicted_labels, predicted_labels - true, true - predicted_labels)):
             for _, name in things:
-                counts[row, place[name], column] += 1
+                counts[row, column_of[name], column] += 1
     return counts

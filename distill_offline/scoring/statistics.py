@@ -106,12 +106,12 @@ def resampled_f1(counts: Counts, *, draws: int, seed: int = 0, average: Average 
     """
     if average == "micro":
         counts = counts.sum(axis=2, keepdims=True)
-    return np.concatenate([f1(part, average) for part in _resampled_counts(counts, draws, seed)])
+    return np.concatenate([f1(block, average) for block in _resampled_counts(counts, draws, seed)])
 
 
 def resampled_type_f1(counts: Counts, *, draws: int, seed: int = 0) -> Values:
     """The same for each type by itself, on the same sentences: (draws, seeds, types)."""
-    return np.concatenate([f1(part[..., None, :], "micro") for part in _resampled_counts(counts, draws, seed)])
+    return np.concatenate([f1(block[..., None, :], "micro") for block in _resampled_counts(counts, draws, seed)])
 
 
 def _resampled_counts(counts: Counts, draws: int, seed: int) -> Iterator[Values]:

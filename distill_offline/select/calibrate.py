@@ -93,9 +93,9 @@ def calibrate(settings: Settings, gold: Gold, annotations: Path, say: Callable[[
         return None
     before, after = reliability(scores, right), reliability(fitted, right)
     helps = after.brier < before.brier
-    found = Calibrated(calibration if helps else UNCHANGED, before, after, len(judged), counts["sentences"])
-    say(f"select: {found.in_words()}")
-    return found
+    calibrated = Calibrated(calibration if helps else UNCHANGED, before, after, len(judged), counts["sentences"])
+    say(f"select: {calibrated.in_words()}")
+    return calibrated
 
 
 def _judged(gold: Gold, annotations: Path, head: Head, counts: Counter[str]) -> Iterator[tuple[str, float, bool]]:

@@ -60,10 +60,10 @@ def cross_fit(folder: RunFolder) -> dict[str, int]:
     judged = fitting.judge(target / _FOLDS)
     write_lines(target / ANNOTATIONS, (_with(*pair, settings, counts) for pair in zip(lines, judged, strict=True)))
     remove_folder(target / _FOLDS)
-    found = {"rows": len(lines), **{key: counts[key] for key in sorted(counts)}}
-    folder.say("cross_fit: " + ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in found.items()))
-    stage.seal(found)
-    return found
+    row_counts = {"rows": len(lines), **{key: counts[key] for key in sorted(counts)}}
+    folder.say("cross_fit: " + ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in row_counts.items()))
+    stage.seal(row_counts)
+    return row_counts
 
 
 def is_cross_fitted(folder: RunFolder) -> bool:
@@ -127,7 +127,7 @@ class _Fitting:
     lines: Sequence[AnnotationLine]
     stage: Stage
 
-    def judge(self, place: Path) -> list[Row]:
+    def judge(self, work_folder: Path) -> list[Row]:
         """For each line `{"spans": [probability], "missed": probability}`, or `{"confidence": probability}`."""
         contents = [content_digest(line.sentence) for line in self.lines]
         if not self.lines:
@@ -138,26 +138,26 @@ class _Fitting:
                 "sentences. Label more, or set fewer folds."
             )
         fold_of = folds(contents, self.settings.folds, self.folder.settings.seed)
-        found: list[Row] = [{}] * len(self.lines)
+        judged_rows: list[Row] = [{}] * len(self.lines)
         for fold in range(self.settings.folds):
-            file = place / f"{self.stage.fingerprint[:16]}-{fold}.jsonl"
+            file = work_folder / f"{self.stage.fingerprint[:16]}-{fold}.jsonl"
             inside = [number for number, fold_of_line in enumerate(fold_of) if fold_of_line == fold]
             if not file.is_file():
                 if self.folder.stop():
                     raise Interrupted(f"cross_fit: stopped before fold {fold}. Run the same command again to go on.")
-                write_rows(file, self._fold(fold, inside, contents, place))
+                write_rows(file, self._fold(fold, inside, contents, work_folder))
             for number, row in zip(inside, read_rows(file), strict=True):
-                found[number] = row
-        return found
+                judged_rows[number] = row
+        return judged_rows
 
-    def _fold(self, fold: int, inside: Sequence[int], contents: Sequence[str], place: Path) -> Iterator[Row]:
-        student = self._student(fold, {contents[number] for number in inside}, contents, place)
+    def _fold(self, fold: int, inside: Sequence[int], contents: Sequence[str], work_folder: Path) -> Iterator[Row]:
+        student = self._student(fold, {contents[number] for number in inside}, contents, work_folder)
         lines = [self.lines[number] for number in inside]
         scored = student.scored([line.sentence for line in lines])
-        for found in student.kind.judged(scored, student.labels, [(line.labels, line.spans) for line in lines]):
-            yield _as_row(found)
+        for judged in student.kind.judged(scored, student.labels, [(line.labels, line.spans) for line in lines]):
+            yield _as_row(judged)
 
-    def _student(self, fold: int, left_out: set[str], contents: Sequence[str], place: Path) -> Student:
+    def _student(self, fold: int, left_out: set[str], contents: Sequence[str], work_folder: Path) -> Student:
         """A student of all rows whose content is neither in this fold nor in dev or test."""
         never = left_out | self.gold.held_out()
         distilled = [
@@ -175,7 +175,9 @@ class _Fitting:
         encoder = catalogue.locate(train.encoder)
         student = Student.create(encoder, self.task.labels, self.task.head, max_length=train.max_length)
         student.language = self.folder.settings.corpus.language
-        checkpoints = Checkpoints(place / f"checkpoint-{fold}", f"{self.stage.fingerprint}-{fold}", self.folder.say)
+        checkpoints = Checkpoints(
+            work_folder / f"checkpoint-{fold}", f"{self.stage.fingerprint}-{fold}", self.folder.say
+        )
         training.train(
             student,
             pools,
@@ -191,11 +193,11 @@ class _Fitting:
         return student
 
 
-def _as_row(found: Judged) -> Row:
-    if found.confidence is not None:
-        return {"confidence": round(found.confidence, _DIGITS)}
-    spans = [round(confidence, _DIGITS) for confidence in found.spans]
-    return {"spans": spans, "missed": round(found.missed or 0.0, _DIGITS)}
+def _as_row(judged: Judged) -> Row:
+    if judged.confidence is not None:
+        return {"confidence": round(judged.confidence, _DIGITS)}
+    spans = [round(confidence, _DIGITS) for confidence in judged.spans]
+    return {"spans": spans, "missed": round(judged.missed or 0.0, _DIGITS)}
 
 
 def _with(line: AnnotationLine, judged: Row, settings: CrossFitSettings, counts: Counter[str]) -> AnnotationLine:

@@ -21,13 +21,13 @@ def distilled_lines(folder: RunFolder, counts: Counter[str] | None) -> Iterator[
     `stray_tags`, and `rows_with_unread_fields`: fields that no line of annotations has are not kept, and the first such
     row is told. Raises InputError where there is a teacher and it has not annotated to the end.
     """
-    found = Counter[str]() if counts is None else counts
-    for line in _lines(folder, found):
+    counter = Counter[str]() if counts is None else counts
+    for line in _lines(folder, counter):
         if line.unread:
-            if counts is not None and not found["rows_with_unread_fields"]:
+            if counts is not None and not counter["rows_with_unread_fields"]:
                 named = ", ".join(f"{name[:40]!a}" for name in line.unread[:3])
                 folder.say(f"select: sentence {line.sentence.id} has fields that no annotation has, not kept: {named}")
-            found["rows_with_unread_fields"] += 1
+            counter["rows_with_unread_fields"] += 1
         yield line
 
 

@@ -51,11 +51,11 @@ def _in_turn(clusters: Sequence[int], distances: Sequence[float]) -> list[int]:
     for position, cluster in enumerate(clusters):
         members.setdefault(cluster, []).append(position)
     order = sorted(members.values(), key=lambda member: (-len(member), member[0]))
-    place = {}
+    rank = {}
     for number, members_ in enumerate(order):
         for turn, position in enumerate(sorted(members_, key=lambda i: (distances[i], i))):
-            place[position] = (turn, number)
-    return sorted(place, key=place.__getitem__)
+            rank[position] = (turn, number)
+    return sorted(rank, key=rank.__getitem__)
 
 
 def _words(text: str) -> list[str]:

@@ -117,7 +117,7 @@ def _effect(
 
 
 def _measured(metric: str, head: Head, lines: _Lines, truth: _Truth) -> _Measured:
-    gold, given = list[tuple[str, ...]](), list[tuple[str, ...]]()
+    gold, predicted = list[tuple[str, ...]](), list[tuple[str, ...]]()
     for line in lines:
         example = truth.get(content_digest(line.sentence))
         if example is None:
@@ -127,16 +127,16 @@ def _measured(metric: str, head: Head, lines: _Lines, truth: _Truth) -> _Measure
             pair = _over_places(example, line)
         if pair is not None:
             gold.append(pair[0])
-            given.append(pair[1])
+            predicted.append(pair[1])
     if not gold:
         return _Measured(0, Scores(0.0, 0.0, 0.0, 0))
-    return _Measured(len(gold), score(metric, gold, given, on="").overall)
+    return _Measured(len(gold), score(metric, gold, predicted, on="").overall)
 
 
 def _over_places(example: Example, line: AnnotationLine) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
     """Gold's labels and a line's over the places that their tokens share."""
-    given = Given(line.sentence, line.labels, masked=line.beside.masked)
-    compared = compare(example.sentence, example.labels, given, example.unheld)
+    answer = Given(line.sentence, line.labels, masked=line.beside.masked)
+    compared = compare(example.sentence, example.labels, answer, example.unheld)
     return None if compared is None else compared.labels
 
 

@@ -78,8 +78,8 @@ class _Search:
 
     def has_near(self, number: int) -> bool:
         """Whether one of the added texts is as similar as that."""
-        own, borders = self.pieces.of(number), self.pieces.borders
-        least, most = self._least(len(own)), math.floor(len(own) / self.similarity + 1e-9)
+        own_pieces, borders = self.pieces.of(number), self.pieces.borders
+        least, most = self._least(len(own_pieces)), math.floor(len(own_pieces) / self.similarity + 1e-9)
         met = Counter[int]()
         for piece in self._rarest(number):
             met.update(self.index.get(piece, ())[-_MOST_HOLDERS:])
@@ -88,8 +88,8 @@ class _Search:
             size = int(borders[other + 1] - borders[other])
             if not least <= size <= most:
                 continue
-            shared = len(np.intersect1d(own, self.pieces.of(other), assume_unique=True))
-            if shared >= self.similarity * (len(own) + size - shared) - 1e-9:
+            shared = len(np.intersect1d(own_pieces, self.pieces.of(other), assume_unique=True))
+            if shared >= self.similarity * (len(own_pieces) + size - shared) - 1e-9:
                 return True
         return False
 
@@ -99,16 +99,16 @@ class _Search:
 
     def _rarest(self, number: int) -> list[int]:
         """So many pieces that two similar texts have `_TOGETHER` of these in common, or all that they must share."""
-        own = self.pieces.of(number)
-        rarest: list[int] = own[: len(own) - self._least(len(own)) + _TOGETHER].tolist()
+        own_pieces = self.pieces.of(number)
+        rarest: list[int] = own_pieces[: len(own_pieces) - self._least(len(own_pieces)) + _TOGETHER].tolist()
         return rarest
 
 
 def _pieces(texts: Sequence[str]) -> _Pieces:
     hashes, sizes = [], [0]
-    for part in _hashed(texts):
-        hashes.append(part)
-        sizes.append(len(part))
+    for hashed_text in _hashed(texts):
+        hashes.append(hashed_text)
+        sizes.append(len(hashed_text))
     borders = np.cumsum(sizes)
     _, numbers, counts = np.unique(np.concatenate(hashes), return_inverse=True, return_counts=True)
     # How many texts have a piece, then its hash: the same order on every machine, whatever the texts' order.

@@ -56,13 +56,13 @@ def select(folder: RunFolder) -> dict[str, int]:
     lines = partial(labels.lines, calibrated)
     kept = keep(lambda: lines(next(counters, None)), chosen, held_out, counts, seed=settings.seed)
     write_lines(target / ANNOTATIONS, kept)
-    found = {key: counts[key] for key in sorted(counts)}
-    in_words = ", ".join(f"{n} {reason}" for reason, n in found.items())
+    selected = {key: counts[key] for key in sorted(counts)}
+    in_words = ", ".join(f"{n} {reason}" for reason, n in selected.items())
     folder.say(f"select: {in_words}")
     effects = _effects(labels, calibrated, gold, counts)
-    write_rows(target / REPORT, [{"counts": found, "effect": [effect.as_dict() for effect in effects]}])
-    stage.seal(found)
-    return found
+    write_rows(target / REPORT, [{"counts": selected, "effect": [effect.as_dict() for effect in effects]}])
+    stage.seal(selected)
+    return selected
 
 
 def is_selected(folder: RunFolder) -> bool:
@@ -141,17 +141,17 @@ class _Labels:
             yield from lines
             return
         # The teacher's lines come first, and cross-fitting gives confidences only to spans that it left without.
-        for own, line in zip(read_lines(self.from_teacher, head), lines, strict=False):
-            yield self._calibrated(own, line, calibrated)
+        for teacher_line, line in zip(read_lines(self.from_teacher, head), lines, strict=False):
+            yield self._calibrated(teacher_line, line, calibrated)
         yield from lines
 
-    def _calibrated(self, own: AnnotationLine, line: AnnotationLine, calibrated: Calibrated) -> AnnotationLine:
+    def _calibrated(self, teacher_line: AnnotationLine, line: AnnotationLine, calibrated: Calibrated) -> AnnotationLine:
         crossing = self.folder.settings.select.cross_fit
         if crossing is not None and crossing.overrule:
             return line
         spans = []
-        for given, span in zip(own.spans, line.spans, strict=True):
-            score = given.confidence
+        for teacher_span, span in zip(teacher_line.spans, line.spans, strict=True):
+            score = teacher_span.confidence
             spans.append(span if score is None else replace(span, confidence=calibrated.calibration(score)))
         return replace(line, spans=tuple(spans))
 

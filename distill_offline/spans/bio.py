@@ -141,11 +141,11 @@ def trimmed(spans: Iterable[Span], unseen: Collection[int]) -> tuple[Span, ...]:
     """
     if not unseen:
         return tuple(spans)
-    found = []
+    trimmed_spans = []
     for span in spans:
         seen = [token for token in range(span.start, span.end) if token not in unseen]
-        found.append(replace(span, start=seen[0], end=seen[-1] + 1) if seen else span)
-    return tuple(found)
+        trimmed_spans.append(replace(span, start=seen[0], end=seen[-1] + 1) if seen else span)
+    return tuple(trimmed_spans)
 
 
 def unmasked(labels: tuple[str, ...], masked: Collection[int]) -> tuple[str, ...]:

@@ -82,8 +82,8 @@ class _Search:
             for earlier in range(previous, number):
                 cursor = self.found[earlier].end if earlier in self.found else cursor
             key = keys[number]
-            place = unwanted[key].take(self.reserved, cursor) or free[key].take(self.taken, cursor)
-            if place is None or not self._settle(number, place, kind):
+            range_ = unwanted[key].take(self.reserved, cursor) or free[key].take(self.taken, cursor)
+            if range_ is None or not self._settle(number, range_, kind):
                 self.reasons[number] = "overlapping"
             elif number in self.once:
                 self._reserve(number, places[key].ranges)
@@ -125,12 +125,12 @@ class _Search:
             if number in self.found:
                 cursor = self.found[number].end
             elif number in keys:
-                place = places[keys[number]].take(self.taken, cursor)
-                if place is None:
+                range_ = places[keys[number]].take(self.taken, cursor)
+                if range_ is None:
                     self.reasons[number] = places[keys[number]].reason
                 else:
-                    claims[number] = place
-                    cursor = place[1]
+                    claims[number] = range_
+                    cursor = range_[1]
         return claims
 
     def _reserve(self, number: int, ranges: Sequence[Range]) -> None:
@@ -138,8 +138,8 @@ class _Search:
         for start, end in ranges:
             self.reserved[start:end] = b"\x01" * (end - start)
 
-    def _settle(self, number: int, place: Range, kind: str) -> bool:
-        start, end = place
+    def _settle(self, number: int, range_: Range, kind: str) -> bool:
+        start, end = range_
         if self.taken.find(1, start, end) >= 0:
             return False
         self.taken[start:end] = self.reserved[start:end] = b"\x01" * (end - start)
@@ -156,11 +156,11 @@ def locate(mentions: Iterable[tuple[str, str]], tokens: Sequence[str], *, every:
     often than it stands there), `over_budget` (its search was not finished: a text or an answer so repetitive has more
     places to look at than linear time allows).
     """
-    given = list(mentions)
-    keys = [squeezed(mention) for mention, _ in given] if every else []
+    listed = list(mentions)
+    keys = [squeezed(mention) for mention, _ in listed] if every else []
     times = Counter(keys)
     once = frozenset(number for number, key in enumerate(keys) if times[key] == 1)
-    search = _Search(given, bytearray(len(tokens)), bytearray(len(tokens)), once)
+    search = _Search(listed, bytearray(len(tokens)), bytearray(len(tokens)), once)
     _find(search, tokens)
     search.spread()
     return search.result()
@@ -190,9 +190,11 @@ def twins_of(spans: Sequence[Span], tokens: Sequence[str]) -> list[Range]:
         taken[span.start : span.end] = b"\x01" * (span.end - span.start)
     keys = dict.fromkeys(squeezed("".join(tokens[span.start : span.end])) for span in spans)
     budget = Budget(_STEPS * (len(tokens) + len(spans) + 64))
-    found = {place for key in keys if key for place in text.find(key, budget).ranges}
+    ranges = {range_ for key in keys if key for range_ in text.find(key, budget).ranges}
     twins = list[Range]()
-    for start, end in sorted(found, key=lambda place: (place[0] - place[1], place)):  # the longer first, as in locate
+    for start, end in sorted(
+        ranges, key=lambda range_: (range_[0] - range_[1], range_)
+    ):  # the longer first, as in locate
         if taken.find(1, start, end) < 0:
             taken[start:end] = b"\x01" * (end - start)
             twins.append((start, end))

@@ -128,7 +128,7 @@ class TokenText:
 
     def __init__(self, tokens: Sequence[str], form: Callable[[str], str]) -> None:
         parts = [form(token) for token in tokens]
-        self._numbers = [number for number, part in enumerate(parts) if part]  # tokens of which something is left
+        self._numbers = [number for number, letters in enumerate(parts) if letters]  # tokens of which something is left
         self._ends = list(accumulate(len(parts[number]) for number in self._numbers))  # characters, ascending
         self._begins = [0, *self._ends[:-1]]
         self._token_that_ends = {end: n for n, end in enumerate(self._ends)}
@@ -140,10 +140,10 @@ class TokenText:
 
     @cached_property
     def _grams(self) -> dict[str, list[int]]:
-        found: dict[str, list[int]] = {}
+        numbers_of_gram: dict[str, list[int]] = {}
         for position in range(len(self._text) - _GRAM + 1):
-            found.setdefault(self._text[position : position + _GRAM], []).append(position)
-        return found
+            numbers_of_gram.setdefault(self._text[position : position + _GRAM], []).append(position)
+        return numbers_of_gram
 
     def find(self, mention: str, budget: Budget) -> Places:
         """Where `mention`, in this text's form and not empty, stands from token border to token border."""
@@ -233,7 +233,7 @@ class TokenText:
     def _begins_around(self, mention: str, edits: int, budget: Budget) -> list[int] | None:
         """The tokens at which a window may begin that holds a whole piece of the mention; None: over the budget."""
         size = len(mention) // (edits + 1)
-        found: set[int] = set()
+        beginnings: set[int] = set()
         for offset in range(0, size * (edits + 1), size):
             piece = mention[offset : offset + size]
             positions = self._grams.get(piece[:_GRAM], ())
@@ -242,8 +242,8 @@ class TokenText:
             for position in positions:
                 if self._text.startswith(piece, position):
                     low = bisect_left(self._begins, position - offset - edits)
-                    found.update(range(low, bisect_right(self._begins, position - offset + edits)))
-        return sorted(found)
+                    beginnings.update(range(low, bisect_right(self._begins, position - offset + edits)))
+        return sorted(beginnings)
 
 
 def _positions_in_words(words: Sequence[str]) -> list[Range]:

@@ -66,8 +66,8 @@ def check_plain(path: Path, *, is_folder: bool = False) -> None:
 def _problem(name: str, status: os.stat_result, *, is_folder: bool) -> str:
     wanted = stat.S_IFDIR if is_folder else stat.S_IFREG
     if (kind := stat.S_IFMT(status.st_mode)) not in (wanted, stat.S_IFDIR):
-        found = _KINDS.get(kind, "a file" if kind == stat.S_IFREG else "of an unknown kind")
-        return f"is {found}, where a run has {'folders' if is_folder else 'plain files'} of its own"
+        kind_in_words = _KINDS.get(kind, "a file" if kind == stat.S_IFREG else "of an unknown kind")
+        return f"is {kind_in_words}, where a run has {'folders' if is_folder else 'plain files'} of its own"
     if kind == stat.S_IFREG and status.st_nlink > 1 and name.endswith(_WRITTEN_IN_PLACE):
         return f"has {status.st_nlink} names (hard links), and writing it would change the file of the other name"
     return ""

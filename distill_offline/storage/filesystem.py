@@ -22,7 +22,7 @@ _ESCAPE = re.compile(r"\\([0-7]{3})")  # of space, tab, newline and backslash, a
 
 def filesystem_of(path: Path, mounts: Path = _MOUNTS) -> str:
     """The type, such as `ext4` or `nfs4`, of the mount that holds `path` (which need not exist); `` where unknown."""
-    wanted, best, found = path.resolve(), -1, ""
+    wanted, best, kind = path.resolve(), -1, ""
     try:
         lines = mounts.read_text("utf-8", "surrogateescape").splitlines()
     except OSError:
@@ -34,8 +34,8 @@ def filesystem_of(path: Path, mounts: Path = _MOUNTS) -> str:
         point = Path(_ESCAPE.sub(lambda match: chr(int(match[1], 8)), before.split()[4]))
         # Of mounts at the same place, the last one covers those before it.
         if wanted.is_relative_to(point) and len(point.parts) >= best:
-            best, found = len(point.parts), after.split()[0]
-    return found
+            best, kind = len(point.parts), after.split()[0]
+    return kind
 
 
 def is_network(path: Path, kind: Callable[[Path], str] = filesystem_of) -> bool:

@@ -18,14 +18,14 @@ W = TypeVar("W", bound=_Window)
 
 def micro_batches(windows: Sequence[W], batch_tokens: int) -> Iterator[list[W]]:
     """`windows` sorted by length, in parts of at most `batch_tokens` subwords with padding (one window at least)."""
-    part: list[W] = []
+    batch: list[W] = []
     for window in sorted(windows, key=_length):
-        if part and (len(part) + 1) * _length(window) > batch_tokens:
-            yield part
-            part = []
-        part.append(window)
-    if part:
-        yield part
+        if batch and (len(batch) + 1) * _length(window) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(window)
+    if batch:
+        yield batch
 
 
 def least_work(windows: Sequence[W], batch_tokens: int, overhead: int) -> list[list[W]]:

@@ -108,15 +108,17 @@ def sure_spans(
     scored: Sequence[Scored], names: Sequence[str], said: Sequence[Sequence[str]]
 ) -> Iterator[tuple[Span, ...]]:
     """The spans, in tokens, that the labels of each sentence make, with the student's probability of each."""
-    for labels, found in zip(said, distributions(scored, names), strict=True):
-        yield tuple(replace(span, confidence=_confidence(span, found), alignment="tags") for span in decode_bio(labels))
+    for labels, distribution in zip(said, distributions(scored, names), strict=True):
+        yield tuple(
+            replace(span, confidence=_confidence(span, distribution), alignment="tags") for span in decode_bio(labels)
+        )
 
 
-def _confidence(span: Span, found: Distribution) -> float:
-    if f"B-{span.type}" in found.labels:
-        return found.of(span)
+def _confidence(span: Span, distribution: Distribution) -> float:
+    if f"B-{span.type}" in distribution.labels:
+        return distribution.of(span)
     # A head that knows no borders between entities: that all of it is inside.
-    return float(found.of_tokens()[span.start : span.end, found.labels.index(f"I-{span.type}")].prod())
+    return float(distribution.of_tokens()[span.start : span.end, distribution.labels.index(f"I-{span.type}")].prod())
 
 
 def _entity(sentence: Sentence, span: Span, begins: int) -> Entity:

@@ -38,11 +38,11 @@ def read_shape(folder: Path) -> StudentShape:
     if kind is None:
         what = (getattr(config, "architectures", None) or ["its model"])[0]
         raise InputError(f"{folder}: {what} has no classification head; this is not a student.")
-    labels, place = config.id2label, f"{folder}/config.json: id2label"
+    labels, location = config.id2label, f"{folder}/config.json: id2label"
     if not isinstance(labels, dict) or sorted(labels, key=str) != sorted(range(len(labels)), key=str) or not labels:
-        raise InputError(f"{place} must number the labels from 0 without a gap. Was the file changed?")
+        raise InputError(f"{location} must number the labels from 0 without a gap. Was the file changed?")
     named = tuple(labels[number] for number in range(len(labels)))
-    _check_labels(named, kind, place)
+    _check_labels(named, kind, location)
     length = getattr(config, "distill_max_length", 512)
     if type(length) is not int or not 0 < length <= _LONGEST:
         raise InputError(f"{folder}/config.json: distill_max_length must be a whole number from 1 to {_LONGEST}.")
@@ -70,11 +70,11 @@ def _kind_of_head(config: Any) -> LabelKind | None:
 _PLAIN = (None, "single_label_classification")
 
 
-def _check_labels(labels: Sequence[Any], kind: LabelKind, place: str) -> None:
+def _check_labels(labels: Sequence[Any], kind: LabelKind, location: str) -> None:
     if not all(isinstance(label, str) and label for label in labels) or len(set(labels)) < len(labels):
-        raise InputError(f"{place} must hold a different name for each label.")
+        raise InputError(f"{location} must hold a different name for each label.")
     if problem := kind.problem_of_head(labels):
-        raise InputError(f"{place} {problem}.")
+        raise InputError(f"{location} {problem}.")
 
 
 def load_model(folder: Path, labels: Sequence[str], head: Head, *, new_head: bool) -> tuple[Any, Any]:
@@ -174,8 +174,8 @@ def _load_tokenizer(folder: Path, model: Any) -> Any:
 
 def _used(tokenizer: Any) -> Iterable[int]:
     """The special subwords that are put around every sentence."""
-    given = (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id)
-    return (number for number in given if number is not None)
+    special_ids = (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id)
+    return (number for number in special_ids if number is not None)
 
 
 def _line(error: Exception) -> str:

@@ -126,14 +126,16 @@ class Student:
             tokenise = tokeniser(self.language)
             examples = [refined(example, tokenise) for example in examples]
         encoded = self._encode([example.sentence for example in examples])
-        found = []
+        encoded_windows = []
         for windows, example in zip(encoded, examples, strict=True):
             labels = example.labels
             if self.kind.per_token:
                 labels = labels_of_seen(labels, {word for w in windows for word in w.words if word is not None})
             distilled = example.origin == "distilled"
-            found.append([replace(self._with_labels(w, example, labels), distilled=distilled) for w in windows])
-        return found
+            encoded_windows.append(
+                [replace(self._with_labels(w, example, labels), distilled=distilled) for w in windows]
+            )
+        return encoded_windows
 
     def _with_labels(self, window: Encoded, example: Example, tags: Sequence[str]) -> Encoded:
         try:
@@ -222,12 +224,12 @@ class Student:
         lengths = [len(sentence.tokens) if self.kind.per_token else 1 for sentence in sentences]
         scores = [np.zeros((length, len(self.labels)), np.float32) for length in lengths]
         is_seen = [np.zeros(length, np.bool_) for length in lengths]
-        for part, logits in self._forward(sentences, batch_tokens):
-            for window, rows in zip(part, self.kind.scores(logits), strict=True):
+        for batch, logits in self._forward(sentences, batch_tokens):
+            for window, rows in zip(batch, self.kind.scores(logits), strict=True):
                 if not self.kind.per_token:
                     scores[window.sentence][0], is_seen[window.sentence][0] = rows, True
                     continue
-                places = [place for place, word in enumerate(window.words) if word is not None]
+                places = [position for position, word in enumerate(window.words) if word is not None]
                 words = [word for word in window.words if word is not None]
                 scores[window.sentence][words] = rows[places]
                 is_seen[window.sentence][words] = True
@@ -244,34 +246,34 @@ class Student:
         was_training = self.model.training
         self.model.eval()
         try:
-            for part in micro_batches(windows, batch_tokens):
-                yield from self._passed(part)
+            for batch in micro_batches(windows, batch_tokens):
+                yield from self._passed(batch)
         finally:
             self.model.train(was_training)
 
-    def _passed(self, part: list[Encoded]) -> Iterator[tuple[list[Encoded], torch.Tensor]]:
+    def _passed(self, batch: list[Encoded]) -> Iterator[tuple[list[Encoded], torch.Tensor]]:
         """The logits of a micro-batch; of its halves, if memory does not suffice for the whole. Raises OutOfMemory."""
         import torch
 
         try:
             # Not around the loop: what the consumer does between two batches is not ours to switch.
             with torch.inference_mode():
-                tensors = {key: value.to(self.model.device) for key, value in self.batch(part).items()}
+                tensors = {key: value.to(self.model.device) for key, value in self.batch(batch).items()}
                 logits = self.model(**tensors).logits
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            if len(part) == 1:
+            if len(batch) == 1:
                 raise OutOfMemory(
-                    f"a window of {len(part[0].ids)} subwords alone is too much for memory. Free some; or keep off the "
-                    "GPU (CUDA_VISIBLE_DEVICES=''), use a smaller encoder, or train with a lower train.max_length."
+                    f"a window of {len(batch[0].ids)} subwords alone is too much for memory. Free some; or keep off "
+                    "the GPU (CUDA_VISIBLE_DEVICES=''), use a smaller encoder, or train with a lower train.max_length."
                 ) from error
             logits = None
         if logits is not None:
-            yield part, logits
+            yield batch, logits
             return
         torch.cuda.empty_cache()
-        for half in (part[: len(part) // 2], part[len(part) // 2 :]):
+        for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
             yield from self._passed(half)
 
 

@@ -50,8 +50,8 @@ def cell_row(
     seconds: float | None,
 ) -> Row:
     """The row of `predicted`, the student's labels for the split that is scored; `trained` is the train stage's."""
-    settings, own = cell.settings, trained[cell.arm.name]
-    pools = {**trained[cell.arm.average[0]], **own} if cell.arm.average else own
+    settings, trained_arm = cell.settings, trained[cell.arm.name]
+    pools = {**trained[cell.arm.average[0]], **trained_arm} if cell.arm.average else trained_arm
     resolved = settings.train.of(cell.arm)
     learnt = [arm for arm in (*settings.train.before(cell.arm), cell.arm) if not arm.average]
     return Row(
@@ -72,8 +72,8 @@ def cell_row(
             "updates": sum(settings.train.of(arm).updates for arm in learnt),  # of all that it took
             "batch_size": resolved.batch_size,
             "learning_rate": resolved.learning_rate,
-            **{name: own[name] for name in _TAKEN},
-            "processes": own.get("processes", 1),
+            **{name: trained_arm[name] for name in _TAKEN},
+            "processes": trained_arm.get("processes", 1),
             "seconds": None if seconds is None else round(seconds, 1),
         },
         versions=manifest.versions(),
@@ -84,8 +84,8 @@ def cell_row(
 
 def _scored(settings: Settings, examples: Sequence[Example], predicted: Sequence[Sequence[str]]) -> dict[str, Any]:
     task, types = make_task(settings), tuple(settings.task.types)
-    gold, found = comparable(task.head, examples, predicted)
-    report = score(task.metric, gold, found, on=digest(examples)).as_dict()
+    gold, predicted_labels = comparable(task.head, examples, predicted)
+    report = score(task.metric, gold, predicted_labels, on=digest(examples)).as_dict()
     return {
         "on": report["on"],
         "split": settings.evaluate.split,
@@ -94,5 +94,5 @@ def _scored(settings: Settings, examples: Sequence[Example], predicted: Sequence
         "per_type": report["per_type"],
         "errors": report["errors"],
         "types": types,
-        "counts": pack(sentence_counts(task.head, gold, found, types)),
+        "counts": pack(sentence_counts(task.head, gold, predicted_labels, types)),
     }

@@ -181,11 +181,11 @@ class Study:
     def _source(self, source: str | Source | None, corpus: CorpusSettings) -> Any:
         if source is None:
             return None
-        part = _said(source) if isinstance(source, Source) else {"path": source}
-        part |= reading_of(source, corpus)
-        for key in part.keys() & {"path", "labels"}:
-            part[key] = self._once(f"file {part[key]}", lambda name=part[key]: source_digest(name, corpus)["files"])
-        return part
+        said = _said(source) if isinstance(source, Source) else {"path": source}
+        said |= reading_of(source, corpus)
+        for key in said.keys() & {"path", "labels"}:
+            said[key] = self._once(f"file {said[key]}", lambda name=said[key]: source_digest(name, corpus)["files"])
+        return said
 
     def _once(self, name: str, make: Any) -> Any:
         if name not in self._digests:
@@ -208,8 +208,8 @@ def _settings(
 ) -> Settings:
     trained, dev = plan.split(size)
     names = {"size": size, "train": trained, "seed": seed}
-    own = [f"{key}={_as_yaml(_filled(value, names))}" for key, value in variant.items()]
-    settings = config.load(path, (*changes, *own))
+    own_changes = [f"{key}={_as_yaml(_filled(value, names))}" for key, value in variant.items()]
+    settings = config.load(path, (*changes, *own_changes))
     corpus, original = settings.corpus, settings.corpus.original
     if original.train is None:
         raise ConfigError(f"{path.name}: corpus.original.train is missing; a study draws its sizes from it.")

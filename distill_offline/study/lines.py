@@ -43,17 +43,17 @@ class Lines(ABC, Generic[T]):
         *lines, last = self.path.read_bytes().split(b"\n")
         if self._is_whole(last):  # an editor took the line's end away
             lines.append(last)
-        found = []
+        values = []
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
-                found.append(self.parse(line))
+                values.append(self.parse(line))
             except (ValueError, TypeError, KeyError) as error:
                 raise InputError(f"{self.path}:{number}: no {self.WHAT}. Remove the line.") from error
             except InputError as error:
                 raise InputError(f"{self.path}:{number}: {error}") from error
-        return found
+        return values
 
     def add(self, value: T) -> None:
         """Append a value and see it onto the disk; other processes may do so at the same time."""

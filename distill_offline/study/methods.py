@@ -41,11 +41,11 @@ def examined_by_method(study: Study, examined: Sequence[Examined]) -> list[Exami
     )
 
 
-def _translated(found: _Found, keys: dict[str, tuple[str, str]]) -> _Found:
-    if found.method or found.key not in keys:
-        return found
-    key, by = keys[found.key]
-    return replace(found, key=key, method=by)
+def _translated(row: _Found, keys: dict[str, tuple[str, str]]) -> _Found:
+    if row.method or row.key not in keys:
+        return row
+    key, by = keys[row.key]
+    return replace(row, key=key, method=by)
 
 
 def of_other_methods(rows: Sequence[Row]) -> int:

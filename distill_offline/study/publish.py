@@ -63,8 +63,8 @@ def _curves(summary: Summary) -> Markup:
     several = len({arm.group.variant for arm in summary.arms}) > 1
     points: dict[str, list[tuple[int, float, float, float]]] = {}
     for arm in summary.arms:
-        place = points.setdefault(name_of(arm.group, several=several), [])
-        place.append((arm.group.size, arm.f1.mean, arm.low, arm.high))
+        points_of_line = points.setdefault(name_of(arm.group, several=several), [])
+        points_of_line.append((arm.group.size, arm.f1.mean, arm.low, arm.high))
     return learning_curves(
         f"{summary.name}: F1 by gold sentences (95%, seeds and sentences)",
         [Curve(name, points_of_arm) for name, points_of_arm in points.items()],
@@ -76,16 +76,16 @@ def _forest(summary: Summary) -> dict[str, Markup]:
     several = len({arm.group.variant for arm in summary.arms}) > 1
     times = Counter((comparison.group, comparison.against.arm) for comparison in summary.tested)
     apart = {arm for (_, arm), count in times.items() if count > 1}
-    found: dict[tuple[str, ...], list[Difference]] = {}
+    by_baseline: dict[tuple[str, ...], list[Difference]] = {}
     for comparison in summary.tested:
         name = f"{name_of(comparison.group, several=several)}, {comparison.group.size}"
         result, arm = comparison.result, comparison.against.arm
-        found.setdefault((comparison.against.variant, arm) if arm in apart else (arm,), []).append(
+        by_baseline.setdefault((comparison.against.variant, arm) if arm in apart else (arm,), []).append(
             Difference(name, result.difference, result.low, result.high, comparison.p_holm < _CLEAR)
         )
     return {
         f"against_{'_'.join(names)}": differences(f"Points of F1 over {'/'.join(names)}", rows)
-        for names, rows in found.items()
+        for names, rows in by_baseline.items()
     }
 
 
@@ -95,13 +95,13 @@ def _explained(explanation: Explanation) -> dict[str, Markup]:
     by_size: dict[int, list[tuple[str, ArmExamined]]] = {}
     for arm in explanation.arms:
         by_size.setdefault(arm.group.size, []).append((name_of(arm.group, several=several), arm))
-    found = {}
+    pages = {}
     for size, arms in by_size.items():
         of = f"{size} gold sentences"
-        found[f"forgetting_{size}"] = forgetting_curves(f"F1 over the updates, {of}", arms)
-        found[f"teacher_errors_{size}"] = teacher_errors_plot(f"What becomes of the teacher's errors, {of}", arms)
-        found[f"reliability_{size}"] = reliability_curves(f"Reliability, {of}", arms)
-    return found
+        pages[f"forgetting_{size}"] = forgetting_curves(f"F1 over the updates, {of}", arms)
+        pages[f"teacher_errors_{size}"] = teacher_errors_plot(f"What becomes of the teacher's errors, {of}", arms)
+        pages[f"reliability_{size}"] = reliability_curves(f"Reliability, {of}", arms)
+    return pages
 
 
 def _seen(explanation: Explanation) -> dict[str, list[dict[str, Any]]]:

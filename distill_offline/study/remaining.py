@@ -66,9 +66,9 @@ class Remaining:
         ]
         cells = [left for left in every if not left.has_row or left.examination is not None]
         other = sum(row.study == name and row.key not in keys for row in rows)
-        found = {examination.key: examination for examination in examined if examination.key in wanted}
+        by_key = {examination.key: examination for examination in examined if examination.key in wanted}
         old = of_other_methods([known[left.key] for left in every if left.has_row])
-        left = cls(len(every), len(every) - len(cells), cells, known, found, other, old)
+        left = cls(len(every), len(every) - len(cells), cells, known, by_key, other, old)
         for row in known.values():
             left._measure(row)
         return left

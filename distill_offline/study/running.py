@@ -71,8 +71,8 @@ class Runner:
             trained = [remaining_cell.cell for remaining_cell in left.cells if left.needs_training(remaining_cell)]
             _check_sizes(trained, self.study.plan)
             self._check_reference(left)
-            for place in dict.fromkeys(remaining_cell.place for remaining_cell in self.study.cells):
-                self._tidy(place, left.cells)  # a kill may have come between a row and this
+            for work_folder in dict.fromkeys(remaining_cell.place for remaining_cell in self.study.cells):
+                self._tidy(work_folder, left.cells)  # a kill may have come between a row and this
             for number, remaining in enumerate(left.cells):
                 self._check(left, began, limit_hours, remaining)
                 self.say(f"study: {left.done + 1}/{left.total} · {remaining}{_eta(left.seconds(number))}")
@@ -150,13 +150,13 @@ class Runner:
             matched = self._matched(cell.settings, pool)
             looking = Examination(cell, remaining.examination, plan.examine, run.path, pool, matched, split, self.clock)
             looking.prepare()
-        place = run.folder(f"train/{cell.arm.name}")
-        was_there = manifest.is_whole(place)
+        arm_folder = run.folder(f"train/{cell.arm.name}")
+        was_there = manifest.is_whole(arm_folder)
         # What an arm needs may have been trained for a row that is long done, and dropped.
         needed = [arm.name for arm in cell.settings.train.before(cell.arm)]
         trained = pipeline.train(run, needed) if needed else {}
         trained |= pipeline.train(run, [cell.arm.name], looking.observe if looking else None)
-        student = Student.load(place / "student")
+        student = Student.load(arm_folder / "student")
         predicted = student.predict([example.sentence for example in split])
         run.seal()
         seconds = self.clock() - began - (looking.looked() if looking else 0.0)
@@ -187,16 +187,16 @@ class Runner:
             self._truth = Truth.of(read_labelled(settings, reference, origin="original"))
         return self._truth.match(pool)
 
-    def _tidy(self, place: Path, missing: Sequence[Left]) -> None:
+    def _tidy(self, work_folder: Path, missing: Sequence[Left]) -> None:
         """Drop the students of a run folder, but for those that an arm still to be run needs."""
-        here = [left.cell for left in missing if left.cell.place == place]
-        for curve in (self.folder / place / CURVES).glob("*.jsonl"):
+        here = [left.cell for left in missing if left.cell.place == work_folder]
+        for curve in (self.folder / work_folder / CURVES).glob("*.jsonl"):
             if curve.stem not in {cell.arm.name for cell in here}:
                 curve.unlink()
         kept = {arm.name for cell in here for arm in (*cell.settings.train.before(cell.arm), cell.arm)}
         if self.study.plan.keep_students:
             return
-        students = self.folder / place / "train"
+        students = self.folder / work_folder / "train"
         for folder in students.iterdir() if students.is_dir() else ():
             if folder.name in kept or not folder.is_dir():
                 continue
@@ -206,7 +206,7 @@ class Runner:
                     shutil.rmtree(inner)
                 elif inner.name not in _KEPT:
                     inner.unlink()
-        manifest.unseal(self.folder / place)
+        manifest.unseal(self.folder / work_folder)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -233,18 +233,18 @@ def _check_sizes(cells: Sequence[Cell], plan: StudySettings) -> None:
         whole = replace(original.train, shuffle=None, skip=0, limit=None)
         needed[whole] = max(needed.get(whole, 0), last.skip + (last.limit or 0))
     for whole, most in needed.items():
-        found = sum(1 for _ in read_labelled(cells[0].settings, whole, origin="original"))
-        if most > found:
+        examples = sum(1 for _ in read_labelled(cells[0].settings, whole, origin="original"))
+        if most > examples:
             raise ConfigError(
                 f"study.sizes: {most} sentences of corpus.original.train are asked for (dev lies behind the largest "
-                f"size), and {whole.path} has {found}. Take smaller sizes, or a smaller reserve."
+                f"size), and {whole.path} has {examples}. Take smaller sizes, or a smaller reserve."
             )
 
 
-def _filed(found: _Found, cell: Cell) -> _Found:
+def _filed(row: _Found, cell: Cell) -> _Found:
     """The result of a cell that another one with the same settings has found already."""
     variant, size, seed, arm = cell.name
-    return replace(found, study=cell.settings.name, variant=variant, size=size, seed=seed, arm=arm)
+    return replace(row, study=cell.settings.name, variant=variant, size=size, seed=seed, arm=arm)
 
 
 def _eta(seconds: float | None) -> str:

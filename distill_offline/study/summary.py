@@ -196,12 +196,12 @@ def _mean(values: Sequence[float]) -> float:
 
 def _baselines(study: Study, ordered: Sequence[Group], groups: dict[Group, dict[int, Row]]) -> dict[int, str]:
     """For each size the variant whose baseline has the best mean dev F1; the first one where none has a dev F1."""
-    found: dict[int, str] = {}
+    baselines: dict[int, str] = {}
     for size in study.plan.sizes:
         candidates = [group for group in ordered if group.size == size and group.arm == study.plan.baseline]
         if candidates:
-            found[size] = max(candidates, key=lambda group: _dev_f1(groups[group])).variant
-    return found
+            baselines[size] = max(candidates, key=lambda group: _dev_f1(groups[group])).variant
+    return baselines
 
 
 def _dev_f1(rows: dict[int, Row]) -> float:
@@ -216,7 +216,7 @@ def _tested(
     drawn: dict[Group, Values],
     baselines: dict[int, str],
 ) -> tuple[Tested, ...]:
-    found = []
+    comparisons = []
     for group in ordered:
         done = {group}
         for name in study.plan.against:
@@ -226,9 +226,9 @@ def _tested(
             done.add(other)  # ARM and VARIANT/ARM may name the same one
             result = _compare(groups[group], groups[other], drawn[group], drawn[other])
             if result is not None:
-                found.append((group, other, result))
-    corrected = holm([result.p for _, _, result in found])
-    return tuple(Tested(*comparison, p) for comparison, p in zip(found, corrected, strict=True))
+                comparisons.append((group, other, result))
+    corrected = holm([result.p for _, _, result in comparisons])
+    return tuple(Tested(*comparison, p) for comparison, p in zip(comparisons, corrected, strict=True))
 
 
 def _counterpart(
@@ -273,10 +273,12 @@ def _tested_by_type(
 ) -> tuple[TypeTested, ...]:
     needed = dict.fromkeys(group for comparison in tested for group in (comparison.group, comparison.against))
     drawn = {
-        group: np.concatenate([resampled_type_f1(part, draws=draws) for part in _counts(groups[group])], axis=1)
+        group: np.concatenate(
+            [resampled_type_f1(seed_counts, draws=draws) for seed_counts in _counts(groups[group])], axis=1
+        )
         for group in needed
     }
-    found = []
+    comparisons = []
     for comparison in tested:
         rows, others = groups[comparison.group], groups[comparison.against]
         seeds = _shared_seeds(rows, others)
@@ -285,11 +287,13 @@ def _tested_by_type(
             drawn[comparison.against][:, _columns(others, seeds)],
         )
         for number, name in enumerate(rows[seeds[0]].types):
-            place = others[seeds[0]].types.index(name)
+            column = others[seeds[0]].types.index(name)
             scores, other_scores = _type_f1(rows, seeds, name), _type_f1(others, seeds, name)
-            found.append((comparison, name, compare(scores, other_scores, mine[..., number], theirs[..., place])))
-    corrected = holm([result.p for _, _, result in found])
+            comparisons.append(
+                (comparison, name, compare(scores, other_scores, mine[..., number], theirs[..., column]))
+            )
+    corrected = holm([result.p for _, _, result in comparisons])
     return tuple(
         TypeTested(comparison.group, comparison.against, name, result, p)
-        for (comparison, name, result), p in zip(found, corrected, strict=True)
+        for (comparison, name, result), p in zip(comparisons, corrected, strict=True)
     )

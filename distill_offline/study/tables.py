@@ -68,8 +68,8 @@ def type_table(summary: Summary) -> Table:
     several = _has_variants(summary)
     lines: dict[tuple[Group, Group], dict[str, str]] = {}
     for comparison in summary.by_type:
-        found = f"{100 * comparison.result.difference:+.1f} ({p_value(comparison.p_holm)})"
-        lines.setdefault((comparison.group, comparison.against), {})[comparison.type] = found
+        difference = f"{100 * comparison.result.difference:+.1f} ({p_value(comparison.p_holm)})"
+        lines.setdefault((comparison.group, comparison.against), {})[comparison.type] = difference
     rows = tuple(
         (
             name_of(group, several=several),

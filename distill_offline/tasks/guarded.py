@@ -90,12 +90,12 @@ class GuardedTask:
 
     def parse(self, sentence: Sentence, completion: Completion) -> Annotation:
         with self._at(sentence, "parse"):
-            found = self._task.parse(sentence, completion)
-        if not isinstance(found, Annotation):
+            annotation = self._task.parse(sentence, completion)
+        if not isinstance(annotation, Annotation):
             raise self._wrong(sentence, "parse", "must give an Annotation, or raise UnusableAnswer")
-        if problem := self._problem(sentence, found):
+        if problem := self._problem(sentence, annotation):
             raise self._wrong(sentence, "parse", problem)
-        return _agreeing(self._kind, sentence, found)
+        return _agreeing(self._kind, sentence, annotation)
 
     def _at(self, sentence: Sentence, method: str) -> Any:
         return theirs(_KEY, self.name, f"{method}() of row {sentence.id}", may_quote=True)
@@ -103,36 +103,36 @@ class GuardedTask:
     def _wrong(self, sentence: Sentence, method: str, problem: str) -> ConfigError:
         return ConfigError(f"{_KEY}: {self.name}, {method}() of row {sentence.id}: {problem}.")
 
-    def _problem(self, sentence: Sentence, found: Annotation) -> str:
+    def _problem(self, sentence: Sentence, annotation: Annotation) -> str:
         """What of an annotation does not fit; empty if nothing."""
-        if found.id != sentence.id:
+        if annotation.id != sentence.id:
             return "the annotation has another row's id"
-        labels, tokens = tuple(found.labels), len(sentence.tokens)
+        labels, tokens = tuple(annotation.labels), len(sentence.tokens)
         if unknown := [number for number, label in enumerate(labels) if label not in self.labels]:
             return f"label {unknown[0]} is not among the task's labels"
         if problem := self._kind.problem(labels, tokens):
             return problem
-        if any(not 0 <= span.start < span.end <= tokens for span in found.spans):
+        if any(not 0 <= span.start < span.end <= tokens for span in annotation.spans):
             return "a span lies outside of the row's tokens"
         return ""
 
 
-def _agreeing(kind: LabelKind, sentence: Sentence, found: Annotation) -> Annotation:
+def _agreeing(kind: LabelKind, sentence: Sentence, annotation: Annotation) -> Annotation:
     """The annotation with the spans that its labels make, and those that overlap them among its rejections.
 
     Raises UnusableAnswer where labels and spans contradict each other otherwise.
     """
-    made = kind.places(found.labels)
-    held = [span for span in found.spans if made.get((span.start, span.end)) == span.type]
-    others = [span for span in found.spans if span not in held]
+    made = kind.places(annotation.labels)
+    held = [span for span in annotation.spans if made.get((span.start, span.end)) == span.type]
+    others = [span for span in annotation.spans if span not in held]
     if any(not _overlaps(span, held) for span in others):
         raise UnusableAnswer("spans_unlike_labels")
     try:
-        said = kind.agreed(sentence.tokens, tuple(found.labels), held if found.spans else None)
+        said = kind.agreed(sentence.tokens, tuple(annotation.labels), held if annotation.spans else None)
     except ValueError as error:
         raise UnusableAnswer("spans_unlike_labels") from error
     lost = [Rejection(_surface(sentence, span), "overlapping") for span in others]
-    return replace(found, labels=said.labels, spans=said.spans, rejected=(*found.rejected, *lost))
+    return replace(annotation, labels=said.labels, spans=said.spans, rejected=(*annotation.rejected, *lost))
 
 
 def _overlaps(span: Span, others: Sequence[Span]) -> bool:

@@ -39,8 +39,8 @@ class MultiLabelClassification(ClassesTask):
 
     def answer(self, example: Example) -> str:
         """The classes in the task's order."""
-        given = [name for name in self.labels if name in example.labels]
-        return json.dumps({"classes": given}, ensure_ascii=False, separators=(",", ":"))
+        names = [name for name in self.labels if name in example.labels]
+        return json.dumps({"classes": names}, ensure_ascii=False, separators=(",", ":"))
 
     def parse(self, sentence: Sentence, completion: Completion) -> Annotation:
         """The classes, as naming.py reads them, each once; a name that is none is rejected as `unknown_class`.

@@ -107,11 +107,11 @@ class PromptTemplate:
 
     def _line(self, error: BaseException) -> int | None:
         """The template's line that the traceback leads to; Jinja maps them only for whole templates."""
-        found = None
+        source_line = None
         for frame, line in walk_tb(error.__traceback__):
             if frame.f_globals.get("__jinja_template__") is self._template:
-                found = self._template.get_corresponding_lineno(line)
-        return found
+                source_line = self._template.get_corresponding_lineno(line)
+        return source_line
 
     def identity(self) -> dict[str, str]:
         return {
@@ -157,14 +157,14 @@ def prompt_source(settings: TaskSettings) -> str:
     """
     prompt, prompts = settings.prompt, Path(str(resources.files("distill_offline.tasks"))) / "prompts"
     folder = prompts / settings.name if settings.name.isidentifier() else prompts
-    own = {file.stem: file for file in (folder if folder.is_dir() else prompts).glob("*.jinja")}
+    own_prompts = {file.stem: file for file in (folder if folder.is_dir() else prompts).glob("*.jinja")}
     try:
-        return read_utf8(own.get(prompt, Path(prompt)))
+        return read_utf8(own_prompts.get(prompt, Path(prompt)))
     except NotUTF8 as error:
         raise ConfigError(f"task.prompt: {prompt}:{error.line}: {error.problem}") from error
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"task.prompt: {prompt!r} is neither a readable file nor one of {', '.join(sorted(own))}."
+            f"task.prompt: {prompt!r} is neither a readable file nor one of {', '.join(sorted(own_prompts))}."
         ) from error
 
 

@@ -85,11 +85,11 @@ def read_answer(
     stands twice in one object), `contradicting_answers`.
     """
     text = _fenced(answer_text(completion, asked))
-    own = _own(text, asked, question)
-    part = _Part(own, understand, joined, alike)
-    if own != text and not part.answers:
-        part = _Part(text, understand, joined, alike)
-    return part.chosen()
+    own_text = _own(text, asked, question)
+    reply = _Part(own_text, understand, joined, alike)
+    if own_text != text and not reply.answers:
+        reply = _Part(text, understand, joined, alike)
+    return reply.chosen()
 
 
 @dataclass(frozen=True, slots=True)

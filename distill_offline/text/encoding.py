@@ -118,7 +118,7 @@ def _wide(head: bytes) -> str:
         return ""
     places = [head[start::4].count(0) / max(1, len(head[start::4])) for start in range(4)]
     for name, empty in (("UTF-32LE", (1, 2, 3)), ("UTF-32BE", (0, 1, 2))):
-        if all(places[place] > 0.9 for place in empty) and len(head) >= 8:
+        if all(places[offset] > 0.9 for offset in empty) and len(head) >= 8:
             return name
     even, odd = head[0::2].count(0) / len(head[0::2]), head[1::2].count(0) / len(head[1::2])
     is_likely = min(even, odd) < max(even, odd) / 4 and not _is_plain(head)

@@ -36,8 +36,8 @@ def json_pieces(text: str, *, objects: Callable[[Pairs], Any] | None = None) -> 
     """
     decoder = json.JSONDecoder(object_pairs_hook=objects) if objects else _PLAIN
     position, steps = 0, 16 * len(text) + 100_000
-    while found := _OPENING.search(text, position):
-        start = found.start()
+    while opening := _OPENING.search(text, position):
+        start = opening.start()
         if prose := _PROSE.match(text, start):
             position = prose.end()
             yield Piece(start, position, "prose")

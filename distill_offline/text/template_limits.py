@@ -68,13 +68,13 @@ class BoundedEnvironment(SandboxedEnvironment):
 
     def pieces(self, stream: Iterable[str]) -> str:
         """What a template's stream of texts adds up to."""
-        found, size = list[str](), 0
+        texts, size = list[str](), 0
         for piece in stream:
-            found.append(piece)
+            texts.append(piece)
             size += len(piece)
             if size > _TEXT:
                 raise LimitReached(f"a text of more than {_TEXT:,} characters")
-        return "".join(found)
+        return "".join(texts)
 
     def step(self, literal: int = 0) -> None:
         """One step more, with so many characters of the template's own text."""
@@ -116,10 +116,10 @@ class BoundedEnvironment(SandboxedEnvironment):
             _check_call(owner, (*args, *kwargs.values()), is_format=method.__name__ in ("format", "format_map"))
         else:
             _check_numbers((*args, *kwargs.values()) if obj in _COUNTING else ())
-        found = super().call(context, obj, *args, **kwargs)
-        if isinstance(found, str | bytes):
-            _charge(len(found))
-        return found
+        result = super().call(context, obj, *args, **kwargs)
+        if isinstance(result, str | bytes):
+            _charge(len(result))
+        return result
 
     def _generate(self, source: nodes.Template, name: Any, filename: Any, defer_init: bool = False) -> str:
         _count_steps(source)
@@ -163,14 +163,14 @@ def _without_join(node: Any) -> Any:
 
 
 def _call(at: nodes.Node, method: str, arguments: list[Any]) -> nodes.Call:
-    found = nodes.Call(nodes.EnvironmentAttribute(method), arguments, [], None, None)
-    _at(at, found)
-    return found
+    call = nodes.Call(nodes.EnvironmentAttribute(method), arguments, [], None, None)
+    _at(at, call)
+    return call
 
 
-def _at(place: nodes.Node, node: nodes.Node) -> nodes.Node:
-    node.set_lineno(place.lineno)
-    return node.set_environment(place.environment) if place.environment is not None else node
+def _at(origin: nodes.Node, node: nodes.Node) -> nodes.Node:
+    node.set_lineno(origin.lineno)
+    return node.set_environment(origin.environment) if origin.environment is not None else node
 
 
 def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -186,9 +186,9 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
             if function.__name__ in _SLOW and _size(values[0]) > _NUMBER:
                 raise LimitReached(f"a text of more than {_NUMBER:,} characters for a filter that is slow with such")
             _check_call(values[0], values[1:], is_format=function.__name__ == "do_format")
-        found = function(*args, **kwargs)
-        _charge(_weight(found) if isinstance(found, str | bytes) else 0)
-        return found
+        result = function(*args, **kwargs)
+        _charge(_weight(result) if isinstance(result, str | bytes) else 0)
+        return result
 
     return run
 
@@ -215,12 +215,12 @@ def _step() -> None:
 
 def _check_call(owner: Any, others: Iterable[Any], *, is_format: bool) -> None:
     """What a function of a text may make at most: as many of each of its characters as the arguments have."""
-    given = list(others)
-    _check_numbers(given)
+    arguments = list(others)
+    _check_numbers(arguments)
     if is_format:
-        check_format(owner, given)
+        check_format(owner, arguments)
     most = max(1, _weight(owner)) * (
-        1 + sum(abs(argument) if isinstance(argument, int) else _weight(argument) for argument in given)
+        1 + sum(abs(argument) if isinstance(argument, int) else _weight(argument) for argument in arguments)
     )
     if most > _MADE and not isinstance(owner, int | float):
         raise LimitReached("a text that is made of others grows beyond any measure")

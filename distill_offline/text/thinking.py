@@ -72,8 +72,8 @@ def split_thinking(text: str, tags: Tags | None = None) -> tuple[str, str]:
     A thought without an end is all thinking, and no answer, if the text or the prompt begins with it; elsewhere the
     text stays as it is, for whoever reads the answer to judge.
     """
-    if tags is not None and tags.close and (found := _by_tags(text, tags)):
-        return found
+    if tags is not None and tags.close and (split := _by_tags(text, tags)):
+        return split
     cuts = _Cuts(text)
     thinking, answer = cuts.split()
     if thinking and not answer.strip() and not cuts.begins_with_thought():
@@ -131,10 +131,10 @@ class Quoted:
         self._spans = sorted(spans)
         self._starts = [start for start, _ in self._spans]
 
-    def __contains__(self, place: int) -> bool:
-        number = bisect_right(self._starts, place) - 1
+    def __contains__(self, position: int) -> bool:
+        number = bisect_right(self._starts, position) - 1
         # Values do not overlap, and a repetition of the text overlaps one value at most.
-        return any(start <= place < end for start, end in self._spans[max(0, number - 1) : number + 1])
+        return any(start <= position < end for start, end in self._spans[max(0, number - 1) : number + 1])
 
     def tag(self, match: re.Match[str]) -> bool:
         start, end = match.span()
@@ -222,7 +222,7 @@ def _outside(text: str, tags: Sequence[re.Match[str]]) -> tuple[str, str]:
         answer.append(text[done:start])
         thoughts.append(text[inner : tags[last].start()])
         done = tags[last].end()
-    return "\n".join(thoughts), "\n".join(part for part in (*answer, text[done:]) if part.strip())
+    return "\n".join(thoughts), "\n".join(piece for piece in (*answer, text[done:]) if piece.strip())
 
 
 def _is_stray(text: str, tags: Sequence[re.Match[str]]) -> bool:

@@ -90,12 +90,12 @@ def _joins(piece: str, character: str) -> bool:
 def _places(text: str, pieces: Iterable[str]) -> Places:
     """The places of a text whose seen characters are those of `pieces`, one after the other."""
     sizes = [len(piece) for piece in pieces]
-    begins, ends, place, inside = [0] * (len(text) + 1), [0] * (len(text) + 1), 0, 0
+    begins, ends, position, inside = [0] * (len(text) + 1), [0] * (len(text) + 1), 0, 0
     for at, character in enumerate(text):
-        begins[at], ends[at] = place, place + (inside > 0)
+        begins[at], ends[at] = position, position + (inside > 0)
         if not _UNSEEN.match(character):
             inside += 1
-            if inside == sizes[place]:
-                place, inside = place + 1, 0
-    begins[-1] = ends[-1] = place
+            if inside == sizes[position]:
+                position, inside = position + 1, 0
+    begins[-1] = ends[-1] = position
     return Places(begins, ends)

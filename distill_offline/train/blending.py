@@ -135,8 +135,8 @@ def make_schedule(
         takes = ", ".join(sorted(known)) or "none"
         raise ConfigError(f"train.arms: schedule {name} does not take {unknown[0]!r}; it takes: {takes}.")
     total = n_distilled + n_original
-    given = {"tau": tau, "natural": n_distilled / total if total else 0.0, **options}
-    bound = {p.name: given[p.name] for p in parameters if p.name in given}
+    named = {"tau": tau, "natural": n_distilled / total if total else 0.0, **options}
+    bound = {p.name: named[p.name] for p in parameters if p.name in named}
     if missing := [p.name for p in parameters if p.name not in bound and p.default is p.empty]:
         raise ConfigError(f"train.arms: schedule {name} needs options.{missing[0]}.")
 

@@ -114,8 +114,8 @@ def _check_average(arm: ArmSettings, trained: set[str]) -> None:
     for name in arm.average:
         if name not in trained:
             raise ConfigError(f"train.arms: {arm.name} is to average {name!r}, which is not an arm that is trained.")
-    own = [field.name for field in fields(arm) if field.name not in ("name", "average")]
-    if idle := [name for name in own if getattr(arm, name) not in (None, "", {})]:
+    own_settings = [field.name for field in fields(arm) if field.name not in ("name", "average")]
+    if idle := [name for name in own_settings if getattr(arm, name) not in (None, "", {})]:
         raise ConfigError(f"train.arms: {arm.name} averages other arms and is not trained; take its {idle[0]} away.")
 
 
@@ -319,16 +319,17 @@ def labelled_again(
     """
     folder.say(f"train: {arm} labels {len(distilled)} distilled sentences")
     student = Student.load(folder.folder(f"train/{arm}") / "student")
-    found: list[tuple[str, ...]] = []
-    while len(found) < len(distilled):
+    predicted: list[tuple[str, ...]] = []
+    while len(predicted) < len(distilled):
         if folder.stop():
             raise Interrupted(f"train: stopped while {arm} labels. Run the same command again to go on.")
-        found += student.predict(
-            [example.sentence for example in distilled[len(found) : len(found) + _LABELLED_AT_ONCE]]
+        predicted += student.predict(
+            [example.sentence for example in distilled[len(predicted) : len(predicted) + _LABELLED_AT_ONCE]]
         )
-        folder.watch(Progress(f"{arm} labels", len(found), len(distilled)))
+        folder.watch(Progress(f"{arm} labels", len(predicted), len(distilled)))
     again = tuple(
-        replace(example, labels=labels, weight=1.0, masked=()) for example, labels in zip(distilled, found, strict=True)
+        replace(example, labels=labels, weight=1.0, masked=())
+        for example, labels in zip(distilled, predicted, strict=True)
     )
     changed = sum(old.labels != new.labels for old, new in zip(distilled, again, strict=True))
     return again, {"distilled_relabelled": changed}

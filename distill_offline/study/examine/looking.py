@@ -104,19 +104,19 @@ class Examination:
             return
         began = self.clock()
         count = len(self._sample)
-        found = student.predict([example.sentence for example in (*self._sample, *self.held_out)])
-        own, gold, taught = (
+        said = student.predict([example.sentence for example in (*self._sample, *self.held_out)])
+        gold_labels, gold, taught = (
             [
                 unmasked(tuple(labels_of_example), example.masked)
                 for labels_of_example, example in zip(labels, self._sample, strict=False)
             ]
-            for labels in (found[:count], self._gold, [example.labels for example in self._sample])
+            for labels in (said[:count], self._gold, [example.labels for example in self._sample])
         )
         point = Point(
             updates,
-            agreement=self._f1(taught, own),
-            gold=self._f1(gold, own) if gold else None,
-            held_out=self._f1([example.labels for example in self.held_out], found[count:]),
+            agreement=self._f1(taught, gold_labels),
+            gold=self._f1(gold, gold_labels) if gold else None,
+            held_out=self._f1([example.labels for example in self.held_out], said[count:]),
         )
         self._points[updates] = _Seen(self.key, point, round(self.clock() - began, 3))
         self._curve.add(self._points[updates])
@@ -190,8 +190,8 @@ class Examination:
         settings = self.cell.settings.train.of(self.cell.arm)
         return sorted({*range(settings.eval_every, settings.updates + 1, settings.eval_every), settings.updates})
 
-    def _f1(self, gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> float | None:
-        return round(quick_f1(make_task(self.cell.settings).metric, gold, found), 6) if gold else None
+    def _f1(self, gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> float | None:
+        return round(quick_f1(make_task(self.cell.settings).metric, gold, predicted), 6) if gold else None
 
 
 def _schedule(p: Sequence[float]) -> tuple[tuple[int, float], ...]:

@@ -48,8 +48,8 @@ def forgetting_curves(title: str, arms: Named) -> Markup:
     columns = math.ceil(len(drawn) / rows)
     for number, (name, arm) in enumerate(drawn):
         row, column = divmod(number, columns)
-        place = 40 + column * (_PANEL + _GAP), 76 + row * (_HEIGHT + _GAP)
-        parts += _panel(name, arm, *place, range(lowest, max(highest, lowest + 1) + 1))
+        corner = 40 + column * (_PANEL + _GAP), 76 + row * (_HEIGHT + _GAP)
+        parts += _panel(name, arm, *corner, range(lowest, max(highest, lowest + 1) + 1))
     width = max(40 + columns * (_PANEL + _GAP), left + 150)
     return svg.drawing(title, width, 76 + rows * (_HEIGHT + _GAP), parts)
 
@@ -131,10 +131,10 @@ def reliability_curves(title: str, arms: Named) -> Markup:
     left, top, side = 52.0, 34.0, 320.0
     parts = [svg.text(left, 18, title, weight="600")]
     for tick in range(6):
-        place = side * tick / 5
-        parts.append(svg.line(left, top + side - place, left + side, top + side - place, svg.GRID))
-        parts.append(svg.text(left - 6, top + side - place + 4, str(20 * tick), anchor="end", fill=svg.GREY))
-        parts.append(svg.text(left + place, top + side + 18, str(20 * tick), anchor="middle", fill=svg.GREY))
+        position = side * tick / 5
+        parts.append(svg.line(left, top + side - position, left + side, top + side - position, svg.GRID))
+        parts.append(svg.text(left - 6, top + side - position + 4, str(20 * tick), anchor="end", fill=svg.GREY))
+        parts.append(svg.text(left + position, top + side + 18, str(20 * tick), anchor="middle", fill=svg.GREY))
     parts.append(svg.line(left, top + side, left + side, top, svg.GREY, "2 3"))
     parts.append(svg.text(left + side / 2, top + side + 36, "mean confidence, %", anchor="middle", fill=svg.GREY))
     parts.append(svg.text(left + 6, top + 14, "right, %", fill=svg.GREY))
@@ -147,8 +147,8 @@ def reliability_curves(title: str, arms: Named) -> Markup:
             parts.append(svg.dot(*point, colour, radius=1.5 + 4 * (share / most) ** 0.5))
         row = top + 8 + 17 * number
         parts.append(svg.line(left + side + 16, row - 4, left + side + 38, row - 4, colour, dash))
-        found = arm.calibration
-        words = f"{name}: ECE {100 * found.ece:.1f}, Brier {found.brier:.3f}"
+        calibration = arm.calibration
+        words = f"{name}: ECE {100 * calibration.ece:.1f}, Brier {calibration.brier:.3f}"
         parts.append(svg.text(left + side + 44, row, words, fill=colour))
     return svg.drawing(title, left + side + 330, top + side + 48, parts)
 

@@ -49,12 +49,12 @@ class Truth:
         for example in pool:
             content = tokens_digest(example.sentence.tokens)
             same_id = self._by_id.get(example.sentence.id)
-            found = {same_id[1]} if same_id and same_id[0] == content else self._by_content.get(content, set())
-            if len(found) == 1:
+            candidates = {same_id[1]} if same_id and same_id[0] == content else self._by_content.get(content, set())
+            if len(candidates) == 1:
                 examples.append(example)
-                gold.append(next(iter(found)))
-            unmatched += not found
-            ambiguous += len(found) > 1
+                gold.append(next(iter(candidates)))
+            unmatched += not candidates
+            ambiguous += len(candidates) > 1
         if pool and not examples:
             raise ConfigError(
                 f"study.examine.reference: it has gold for none of the {len(pool)} distilled sentences. It must hold "

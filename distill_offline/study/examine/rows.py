@@ -82,10 +82,10 @@ class Examinations(Lines[Examined]):
 
     @staticmethod
     def parse(line: bytes) -> Examined:
-        found = _SHAPE.validate_json(line, strict=True)
-        if len(found.calibration.bins) != BINS or _SENTENCES - found.sentences.keys():
+        examined = _SHAPE.validate_json(line, strict=True)
+        if len(examined.calibration.bins) != BINS or _SENTENCES - examined.sentences.keys():
             raise ValueError("of another form")
-        return found
+        return examined
 
 
 _SHAPE = TypeAdapter(Examined)

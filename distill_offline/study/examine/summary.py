@@ -74,9 +74,9 @@ def summarise_examined(study: Study, examined: Iterable[Examined]) -> Explanatio
     latest = {examination.cell: examination for examination in examined}
     groups: dict[Group, dict[int, Examined]] = {}
     for cell in study.cells:
-        found = latest.get(cell.name)
-        if found is not None:
-            groups.setdefault(Group(cell.size, cell.variant, cell.arm.name), {})[cell.seed] = found
+        last_examination = latest.get(cell.name)
+        if last_examination is not None:
+            groups.setdefault(Group(cell.size, cell.variant, cell.arm.name), {})[cell.seed] = last_examination
     variants, sizes = list(study.plan.variants), study.plan.sizes
     ordered = sorted(groups, key=lambda group: (sizes.index(group.size), variants.index(group.variant)))
     shown = [arm for group in ordered for arm in groups[group].values()]
@@ -121,7 +121,7 @@ def _fates(errors: Sequence[TeacherErrors]) -> dict[str, ErrorFates]:
     if not errors:
         return {}
     counted = [{ALL: _added(fates), **fates.kinds} for fates in errors]
-    found = {}
+    shares_by_kind = {}
     for kind in counted[0]:
         counts = [sum(fates[kind].values()) for fates in counted]
         shares = {  # of the seeds that have such an error
@@ -135,8 +135,8 @@ def _fates(errors: Sequence[TeacherErrors]) -> dict[str, ErrorFates]:
             )
             for fate in FATES
         }
-        found[kind] = ErrorFates(_mean(counts), **shares)
-    return found
+        shares_by_kind[kind] = ErrorFates(_mean(counts), **shares)
+    return shares_by_kind
 
 
 def _added(errors: TeacherErrors) -> dict[str, int]:

@@ -9,21 +9,22 @@ from distill_offline.study.tables import Table, name_of
 __all__ = ["examined_tables"]
 
 
-def examined_tables(found: Explanation) -> tuple[Table, ...]:
+def examined_tables(explanation: Explanation) -> tuple[Table, ...]:
     """An arm a line in each; without the tables for which nothing was seen."""
-    several = len({arm.group.variant for arm in found.arms}) > 1
+    several = len({arm.group.variant for arm in explanation.arms}) > 1
     named = [
-        ((name_of(arm.group, several=several), str(arm.group.size), str(len(arm.seeds))), arm) for arm in found.arms
+        ((name_of(arm.group, several=several), str(arm.group.size), str(len(arm.seeds))), arm)
+        for arm in explanation.arms
     ]
     tables = (
         Table(
-            f"{found.name}: forgetting (F1)",
+            f"{explanation.name}: forgetting (F1)",
             ("arm", "size", "seeds", "distilled, best", "after", "distilled, end", "its gold, end", "held out, end"),
             tuple((*names, *_forgetting(arm)) for names, arm in named if arm.curve),
         ),
-        _errors(found, [row for row in named if row[1].errors]),
+        _errors(explanation, [row for row in named if row[1].errors]),
         Table(
-            f"{found.name}: calibration",
+            f"{explanation.name}: calibration",
             ("arm", "size", "seeds", "answers", "right", "confidence", "ECE", "Brier"),
             tuple((*names, *_calibration(arm)) for names, arm in named),
         ),
@@ -40,7 +41,7 @@ def _forgetting(arm: ArmExamined) -> tuple[str, ...]:
     )
 
 
-def _errors(found: Explanation, named: list[tuple[tuple[str, str, str], ArmExamined]]) -> Table:
+def _errors(explanation: Explanation, named: list[tuple[tuple[str, str, str], ArmExamined]]) -> Table:
     kinds = list(dict.fromkeys(kind for _, arm in named for kind in arm.errors))
     columns = (
         "arm",
@@ -65,17 +66,17 @@ def _errors(found: Explanation, named: list[tuple[tuple[str, str, str], ArmExami
                 f"{arm.invented or 0:.0f}",
             )
         )
-    return Table(f"{found.name}: the teacher's errors (% repeated / corrected)", columns, tuple(rows))
+    return Table(f"{explanation.name}: the teacher's errors (% repeated / corrected)", columns, tuple(rows))
 
 
 def _calibration(arm: ArmExamined) -> tuple[str, ...]:
-    found = arm.calibration
+    calibration = arm.calibration
     return (
-        f"{found.answers:.0f}",
-        _percent(found.right),
-        _percent(found.confidence),
-        _percent(found.ece),
-        f"{found.brier:.3f}",
+        f"{calibration.answers:.0f}",
+        _percent(calibration.right),
+        _percent(calibration.confidence),
+        _percent(calibration.ece),
+        f"{calibration.brier:.3f}",
     )
 
 

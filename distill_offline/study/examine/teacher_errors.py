@@ -44,29 +44,29 @@ def teacher_errors(
     kinds = KINDS if per_token else (WRONG_CLASS,)
     fates = {kind: Counter(dict.fromkeys(FATES, 0)) for kind in kinds}
     counts = Counter[str]()
-    for example, true, found in zip(examples, gold, student, strict=True):
+    for example, true, answered in zip(examples, gold, student, strict=True):
         if not per_token:
-            _judge_classes(example.labels, true, found, fates[WRONG_CLASS], counts)
+            _judge_classes(example.labels, true, answered, fates[WRONG_CLASS], counts)
             continue
-        given, right, own = (
-            _entities(unmasked(tuple(labels), example.masked)) for labels in (example.labels, true, found)
+        teacher, right, learnt = (
+            _entities(unmasked(tuple(labels), example.masked)) for labels in (example.labels, true, answered)
         )
-        for mistake in mistakes(right, given):
-            taught, wanted, said = (_touching(entities, *mistake.place) for entities in (given, right, own))
+        for mistake in mistakes(right, teacher):
+            taught, wanted, said = (_touching(entities, *mistake.place) for entities in (teacher, right, learnt))
             fate = "repeated" if said == taught else "corrected" if said == wanted else "replaced"
             fates[mistake.kind][fate] += 1
-        counts["kept"] += len(right & given & own)
-        counts["lost"] += len(right & given - own)
-        counts["invented"] += sum(not _touching(right | given, start, end) for start, end, _ in own)
+        counts["kept"] += len(right & teacher & learnt)
+        counts["lost"] += len(right & teacher - learnt)
+        counts["invented"] += sum(not _touching(right | teacher, start, end) for start, end, _ in learnt)
     return TeacherErrors(
         {kind: dict(fate) for kind, fate in fates.items()}, counts["kept"], counts["lost"], counts["invented"]
     )
 
 
 def _judge_classes(
-    given: Sequence[str], true: Sequence[str], found: Sequence[str], fates: Counter[str], counts: Counter[str]
+    teacher: Sequence[str], true: Sequence[str], answered: Sequence[str], fates: Counter[str], counts: Counter[str]
 ) -> None:
-    taught, right, said = (frozenset(labels) for labels in (given, true, found))
+    taught, right, said = (frozenset(labels) for labels in (teacher, true, answered))
     if taught == right:
         counts["kept" if said == right else "lost"] += 1
     else:
