@@ -21,6 +21,7 @@ from distill_offline.annotate.work import corpus_of
 from distill_offline.config.loading import as_plain
 from distill_offline.config.settings import AdaptSettings, Settings
 from distill_offline.errors import ConfigError, InputError, MissingModel
+from distill_offline.learning.checkpoint import Checkpoints
 from distill_offline.manifest.method import source_digest
 from distill_offline.models import catalogue
 from distill_offline.run.adapter import ADAPTER, FOLDS, MADE, adapter_digest
@@ -32,7 +33,6 @@ from distill_offline.run.unheld import say_unheld, unheld_counts
 from distill_offline.storage.digests import digest_of, file_digests
 from distill_offline.storage.files import fresh_folder, make_folder, remove_folder, write_rows, write_text
 from distill_offline.student.out_of_fold import folds
-from distill_offline.train.checkpoint import Checkpoints
 from distill_offline.train.loop import prepare
 
 __all__ = ["adapt", "base_of", "is_adapted", "plan"]
