@@ -130,7 +130,9 @@ def test_a_redacted_page_holds_no_text_and_no_script(run: RunFolder) -> None:
     page = page_of_run(run.path, redact=True)
     assert 'class="verdict"' in page
     assert "<script" not in page
-    scored = read_examples(run.settings.corpus.original.test, origin="original")
+    original = run.settings.corpus.original.test
+    assert original is not None
+    scored = read_examples(original, origin="original")
     names = {t for e in scored for t, label in zip(e.sentence.tokens, e.labels, strict=True) if label != "O"}
     assert len({name for name in names if len(name) > 3}) > 5
     assert not [name for name in names if len(name) > 3 and name in page]
