@@ -25,7 +25,7 @@ ROWS = (
     {"run", "provenance"},
     {"annotate", "train"},
     {"adapt", "select"},
-    {"evaluate"},
+    {"evaluate", "review"},
     {"pipeline"},
     {"study"},
     {"cli"},

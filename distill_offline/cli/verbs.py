@@ -28,6 +28,7 @@ VERBS = {
     "purge": Verb("purge", "Delete a document from runs."),
     "release": Verb("release", "Carry a student out in a small signed folder."),
     "report": Verb("report", "Write the page of a run, with or without the text of its corpus."),
+    "review": Verb("review", "Let people confirm or correct labels, on a page."),
     "run": Verb("run", "Do all stages: annotate, select, train, evaluate, report."),
     "select": Verb("select", "Choose which annotations students may learn from."),
     "study": Verb("study", "Train and score arms for several sizes and seeds."),

@@ -68,6 +68,9 @@ class OriginalSettings:
     """Chooses each student's best update. Nothing is trained on it."""
     test: str | Source | None = None
     """What students are scored on. It chooses nothing, and nothing is trained on it."""
+    reviewed: str | Source | None = None
+    """What `review import` made: added to `train`, where it takes the place of the same text; such sentences are no
+    longer learnt from with the teacher's labels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,7 @@ def faults(settings: Settings) -> list[str]:
 def _checks(settings: Settings) -> Iterator[Callable[[], object]]:
     original = settings.corpus.original
     yield partial(make_task, settings)
-    for source in (original.train, original.dev, original.test):
+    for source in (original.train, original.dev, original.test, original.reviewed):
         yield partial(_begin, settings, source, "original")
     yield partial(_begin, settings, settings.corpus.distilled, "distilled")
     if settings.corpus.unlabelled is not None:

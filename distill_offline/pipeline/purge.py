@@ -22,6 +22,7 @@ from distill_offline.evaluate.predictions import PREDICTIONS
 from distill_offline.pipeline.purge_places import Places, find_runs, is_run, stage_folders
 from distill_offline.pipeline.report_page import page_of_run
 from distill_offline.report import SENTENCES, as_json
+from distill_offline.review.decisions import DECISIONS
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import read_gold
 from distill_offline.schema import Example, Span
@@ -219,7 +220,7 @@ def _purge_files(document: str, ids: set[str], folder: Path, changed: set[Path])
     for stage in stage_folders(folder):
         for half in (*stage.rglob("*.partial"), *stage.rglob(".*.jsonl.*")):
             half.unlink()
-        for name in (ANNOTATIONS, QUARANTINE, PREDICTIONS):
+        for name in (ANNOTATIONS, QUARANTINE, PREDICTIONS, DECISIONS):
             for file in sorted(stage.rglob(name)):
                 if lines := _purge_lines(document, ids, file):
                     total += lines

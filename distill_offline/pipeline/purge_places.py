@@ -14,7 +14,7 @@ from distill_offline.storage.files import ANNOTATIONS, QUARANTINE, STORE
 __all__ = ["Places", "find_runs", "is_run", "stage_folders"]
 
 _CONFIG = "config.yaml"
-_STAGES = ("annotate", "cross_fit", "select", "sample", "evaluate")
+_STAGES = ("annotate", "cross_fit", "select", "sample", "evaluate", "review")
 _OURS = (STORE, ANNOTATIONS, QUARANTINE)
 _LINES = frozenset({".jsonl", ".ndjson"})
 _OTHER_CORPORA = frozenset({".parquet", ".conll", ".tsv", ".sqlite"})

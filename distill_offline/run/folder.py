@@ -100,5 +100,6 @@ class RunFolder:
             config=config.as_plain(self.settings),
             seeds={"seed": self.settings.seed},
             command=self.command,
-            exclude=[f"{SAMPLE}/*"],  # answers to a change that nobody has taken over yet
+            # Answers to a change that nobody has taken over yet, and what people are still deciding.
+            exclude=[f"{SAMPLE}/*", "review/*"],
         )

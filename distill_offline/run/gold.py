@@ -18,7 +18,7 @@ from distill_offline.tasks import TASKS
 from distill_offline.tasks.base import Task
 from distill_offline.tasks.guarded import GuardedTask
 
-__all__ = ["Gold", "make_task", "read_gold", "read_labelled", "unlabelled"]
+__all__ = ["Gold", "make_task", "read_gold", "read_labelled", "reviewed_texts", "unlabelled"]
 
 
 def make_task(settings: Settings) -> Task:
@@ -79,17 +79,34 @@ def read_gold(settings: Settings) -> Gold:
         for source in (original.train, original.dev, original.test)
     ]
     train, dev, test = splits
+    if original.reviewed is not None:
+        train = _with_reviewed(train, tuple(read_labelled(settings, original.reviewed, origin="original")))
     shared = overlap(train, (*dev, *test))
     if not shared:
         return Gold(train, dev, test)
     kept = tuple(example for example in train if content_digest(example.sentence) not in shared)
     if settings.corpus.on_overlap == "error":
         first = next(e for e in train if content_digest(e.sentence) in shared)
+        where = "corpus.original.train" + (" and reviewed" if original.reviewed is not None else "")
         raise OverlapError(
-            f"corpus.original.train: {len(train) - len(kept)} sentences also occur in dev or test (the first is "
+            f"{where}: {len(train) - len(kept)} sentences also occur in dev or test (the first is "
             f"{first.sentence.id}). Remove them, or set corpus.on_overlap: drop."
         )
     return Gold(kept, dev, test, len(train) - len(kept))
+
+
+def reviewed_texts(settings: Settings) -> frozenset[str]:
+    """Content digests of the sentences that people reviewed: no teacher's labels of them are learnt from."""
+    source = settings.corpus.original.reviewed
+    if source is None:
+        return frozenset()
+    return frozenset(content_digest(e.sentence) for e in read_labelled(settings, source, origin="original"))
+
+
+def _with_reviewed(train: tuple[Example, ...], reviewed: tuple[Example, ...]) -> tuple[Example, ...]:
+    """Both, without those of `train` that were reviewed."""
+    known = {content_digest(example.sentence) for example in reviewed}
+    return (*(example for example in train if content_digest(example.sentence) not in known), *reviewed)
 
 
 def unlabelled(settings: Settings, counts: Counter[str] | None = None) -> Iterator[Sentence]:

@@ -16,9 +16,10 @@ __all__ = ["labels_digest", "plain_source", "reading_of", "source_digest", "sour
 
 def labels_digest(settings: Settings, *splits: str) -> dict[str, Any]:
     """JSON of what the named splits of corpus.original stand for, and of the rules by which they are read."""
-    corpus = settings.corpus
+    corpus, reviewed = settings.corpus, settings.corpus.original.reviewed
+    also = ("reviewed",) if reviewed is not None and "train" in splits else ()
     return {
-        "splits": {split: source_digest(getattr(corpus.original, split), corpus) for split in splits},
+        "splits": {split: source_digest(getattr(corpus.original, split), corpus) for split in (*splits, *also)},
         "tag_column": corpus.tag_column,
         "scheme": corpus.scheme,
         "on_overlap": corpus.on_overlap,

@@ -95,7 +95,13 @@ def _stage(folder: RunFolder, settings: CrossFitSettings) -> Stage:
             "train": decides(_train_settings(folder.settings.train, settings)),
             "seed": folder.settings.seed,
         },
-        inputs=source_paths(corpus.distilled, corpus.original.train, corpus.original.dev, corpus.original.test),
+        inputs=source_paths(
+            corpus.distilled,
+            corpus.original.train,
+            corpus.original.reviewed,
+            corpus.original.dev,
+            corpus.original.test,
+        ),
         models={"encoder": catalogue.model_digest(encoder)},
         parents=[path.parent for path in annotated],
     )

@@ -15,9 +15,10 @@ from distill_offline.config.loading import as_plain
 from distill_offline.config.settings import SelectSettings
 from distill_offline.errors import InputError
 from distill_offline.run.folder import RunFolder
-from distill_offline.run.gold import Gold, make_task, read_gold, read_labelled
+from distill_offline.run.gold import Gold, make_task, read_gold, read_labelled, reviewed_texts
 from distill_offline.run.sources import labels_digest, source_digest, source_paths
 from distill_offline.run.stage import Stage
+from distill_offline.schema import content_digest
 from distill_offline.select.calibrate import CALIBRATION, Calibrated, calibrate
 from distill_offline.select.cross_fit import cross_fit, is_cross_fitted
 from distill_offline.select.distilled import distilled_lines
@@ -53,7 +54,7 @@ def select(folder: RunFolder) -> dict[str, int]:
         write_text(target / CALIBRATION, json.dumps(calibrated.as_dict()) + "\n")
     counters = iter([counts])  # the lines are read several times, what is odd in them is counted once
     held_out = [example.sentence.text for example in (*gold.dev, *gold.test)]
-    lines = partial(labels.lines, calibrated)
+    lines = partial(_without_reviewed, labels, calibrated, reviewed_texts(settings))
     kept = keep(lambda: lines(next(counters, None)), chosen, held_out, counts, seed=settings.seed)
     write_lines(target / ANNOTATIONS, kept)
     selected = {key: counts[key] for key in sorted(counts)}
@@ -120,6 +121,7 @@ class _Labels:
                 # train decides what dev and test are not, and what calibration learns from
                 "held_out": labels_digest(settings, *(("train",) if on_gold else ()), "dev", "test"),
                 "truth": source_digest(chosen.truth, corpus),
+                **({"reviewed": source_digest(corpus.original.reviewed, corpus)} if corpus.original.reviewed else {}),
                 "settings": _plain(chosen),
                 "seed": settings.seed if chosen.budget is not None else None,
             },
@@ -128,6 +130,7 @@ class _Labels:
                 corpus.original.train if on_gold else None,
                 corpus.original.dev,
                 corpus.original.test,
+                corpus.original.reviewed,
                 chosen.truth,
             ),
             parents=[path.parent for path in files],
@@ -154,6 +157,18 @@ class _Labels:
             score = teacher_span.confidence
             spans.append(span if score is None else replace(span, confidence=calibrated.calibration(score)))
         return replace(line, spans=tuple(spans))
+
+
+def _without_reviewed(
+    labels: _Labels, calibrated: Calibrated | None, reviewed: frozenset[str], counts: Counter[str] | None
+) -> Iterator[AnnotationLine]:
+    """All lines but those of texts that people reviewed; `counts` gains `reviewed`."""
+    for line in labels.lines(calibrated, counts):
+        if reviewed and content_digest(line.sentence) in reviewed:
+            if counts is not None:
+                counts["reviewed"] += 1
+            continue
+        yield line
 
 
 def _effects(labels: _Labels, calibrated: Calibrated | None, gold: Gold, counts: Counter[str]) -> list[Effect]:

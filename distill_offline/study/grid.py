@@ -211,6 +211,11 @@ def _settings(
     own_changes = [f"{key}={_as_yaml(_filled(value, names))}" for key, value in variant.items()]
     settings = config.load(path, (*changes, *own_changes))
     corpus, original = settings.corpus, settings.corpus.original
+    if original.reviewed is not None:
+        raise ConfigError(
+            f"{path.name}: corpus.original.reviewed: a study draws its sizes from corpus.original.train alone. Put the "
+            "reviewed sentences into that file."
+        )
     if original.train is None:
         raise ConfigError(f"{path.name}: corpus.original.train is missing; a study draws its sizes from it.")
     if getattr(original, settings.evaluate.split) is None:

@@ -156,7 +156,9 @@ def _stage(folder: RunFolder, arm: ArmSettings) -> Stage:
             **({"processes": processes} if processes > 1 else {}),
             **({"labelled_by": _weights(labellers)} if labellers else {}),
         },
-        inputs=source_paths(settings.corpus.original.train, settings.corpus.original.dev),
+        inputs=source_paths(
+            settings.corpus.original.train, settings.corpus.original.reviewed, settings.corpus.original.dev
+        ),
         models={"encoder": catalogue.model_digest(encoder)},
         parents=[selected.parent, *labellers],
     )

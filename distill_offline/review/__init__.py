@@ -1,0 +1,1 @@
+"""People look at labels, confirm or correct them, and what they decide becomes human-labelled data."""
