@@ -83,7 +83,7 @@ def ask(
         "headers": [(b"host", host.encode()), (b"x-token", token.encode())], "client": None, "server": None,
     }  # fmt: skip
 
-    async def receive() -> Mapping[str, Any]:
+    async def receive() -> Any:
         return {"type": "http.request", "body": content, "more_body": False}
 
     async def send(message: Any) -> None:

@@ -34,7 +34,7 @@ class _OpenOrImport(click.Group):
 
 @click.group(cls=_OpenOrImport)
 def review() -> None:
-    """Let people confirm or correct the teacher's labels, on a page.
+    """Let people confirm or correct labels, on a page.
 
     `review RUN` opens the page (the same as `review open RUN`); `review import RUN` makes human-labelled data of what
     was decided.

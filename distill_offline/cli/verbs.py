@@ -27,7 +27,7 @@ VERBS = {
     "predict": Verb("predict", "Label text with a student."),
     "purge": Verb("purge", "Delete a document from runs."),
     "release": Verb("release", "Carry a student out in a small signed folder."),
-    "report": Verb("report", "Write the page of a run, with or without the text of its corpus."),
+    "report": Verb("report", "Write the page of a run, with its text or without."),
     "review": Verb("review", "Let people confirm or correct labels, on a page."),
     "run": Verb("run", "Do all stages: annotate, select, train, evaluate, report."),
     "select": Verb("select", "Choose which annotations students may learn from."),
