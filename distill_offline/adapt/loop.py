@@ -14,12 +14,12 @@ from distill_offline.adapt.lessons import Lesson
 from distill_offline.adapt.model import Base
 from distill_offline.config.settings import AdaptSettings
 from distill_offline.errors import DistillError, Interrupted
+from distill_offline.learning.acceleration import accelerator
 from distill_offline.learning.checkpoint import Checkpoint, Checkpoints, random_state, restore_random_state
 from distill_offline.learning.optimisation import learning_rate_factor
 from distill_offline.schema import Progress, Watch
 from distill_offline.student.batching import least_work, micro_batches
 from distill_offline.student.memory import enough_memory
-from distill_offline.train.acceleration import accelerator
 
 if TYPE_CHECKING:
     import torch
