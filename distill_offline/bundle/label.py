@@ -51,7 +51,8 @@ def label(tokens: Sequence[str], model: Any, tokenizer: Any) -> list[str]:
                 rows[word] = (room, scores[position])
     seen = sorted(rows)
     tags: list[str] = ["O"] * len(tokens)
-    for word, tag in zip(seen, likeliest([rows[word][1] for word in seen], names), strict=True):
+    transitions = getattr(model.config, "distill_transitions", None)
+    for word, tag in zip(seen, likeliest([rows[word][1] for word in seen], names, transitions), strict=True):
         tags[word] = tag
     for word, following in pairwise(seen):  # between them: tokens in which the tokenizer sees nothing
         if tags[following].startswith("I-"):
@@ -59,17 +60,31 @@ def label(tokens: Sequence[str], model: Any, tokenizer: Any) -> list[str]:
     return tags
 
 
-def likeliest(rows: Sequence[Sequence[float]], names: Sequence[str]) -> list[str]:
-    """Viterbi: of all tags in which I- follows B- or I- of its own type, those of the highest sum of `rows`."""
-    befores = {name: [n for n, other in enumerate(names) if _may_follow(other, name, names)] for name in names}
+def likeliest(
+    rows: Sequence[Sequence[float]], names: Sequence[str], transitions: Sequence[Sequence[float | None]] | None = None
+) -> list[str]:
+    """Viterbi: of all tags in which I- follows B- or I- of its own type, those of the highest sum of `rows`.
+
+    `transitions` are added for each tag (a column) after another (a row; the last is the sentence's beginning).
+    """
     if not rows:
         return []
     never = float("-inf")
-    best = [s if _may_follow("O", name, names) else never for name, s in zip(names, rows[0], strict=True)]
+    moves = [
+        [
+            (0.0 if transitions is None else transitions[before][tag] or 0.0)
+            if _may_follow(one, name, names)
+            else never
+            for tag, name in enumerate(names)
+        ]
+        for before, one in enumerate([*names, "O"])
+    ]
+    best = [move + score for move, score in zip(moves[-1], rows[0], strict=True)]
     back: list[list[int]] = []
     for row in rows[1:]:
-        back.append([max(befores[name], key=best.__getitem__) for name in names])
-        best = [best[before] + score for before, score in zip(back[-1], row, strict=True)]
+        paths = [[best[before] + moves[before][tag] for before in range(len(names))] for tag in range(len(names))]
+        back.append([max(range(len(names)), key=path.__getitem__) for path in paths])
+        best = [path[before] + score for path, before, score in zip(paths, back[-1], row, strict=True)]
     path = [max(range(len(names)), key=best.__getitem__)]
     for came_from in reversed(back):
         path.append(came_from[path[-1]])

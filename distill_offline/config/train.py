@@ -74,6 +74,8 @@ class ArmSettings:
     """[probability] As `train.mask_errors`, for this arm alone."""
     mask_after: Number | None = None
     """[updates] As `train.mask_after`, for this arm alone."""
+    transitions: NonNegative | None = None
+    """[weight] As `train.transitions`, for this arm alone."""
     eval_every: Count | None = None
     """[updates] As `train.eval_every`, for this arm alone."""
     tau: Inside01 | None = None
@@ -135,6 +137,8 @@ class TrainSettings:
     """[probability] Skip distilled entity labels to which the student gives 1 minus this or less; 0 is off."""
     mask_after: Number = 150
     """[updates] How long nothing is skipped by `mask_errors`."""
+    transitions: NonNegative = 0.0
+    """[weight] How much it counts where tags are decoded how often they follow each other in what is learnt; 0: off."""
     eval_every: Count = 50
     """[updates] How often the student is scored on dev; the best weights are kept."""
     tau: Inside01 = 0.5

@@ -2,8 +2,9 @@
 
 A head scores every token for itself, so that its likeliest tags together may be no entities at all: an I- tag that
 continues nothing. Here only valid sequences count, in which an I- tag follows a B- or I- tag of its own type; each has
-the product of its tokens' probabilities for a weight. `decode` finds the one of most weight (Viterbi 1967),
-`distributions` what share of all weight a tag or a span has (forward-backward: Baum 1972; Rabiner 1989). Pure numpy.
+the product of its tokens' probabilities for a weight, and, if the student has a table of transitions, of those that its
+tags follow each other. `decode` finds the one of most weight (Viterbi 1967), `distributions` what share of all weight a
+tag or a span has (forward-backward: Baum 1972; Rabiner 1989). Pure numpy.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from distill_offline.label_kinds.lattice import active, best_path, log_sum, path_sums
 from distill_offline.label_kinds.subwords import labels_of_words
 from distill_offline.schema import Span
 
@@ -32,24 +34,31 @@ class Scored:
     """What a head says of a sentence of `length` tokens: `scores` of its labels for the tokens at `seen`.
 
     Their shape is seen tokens × labels; they are log-probabilities. The others are tokens in which the tokenizer sees
-    nothing. Of a whole text there is one row, of logits.
+    nothing. Of a whole text there is one row, of logits. `transitions` are the student's (transitions.py), if it has
+    any: what it adds for each tag after another one.
     """
 
     scores: NDArray[np.float32]
     seen: Index
     length: int
+    transitions: Float | None = None
 
 
 def decode(sentences: Sequence[Scored], labels: Sequence[str]) -> list[tuple[str, ...]]:
     """The tags of each sentence: of all valid ones those of the highest probability, one a token.
 
     What a token has in which nothing is seen, labels_of_words says. A type of which the head has no B- tag begins with
-    I-, and its entities are given a B- all the same.
+    I-, and its entities are given a B- all the same. All sentences are of one student.
     """
     rules, tags = _Rules.of(tuple(labels)), [("O",) * sentence.length for sentence in sentences]
     names = np.array(rules.labels, dtype=object)
     for numbers, block in _blocks(sentences, len(labels)):
-        for number, row in zip(numbers, _best(block, rules), strict=True):
+        best = (
+            _best(block, rules)
+            if block.transitions is None
+            else best_path(block.scores, block.lengths, block.transitions)
+        )
+        for number, row in zip(numbers, best, strict=True):
             sentence = sentences[number]
             seen_tags = names[row[: len(sentence.seen)]].tolist()
             if len(sentence.seen) < sentence.length:
@@ -76,27 +85,27 @@ def token_by_token(sentences: Sequence[Scored], labels: Sequence[str]) -> list[t
 
 
 def distributions(sentences: Sequence[Scored], labels: Sequence[str]) -> list[Distribution]:
-    """How probable tags and spans are in each sentence, among all valid sequences of tags."""
+    """How probable tags and spans are in each sentence of one student, among all valid sequences of tags."""
     rules = _Rules.of(tuple(labels))
     by_number: list[Distribution | None] = [None] * len(sentences)
     for numbers, block in _blocks(sentences, len(labels)):
-        passed = _both_ways(block, rules)
+        passed = _both_ways(block, rules) if block.transitions is None else _along(block, block.transitions, rules)
         for row, number in enumerate(numbers):
             by_number[number] = _distribution(sentences[number], rules, block, passed, row)
     nothing = np.zeros((0, len(labels)))
     return [
-        distribution
-        or Distribution(rules.labels, sentence.seen, sentence.length, nothing, nothing, np.zeros(1), np.zeros(1))
+        distribution or Distribution(rules.labels, sentence.seen, sentence.length, *(nothing,) * 4, 0.0, None)
         for distribution, sentence in zip(by_number, sentences, strict=True)
     ]
 
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """One sentence's. `marginals` and `scores` are seen tokens × labels, the latter logarithms.
+    """One sentence's. `marginals` are seen tokens × labels; `scores`, too, and these are logarithms.
 
-    `before[i]` is the logarithm of all the weight of the first i seen tokens, `after[i]` of those from the i-th on,
-    provided that it continues nothing.
+    `upto[i, k]` is the logarithm of all the weight of the first i + 1 seen tokens with the label k for the last one,
+    `leaving[i, k]` of all that follows it and does not continue its entity; `total` is that of all. `transitions` are
+    the student's, if it has any.
     """
 
     labels: tuple[str, ...]
@@ -104,8 +113,10 @@ class Distribution:
     length: int
     marginals: Float
     scores: Float
-    before: Float
-    after: Float
+    upto: Float
+    leaving: Float
+    total: float
+    transitions: Float | None
 
     def of(self, span: Span) -> float:
         """The probability of exactly this span and type, 0 to 1: that it begins, goes on, and ends where it does.
@@ -119,10 +130,14 @@ class Distribution:
         first, end = np.searchsorted(self.seen, (span.start, span.end)).tolist()
         if first == end or (end > first + 1 and inside not in self.labels):
             return 0.0
-        weight = self.before[first] + self.scores[first, self.labels.index(begin)] + self.after[end] - self.before[-1]
+        last = self.labels.index(begin)
+        weight = self.upto[first, last] - self.total
         if end > first + 1:
-            weight += self.scores[first + 1 : end, self.labels.index(inside)].sum()
-        return float(np.exp(min(0.0, weight)))
+            begun, last = last, self.labels.index(inside)
+            weight += self.scores[first + 1 : end, last].sum()
+            if self.transitions is not None:
+                weight += self.transitions[begun, last] + (end - first - 2) * self.transitions[last, last]
+        return float(np.exp(min(0.0, weight + self.leaving[end - 1, last])))
 
     def of_tokens(self) -> NDArray[np.float32]:
         """The probability of each tag, tokens × labels; rows sum to 1.
@@ -176,14 +191,17 @@ class _Block:
 
     scores: Float
     lengths: Index
+    transitions: Float | None
 
     def active(self, token: int) -> int:
         """How many sentences have this token: they are the first ones."""
-        return int(np.searchsorted(-self.lengths, -token, side="left"))
+        return active(self.lengths, token)
 
 
 def _blocks(sentences: Sequence[Scored], labels: int) -> Iterator[tuple[list[int], _Block]]:
     """All sentences with a token that is seen, in blocks of like length, and which ones these are."""
+    transitions = sentences[0].transitions if sentences else None
+    assert all(sentence.transitions is transitions for sentence in sentences), "sentences of several students"
     seen = [len(sentence.seen) for sentence in sentences]
     order = sorted((number for number, count in enumerate(seen) if count), key=lambda number: -seen[number])
     while order:
@@ -193,7 +211,8 @@ def _blocks(sentences: Sequence[Scored], labels: int) -> Iterator[tuple[list[int
         for row, number in enumerate(numbers):
             scores[row, : seen[number]] = sentences[number].scores
         np.nan_to_num(scores, copy=False, nan=_NEVER)
-        yield numbers, _Block(scores.clip(_NEVER, 0.0), np.array([seen[number] for number in numbers], np.intp))
+        lengths = np.array([seen[number] for number in numbers], np.intp)
+        yield numbers, _Block(scores.clip(_NEVER, 0.0), lengths, transitions)
 
 
 def _best(block: _Block, rules: _Rules) -> Index:
@@ -238,16 +257,31 @@ def _walked_back(block: _Block, rules: _Rules, last: Index, before: Index, goes_
 
 @dataclass(frozen=True, slots=True)
 class _Passed:
-    """Logarithms of weights: `upto` of all that ends with a token's label, `onward` of all that follows it."""
+    """Logarithms of weights: `upto` of all that ends with a token's label, `onward` of all that follows it.
+
+    Of what follows it, `leaving` is without what continues its entity; `total` is a sentence's.
+    """
 
     upto: Float
     onward: Float
-    before: Float
-    after: Float
+    leaving: Float
+    total: Float
+
+
+def _along(block: _Block, transitions: Float, rules: _Rules) -> _Passed:
+    """What `_both_ways` finds, where a tag's weight depends on the one before it."""
+    number = rules.pair
+    goes_on = (number[:, None] == number) & (number >= 0) & rules.is_inside
+    sums = path_sums(block.scores, block.lengths, transitions, goes_on)
+    total = log_sum(sums.upto[np.arange(len(block.lengths)), block.lengths - 1])
+    return _Passed(sums.upto, sums.onward, sums.leaving, total)
 
 
 def _both_ways(block: _Block, rules: _Rules) -> _Passed:
-    """Forward and backward over all sentences of a block; see Distribution for `before` and `after`."""
+    """Forward and backward over all sentences of a block.
+
+    `before[i]` is the weight of the first i tokens, `after[i]` of those from the i-th on if it continues nothing.
+    """
     scores, (count, longest, labels) = block.scores, block.scores.shape
     upto, onward = np.full((2, count, longest, labels), -np.inf)
     before, after = np.zeros((2, count, longest + 1))
@@ -259,7 +293,7 @@ def _both_ways(block: _Block, rules: _Rules) -> _Passed:
             continued = np.logaddexp(previous[:, rules.begin], previous[:, rules.inside])
             now[:, rules.inside] = continued + scores[rows, token][:, rules.inside]
         upto[rows, token] = now
-        before[rows, token + 1] = _log_sum(now)
+        before[rows, token + 1] = log_sum(now)
     for token in range(longest - 1, -1, -1):
         rows = slice(block.active(token))
         onward[rows, token] = after[rows, token + 1, None]
@@ -269,21 +303,17 @@ def _both_ways(block: _Block, rules: _Rules) -> _Passed:
             goes_on = np.logaddexp(after[still, token + 1, None], further)
             onward[still, token][:, rules.inside] = goes_on
             onward[still, token][:, rules.begin] = goes_on
-        after[rows, token] = _log_sum((scores[rows, token] + onward[rows, token])[:, rules.free])
-    return _Passed(upto, onward, before, after)
-
-
-def _log_sum(weights: Float) -> Float:
-    highest = weights.max(1)
-    total: Float = highest + np.log(np.exp(weights - highest[:, None]).sum(1))
-    return total
+        after[rows, token] = log_sum((scores[rows, token] + onward[rows, token])[:, rules.free])
+    leaving = np.repeat(after[:, 1:, None], labels, 2)
+    return _Passed(upto, onward, leaving, before[np.arange(count), block.lengths])
 
 
 def _distribution(sentence: Scored, rules: _Rules, block: _Block, passed: _Passed, row: int) -> Distribution:
-    length = len(sentence.seen)
-    before, after = passed.before[row, : length + 1].copy(), passed.after[row, : length + 1].copy()
-    marginals = np.exp(passed.upto[row, :length] + passed.onward[row, :length] - before[-1])
+    length, total = len(sentence.seen), float(passed.total[row])
+    upto, leaving = passed.upto[row, :length].copy(), passed.leaving[row, :length].copy()
+    marginals = np.exp(upto + passed.onward[row, :length] - total)
+    shares = marginals / marginals.sum(1, keepdims=True)
     scores = block.scores[row, :length].copy()
     return Distribution(
-        rules.labels, sentence.seen, sentence.length, marginals / marginals.sum(1, keepdims=True), scores, before, after
+        rules.labels, sentence.seen, sentence.length, shares, scores, upto, leaving, total, sentence.transitions
     )

@@ -117,6 +117,7 @@ def _train_settings(train: TrainSettings, settings: CrossFitSettings) -> TrainSe
         learning_rate=settings.learning_rate or train.learning_rate,
         micro_batch_tokens=train.micro_batch_tokens,
         max_length=train.max_length,
+        transitions=train.transitions,
         mixed_precision=train.mixed_precision,
         checkpoint_every=train.checkpoint_every,
     )

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distill_offline.errors import DistillError, InputError, MissingModel
 from distill_offline.label_kinds import LabelKind, all_kinds, kind_of
+from distill_offline.label_kinds.transitions import from_lists
 from distill_offline.models.folder import require_sound
 from distill_offline.schema import Head
 from distill_offline.student.memory import enough_memory
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["StudentShape", "load_model", "read_shape"]
 
@@ -21,11 +26,15 @@ _LONGEST = 1 << 20  # subwords of a window that anybody could mean
 
 @dataclass(frozen=True, slots=True)
 class StudentShape:
-    """What a student's config.json says: its labels in the order of the head's columns, its head, its window."""
+    """What a student's config.json says: its labels in the order of the head's columns, its head, its window.
+
+    `transitions` are None where it says nothing of them.
+    """
 
     labels: tuple[str, ...]
     head: Head
     max_length: int
+    transitions: NDArray[np.float64] | None
 
 
 def read_shape(folder: Path) -> StudentShape:
@@ -46,7 +55,17 @@ def read_shape(folder: Path) -> StudentShape:
     length = getattr(config, "distill_max_length", 512)
     if type(length) is not int or not 0 < length <= _LONGEST:
         raise InputError(f"{folder}/config.json: distill_max_length must be a whole number from 1 to {_LONGEST}.")
-    return StudentShape(named, kind.head, length)
+    return StudentShape(named, kind.head, length, _read_transitions(folder, config, named, kind))
+
+
+def _read_transitions(folder: Path, config: Any, labels: Sequence[str], kind: LabelKind) -> NDArray[np.float64] | None:
+    stated = getattr(config, "distill_transitions", None)
+    if stated is None or not kind.per_token:
+        return None
+    try:
+        return from_lists(stated, labels)
+    except ValueError as error:
+        raise InputError(f"{folder}/config.json: distill_transitions {error}. Was the file changed?") from error
 
 
 def _read_config(folder: Path) -> Any:

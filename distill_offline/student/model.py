@@ -14,6 +14,7 @@ from distill_offline.label_kinds import kind_of
 from distill_offline.label_kinds.decoding import Scored
 from distill_offline.label_kinds.losses import CROSS_ENTROPY, Loss, LossRule
 from distill_offline.label_kinds.subwords import IGNORED, labels_of_seen
+from distill_offline.label_kinds.transitions import as_lists
 from distill_offline.schema import Example, Head, Sentence
 from distill_offline.student.batching import micro_batches
 from distill_offline.student.labelling import LabelledText, label_texts
@@ -66,6 +67,7 @@ class Student:
         self._index = {label: i for i, label in enumerate(labels)}
         self._window = window_length(model, tokenizer, max_length)
         model.config.distill_max_length = max_length
+        self._transitions: NDArray[np.float64] | None = None
 
     @property
     def padding(self) -> int:
@@ -81,11 +83,26 @@ class Student:
     def language(self, language: str | None) -> None:
         self.model.config.distill_language = language
 
+    @property
+    def transitions(self) -> NDArray[np.float64] | None:
+        """What each tag adds after another one when tags are decoded (label_kinds.transitions); None: nothing."""
+        return self._transitions
+
+    @transitions.setter
+    def transitions(self, table: NDArray[np.float64] | None) -> None:
+        self._transitions = table
+        if table is not None:
+            self.model.config.distill_transitions = as_lists(table)
+        elif hasattr(self.model.config, "distill_transitions"):
+            del self.model.config.distill_transitions
+
     @classmethod
     def create(cls, encoder: Path, labels: Sequence[str], head: Head, *, max_length: int = 512) -> Self:
         """A new student: a pretrained encoder, and a head whose weights come from torch's current seed."""
         model, tokenizer = load_model(encoder, labels, head, new_head=True)
-        return cls(model, tokenizer, labels, head, max_length)
+        student = cls(model, tokenizer, labels, head, max_length)
+        student.transitions = None  # an encoder that was a student once has some of other labels
+        return student
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -93,7 +110,9 @@ class Student:
         folder = Path(folder)
         shape = read_shape(folder)
         model, tokenizer = load_model(folder, shape.labels, shape.head, new_head=False)
-        return cls(model, tokenizer, shape.labels, shape.head, shape.max_length)
+        student = cls(model, tokenizer, shape.labels, shape.head, shape.max_length)
+        student.transitions = shape.transitions
+        return student
 
     @overload
     def label(self, texts: str) -> LabelledText: ...  # type: ignore[overload-overlap]  # a text is no list of letters
@@ -234,7 +253,7 @@ class Student:
                 scores[window.sentence][words] = rows[places]
                 is_seen[window.sentence][words] = True
         seen = [np.flatnonzero(row) for row in is_seen]
-        return [Scored(rows[at], at, len(rows)) for rows, at in zip(scores, seen, strict=True)]
+        return [Scored(rows[at], at, len(rows), self._transitions) for rows, at in zip(scores, seen, strict=True)]
 
     def _forward(
         self, sentences: Sequence[Sentence], batch_tokens: int | None

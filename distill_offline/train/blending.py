@@ -250,6 +250,11 @@ class Blend:
                 )
             drawn += distilled
 
+    def draws(self) -> tuple[bool, bool]:
+        """Whether distilled sentences are drawn at all, and whether original ones are."""
+        distilled = sum(len(batch.distilled) for batch in self.batches())
+        return distilled > 0, distilled < self.updates * self.batch_size
+
     def step(self) -> int | None:
         """The update from which p is another, where it changes just once; None for all other schedules."""
         values = [self.schedule(update / self.updates) for update in range(self.updates)]

@@ -13,6 +13,7 @@ from distill_offline.config.settings import TrainSettings
 from distill_offline.errors import DistillError, Interrupted
 from distill_offline.label_kinds import comparable
 from distill_offline.label_kinds.losses import LossRule
+from distill_offline.label_kinds.transitions import average_transitions, estimated_transitions
 from distill_offline.learning.acceleration import accelerator
 from distill_offline.learning.checkpoint import (
     Checkpoint,
@@ -89,6 +90,8 @@ def train(
         "lower, or train.mixed_precision to bf16 on a GPU; train.batch_size costs hardly any. Checkpoints are kept: "
         "with the settings as they are, the same command goes on from the last one."
     )
+    if settings.transitions and student.kind.per_token:
+        student.transitions = estimated_transitions(_learnt(pools, blend), student.labels, settings.transitions)
     with enough_memory(f"train {name}: at the start", remedy):
         training = _Training(student, pools, settings, metric, _phases(settings, blend), group)
     done = training.resume(checkpoints.latest(group)) if checkpoints else 0
@@ -123,6 +126,12 @@ def _phases(settings: TrainSettings, blend: Blend) -> tuple[float, ...]:
     return (settings.tau if step is None else step / blend.updates,)
 
 
+def _learnt(pools: Pools, blend: Blend) -> tuple[Example, ...]:
+    """All examples of the pools that the blend draws from at all."""
+    has_distilled, has_original = blend.draws()
+    return (*(pools.distilled if has_distilled else ()), *(pools.original if has_original else ()))
+
+
 def dev_f1(student: Student, dev: Sequence[Example], metric: str, group: Group = ALONE) -> float:
     """The F1 by which the best weights are picked; the processes of a group share the sentences."""
     mine = student.predict([example.sentence for example in dev[group.rank :: group.size]])
@@ -134,9 +143,12 @@ def dev_f1(student: Student, dev: Sequence[Example], metric: str, group: Group =
 def average(student: Student, others: Sequence[Student]) -> None:
     """Give `student` the mean of the others' weights (selective parameter merging, 2024, without the selection).
 
-    They must have started from the same encoder and head: the mean of unrelated weights is noise.
+    They must have started from the same encoder and head: the mean of unrelated weights is noise. Their transitions are
+    averaged, too.
     """
     import torch
+
+    student.transitions = average_transitions([other.transitions for other in others])
 
     states = [other.model.state_dict() for other in others]
     with torch.no_grad():

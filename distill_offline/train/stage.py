@@ -308,8 +308,9 @@ def _average_arm(folder: RunFolder, arm: ArmSettings) -> dict[str, Any]:
 
 
 def _weights(trained: Iterable[Path]) -> list[str]:
-    """The digests of the weights of students, of their train/<arm>/ folders."""
-    return [*file_digests([folder / "student" / "model.safetensors" for folder in trained]).values()]
+    """The digests of the weights of students, of their train/<arm>/ folders, and of what they decode tags with."""
+    files = [folder / "student" / name for folder in trained for name in ("model.safetensors", "config.json")]
+    return [*file_digests(files).values()]
 
 
 def labelled_again(
