@@ -31,6 +31,8 @@ from distill_offline.backends import BACKENDS, OPTIONS
 from distill_offline.bundle.settings import BundleSettings
 from distill_offline.cli import commands
 from distill_offline.config.settings import Settings, Source
+from distill_offline.corpus import formats
+from distill_offline.corpus.holding import HOLDS, ToolFormat
 
 DOCS = Path(__file__).parent
 WIDTH = 100  # of a command's help
@@ -72,6 +74,52 @@ Results go to stdout (`--json` for machines), progress goes to stderr. This page
 | 4 | something is missing on this machine: a model, a package, a driver, disk space |
 | 5 | a quality gate was missed (`evaluate.min_f1`, `--min-f1`) |
 | 130 | interrupted; the same command goes on |
+"""
+
+
+FORMATS_PAGE = """# Other tools' files
+
+Files of annotation tools and libraries are read as corpora, and written by `predict` and `convert`. The suffix names
+the format where it is one tool's alone; otherwise name it: `format` of a source in a configuration, `--input-format`
+and `--format` of a command. What our own formats are is in [corpus-files.md](corpus-files.md).
+
+```bash
+distill-offline convert gold.json gold.jsonl --from label_studio   # what people labelled, to train on
+distill-offline predict STUDENT notes/ -o suggested.json           # tasks with predictions and scores
+distill-offline convert package:demo/test.jsonl test.spacy
+```
+
+- **Offsets** count characters (Unicode code points) of the text. Where a tool counts UTF-16 units, they are converted
+  both ways.
+- **Tokens** are made of the text by the same rules as ever, whatever a tool's spans are; only formats that have
+  tokens of their own keep these. An entity that begins or ends inside a token is kept in its characters and masked in
+  training ([text.md](text.md)).
+- **What is lost is counted.** `convert` says what the first file holds and no row does (cancelled answers, relations,
+  entities in several pieces), and what the second format cannot hold, with the ids of the rows; so does `predict`.
+  What a format cannot say at all (classes in one for entities, unlabelled texts among labelled ones where both would
+  look alike) is refused.
+- Entities that overlap are carried from format to format where both hold them. A corpus to train or score on is
+  refused with its line.
+- `text_field` (`--text-field` of `convert`) names the field or column of the text, where the format leaves that open.
+- `convert` overwrites nothing without `--force`.
+
+"""
+
+NOTES = """
+## Notes
+
+- **Confidences** are those of `predict` ([corpus-files.md](corpus-files.md#what-predict-writes)). In Label Studio
+  they are the scores of regions, and their mean that of the prediction; in Prodigy `score` of a span.
+- **Label Studio** wants the labelling configuration to have `Labels` named `label` (or `Choices` named `class`) and a
+  `Text` named `text`.
+- **Prodigy** tasks without confidences have the answer `accept`; with confidences none, so that somebody gives it.
+- **brat** has no ids of sentences: those of a document are joined by empty lines, and cut anew when they are read.
+- **WebAnno TSV** is one document a file. A sentence begins with its first token: blanks before it are left out, and
+  counted.
+- **spaCy** keeps what it has no place for (ids, confidences, our tokens) in `user_data`. It needs the extra
+  `languages`, xlsx the extra `xlsx`.
+- **CSV**: a cell that begins with `=` is text here, and a formula to a spreadsheet. In `.xlsx` it is text there, too.
+- **GLiNER, CoNLL-2012** and other files of tokens are never cut anew.
 """
 
 
@@ -259,6 +307,22 @@ def _help(words: str, command: click.Command) -> str:
     return f"```text\n{fresh.get_help(context).rstrip()}\n```\n"
 
 
+def formats_page() -> str:
+    """docs/formats.md: a row for each format of another tool."""
+    lines = ["| format | suffix | what is read and written | what it cannot hold |", "|---|---|---|---|"]
+    suffixes = {name: suffix for suffix, name in formats.TOOL_SUFFIXES.items()}
+    for name in sorted(formats.FORMATS):
+        kind = formats.format_named(name)
+        if not isinstance(kind, ToolFormat):
+            continue
+        about = " ".join(inspect.cleandoc(type(kind).__doc__ or "").split()).replace("|", "\\|")
+        about = about.removeprefix(f"The format `{name}`").lstrip(":. ")
+        missing = "; ".join(what for key, what in HOLDS.items() if key not in kind.holds) or "nothing"
+        suffix = f"`{suffixes[name]}`" if name in suffixes else ""
+        lines.append(f"| `{name}` | {suffix} | {about[:1].upper()}{about[1:]} | {missing} |")
+    return FORMATS_PAGE + "\n".join(lines) + "\n" + NOTES
+
+
 def schema() -> str:
     """configs/schema.json: what an editor needs to complete and check a configuration."""
     made = TypeAdapter(Settings).json_schema()
@@ -281,6 +345,7 @@ def pages() -> dict[Path, str]:
     """Every generated file with its content."""
     return {
         DOCS / "cli.md": cli_page(),
+        DOCS / "formats.md": formats_page(),
         DOCS / "configuration.md": configuration_page(),
         DOCS.parent / "configs" / "schema.json": schema(),
     }

@@ -113,8 +113,8 @@ def test_failed_writing_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_unwritable_target_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"format \.csv"):
-        corpus.write_examples(tmp_path / "a.csv", _WRITTEN)
+    with pytest.raises(CorpusError, match=r"format \.html"):
+        corpus.write_examples(tmp_path / "a.html", _WRITTEN)
     with pytest.raises(CorpusError, match="folder exist"):
         corpus.write_examples(tmp_path / "none" / "a.jsonl", _WRITTEN)
 

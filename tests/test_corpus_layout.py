@@ -297,8 +297,7 @@ def test_a_tag_column_that_unlabelled_text_lacks_does_no_harm(tmp_path: Path) ->
     [
         ("a.tsv", "#FORMAT=WebAnno TSV 3.3\n\n#Text=Anna sang.\n1-1\t0-4\tAnna\tPER\n", "WebAnno TSV"),
         ("a.tsv", "12\tAnna sang in Oslo.\tnews\n13\tIt rained all day.\tnews\n", "whole texts, not tokens"),
-        ("a.csv", "text,label\nAnna sang,x\n", "CSV table"),
-        ("a.ann", "T1\tPER 0 4\tAnna\n", "brat"),
+        ("a.html", "<p>Anna sang</p>\n", "HTML"),
     ],
 )
 def test_other_formats_are_refused_by_name(tmp_path: Path, name: str, content: str, said: str) -> None:

@@ -117,7 +117,7 @@ def test_predict_refuses_what_its_output_cannot_hold_before_it_looks_for_a_stude
     text = write_file(tmp_path, "in.jsonl", '{"id": "7", "tokens": ["Anna", "a\\tb"]}\n')
     for output, said in (
         ("out.conll", "token 1 of 7 holds a tab"),
-        ("out.xlsx", "cannot write the format .xlsx"),
+        ("out.docx", "cannot write the format .docx"),
         ("none/out.jsonl", "there is no folder"),
     ):
         with pytest.raises(CorpusError, match=said):

@@ -48,8 +48,8 @@ def format_option(*names: str, what: str) -> Callable[..., Any]:
     return click.option(
         *names,
         metavar="NAME",
-        help=f"The format of {what}: columns, text, jsonl, parquet, an installed one, or package.module:Name [by the "
-        "suffix].",
+        help=f"The format of {what}: columns, text, jsonl, parquet, another tool's (docs/formats.md), an installed "
+        "one, or package.module:Name [by the suffix].",
     )
 
 

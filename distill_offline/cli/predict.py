@@ -23,7 +23,7 @@ __all__ = ["predict"]
     "--output",
     required=True,
     type=click.Path(path_type=Path),
-    help="The file to write: .conll, .jsonl or .parquet.",
+    help="The file to write: .conll, .jsonl, .parquet, or a file of another tool.",
 )
 @format_option("--input-format", what="INPUT")
 @format_option("--output-format", "--format", what="OUTPUT")
@@ -54,15 +54,16 @@ def predict(
 ) -> None:
     """Label INPUT (.conll, .jsonl, .parquet, .txt or a folder of .txt) with a trained student.
 
-    A student of classes labels each text as a whole, and writes .jsonl or .parquet. Rows say what entities there are,
+    A student of classes labels each text as a whole, and writes no .conll. Rows say what entities there are,
     where they stand in the text (in characters), and how sure the student is: its own probability, or with --calibrate
     the share of such that is right.
 
     Example: distill-offline predict runs/quickstart/train/simple_mix/student package:demo/unlabelled -o labelled.jsonl
     """
+    from distill_offline.corpus.lost import Losses
     from distill_offline.pipeline.predict import predict as label
 
-    console, counts = Console(), Counter[str]()
+    console, counts, lost = Console(), Counter[str](), Losses()
     count = label(
         student,
         Source(path=str(text), format=input_format, token_column=token_column, on_bad_file=on_bad_file),
@@ -71,8 +72,11 @@ def predict(
         min_confidence=min_confidence,
         calibrate=None if calibrate is None else Source(path=str(calibrate)),
         counts=counts,
+        lost=lost,
         watch=console.watch,
     )
     skipped = f"; {counts['bad_file']} bad files skipped" if counts["bad_file"] else ""
     doubtful = f"; {counts['below_confidence']} below {min_confidence:g} left out" if min_confidence else ""
     console.result(f"{count} sentences labelled: {output}{skipped}{doubtful}")
+    for line in lost.lines():
+        console.warn(f"not written: {line}")

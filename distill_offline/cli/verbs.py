@@ -18,6 +18,7 @@ VERBS = {
     "acquire": Verb("acquire", "Choose which sentences to annotate next."),
     "adapt": Verb("adapt", "Let the teacher learn from the gold training sentences."),
     "annotate": Verb("annotate", "Let the teacher label the corpus."),
+    "convert": Verb("convert", "Turn a corpus into another format."),
     "doctor": Verb("doctor", "Check this machine: packages, GPU, models, disks, network."),
     "evaluate": Verb("evaluate", "Score a student, annotations or a tagged file on gold."),
     "export-labels": Verb("export_labels", "Write labels without their text."),

@@ -37,8 +37,8 @@ class Source:
     scheme: TagScheme | None = None
     """How entities are written as tags; empty: as `corpus.scheme` says."""
     format: str | None = None
-    """The format: `columns`, `text`, `jsonl`, `parquet`, the name of one that is installed, or `package.module:Name`;
-    empty: what the suffix says."""
+    """The format: `columns`, `text`, `jsonl`, `parquet`, another tool's (docs/formats.md), one that is installed, or
+    `package.module:Name`; empty: what the suffix says."""
     documents: Literal["all", "even", "odd"] = "all"
     """Which documents are read, by their position in the file, from 0."""
     max_documents: Count | None = None
@@ -53,6 +53,8 @@ class Source:
     """As `corpus.language`, for this source alone."""
     offsets: OffsetUnit | None = None
     """As `corpus.offsets`, for this source alone."""
+    text_field: str | None = None
+    """The field, or column, that holds the text, in a format of another tool that leaves it open."""
     on_bad_file: Literal["error", "skip"] = "error"
     """What to do with a file of a folder that is empty or not UTF-8 text: stop, or skip it and count it."""
 

@@ -9,6 +9,7 @@ from distill_offline.corpus.examples import (
     read_annotations,
     read_examples,
     read_sentences,
+    read_with_entities,
 )
 from distill_offline.corpus.head import head_of
 from distill_offline.corpus.labelled import Labelled
@@ -31,6 +32,7 @@ __all__ = [
     "read_annotations",
     "read_examples",
     "read_sentences",
+    "read_with_entities",
     "resolve_path",
     "tokenisation",
     "write_examples",

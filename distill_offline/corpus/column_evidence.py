@@ -154,7 +154,7 @@ def _refuse_webanno(line: str, shown: str, number: int) -> None:
         raise fault(
             shown,
             number,
-            "this is WebAnno TSV, which is not read. Export CoNLL-2002 from WebAnno or INCEpTION instead.",
+            "this is WebAnno TSV, which is read only if you say so: format: webanno, or --input-format webanno.",
         )
 
 

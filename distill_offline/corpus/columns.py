@@ -96,6 +96,15 @@ class ColumnFile:
         for block in _blocks(self, layout):
             yield _tags(_words(block, layout, self.shown, labelled=True), block, layout, self.shown)
 
+    def has_tags(self) -> bool:
+        """Whether there is a column besides that of the tokens, or CoNLL-U names entities."""
+        layout = self._layout(labelled=False)
+        return (
+            layout.tag is not None
+            and layout.tag != layout.token
+            and (layout.kind != "conllu" or layout.coding.style != "unknown")
+        )
+
     def _layout(self, *, labelled: bool) -> Layout:
         try:
             status = self.path.stat()

@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from itertools import zip_longest
+from typing import Any
 
 from distill_offline.annotations import AnnotationLine, Beside, checked_span
 from distill_offline.config.settings import Source
+from distill_offline.corpus.labelled import Labelled, in_characters
 from distill_offline.corpus.plain_text import OnBadFile
 from distill_offline.corpus.record import Head, Record
-from distill_offline.corpus.source import AnyScheme, AnySource, as_source, read_records, scheme_of
+from distill_offline.corpus.source import AnyScheme, AnySource, as_source, is_plain_text, read_records, scheme_of
 from distill_offline.corpus.tag_coding import PREFIXED, plain_tags
 from distill_offline.errors import CorpusError
 from distill_offline.label_kinds import LabelKind, kind_of
@@ -21,7 +23,15 @@ from distill_offline.schema import Example, Origin, Sentence, Span, canonical_js
 from distill_offline.spans.bio import InvalidTags, Scheme, bridged, decode_bio, repair, to_iob2
 from distill_offline.text.visible import invisible, squeezed
 
-__all__ = ["check_same_text", "digest", "overlap", "read_annotations", "read_examples", "read_sentences"]
+__all__ = [
+    "check_same_text",
+    "digest",
+    "overlap",
+    "read_annotations",
+    "read_examples",
+    "read_sentences",
+    "read_with_entities",
+]
 
 
 def read_sentences(
@@ -85,6 +95,42 @@ def read_examples(
         if record.unheld:
             counter["unheld"] += len(record.unheld)
         yield Example(record.sentence, labels, origin, float(weight), tuple(masked), record.unheld)
+
+
+def read_with_entities(
+    source: AnySource, *, head: Head = "token-classification", counts: Counter[str] | None = None
+) -> Iterator[Labelled]:
+    """The sentences of a source with all that it says of them, to be written in another format; streamed.
+
+    Entities are those that it lists, in its own characters, with confidences, even where they overlap or cut tokens;
+    labels hold what tags can of these. What has no labels comes without. Tags that continue nothing become O, counted
+    as `stray_tags`. `counts`, best a lost.Losses, gains what the format could not say.
+    """
+    given = as_source(source, None, "auto")
+    found = Counter[str]() if counts is None else counts
+    kind = kind_of(head)
+    own_scheme: Scheme | None = None
+    how: dict[str, Any] = {"labelled": not is_plain_text(given), "on_bad_file": given.on_bad_file, "counts": found}
+    for record in read_records(given, head=head, keep_overlaps=True, **how):
+        sentence, confidence = record.sentence, record.carried.get("confidence")
+        if record.labels is None:
+            yield Labelled(sentence)
+        elif not kind.per_token:
+            yield Labelled(sentence, record.labels, confidence=confidence)
+        else:
+            if record.scheme is None and own_scheme is None:
+                own_scheme = scheme_of(given, "distilled")
+            labels, stray = _iob2(record, record.scheme or own_scheme or "iob2", "distilled")
+            found["stray_tags"] += len(stray)
+            yield Labelled(sentence, labels, _entities(record, labels))
+
+
+def _entities(record: Record, labels: tuple[str, ...]) -> tuple[Span, ...]:
+    if record.entities is not None:
+        return record.entities
+    spans = decode_bio(labels)
+    places = [in_characters(span, record.sentence) for span in spans]
+    return tuple(replace(span, start=start, end=end) for span, (start, end) in zip(spans, places, strict=True))
 
 
 def read_annotations(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["FOREIGN_FIELDS", "foreign_row"]
+__all__ = ["FOREIGN_FIELDS", "foreign_row", "whose_row"]
 
 FOREIGN_FIELDS = frozenset({
     "tokenized_text", "ner", "ner_tags", "tags", "entities", "ents", "relations", "data", "annotations", "completions",
@@ -25,17 +25,22 @@ def foreign_row(row: object) -> str:
     The tool is told by what it alone writes, so that our own rows with further fields stay ours.
     """
     if isinstance(row, list):
-        return _said("spaCy's training data", _WRITE) if _is_spacy_pair(row) else ""
+        return f"this is a row of spaCy's training data, which is not read. {_WRITE}" if _is_spacy_pair(row) else ""
     if not isinstance(row, Mapping):
         return ""
     for is_one, whose, remedy in _MAKERS:
         if is_one(row):
-            return _said(whose, remedy)
+            return f"this is a row of {whose}, which is read only if you say so. {remedy}"
     return ""
 
 
-def _said(whose: str, remedy: str) -> str:
-    return f"this is a row of {whose}, which is not read. {remedy}"
+def whose_row(row: _Row) -> str:
+    """The tool that writes such rows; empty where it is none that is known."""
+    return next((whose for is_one, whose, _ in _MAKERS if is_one(row)), "")
+
+
+def _say(name: str) -> str:
+    return f"Name the format: `format: {name}` in a configuration, --format or --input-format {name} of a command."
 
 
 def _is_prodigy(row: _Row) -> bool:
@@ -83,12 +88,16 @@ def _is_spacy_pair(row: list[Any]) -> bool:
 
 
 _MAKERS: tuple[tuple[Callable[[_Row], bool], str, str], ...] = (
-    (_is_prodigy, "Prodigy", f"Keep the accepted ones. {_WRITE} (its `label` of a span is our `type`)"),
-    (_is_doccano, "doccano", _WRITE),
-    (_is_gliner, "GLiNER", f"{_WRITE} (its ends are the last token; ours is the one behind it)"),
-    (_is_hugging_face, "a Hugging Face data set", f"{_WRITE} Its numbers mean the names in the data set's features."),
-    (_is_label_studio, "Label Studio", f"Export CoNLL 2003 there. Or: {_WRITE}"),
-    (_is_spacy, "spaCy", _WRITE),
+    (_is_prodigy, "Prodigy", _say("prodigy")),
+    (_is_doccano, "doccano", _say("doccano")),
+    (_is_gliner, "GLiNER", _say("gliner")),
+    (
+        _is_hugging_face,
+        "a Hugging Face data set",
+        f"{_say('hugging_face')} It reads Parquet, which has the tags' names. Or: {_WRITE}",
+    ),
+    (_is_label_studio, "Label Studio", _say("label_studio")),
+    (_is_spacy, "spaCy", f"Write a .spacy file. Or: {_WRITE}"),
 )
 
 

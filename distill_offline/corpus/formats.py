@@ -14,9 +14,11 @@ __all__ = [
     "COLUMNS",
     "FORMATS",
     "TEXT",
+    "TOOL_SUFFIXES",
     "Format",
     "format_named",
     "format_of_suffix",
+    "is_folder_format",
     "is_foreign",
     "is_ours",
     "unknown_format",
@@ -36,9 +38,23 @@ class Format(Protocol):
 
 
 COLUMNS, TEXT = "columns", "text"  # no rows: a column file's tags and comments, and running text, have readers apart
+_EXCHANGE = "distill_offline.corpus.exchange"
 FORMATS = {
     "jsonl": "distill_offline.corpus.jsonl:JsonLines",
     "parquet": "distill_offline.corpus.parquet:Parquet",
+    "brat": f"{_EXCHANGE}.brat:Brat",
+    "conll2012": f"{_EXCHANGE}.conllu:Conll2012",
+    "conllu": f"{_EXCHANGE}.conllu:ConllU",
+    "csv_spans": f"{_EXCHANGE}.span_table:CsvSpans",
+    "doccano": f"{_EXCHANGE}.doccano:Doccano",
+    "gliner": f"{_EXCHANGE}.gliner:Gliner",
+    "hugging_face": f"{_EXCHANGE}.hugging_face:HuggingFace",
+    "label_studio": f"{_EXCHANGE}.label_studio:LabelStudio",
+    "prodigy": f"{_EXCHANGE}.prodigy:Prodigy",
+    "spacy": f"{_EXCHANGE}.spacy_docs:SpacyDocs",
+    "tsv_spans": f"{_EXCHANGE}.span_table:TsvSpans",
+    "webanno": f"{_EXCHANGE}.webanno:WebAnno",
+    "xlsx": f"{_EXCHANGE}.span_table:Xlsx",
 }
 _SUFFIXES = {
     **dict.fromkeys((
@@ -50,20 +66,23 @@ _SUFFIXES = {
     ".parquet": "parquet",
 }  # fmt: skip
 _OURS = frozenset({*_SUFFIXES, ".txt"})
+# Suffixes of other tools; an installed format of that name goes before.
+TOOL_SUFFIXES = {
+    ".ann": "brat",
+    ".csv": "csv_spans",
+    ".json": "label_studio",
+    ".spacy": "spacy",
+    ".xlsx": "xlsx",
+}
 _FOREIGN = {
-    ".csv": "a CSV table",
-    ".ann": "brat's stand-off format",
-    ".json": "one JSON value",
     ".xml": "XML",
     ".html": "HTML",
     ".htm": "HTML",
-    ".xlsx": "an Excel workbook",
     ".xls": "an Excel workbook",
     ".docx": "a Word document",
     ".doc": "a Word document",
     ".pdf": "PDF",
     ".rtf": "RTF",
-    ".spacy": "spaCy's binary format",
     ".arrow": "an Arrow file",
     ".feather": "a Feather file",
     ".gz": "a gzip file",
@@ -74,7 +93,10 @@ _FOREIGN = {
     ".yaml": "YAML",
     ".yml": "YAML",
 }
-_KNOWN = ".conll, .tsv, .iob, .bio, .jsonl, .parquet, .txt, or a folder of .txt files"
+_KNOWN = (
+    ".conll, .tsv, .iob, .bio, .jsonl, .parquet, .txt, a folder of .txt files, and those of other tools: .json "
+    "(Label Studio), .csv, .xlsx, .spacy, .ann (brat)"
+)
 _KEY, _GROUP = "format", "formats"
 
 
@@ -83,7 +105,7 @@ def format_of_suffix(path: Path) -> str | None:
     suffix = path.suffix.lower()
     if suffix in _OURS:
         return _SUFFIXES.get(suffix)
-    return suffix[1:] if suffix and registry.is_offered(_GROUP, suffix[1:]) else None
+    return suffix[1:] if suffix and registry.is_offered(_GROUP, suffix[1:]) else TOOL_SUFFIXES.get(suffix)
 
 
 def format_named(name: str) -> Format:
@@ -100,6 +122,11 @@ def unknown_format(path: Path, shown: str) -> CorpusError:
     suffix = path.suffix.lower()
     what = f" ({_FOREIGN[suffix]})" if suffix in _FOREIGN else ""
     return CorpusError(f"{shown}: the format {suffix or 'without a suffix'} is unknown{what}. Known: {_KNOWN}.")
+
+
+def is_folder_format(name: str) -> bool:
+    """Whether the format is one of ours that is a folder of files."""
+    return name in FORMATS and getattr(format_named(name), "is_folder", False)
 
 
 def is_ours(path: Path) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from distill_offline.corpus.foreign_rows import foreign_row
-from distill_offline.corpus.formats import COLUMNS, TEXT, format_named
+from distill_offline.corpus.formats import COLUMNS, TEXT
 from distill_offline.corpus.lines import fault
-from distill_offline.corpus.source import FOLDER, AnySource, as_source, existing, format_of
+from distill_offline.corpus.lost import kept
+from distill_offline.corpus.rows import has_entities
+from distill_offline.corpus.source import FOLDER, AnySource, as_source, existing, format_of, open_format
 from distill_offline.corpus.standoff import read_header
 from distill_offline.corpus.tag_coding import PREFIXED, is_tag
 from distill_offline.label_kinds import Shape, all_kinds
@@ -32,7 +35,7 @@ def head_of(source: AnySource) -> Head:
     if name in (FOLDER, COLUMNS, TEXT):
         return next(kind.head for kind in kinds if kind.per_token != (name == FOLDER))
     left = kinds
-    for line, row in format_named(name).read(path, opened.path):
+    for line, row in kept(open_format(name, opened).read(path, opened.path), Counter()):
         if whose := foreign_row(row):
             raise fault(opened.path, line, whose)
         if not isinstance(row, Mapping):
@@ -49,5 +52,6 @@ def _shape(row: Mapping[str, Any]) -> Shape:
     if not isinstance(labels, (list, str)):
         labels = row.get("label")
     labels = labels if labels is None or isinstance(labels, (list, str)) else str(labels)
+    has_spans = row.get("spans") is not None or has_entities(row)
     could_be = isinstance(labels, list) and all(isinstance(label, str) and is_tag(label, PREFIXED) for label in labels)
-    return Shape(labels, len(tokens) if isinstance(tokens, list) else None, could_be, row.get("spans") is not None)
+    return Shape(labels, len(tokens) if isinstance(tokens, list) else None, could_be, has_spans)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distill_offline.schema import Sentence, Span
+from distill_offline.spans.bio import decode_bio
 
 __all__ = ["Labelled", "in_characters"]
 
@@ -37,7 +38,7 @@ class Labelled:
             "offsets": [list(pair) for pair in sentence.offsets],
         }
         if self.labels is not None:
-            row["labels"] = list(self.labels)
+            row["labels"] = list(self.labels) if self._labels_say_all() else None
         if self.entities is not None:
             row["entities"] = [_entity(span, sentence.text) for span in self.entities]
         if self.confidence is not None or (self.confidence_kind is not None and self.entities is None):
@@ -45,6 +46,15 @@ class Labelled:
         if self.confidence_kind is not None:
             row["confidence_kind"] = self.confidence_kind
         return row
+
+    def _labels_say_all(self) -> bool:
+        """Whether the entities are those of the labels, whose confidences a reader of the row will look for."""
+        if self.entities is None or self.confidence_kind is not None:
+            return True
+        if any(entity.confidence is not None for entity in self.entities):
+            return False
+        said = {(*in_characters(span, self.sentence), span.type) for span in decode_bio(self.labels or ())}
+        return said == {(entity.start, entity.end, entity.type) for entity in self.entities}
 
 
 def in_characters(span: Span, sentence: Sentence) -> tuple[int, int]:

@@ -56,7 +56,7 @@ def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     entity = [("text", text), ("start", number), ("end", number), ("type", text), ("confidence", pyarrow.float64())]
     more = {"labels": pyarrow.list_(text), "entities": pyarrow.list_(pyarrow.struct(entity))}
     more |= {"confidence": pyarrow.float64(), "confidence_kind": text}
-    fields += [(name, kind) for name, kind in more.items() if batch and name in batch[0]]
+    fields += [(name, kind) for name, kind in more.items() if any(name in row for row in batch)]
     schema = pyarrow.schema(fields)
     with parquet.ParquetWriter(path, schema) as writer:
         while batch:

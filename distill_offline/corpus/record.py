@@ -26,6 +26,7 @@ class Record:
     `carried` the numbers beside its labels (annotations.Beside), both as they stand there: unchecked.
     `unheld` are spans, in characters, that begin or end inside a token: no label says them; their tokens are masked.
     `unread` are the fields of a labelled row that no row has: they are kept nowhere.
+    `entities` are all that a row lists, in characters, as exactly as it does; None where it lists none.
     `has_text`: the file has the text itself, and not only its tokens.
     """
 
@@ -43,6 +44,7 @@ class Record:
     carried: Mapping[str, Any] = field(default_factory=dict)
     unheld: tuple[Span, ...] = ()
     has_text: bool = True
+    entities: tuple[Span, ...] | None = None
     unread: tuple[str, ...] = ()
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict, TypeVar
@@ -10,9 +11,10 @@ from distill_offline.annotations import Beside, checked_offsets, checked_tokens
 from distill_offline.corpus.foreign_rows import foreign_row
 from distill_offline.corpus.languages import tokeniser
 from distill_offline.corpus.lines import fault
+from distill_offline.corpus.lost import kept
 from distill_offline.corpus.offset_units import OffsetUnit
 from distill_offline.corpus.record import Record, join_tokens
-from distill_offline.corpus.spans import SpanFault, SpanReader, check_own_text, listed_spans, on_tokens
+from distill_offline.corpus.spans import ListedSpan, SpanFault, SpanReader, check_own_text, listed_spans, on_tokens
 from distill_offline.corpus.tokenise import Offsets
 from distill_offline.errors import CorpusError
 from distill_offline.label_kinds import LabelKind, kind_of
@@ -39,6 +41,7 @@ class _Beside(TypedDict):
     spans: tuple[Span, ...]
     carried: Mapping[str, Any]
     unheld: tuple[Span, ...]
+    entities: tuple[Span, ...] | None
 
 
 class _RowError(ValueError):
@@ -53,6 +56,7 @@ class _Rules:
     labelled: bool
     tokenise: Callable[[str], Offsets]
     spans: SpanReader
+    keep_overlaps: bool
 
 
 def read_rows(
@@ -64,6 +68,8 @@ def read_rows(
     labelled: bool,
     language: str | None = None,
     offsets: OffsetUnit = "characters",
+    keep_overlaps: bool = False,
+    counts: Counter[str] | None = None,
 ) -> Iterator[Record]:
     """A record a row; `rows` are (line, fields).
 
@@ -76,12 +82,13 @@ def read_rows(
     reads them. A labelled row may have a `weight` in the loss and, for tokens, the positions of those that
     are `masked` from it; beside a span there may be its `confidence`, `alignment` and `agreement`, beside a class its
     `confidence` and `agreement`. `document` defaults to the file's stem, `index` to the row's position, `id` to
-    `document:index`.
+    `document:index`. With `keep_overlaps` spans may overlap: the labels have those that flat_spans leaves. `counts`
+    gains what the format's reader could not say (lost.Lost among the rows).
     """
     # 64-bit hashes instead of the ids themselves: about 60 bytes a row that has an id of its own.
     seen: set[int] = set()
-    rules = _Rules(kind_of(head), labelled, tokeniser(language), SpanReader(offsets))
-    for position, (line, row) in enumerate(rows):
+    rules = _Rules(kind_of(head), labelled, tokeniser(language), SpanReader(offsets), keep_overlaps)
+    for position, (line, row) in enumerate(kept(rows, Counter() if counts is None else counts)):
         try:
             record = _record(row, position, shown, line, stem, rules)
         except SpanFault as error:
@@ -130,7 +137,9 @@ def _record(row: object, position: int, shown: str, line: int, stem: str, rules:
         if {"label", "labels"} <= fields.keys() and _classes(fields["label"]) != _classes(fields["labels"]):
             raise _RowError("`label` and `labels` contradict each other. Leave out the one that is wrong.")
         return Record(sentence, labels, shown, line, weight=weight, carried=carried)
-    spans, unheld = _spans(fields, sentence, line, rules.spans)
+    spans, unheld, entities = _spans(fields, sentence, line, rules.spans)
+    if rules.keep_overlaps and spans:
+        spans = flat_spans(spans)
     if any(token >= len(tokens) for token in said.masked):
         raise _RowError(f"`masked` must be a list of token positions, 0 to {len(tokens) - 1}.")
     masked = sorted({*said.masked, *(at for span in unheld for at in _touched(span, offsets))})
@@ -140,6 +149,7 @@ def _record(row: object, position: int, shown: str, line: int, stem: str, rules:
         "spans": tuple(spans or ()),
         "carried": carried,
         "unheld": unheld,
+        "entities": entities,
     }
     if labels is not None:
         return Record(sentence, labels, shown, line, **beside)
@@ -162,17 +172,18 @@ def _is_text(fields: Mapping[str, Any]) -> bool:
 
 def _spans(
     fields: Mapping[str, Any], sentence: Sentence, line: int, reader: SpanReader
-) -> tuple[list[Span] | None, tuple[Span, ...]]:
-    """The row's spans counted in tokens, and those, in characters, that no tokens can hold."""
+) -> tuple[list[Span] | None, tuple[Span, ...], tuple[Span, ...] | None]:
+    """The row's spans counted in tokens; those, in characters, that no tokens can hold; and all, in characters."""
     if "spans" not in fields and not has_entities(fields):
-        return None, ()
+        return None, (), None
     listed = listed_spans(fields["spans" if "spans" in fields else "entities"])
     if "tokens" in fields and "spans" in fields:
         check_own_text(listed, sentence, has_text="text" in fields)
-        return [span.span for span in listed], ()
+        return [span.span for span in listed], (), _by_tokens(listed, sentence)
     held: list[Span] = []
     unheld: list[Span] = []
-    for span in reader.read(listed, sentence.text, line):
+    in_text = tuple(reader.read(listed, sentence.text, line))
+    for span in in_text:
         tokens_of_span = on_tokens((span.start, span.end), sentence.offsets)
         if tokens_of_span is not None:
             held.append(replace(span, start=tokens_of_span[0], end=tokens_of_span[1]))
@@ -180,7 +191,25 @@ def _spans(
             unheld.append(span)
         else:
             raise _RowError(f"span {span.start} to {span.end} covers no token.")
-    return held, tuple(unheld)
+    return held, tuple(unheld), in_text
+
+
+def _by_tokens(listed: Sequence[ListedSpan], sentence: Sentence) -> tuple[Span, ...] | None:
+    """Spans of tokens in characters; None where one is not within the sentence, which is told of its labels."""
+    spans = [each.span for each in listed]
+    if not all(0 <= span.start < span.end <= len(sentence.tokens) for span in spans):
+        return None
+    places = [(sentence.offsets[span.start][0], sentence.offsets[span.end - 1][1]) for span in spans]
+    return tuple(replace(span, start=start, end=end) for span, (start, end) in zip(spans, places, strict=True))
+
+
+def flat_spans(spans: Sequence[Span]) -> list[Span]:
+    """Those that are left where of two that overlap the longer one stays, else the first."""
+    chosen: list[Span] = []
+    for span in sorted(spans, key=lambda each: (each.start - each.end, each.start)):
+        if all(span.end <= other.start or other.end <= span.start for other in chosen):
+            chosen.append(span)
+    return [span for span in spans if any(span is each for each in chosen)]
 
 
 def has_entities(fields: Mapping[str, Any]) -> bool:

@@ -21,11 +21,14 @@ from distill_offline.corpus.formats import (
     COLUMNS,
     FORMATS,
     TEXT,
+    Format,
     format_named,
     format_of_suffix,
+    is_folder_format,
     is_foreign,
     unknown_format,
 )
+from distill_offline.corpus.holding import ToolFormat
 from distill_offline.corpus.lines import fault
 from distill_offline.corpus.plain_text import OnBadFile, read_folder, read_text_file, text_files
 from distill_offline.corpus.record import Head, Record
@@ -38,8 +41,8 @@ from distill_offline.schema import Origin
 from distill_offline.spans.bio import Scheme, detect_scheme
 
 __all__ = [
-    "FOLDER", "AnyScheme", "AnySource", "as_source", "existing", "format_of", "may_be_raw", "read_records",
-    "resolve_path", "scheme_of",
+    "FOLDER", "AnyScheme", "AnySource", "as_source", "existing", "format_of", "is_plain_text", "may_be_raw",
+    "open_format", "read_records", "resolve_path", "scheme_of",
 ]  # fmt: skip
 
 AnyScheme = TagScheme
@@ -105,7 +108,7 @@ def scheme_of(source: Source, origin: Origin = "original") -> Scheme:
         return detect_scheme(_columns(path, source).tags(), least=1 if origin == "original" else 2)
     if name in (FOLDER, TEXT):
         return "iob2"
-    scheme = detect_scheme(_row_tags(format_named(name).read(path, source.path)), least=2)
+    scheme = detect_scheme(_row_tags(open_format(name, source).read(path, source.path)), least=2)
     return "iob2" if scheme == "iob1" and origin == "original" else scheme
 
 
@@ -119,7 +122,14 @@ def _row_tags(rows: Iterable[tuple[int, object]]) -> Iterator[Sequence[str]]:
 
 
 def read_records(
-    source: Source, *, labelled: bool, head: Head, on_bad_file: OnBadFile, counts: Counter[str], context: int = 0
+    source: Source,
+    *,
+    labelled: bool,
+    head: Head,
+    on_bad_file: OnBadFile,
+    counts: Counter[str],
+    context: int = 0,
+    keep_overlaps: bool = False,
 ) -> Iterator[Record]:
     """The part of the file or folder that the source names, streamed unless it is shuffled.
 
@@ -139,7 +149,8 @@ def read_records(
         for text_file in _part(text_files(path, source.path, on_bad_file=on_bad_file, counts=counts), source):
             yield from text_file.read(head, source.language)
         return
-    records = _read(source, labelled=labelled, head=head, on_bad_file=on_bad_file, counts=counts)
+    how: dict[str, Any] = {"on_bad_file": on_bad_file, "counts": counts, "keep_overlaps": keep_overlaps}
+    records = _read(source, labelled=labelled, head=head, **how)
     yield from _part(with_context(records, context) if context else records, source)
 
 
@@ -186,7 +197,13 @@ def _part(items: Iterable[_Item], source: Source) -> Iterator[_Item]:
 
 
 def _read(
-    source: Source, *, labelled: bool, head: Head, on_bad_file: OnBadFile, counts: Counter[str]
+    source: Source,
+    *,
+    labelled: bool,
+    head: Head,
+    on_bad_file: OnBadFile,
+    counts: Counter[str],
+    keep_overlaps: bool = False,
 ) -> Iterator[Record]:
     path, shown = existing(source.path), source.path
     name = format_of(path, source, labelled=labelled)
@@ -200,9 +217,20 @@ def _read(
         if labelled and not kind_of(head).per_token:
             raise fault(shown, 1, "a column file has a tag a token, not a class a text. Use JSONL, Parquet or folders.")
         return _columns(path, source).read(counts, labelled=labelled)
-    rows = format_named(name).read(path, shown)
+    rows = open_format(name, source).read(path, shown)
     how: dict[str, Any] = {"language": source.language, "offsets": source.offsets or "characters"}
+    how |= {"keep_overlaps": keep_overlaps, "counts": counts}
     return read_rows(rows, shown, path.stem, head, labelled=labelled, **how)
+
+
+def open_format(name: str, source: Source) -> Format:
+    """The format of rows of that name, told which field of the source holds the text."""
+    found = format_named(name)
+    if source.text_field is not None:
+        if not isinstance(found, ToolFormat):
+            raise CorpusError(f"{source.path}: text_field is for the formats of other tools, and {name} is none.")
+        found.text_field = source.text_field
+    return found
 
 
 def _columns(path: Path, source: Source) -> ColumnFile:
@@ -224,7 +252,7 @@ def format_of(path: Path, source: Source, *, labelled: bool) -> str:
     if path.is_dir() and source.format in (None, TEXT):
         return FOLDER
     if source.format is not None:
-        if path.is_dir() and source.format in (COLUMNS, *FORMATS):
+        if path.is_dir() and source.format in (COLUMNS, *FORMATS) and not is_folder_format(source.format):
             raise CorpusError(f"{source.path}: is a folder, and {source.format} is a format of files.")
         return source.format
     if named := format_of_suffix(path):
@@ -237,6 +265,15 @@ def format_of(path: Path, source: Source, *, labelled: bool) -> str:
         # Whoever names a tag column wants to hear what is wrong with the columns.
         return COLUMNS if source.token_column is not None or (labelled and source.tag_column is not None) else TEXT
     raise unknown_format(path, source.path)
+
+
+def is_plain_text(source: Source) -> bool:
+    """Whether it is text without labels: running text, or a column file without a tag column."""
+    path = existing(source.path)
+    name = format_of(path, source, labelled=True)
+    if name == COLUMNS:
+        return not _columns(path, source).has_tags()
+    return name == TEXT or (name == FOLDER and not any(each.is_dir() for each in path.iterdir()))
 
 
 def may_be_raw(path: Path, source: Source) -> bool:

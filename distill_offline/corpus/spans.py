@@ -13,7 +13,9 @@ from distill_offline.corpus.offset_units import IN_WORDS, OFFSETS, OffsetUnit, i
 from distill_offline.corpus.tokenise import Offsets, Range
 from distill_offline.schema import Sentence, Span
 
-__all__ = ["OWN_TEXT", "ListedSpan", "SpanFault", "SpanReader", "check_own_text", "listed_spans", "on_tokens"]
+__all__ = [
+    "OWN_TEXT", "ListedSpan", "SpanFault", "SpanReader", "agrees", "check_own_text", "listed_spans", "on_tokens",
+]  # fmt: skip
 
 OWN_TEXT = ("text", "surface", "value", "mention", "word", "surface_form", "span_text", "string")
 _MOST = 0.5  # of the spans that a unit makes a difference to: more of them cut words, so they count something else
@@ -75,17 +77,17 @@ def check_own_text(spans: Sequence[ListedSpan], sentence: Sentence, *, has_text:
     """Raises SpanFault where a span that counts tokens says that it has another text than its tokens."""
     for position, listed in enumerate(spans):
         start, end = listed.span.start, listed.span.end
-        if _agrees(listed.own, "".join(sentence.tokens[max(start, 0) : max(end, 0)])):
+        if agrees(listed.own, "".join(sentence.tokens[max(start, 0) : max(end, 0)])):
             continue
         counts = "tokens, as spans do beside `tokens`"
-        if has_text and _agrees(listed.own, sentence.text[max(start, 0) : max(end, 0)]):
+        if has_text and agrees(listed.own, sentence.text[max(start, 0) : max(end, 0)]):
             raise SpanFault(
                 f"span {position} counts characters, but beside `tokens` spans count tokens. Leave `tokens` out, or "
                 "count them."
             )
         hint = (
             " If the end is the last token, make it one more."
-            if _agrees(listed.own, "".join(sentence.tokens[max(start, 0) : end + 1]))
+            if agrees(listed.own, "".join(sentence.tokens[max(start, 0) : end + 1]))
             else ""
         )
         raise SpanFault(f"span {position} ({start} to {end}) has another text of its own than those {counts}.{hint}")
@@ -117,7 +119,7 @@ class SpanReader:
         for position, listed in enumerate(spans):
             span = listed.span
             range_ = read(span.start, span.end)
-            if range_ is None or not _agrees(listed.own, text[slice(*range_)]):
+            if range_ is None or not agrees(listed.own, text[slice(*range_)]):
                 raise SpanFault(self._lie(position, spans, text, others, is_outside=range_ is None))
             if listed.own is None:
                 self._judge(span, range_, text, others, line)
@@ -210,11 +212,12 @@ def _plainly(text: str) -> Callable[[int, int], Range | None]:
 
 def _is_right(range_: Range, listed: ListedSpan, text: str) -> bool:
     if listed.own is not None:
-        return _agrees(listed.own, text[slice(*range_)])
+        return agrees(listed.own, text[slice(*range_)])
     return not _wrong_borders(range_, text)
 
 
-def _agrees(own_text: str | None, piece: str) -> bool:
+def agrees(own_text: str | None, piece: str) -> bool:
+    """Whether a span's own text, if it has one, is the piece, as exporters may have changed it."""
     return own_text is None or own_text == piece or _folded(own_text) == _folded(piece)
 
 

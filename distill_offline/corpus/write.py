@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from distill_offline.corpus.columns import DOCUMENT_BORDER, unwritable
-from distill_offline.corpus.formats import COLUMNS, TEXT, format_named, format_of_suffix, is_ours
+from distill_offline.corpus.formats import COLUMNS, TEXT, format_named, format_of_suffix, is_folder_format, is_ours
 from distill_offline.corpus.guarded import GuardedFormat
+from distill_offline.corpus.holding import COLUMNS_HOLD, ToolFormat, evenly, fitted
 from distill_offline.corpus.labelled import Labelled
+from distill_offline.corpus.lost import Losses
 from distill_offline.errors import CorpusError
 from distill_offline.schema import Example, Sentence
 
@@ -33,9 +36,14 @@ def write_sentences(path: str | Path, sentences: Iterable[Sentence], *, file_for
     write_labelled(path, (Labelled(sentence) for sentence in sentences), file_format=file_format)
 
 
-def write_labelled(path: str | Path, items: Iterable[Labelled], *, file_format: str | None = None) -> None:
-    """`write_examples` with what is known beside the labels: entities with confidences, or that of a class."""
-    _write(Path(path), iter(items), file_format)
+def write_labelled(
+    path: str | Path, items: Iterable[Labelled], *, file_format: str | None = None, lost: Losses | None = None
+) -> None:
+    """`write_examples` with what is known beside the labels: entities with confidences, or that of a class.
+
+    `lost` gains what the format cannot hold. A format that is a folder takes the place of one that it wrote before.
+    """
+    _write(Path(path), iter(items), file_format, Losses() if lost is None else lost)
 
 
 def check_writable(
@@ -67,16 +75,22 @@ def written_format(path: Path, file_format: str | None = None) -> str:
     if name is None or name == TEXT:
         what = TEXT if name else suffix or "without a suffix"
         raise CorpusError(
-            f"{path}: cannot write the format {what}. Known: .conll, .jsonl, .parquet, or a format from outside."
+            f"{path}: cannot write the format {what}. Known: .conll, .jsonl, .parquet, .conllu, .json (Label Studio), "
+            ".csv, .xlsx, .spacy, others by name, or a format from outside."
         )
+    if suffix == ".ann":
+        raise CorpusError(f"{path}: brat's format is a folder of files. Name a folder, and the format brat.")
     return name
 
 
-_SUFFIXES = {".conll": COLUMNS, ".jsonl": "jsonl", ".parquet": "parquet"}
+_SUFFIXES = {".conll": COLUMNS, ".conllu": "conllu", ".jsonl": "jsonl", ".parquet": "parquet"}
 
 
-def _write(path: Path, items: Iterator[Labelled], file_format: str | None) -> None:
+def _write(path: Path, items: Iterator[Labelled], file_format: str | None, lost: Losses) -> None:
     name = written_format(path, file_format)
+    if name != COLUMNS and is_folder_format(name):
+        _write_folder(path, name, items, lost)
+        return
     try:
         # mkstemp makes the file with mode 0600, and beside the target, so that replacing it is atomic.
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
@@ -84,7 +98,7 @@ def _write(path: Path, items: Iterator[Labelled], file_format: str | None) -> No
     except OSError as error:
         raise CorpusError(f"{path}: cannot be written ({error.strerror}). Does its folder exist?") from error
     try:
-        _fill(Path(temporary), name, items, path)
+        _fill(Path(temporary), name, items, path, lost)
         with Path(temporary).open("rb") as file:
             os.fsync(file.fileno())
         Path(temporary).chmod(0o600)
@@ -94,14 +108,49 @@ def _write(path: Path, items: Iterator[Labelled], file_format: str | None) -> No
         raise
 
 
-def _fill(temporary: Path, name: str, items: Iterator[Labelled], path: Path) -> None:
+def _write_folder(path: Path, name: str, items: Iterator[Labelled], lost: Losses) -> None:
+    """A folder of files, each 0600, in the place of one that holds nothing else but such."""
+    if path.is_file() or (path.is_dir() and any(each.suffix not in (".txt", ".ann") for each in path.iterdir())):
+        raise CorpusError(f"{path}: is no folder of this format. Name one that is not there yet.")
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be written ({error.strerror}). Does its folder exist?") from error
+    try:
+        _fill(temporary, name, items, path, lost)
+        for file in temporary.iterdir():
+            file.chmod(0o600)
+        if path.is_dir():
+            shutil.rmtree(path)
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _fill(temporary: Path, name: str, items: Iterator[Labelled], path: Path, lost: Losses) -> None:
     if name == COLUMNS:
         with temporary.open("wb") as file:
-            for chunk in _column_lines(items, path):
+            for chunk in _column_lines(_told(items, lost), path):
                 file.write(chunk.encode())
+        return
+    given = items if name == "jsonl" else (_encodable(item, path) for item in items)
+    chosen = format_named(name)
+    if isinstance(chosen, ToolFormat):
+        rows = evenly((item.row() for item in given), chosen.holds, path)
+        chosen.write(temporary, (fitted(row, chosen.holds, lost, path) for row in rows))
+        lost.merge(chosen.lost)
     else:
-        rows = items if name == "jsonl" else (_encodable(item, path) for item in items)
-        format_named(name).write(temporary, (item.row() for item in rows))
+        chosen.write(temporary, (item.row() for item in given))
+
+
+def _told(items: Iterator[Labelled], lost: Losses) -> Iterator[Labelled]:
+    """The items; what tags cannot say of their entities is counted."""
+    for item in items:
+        row = item.row()
+        if row.get("entities") is not None:
+            fitted(row, COLUMNS_HOLD, lost, Path())
+        yield item
 
 
 def _column_lines(items: Iterator[Labelled], path: Path) -> Iterator[str]:

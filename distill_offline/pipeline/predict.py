@@ -19,6 +19,7 @@ from distill_offline.corpus import (
 )
 from distill_offline.corpus.formats import COLUMNS
 from distill_offline.corpus.labelled import in_characters
+from distill_offline.corpus.lost import Losses
 from distill_offline.corpus.source import as_source
 from distill_offline.corpus.write import written_format
 from distill_offline.errors import CorpusError, InputError
@@ -41,6 +42,7 @@ def predict(
     min_confidence: float = 0.0,
     calibrate: AnySource | None = None,
     counts: Counter[str] | None = None,
+    lost: Losses | None = None,
     watch: Watch = lambda progress: None,
 ) -> int:
     """Label the sentences of `text` and write them to `output`, formats by suffix or by name; gives their number.
@@ -50,7 +52,8 @@ def predict(
 
     Confidences are the student's own probabilities (`plain`), or `calibrated` on the labels of `calibrate`. Entities
     and classes less sure than `min_confidence` (0 to 1) are left out, as is a text whose only class is. `counts` gains
-    `below_confidence`, how many these were, and what was passed over, as in read_sentences.
+    `below_confidence`, how many these were, and what was passed over, as in read_sentences;
+    `lost` what the output's format cannot hold.
     """
     source = as_source(text, None, "auto")
     check_writable(output, read_sentences(source), file_format=output_format)
@@ -73,7 +76,7 @@ def predict(
                 yield item
             watch(Progress("predict", done, 0))
 
-    write_labelled(output, labelled(), file_format=output_format)
+    write_labelled(output, labelled(), file_format=output_format, lost=lost)
     return done
 
 

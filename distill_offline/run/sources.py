@@ -71,8 +71,10 @@ def _files_digest(source: str | Source) -> dict[str, Any]:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder. Paths are relative to where the command runs.")
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    if path.suffix.lower() == ".ann" and path.with_suffix(".txt").is_file():  # brat's text stands beside its labels
+        files.append(path.with_suffix(".txt"))
     digests = file_digests(files)
-    named = {(p.relative_to(path).as_posix() if path.is_dir() else ""): digests[p] for p in files}
+    named = {(p.relative_to(path).as_posix() if path.is_dir() else p.name * (p != path)): digests[p] for p in files}
     plain = plain_source(source) if isinstance(source, Source) else {}
     for key in ("path", "token_column", "language", "offsets"):
         plain.pop(key, None)

@@ -1,0 +1,1 @@
+"""The files of other tools, read and written: one module for each."""

@@ -1,0 +1,94 @@
+"""Prodigy's JSONL: a task a line, with tokens, spans and an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from distill_offline.corpus.exchange.json_records import as_id, json_records, not_one_of, write_json_lines
+from distill_offline.corpus.holding import ALL, ToolFormat, flat, on_borders
+from distill_offline.corpus.lines import fault
+from distill_offline.corpus.lost import Lost
+
+__all__ = ["Prodigy"]
+
+_DROPPED = {"reject": "rejected", "ignore": "ignored"}
+
+
+class Prodigy(ToolFormat):
+    """The format `prodigy`: what was rejected or ignored is left out and counted; the last token of a span is in it."""
+
+    holds = ALL
+
+    def read(self, path: Path, shown: str) -> Iterator[tuple[int, Any]]:
+        for line, task in json_records(path, shown):
+            if not isinstance(task.get(self.text_field or "text"), str):
+                raise not_one_of("Prodigy", task, "it has no `text`", shown, line)
+            meta = task["meta"] if isinstance(task.get("meta"), Mapping) else {}
+            row = {key: meta[key] for key in ("id", "document", "index") if meta.get(key) is not None}
+            row["text"], id_ = task[self.text_field or "text"], as_id(meta.get("id")) or str(line)
+            if task.get("answer") in _DROPPED:
+                yield line, Lost(_DROPPED[task["answer"]], id_)
+                continue
+            if task.get("relations"):
+                yield line, Lost("relations", id_, len(task["relations"]))
+            try:
+                _fill(row, task)
+            except (KeyError, TypeError) as error:
+                raise fault(shown, line, f"a span or token lacks {error}.") from error
+            yield line, row
+
+    def write(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+        write_json_lines(path, map(_task, rows))
+
+
+def _fill(row: dict[str, Any], task: Mapping[str, Any]) -> None:
+    if task.get("tokens"):
+        row["tokens"] = [token["text"] for token in task["tokens"]]
+        row["offsets"] = [[token["start"], token["end"]] for token in task["tokens"]]
+    if isinstance(task.get("spans"), list):
+        row["entities"] = [
+            {"start": s["start"], "end": s["end"], "type": s["label"], "confidence": s.get("score")}
+            for s in task["spans"]
+        ]
+    elif isinstance(task.get("accept"), list):
+        row["labels"], row["confidence"] = list(task["accept"]), task.get("meta", {}).get("score")
+    elif isinstance(task.get("label"), str):
+        row["labels"], row["confidence"] = [task["label"]], task.get("meta", {}).get("score")
+
+
+def _task(row: Mapping[str, Any]) -> dict[str, Any]:
+    meta = {key: row[key] for key in ("id", "document", "index")}
+    task: dict[str, Any] = {"text": row["text"], "meta": meta}
+    task["tokens"] = [
+        {"text": token, "start": start, "end": end, "id": number, "ws": row["text"][end : end + 1] == " "}
+        for number, (token, (start, end)) in enumerate(zip(row["tokens"], row["offsets"], strict=True))
+    ]
+    is_guess = row.get("confidence_kind") is not None
+    if "entities" in row:
+        task["spans"] = [_span(entity, row["offsets"]) for entity in row["entities"]]
+        is_guess = is_guess or any("score" in span for span in task["spans"])
+        task["_view_id"] = "spans_manual" if flat(row["entities"])[1] else "ner_manual"
+    elif row.get("labels") is not None:
+        _classes(task, row)
+    else:
+        return task
+    return task if is_guess else {**task, "answer": "accept"}
+
+
+def _classes(task: dict[str, Any], row: Mapping[str, Any]) -> None:
+    if row.get("confidence") is not None:
+        task["meta"]["score"] = row["confidence"]
+    if len(row["labels"]) == 1:
+        task |= {"label": row["labels"][0], "_view_id": "classification"}
+    else:
+        options = [{"id": name, "text": name} for name in row["labels"]]
+        task |= {"options": options, "accept": list(row["labels"]), "_view_id": "choice"}
+
+
+def _span(entity: Mapping[str, Any], offsets: list[list[int]]) -> dict[str, Any]:
+    span = {"start": entity["start"], "end": entity["end"], "label": entity["type"]}
+    if place := on_borders(entity, offsets):
+        span |= {"token_start": place[0], "token_end": place[1] - 1}
+    return span if entity.get("confidence") is None else {**span, "score": entity["confidence"]}

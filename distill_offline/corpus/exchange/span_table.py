@@ -1,0 +1,207 @@
+"""Tables of spans: a row an entity with start and end, or a row a text with its class. As CSV, TSV and xlsx."""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from distill_offline.corpus.holding import ALL, ToolFormat
+from distill_offline.corpus.lines import fault, text_lines
+from distill_offline.errors import CorpusError, MissingPackage
+
+__all__ = ["CsvSpans", "TsvSpans", "Xlsx"]
+
+_NAMES = {
+    "id": ("id", "sentence_id", "row_id"),
+    "document": ("document", "doc", "doc_id", "document_id"),
+    "index": ("index",),
+    "text": ("text", "sentence"),
+    "start": ("start", "begin", "start_offset", "start_char"),
+    "end": ("end", "stop", "end_offset", "end_char"),
+    "type": ("type", "label", "entity", "tag", "class"),
+    "mention": ("mention", "entity_text", "surface", "span"),
+    "confidence": ("confidence", "score"),
+}
+_HEADER = ("id", "document", "index", "text", "start", "end", "type", "mention", "confidence")
+_CLASS_HEADER = ("id", "document", "index", "text", "class", "confidence")
+_Table = Iterable[tuple[int, Sequence[str]]]
+
+
+def rows_of_table(table: _Table, shown: str, text_field: str | None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """A row for each text: lines that follow each other with the same id (or, without ids, the same text) are one."""
+    lines = iter(table)
+    line, header = next(lines, (1, ()))
+    columns = _columns(header, text_field, shown, line)
+    cells = ((number, _cells(row, columns)) for number, row in lines if any(row))
+    for _, group in groupby(cells, key=lambda item: item[1].get("id") or item[1]["text"]):
+        block = list(group)
+        number, first = block[0]
+        row: dict[str, Any] = {key: first[key] for key in ("id", "document", "text") if first.get(key)}
+        if first.get("index"):
+            row["index"] = _number(first["index"], int, "index", shown, number)
+        if any(each["text"] != first["text"] for _, each in block):
+            raise fault(shown, number, "lines of the same id have different texts.")
+        if "start" in columns:
+            row["spans"] = [_span(each, shown, at) for at, each in block if each.get("start") or each.get("end")]
+        elif first.get("type"):
+            row["labels"] = [each["type"] for _, each in block]
+            if first.get("confidence"):
+                row["confidence"] = _number(first["confidence"], float, "confidence", shown, number)
+        yield number, row
+
+
+def _columns(header: Sequence[str], text_field: str | None, shown: str, line: int) -> dict[str, int]:
+    found = {}
+    names = [name.strip().lower() for name in header]
+    for key, known in _NAMES.items():
+        wanted = (text_field.lower(),) if key == "text" and text_field else known
+        if place := [names.index(name) for name in wanted if name in names]:
+            found[key] = place[0]
+    if "text" not in found or ("start" in found) != ("end" in found) or ("start" in found and "type" not in found):
+        raise fault(shown, line, "a table of spans has a header with text, start, end and type, or text and class.")
+    return found
+
+
+def _cells(row: Sequence[str], columns: Mapping[str, int]) -> dict[str, str]:
+    return {key: row[column] if column < len(row) else "" for key, column in columns.items()}
+
+
+def _span(cells: Mapping[str, str], shown: str, line: int) -> dict[str, Any]:
+    span: dict[str, Any] = {key: _number(cells[key], int, key, shown, line) for key in ("start", "end")}
+    span["type"] = cells["type"]
+    if not cells["type"]:
+        raise fault(shown, line, "an entity without a type.")
+    if cells.get("mention"):
+        span["text"] = cells["mention"]
+    if cells.get("confidence"):
+        span["confidence"] = _number(cells["confidence"], float, "confidence", shown, line)
+    return span
+
+
+def _number(cell: str, kind: Any, name: str, shown: str, line: int) -> Any:
+    try:
+        return kind(float(cell)) if kind is int and re.fullmatch(r"\d+\.0+", cell) else kind(cell)
+    except ValueError:
+        raise fault(shown, line, f"`{name}` is no number: {cell[:20]!r}.") from None
+
+
+def table_of(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, list[str]]]:
+    """(id of the row, cells) of each line, the header first; what is unlabelled has a text alone."""
+    is_begun = False
+    for row in rows:
+        of_texts = "entities" not in row and row.get("labels") is not None
+        if not is_begun:
+            yield "", list(_CLASS_HEADER if of_texts else _HEADER if "entities" in row else _HEADER[:4])
+            is_begun = True
+        first = [row["id"], row["document"], str(row["index"]), row["text"]]
+        if of_texts:
+            sure = "" if row.get("confidence") is None else repr(row["confidence"])
+            for label in row["labels"] or [""]:
+                yield row["id"], [*first, label, sure]
+        elif "entities" not in row:
+            yield row["id"], first
+        elif not row["entities"]:
+            yield row["id"], [*first, "", "", "", "", ""]
+        for entity in row.get("entities", ()):
+            sure = "" if entity.get("confidence") is None else repr(entity["confidence"])
+            own = [str(entity["start"]), str(entity["end"]), entity["type"], entity["text"], sure]
+            yield row["id"], [*first, *own]
+
+
+class CsvSpans(ToolFormat):
+    """The format `csv_spans`: commas, quotes, a header."""
+
+    holds = ALL - {"tokens", "no_class", "mixed"}
+    delimiter = ","
+
+    def read(self, path: Path, shown: str) -> Iterator[tuple[int, Any]]:
+        return rows_of_table(self._lines(path, shown), shown, self.text_field)
+
+    def _lines(self, path: Path, shown: str) -> _Table:
+        for _ in text_lines(path, shown):  # what is no text is refused with its line
+            pass
+        csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            table = csv.reader(file, delimiter=self.delimiter, strict=True)
+            before = 1
+            try:
+                for row in table:
+                    yield before, row
+                    before = table.line_num + 1
+            except csv.Error as error:
+                raise fault(shown, before, f"not a table that can be read: {error}.") from error
+
+    def write(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file, delimiter=self.delimiter, lineterminator="\n")
+            table.writerows(cells for _, cells in table_of(rows))
+
+
+class TsvSpans(CsvSpans):
+    """The format `tsv_spans`: the same with tabs."""
+
+    delimiter = "\t"
+
+
+class Xlsx(ToolFormat):
+    """The format `xlsx`: the first sheet of a workbook. A formula is the text that was typed, not its value."""
+
+    holds = ALL - {"tokens", "no_class", "mixed"}
+    longest = 32_767  # characters of a cell, as Excel has it
+
+    def read(self, path: Path, shown: str) -> Iterator[tuple[int, Any]]:
+        return rows_of_table(self._lines(path, shown), shown, self.text_field)
+
+    def _lines(self, path: Path, shown: str) -> _Table:
+        openpyxl = _openpyxl(shown)
+        with path.open("rb") as file:
+            try:
+                sheet = openpyxl.load_workbook(file, read_only=True).worksheets[0]
+            except Exception as error:  # zip, XML and openpyxl have errors of their own
+                raise CorpusError(f"{shown}: not a workbook that can be read ({type(error).__name__}).") from error
+            for number, row in enumerate(sheet.iter_rows(values_only=True), 1):
+                yield number, ["" if value is None else _plain(str(value)) for value in row]
+
+    def write(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+        openpyxl = _openpyxl(str(path))
+        book = openpyxl.Workbook(write_only=True)
+        sheet = book.create_sheet("spans")
+        for id_, cells in table_of(rows):
+            sheet.append([self._cell(sheet, text, id_, path) for text in cells])
+        book.save(path)
+
+    def _cell(self, sheet: Any, text: str, id_: str, path: Path) -> Any:
+        from openpyxl.cell import WriteOnlyCell
+        from openpyxl.utils.exceptions import IllegalCharacterError
+
+        escaped = _CARRIAGE.sub(lambda match: f"_x{ord(match[0][0]):04X}_{match[0][1:]}", text)
+        if len(escaped) > self.longest:
+            raise CorpusError(f"{path}: {id_} is longer than the {self.longest} characters of a cell. Write .csv.")
+        try:
+            cell = WriteOnlyCell(sheet, value=escaped)
+        except IllegalCharacterError as error:
+            raise CorpusError(f"{path}: {id_} has a control character that a workbook cannot hold.") from error
+        cell.data_type = "s"  # = at the beginning makes no formula
+        return cell
+
+
+_CARRIAGE = re.compile(r"\r|_(?=x[0-9A-Fa-f]{4}_)")  # which XML, or a reader of workbooks, would change
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"_x([0-9A-Fa-f]{4})_", lambda match: chr(int(match[1], 16)), text)
+
+
+def _openpyxl(shown: str) -> Any:
+    try:
+        import openpyxl
+    except ImportError as error:
+        raise MissingPackage(
+            f"{shown}: the format xlsx needs openpyxl. Install it: pip install 'distill_offline[xlsx]'."
+        ) from error
+    return openpyxl

@@ -1,0 +1,88 @@
+"""What a file could not say, or could not hold: counted by reason, with the ids of the rows that it was in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["REASONS", "Losses", "Lost", "kept"]
+
+_SHOWN = 5  # ids
+
+REASONS = {
+    # of what was read
+    "cancelled": "annotations that were cancelled",
+    "rejected": "rows that an annotator rejected",
+    "ignored": "rows that an annotator ignored",
+    "further_annotators": "annotations by a further annotator of the same text that say something else",
+    "discontinuous": "entities in several pieces",
+    "crossing": "entities that cross the border of a sentence",
+    "relations": "relations, events and links between entities",
+    "attributes": "attributes, notes and normalisations of entities",
+    "other_layers": "annotations of other layers",
+    "other_results": "results that are neither entities nor classes",
+    "classes_beside": "classes of a text that has entities, too",
+    "untyped": "entities without a type",
+    # of what was written
+    "overlapping": "entities that overlap a longer one",
+    "inside_token": "entities that begin or end inside a token",
+    "no_token": "entities that hold no token",
+    "no_class": "texts without any class, which are read as unlabelled",
+    "confidence": "confidences",
+    "id": "ids of sentences",
+    "document": "document ids",
+    "spacing": "texts whose spacing is not that of tokens with one blank between them",
+    "tokens": "texts with tokens of their own, which are made anew by rule",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What a reader leaves out, among the rows that it yields: `number` of what REASONS calls `reason`, in row `id`."""
+
+    reason: str
+    id: str
+    number: int = 1
+
+
+class Losses(Counter[str]):
+    """How much was lost by reason, and in which rows: the first ids of each reason."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: dict[str, list[str]] = {}
+
+    def note(self, reason: str, id_: str, number: int = 1) -> None:
+        """Count what was lost in a row."""
+        if not number:
+            return
+        self[reason] += number
+        ids = self.ids.setdefault(reason, [])
+        if len(ids) <= _SHOWN and id_ not in ids:
+            ids.append(id_)
+
+    def merge(self, other: Losses) -> None:
+        """Count what another one has counted, too."""
+        for reason, number in other.items():
+            self[reason] += number
+            self.ids.setdefault(reason, []).extend(other.ids.get(reason, ()))
+
+    def lines(self) -> Iterator[str]:
+        """A line a reason, in words."""
+        for reason, number in self.items():
+            ids = self.ids.get(reason, [])
+            more = ", ..." if len(ids) > _SHOWN else ""
+            yield f"{number} {REASONS.get(reason, reason)} (rows {', '.join(ids[:_SHOWN])}{more})"
+
+
+def kept(rows: Iterable[tuple[int, Any]], counts: Counter[str]) -> Iterator[tuple[int, Any]]:
+    """The rows alone; what was lost between them is counted."""
+    for line, row in rows:
+        if not isinstance(row, Lost):
+            yield line, row
+        elif isinstance(counts, Losses):
+            counts.note(row.reason, row.id, row.number)
+        else:
+            counts[f"lost_{row.reason}"] += row.number

@@ -1,0 +1,115 @@
+"""convert: one format into another, what is lost is counted, and nothing is overwritten unasked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from corpus_files import write_file, write_jsonl
+
+from distill_offline.cli import commands
+from distill_offline.config.settings import Source
+from distill_offline.corpus import read_examples
+from distill_offline.corpus.formats import FORMATS
+from distill_offline.errors import CorpusError, InputError
+from distill_offline.pipeline.convert import convert
+from distill_offline.spans.bio import decode_bio
+
+TEXT = "Anna 🚰 Weber sang in New Oslo."
+SPANS = [
+    {"start": 0, "end": 12, "type": "PER", "confidence": 0.5},
+    {"start": 25, "end": 29, "type": "LOC"},
+    {"start": 21, "end": 29, "type": "ORG"},
+    {"start": 13, "end": 15, "type": "PART"},
+]
+
+
+def run(*command: str) -> Result:
+    return CliRunner().invoke(commands, ["convert", *command])
+
+
+@pytest.mark.parametrize("name", ["label_studio", "prodigy", "jsonl"])
+def test_entities_that_overlap_or_cut_tokens_come_through_where_they_can(tmp_path: Path, name: str) -> None:
+    path = write_jsonl(tmp_path, {"id": "7", "text": TEXT, "spans": SPANS})
+    done = convert(Source(path=str(path)), tmp_path / "out.x", output_format=name)
+    assert not done.unwritten
+    assert done.types == {"PER": 1, "LOC": 1, "ORG": 1, "PART": 1}
+    again = convert(Source(path=str(tmp_path / "out.x"), format=name), tmp_path / "again.jsonl")
+    assert again.types == done.types
+    (row,) = [json.loads(line) for line in (tmp_path / "again.jsonl").read_text("utf-8").splitlines()]
+    wanted = sorted([s["start"], s["end"], s["type"]] for s in SPANS)
+    assert sorted([e["start"], e["end"], e["type"]] for e in row["entities"]) == wanted
+    assert [e["confidence"] for e in row["entities"] if "confidence" in e] == [0.5]
+
+
+def test_what_a_format_cannot_hold_is_counted_with_ids(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path, {"id": "7", "text": TEXT, "spans": SPANS}, {"id": "8", "text": "Nobody.", "spans": []})
+    ran = run(str(path), str(tmp_path / "out.conll"))
+    assert ran.exit_code == 0, ran.exception
+    assert "2 sentences, 2 of them labelled" in ran.output
+    for words in (
+        "1 entities that begin or end inside a token (rows 7)",
+        "1 entities that overlap a longer one (rows 7)",
+    ):
+        assert f"not written: {words}" in ran.output
+    (first, _) = read_examples(tmp_path / "out.conll", origin="original")
+    assert [span.type for span in decode_bio(first.labels)] == ["PER", "ORG"]
+    found = json.loads(run(str(path), str(tmp_path / "out.conll"), "--force", "--json").output)
+    assert found["unwritten"]["overlapping"] == {"count": 1, "ids": ["7"]}
+    assert found["unwritten"]["confidence"] == {"count": 1, "ids": ["7"]}
+
+
+def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path, {"text": "Anna sang", "spans": []})
+    out = write_file(tmp_path, "out.json", "mine")
+    with pytest.raises(InputError, match=r"is there already.*--force"):
+        convert(Source(path=str(path)), out)
+    assert out.read_text() == "mine"
+    convert(Source(path=str(path)), out, force=True)
+    with pytest.raises(InputError, match="is the input itself"):
+        convert(Source(path=str(out)), out, force=True)
+    (tmp_path / "folder").mkdir()
+    write_file(tmp_path, "folder/notes.md", "mine")
+    with pytest.raises(CorpusError, match="is no folder of this format"):
+        convert(Source(path=str(path)), tmp_path / "folder", output_format="brat", force=True)
+    assert (tmp_path / "folder/notes.md").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("spacy", "xlsx")])
+def test_a_text_without_labels_stays_one_or_is_refused(tmp_path: Path, name: str) -> None:
+    path = write_file(tmp_path, "in.txt", "Anna sang in Oslo. Nobody came.")
+    try:
+        done = convert(Source(path=str(path)), tmp_path / "out.x", output_format=name)
+    except CorpusError:
+        assert name == "conll2012", "it has no way to say so"
+        return
+    assert (done.sentences, done.labelled) == (2, 0)
+    if name == "brat":  # without an .ann there are no labels
+        assert not list((tmp_path / "out.x").glob("*.ann"))
+        return
+    again = convert(Source(path=str(tmp_path / "out.x"), format=name), tmp_path / "again.jsonl")
+    assert (again.sentences, again.labelled) == (2, 0)
+
+
+@pytest.mark.parametrize("name", ["label_studio", "doccano", "prodigy", "csv_spans", "hugging_face", "jsonl"])
+def test_classes_come_through(tmp_path: Path, name: str) -> None:
+    rows = [{"text": "The pump ran", "label": "water"}, {"text": "They won 🏆", "label": "sport"}]
+    path = write_jsonl(tmp_path, *rows)
+    done = convert(Source(path=str(path)), tmp_path / "out.x", output_format=name)
+    assert done.types == {"water": 1, "sport": 1}
+    source = Source(path=str(tmp_path / "out.x"), format=name)
+    read = list(read_examples(source, origin="original", head="sequence-classification"))
+    assert [(e.sentence.text, *e.labels) for e in read] == [(row["text"], row["label"]) for row in rows]
+    with pytest.raises(CorpusError, match="has a class, which this format cannot hold"):
+        convert(source, tmp_path / "no", output_format="brat")
+
+
+def test_labelled_and_unlabelled_texts_are_told_apart_or_refused(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path, {"text": "Anna sang", "spans": []}, {"id": "b", "text": "Nobody came"})
+    done = convert(Source(path=str(path)), tmp_path / "out.json")
+    assert (done.sentences, done.labelled) == (2, 1)
+    assert convert(Source(path=str(tmp_path / "out.json")), tmp_path / "again.jsonl").labelled == 1
+    with pytest.raises(CorpusError, match="b is unlabelled and those before it are not"):
+        convert(Source(path=str(path)), tmp_path / "out.csv")
