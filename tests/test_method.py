@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import symtable
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from distill_offline.manifest.local_names import local_variables
 from distill_offline.manifest.method import EXAMINING, TRAINING, _named, method, source_digest
 
 # Imported by what decides, and deciding nothing themselves; or told elsewhere in fingerprints (how raw text is
@@ -99,6 +102,110 @@ def test_words_and_layout_change_nothing(digest: Callable[..., str], old: str, n
 )
 def test_code_and_defaults_change_it(digest: Callable[..., str], old: str, new: str) -> None:
     assert digest(SOURCE.replace(old, new)) != digest(SOURCE)
+
+
+FUNCTION = """def spread(values, start=0, *, by=2):
+    def one(value):
+        nonlocal total
+        total += value * factor
+        return [value + extra for extra in range(start)]
+
+    total, factor = start, by
+    parts = [one(value) for value in values if (last := value) > total]
+    try:
+        for number, part in enumerate(parts):
+            total += sum(factor * item for item in part) + number
+    except ValueError as error:
+        print(error, last)
+    match parts:
+        case [first, *rest]:
+            return first, rest
+        case {"a": inner, **others} if inner:
+            return others
+    return max(parts, key=lambda item: item[factor] - total)
+"""
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"total": "reached"},
+        {"factor": "total", "total": "factor"},  # both are variables: each takes the other's name everywhere
+        {"extra": "value_", "last": "newest", "error": "fault"},
+        {"first": "head", "rest": "tail", "inner": "x", "others": "y"},
+        {"number": "item", "part": "values_", "parts": "all_parts"},
+    ],
+)
+def test_names_of_a_functions_variables_change_nothing(digest: Callable[..., str], names: dict[str, str]) -> None:
+    renamed = re.sub(r"\w+", lambda match: names.get(match[0], match[0]), FUNCTION)
+    assert renamed != FUNCTION
+    assert digest(renamed) == digest(FUNCTION)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("value * factor", "value * total"),  # another variable is used
+        ("total, factor = start, by", "factor, total = start, by"),
+        ("+ number", "+ total"),
+        ("return first, rest", "return rest, first"),
+        ("value + extra for", "value + value for"),
+        ("nonlocal total", "total = 0"),  # a variable of the inner function, no longer the outer one's
+        ("item[factor] - total", "item[total] - factor"),
+        ("start", "begin"),  # a parameter's name is one that callers use
+        ("by", "step"),
+        ("sum(", "max("),  # and what is not bound in the function is not its variable
+        ("print(error, last)", "print(last, error)"),
+    ],
+)
+def test_use_of_another_variable_changes_it(digest: Callable[..., str], old: str, new: str) -> None:
+    changed = re.sub(rf"(?<!\w){re.escape(old)}", new, FUNCTION)
+    assert changed != FUNCTION
+    assert digest(changed) != digest(FUNCTION)
+
+
+def test_a_variable_that_hides_a_function_changes_it(digest: Callable[..., str]) -> None:
+    source = "def a(rows):\n    for row in rows:\n        print(len(row))\n"
+    hidden = "def a(rows):\n    for len in rows:\n        print(len(len))\n"
+    assert digest(hidden) != digest(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("def a(b):\n    from math import cos as turn\n    return turn(b)\n", "turn"),  # what is imported is not told
+        ("class A:\n    rate = 1\n    twice = 2 * rate\n", "rate"),
+        ("def a():\n    global count\n    count = 1\n    return count\n", "count"),
+        ("def a():\n    size = 1\n    return locals()\n", "size"),
+        ("def a(b):\n    return [c for c in b if eval('c > 1')]\n", "c"),
+    ],
+)
+def test_other_names_change_it(digest: Callable[..., str], source: str, name: str) -> None:
+    assert digest(re.sub(rf"\b{name}\b", "renamed", source)) != digest(source)
+
+
+def test_variables_of_this_package_can_be_renamed(digest: Callable[..., str]) -> None:
+    """Each by the compiler's word on whose variable a name is, in every module that decides."""
+    for module in sorted(_named(TRAINING)):
+        spec = find_spec(module)
+        assert spec is not None
+        assert spec.origin is not None
+        source = Path(spec.origin).read_text("utf-8")
+        tree = ast.parse(source)
+        variables = local_variables(tree)
+        for node, (scope, name) in variables.items():
+            for field, value in ast.iter_fields(node):
+                if value == name:
+                    setattr(node, field, f"{name}_{scope}")
+        renamed = ast.unparse(tree)
+        assert digest(renamed) == digest(ast.unparse(ast.parse(source))), module
+        assert _shape(symtable.symtable(renamed, "a", "exec")) == _shape(symtable.symtable(source, "a", "exec")), module
+
+
+def _shape(table: symtable.SymbolTable) -> object:
+    """What each scope has, but for the names: how many symbols of every kind."""
+    kinds = [(s.is_parameter(), s.is_local(), s.is_free(), s.is_global(), s.is_imported()) for s in table.get_symbols()]
+    return table.get_type(), sorted(kinds), [_shape(inner) for inner in table.get_children()]
 
 
 def test_code_may_move_to_another_module(digest: Callable[..., str]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib.abc import InspectLoader
 from importlib.util import find_spec
@@ -17,6 +17,7 @@ from pkgutil import iter_modules
 from typing import Any
 
 from distill_offline.errors import EnvironmentFault
+from distill_offline.manifest.local_names import Variable, local_variables
 
 __all__ = ["EXAMINING", "TRAINING", "method", "source_digest"]
 
@@ -62,13 +63,13 @@ def method(*further: str) -> str:
 def source_digest(modules: tuple[str, ...]) -> str:
     """The first 16 hex digits of the SHA-256 of what the modules define, by their dotted names; `.*`: all of a package.
 
-    Comments, docstrings, layout, imports, annotations, `__all__` and the words of errors are no part of it, nor is
-    which of the modules holds a definition: if code is only moved or explained, results are those of before. The same
-    for every version of Python. Raises EnvironmentFault where a module's source is not installed.
+    Comments, docstrings, layout, imports, annotations, `__all__`, the names of functions' variables (not those of
+    parameters) and the words of errors are no part of it, nor is which of the modules holds a definition: if code is
+    only moved, renamed inside or explained, results are those of before. The same for every version of Python. Raises
+    EnvironmentFault if a module's source is not installed.
     """
-    parts = sorted(
-        hashlib.sha256(definition.encode()).hexdigest() for name in _named(modules) for definition in _definitions(name)
-    )
+    definitions = (definition for name in _named(modules) for definition in _definitions(name))
+    parts = sorted(hashlib.sha256(definition.encode()).hexdigest() for definition in definitions)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -93,7 +94,7 @@ def _definitions(module: str) -> Iterator[str]:
             f"{module}: its source is not installed, and results carry its digest. Install the package with sources."
         )
     for statement in _told(ast.parse(source).body):
-        yield _text(statement)
+        yield _text(statement, _Numbers(local_variables(statement)))
 
 
 def _told(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
@@ -111,19 +112,33 @@ def _told(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
         yield statement
 
 
-def _text(node: Any) -> str:
+class _Numbers:
+    """A function's variables by the order in which they come up, instead of by their names."""
+
+    def __init__(self, variables: Mapping[ast.AST, Variable]) -> None:
+        self._variables = variables
+        self._numbers: dict[Variable, int] = {}
+
+    def of(self, node: ast.AST) -> str | None:
+        """The variable that a node names; None if the node's names are to be kept."""
+        variable = self._variables.get(node)
+        return None if variable is None else f"<{self._numbers.setdefault(variable, len(self._numbers))}>"
+
+
+def _text(node: Any, numbers: _Numbers) -> str:
     """The tree as text: names of nodes, and those fields that are not empty, so that newer Pythons' are no change."""
     if isinstance(node, list):
-        return "[" + ",".join(_text(item) for item in node) + "]"
+        return "[" + ",".join(_text(item, numbers) for item in node) + "]"
     if not isinstance(node, ast.AST):
         return repr(node)
-    if isinstance(node, ast.Raise):
-        return "Raise"
-    fields = []
+    if isinstance(node, ast.Raise | ast.Global | ast.Nonlocal):  # whose variable a name is, its number says
+        return type(node).__name__
+    fields, number = [], numbers.of(node)
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "type_comment", "ctx", "kind") or value in (None, []):
             continue
         if name == "body" and isinstance(value, list):
             value = list(_told(value))
-        fields.append(f"{name}={_text(value)}")
+        is_variable = number is not None and isinstance(value, str)
+        fields.append(f"{name}={number if is_variable else _text(value, numbers)}")
     return f"{type(node).__name__}({','.join(fields)})"
