@@ -23,7 +23,7 @@ ROWS = (
     {"corpus", "tasks", "backends", "bundle", "doctor"},
     {"learning", "scoring", "student"},
     {"run", "provenance"},
-    {"annotate", "train"},
+    {"annotate", "pretrain", "train"},
     {"adapt", "select"},
     {"evaluate", "review"},
     {"pipeline"},
@@ -34,6 +34,7 @@ ROWS = (
 LEVEL = {name: level for level, row in enumerate(ROWS) for name in row}
 STAGES = (
     "annotate/asking.py",
+    "pretrain/loop.py",
     "select/rules.py",
     "train/loop.py",
     "adapt/loop.py",

@@ -281,6 +281,24 @@ def test_teacher_behind_the_arms_that_a_student_was_made_with_is_named(run: Path
         release(mean / "student", tmp_path / "out2")
 
 
+def test_card_says_that_the_encoder_was_pre_trained_and_of_which_it_was_made(run: Path, tmp_path: Path) -> None:
+    student = make_run(run)
+    (run / "pretrain").mkdir()
+    counts = {"sentences_learnt": 900, "updates": 40, "sentences_held_out": 20, "loss_before": 7.5, "loss_after": 4.25}
+    seal(run / "pretrain", "pretrain", models={"encoder": ENCODER}, counts=counts)
+    parents = [run / "select/manifest.json", run / "pretrain/manifest.json"]
+    seal(student.parent, "train/simple_mix", parents=parents)
+    seal_scores(run / "evaluate", student.parent)
+    card = (release(student, tmp_path / "out").folder / "MODEL_CARD.md").read_text()
+    assert "hidden words of 900 sentences in 40 updates" in card
+    assert "from 7.500 to 4.250 nats" in card
+    assert ENCODER in card
+    assert TEACHER in card
+    seal(run / "pretrain", "pretrain", models={"encoder": ENCODER}, counts={**counts, "updates": 41})
+    with pytest.raises(IntegrityError, match="pretrain: its manifest is not the one that the student was made from"):
+        release(student, tmp_path / "out2")
+
+
 @pytest.mark.parametrize(
     ("own", "said", "updates"),
     [

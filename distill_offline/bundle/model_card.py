@@ -31,6 +31,7 @@ def model_card(facts: Facts, files: Mapping[str, tuple[int, str]]) -> str:
             [(model.role, model.name, model.digest or "none", model.licence, model.outputs) for model in facts.models],
         ),
         _without_teacher(facts),
+        _pretraining(facts),
         _other_students(facts),
         _table(("in training", ""), [(key.replace("_", " "), value) for key, value in sorted(facts.numbers.items())]),
         _table(
@@ -76,6 +77,23 @@ def _without_teacher(facts: Facts) -> str:
     if any(model.role == "teacher" for model in facts.models):
         return ""
     return "No teacher of its run had a part in it."
+
+
+def _pretraining(facts: Facts) -> str:
+    counts = facts.pretraining
+    if counts is None:
+        return ""
+    loss = ""
+    if counts.get("loss_before") is not None:
+        loss = (
+            f" On {counts['sentences_held_out']} sentences that it did not learn from, its loss fell from "
+            f"{counts['loss_before']:.3f} to {counts['loss_after']:.3f} nats a hidden subword."
+        )
+    return (
+        f"Before, the encoder was pre-trained on text of the site: it guessed hidden words of "
+        f"{counts['sentences_learnt']} sentences in {counts['updates']} updates; none of them is in dev or test.{loss} "
+        "Weights that learnt a text can remember it, with or without labels."
+    )
 
 
 def _other_students(facts: Facts) -> str:

@@ -15,6 +15,7 @@ from distill_offline.storage.digests import file_digests
 
 __all__ = ["Facts", "UsedModel", "gather"]
 
+_ANNOTATE, _PRETRAIN = "annotate", "pretrain"
 _SETTINGS = ("updates", "batch_size", "learning_rate")
 _UNRECORDED = "not recorded: this model is not in the catalogue"
 
@@ -35,6 +36,7 @@ class Facts:
     """A student, without text of its corpus, paths or hosts. `scores` is its row of evaluate's report.
 
     `averaged` counts the students whose mean it is; `has_labeller`: another student gave the distilled labels.
+    `pretraining`: what its run's pretrain counted, where the student started from that encoder.
     """
 
     arm: str
@@ -49,6 +51,7 @@ class Facts:
     settings: Mapping[str, Any]
     averaged: int
     has_labeller: bool
+    pretraining: Mapping[str, Any] | None
     seeds: Mapping[str, int]
     versions: Mapping[str, str]
     sealed: str
@@ -76,16 +79,18 @@ def gather(student: Path, model_config: Mapping[str, Any]) -> Facts:
     trained = {**config["train"], **{key: value for key, value in arm_config.items() if value is not None}}
     averaged = len(arm_config.get("average", ()))
     labels = model_config.get("id2label", {})
+    behind = _behind(run, definition)
     return Facts(
         arm=arm.name,
         labels=tuple(labels[str(number)] for number in range(len(labels))),
         per_token=str((model_config.get("architectures") or [""])[0]).endswith("ForTokenClassification"),
         architecture=(model_config.get("architectures") or ["unknown"])[0],
-        models=_models(run, definition, config),
+        models=_models(definition, behind, config),
         numbers=_numbers(details),
         settings={key: trained[key] for key in _SETTINGS if key in trained and not averaged},
         averaged=averaged,
         has_labeller=bool(arm_config.get("labelled_by")),
+        pretraining=_counted(behind[_PRETRAIN]["predicate"]["runDetails"]) if _PRETRAIN in behind else None,
         seeds=definition["externalParameters"]["seeds"],
         versions=details["builder"]["version"],
         sealed=details["metadata"]["finishedOn"],
@@ -137,20 +142,29 @@ def _scores(run: Path, arm: Path) -> dict[str, Any]:
 
 
 def _numbers(details: Mapping[str, Any]) -> dict[str, Any]:
-    counted: Mapping[str, Any] = next(
-        (byproduct["annotations"] for byproduct in details["byproducts"] if byproduct["name"] == "counts"), {}
-    )
+    counted = _counted(details)
     return {key: value for key, value in counted.items() if isinstance(value, int | float) and key != "threads"}
 
 
-def _models(run: Path, definition: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[UsedModel, ...]:
-    """Encoder, and teacher where the chain of manifests leads to one: arm → (arm →) select → annotate."""
+def _counted(details: Mapping[str, Any]) -> Mapping[str, Any]:
+    return next((row["annotations"] for row in details["byproducts"] if row["name"] == "counts"), {})
+
+
+def _models(
+    definition: Mapping[str, Any], behind: Mapping[str, Mapping[str, Any]], config: Mapping[str, Any]
+) -> tuple[UsedModel, ...]:
+    """Encoder, and teacher where the chain of manifests leads to one: arm → (arm →) select → annotate.
+
+    Of an encoder that pretrain made, the model that it was made of.
+    """
     digests = _model_digests(definition)
     known = {entry.id: entry for entry in Catalogue.load().entries}
     named = {"encoder": config["train"].get("encoder", "")}
-    teacher = _teacher_digest(run, definition)
-    if teacher is not None:
-        digests["teacher"] = teacher
+    made = {stage: _model_digests(read["predicate"]["buildDefinition"]) for stage, read in behind.items()}
+    if _PRETRAIN in made:
+        digests["encoder"] = made[_PRETRAIN].get("encoder", "")
+    if _ANNOTATE in made:
+        digests["teacher"] = made[_ANNOTATE].get("teacher", "")
         named["teacher"] = (config.get("backend") or {}).get("model", "")
     models = []
     for role, name in sorted(named.items()):
@@ -182,17 +196,22 @@ def _replaced(path: Path) -> list[str]:
     return [str(change["replaces"]) for change in internal.get("changes", ())]
 
 
-def _teacher_digest(run: Path, definition: Mapping[str, Any]) -> str | None:
-    """None where no teacher of this run had a part in the student. Raises IntegrityError where the chain is broken."""
-    waiting = list(_parents(definition).items())
+def _behind(run: Path, definition: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The statements of annotate and pretrain, where they had a part in the student.
+
+    Raises IntegrityError where the chain is broken.
+    """
+    waiting, statements = list(_parents(definition).items()), dict[str, Mapping[str, Any]]()
     for digest, name in waiting:
         places = run / name, run / "train" / name
         path = next((p for p in places if p.is_file() and digest in {_digest(p), *_replaced(p)}), None)
         if path is None:
             stage = name.removesuffix("/" + manifest.NAME)
             raise IntegrityError(f"{stage}: its manifest is not the one that the student was made from. Run it again.")
-        made = manifest.read(path.parent)["predicate"]["buildDefinition"]
-        if path.parent == run / "annotate":
-            return _model_digests(made).get("teacher", "")
-        waiting += [parent for parent in _parents(made).items() if parent not in waiting]
-    return None
+        statement = manifest.read(path.parent)
+        if path.parent in (run / _ANNOTATE, run / _PRETRAIN):
+            statements[path.parent.name] = statement
+            continue
+        parents = _parents(statement["predicate"]["buildDefinition"])
+        waiting += [parent for parent in parents.items() if parent not in waiting]
+    return statements

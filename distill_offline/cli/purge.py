@@ -62,6 +62,12 @@ def _show_purged(console: Console, purged: Mapping[str, Any]) -> None:
             console.result(f"{row['run']}: NOT DONE: {row['failed']}")
     for key, entry in _beside(purged):
         console.result(f"{key} {entry[key]}: {'skipped: ' if key == 'folder' else ''}{entry['why']}")
+    for row in runs:
+        if row["encoder"]:
+            console.result(
+                f"{row['run']}: the encoder that pretrain made has learnt from it. Take the document out of "
+                "the corpus, delete pretrain/ there, and run it again."
+            )
     students = [f"{row['run']}: {name}" for row in runs for name in row["students"]]
     if students:
         console.result(

@@ -26,7 +26,7 @@ def run(config: Path, output: Path | None, changes: tuple[str, ...], dry_run: bo
         from distill_offline import pipeline
 
         if dry_run:
-            show_plan(console, pipeline.plan(folder, ("adapt", "annotate", "select", "train")))
+            show_plan(console, pipeline.plan(folder, ("adapt", "annotate", "pretrain", "select", "train")))
             return
         result = pipeline.run(folder)
     if as_json:

@@ -27,10 +27,13 @@ def select(config: Path, output: Path | None, changes: tuple[str, ...], dry_run:
     with open_run(config, output, changes, console) as folder:
         from distill_offline import pipeline
 
+        crosses = folder.settings.select.cross_fit is not None  # its students start from the encoder
         if dry_run:
-            show_plan(console, pipeline.plan(folder, ("select",)))
+            show_plan(console, pipeline.plan(folder, ("pretrain", "select") if crosses else ("select",)))
             return
         folder.open()
+        if crosses:
+            pipeline.pretrain(folder)
         pipeline.select(folder)
         folder.seal()
         report = pipeline.selection_report(folder)

@@ -27,9 +27,10 @@ def train(
         from distill_offline import pipeline
 
         if dry_run:
-            show_plan(console, pipeline.plan(folder, ("select", "train"), arms=arms))
+            show_plan(console, pipeline.plan(folder, ("pretrain", "select", "train"), arms=arms))
             return
         folder.open()
+        pipeline.pretrain(folder)
         pipeline.select(folder)
         counts = pipeline.train(folder, arms)
         folder.seal()

@@ -26,6 +26,7 @@ VERBS = {
     "merge": Verb("annotate", "Join the answers of shards into one run."),
     "models": Verb("models", "List, fetch, pin and verify models."),
     "predict": Verb("predict", "Label text with a student."),
+    "pretrain": Verb("pretrain", "Let the encoder learn the site's own text."),
     "purge": Verb("purge", "Delete a document from runs."),
     "release": Verb("release", "Carry a student out in a small signed folder."),
     "report": Verb("report", "Write the page of a run, with its text or without."),

@@ -53,8 +53,10 @@ def dump(settings: Settings) -> str:
 def as_plain(settings: Any) -> Any:
     """Settings as JSON values: what manifests and fingerprints hold."""
     plain = _adapter(type(settings)).dump_python(settings, mode="json")
-    if isinstance(settings, Settings) and settings.adapt is None:
-        del plain["adapt"]  # it came later: what a run without it has written stays what it is
+    if isinstance(settings, Settings):
+        for section in ("adapt", "pretrain"):  # they came later: what a run without them has written stays what it is
+            if plain[section] is None:
+                del plain[section]
     return plain
 
 

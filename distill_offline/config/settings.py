@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from distill_offline.config.adapt import AdaptSettings
 from distill_offline.config.annotate import AnnotateSettings, BackendSettings, ClusterSettings, DemonstrationSettings
 from distill_offline.config.corpus import OFFSETS, CorpusSettings, OffsetUnit, OriginalSettings, Source
+from distill_offline.config.pretrain import PretrainSettings
 from distill_offline.config.select import CrossFitSettings, SelectSettings
 from distill_offline.config.study import StudySettings
 from distill_offline.config.train import ArmSettings, TrainSettings
@@ -16,9 +17,9 @@ from distill_offline.schema import Sampling
 
 __all__ = [
     "OFFSETS", "AdaptSettings", "AnnotateSettings", "ArmSettings", "BackendSettings", "ClusterSettings",
-    "CorpusSettings", "CrossFitSettings", "DemonstrationSettings",
-    "EvaluateSettings", "OffsetUnit", "OriginalSettings", "Sampling",
-    "SelectSettings", "Settings", "Source", "TaskSettings", "TrainSettings",
+    "CorpusSettings", "CrossFitSettings", "DemonstrationSettings", "EvaluateSettings", "OffsetUnit",
+    "OriginalSettings", "PretrainSettings", "Sampling", "SelectSettings", "Settings", "Source", "TaskSettings",
+    "TrainSettings",
 ]  # fmt: skip
 
 
@@ -77,6 +78,8 @@ class Settings:
     """How the teacher annotates."""
     select: SelectSettings = field(default_factory=SelectSettings)
     """Which annotations go into training."""
+    pretrain: PretrainSettings | None = None
+    """Let the encoder learn the text before students start from it."""
     train: TrainSettings = field(default_factory=TrainSettings)
     """How students are trained."""
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)

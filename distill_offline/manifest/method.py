@@ -19,7 +19,7 @@ from typing import Any
 from distill_offline.errors import EnvironmentFault
 from distill_offline.manifest.local_names import Variable, local_variables
 
-__all__ = ["EXAMINING", "TRAINING", "method", "source_digest"]
+__all__ = ["EXAMINING", "PRETRAINING", "TRAINING", "method", "source_digest"]
 
 # What decides which labels are learnt from, which weights a student ends with, which tags it gives and their score. A
 # test keeps this list whole: what these modules import is in it, or is named there as deciding nothing.
@@ -45,6 +45,23 @@ TRAINING = (
     "distill_offline.text.visible",
     "distill_offline.train.blending",
     "distill_offline.train.loop",
+)
+# What decides the encoder that `pretrain` makes.
+PRETRAINING = (
+    "distill_offline.config.pretrain",
+    "distill_offline.corpus.refine",
+    "distill_offline.learning.acceleration",
+    "distill_offline.learning.embedding_rows",
+    "distill_offline.learning.optimisation",
+    "distill_offline.learning.repeatable",
+    "distill_offline.pretrain.loop",
+    "distill_offline.pretrain.masking",
+    "distill_offline.pretrain.model",
+    "distill_offline.pretrain.text",
+    "distill_offline.student.batching",
+    "distill_offline.student.loading",
+    "distill_offline.student.windows",
+    "distill_offline.text.visible",
 )
 # Besides, what decides what is seen where a study looks into its cells.
 EXAMINING = (

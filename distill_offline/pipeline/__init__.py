@@ -10,6 +10,7 @@ from distill_offline.pipeline.acquire import acquire
 from distill_offline.pipeline.plan import plan, status
 from distill_offline.pipeline.purge import purge, purge_below
 from distill_offline.pipeline.run import run
+from distill_offline.pretrain.stage import pretrain
 from distill_offline.select.stage import select, selection_report
 from distill_offline.train.stage import train
 
@@ -23,6 +24,7 @@ __all__ = [
     "is_adapted",
     "merge",
     "plan",
+    "pretrain",
     "probe",
     "purge",
     "purge_below",

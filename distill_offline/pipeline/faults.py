@@ -12,6 +12,8 @@ from distill_offline.backends.options import read_options
 from distill_offline.config.settings import Settings, Source
 from distill_offline.corpus.source import existing
 from distill_offline.errors import DistillError
+from distill_offline.pretrain.text import held_out_sources, text_sources
+from distill_offline.run.encoder import check_pretrained_arms
 from distill_offline.run.gold import make_task, read_labelled, unlabelled
 from distill_offline.schema import Origin
 from distill_offline.train.stage import check_arms
@@ -44,12 +46,21 @@ def _checks(settings: Settings) -> Iterator[Callable[[], object]]:
         yield lambda: next(unlabelled(settings), None)
     yield partial(_check_backend, settings)
     yield partial(check_arms, settings.train)
+    yield partial(check_pretrained_arms, settings)
+    yield partial(_check_text, settings)
 
 
 def _begin(settings: Settings, source: str | Source | None, origin: Origin) -> None:
     if source is not None:
         existing(source.path if isinstance(source, Source) else source)  # told even if the task cannot be made
         next(read_labelled(settings, source, origin=origin), None)
+
+
+def _check_text(settings: Settings) -> None:
+    """What `pretrain` reads is there."""
+    if settings.pretrain is not None:
+        for source in (*text_sources(settings, settings.pretrain), *held_out_sources(settings, settings.pretrain)):
+            existing(source.path)
 
 
 def _check_backend(settings: Settings) -> None:

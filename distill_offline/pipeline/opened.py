@@ -15,6 +15,7 @@ from distill_offline.corpus import head_of, resolve_path
 from distill_offline.errors import InputError
 from distill_offline.evaluate.stage import evaluate
 from distill_offline.pipeline.run import run
+from distill_offline.pretrain.stage import pretrain
 from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Watch
 from distill_offline.select.stage import select
@@ -69,12 +70,19 @@ class Run:
         """Ask the teacher; gives counts. Raises QuarantineError where too many answers could not be used."""
         return dict(self._alone(annotate))
 
+    def pretrain(self) -> dict[str, Any]:
+        """Let the encoder learn the text, where the configuration says so; gives counts and losses, else nothing."""
+        return dict(self._alone(pretrain))
+
     def select(self) -> dict[str, Any]:
         """Choose what students may learn from; gives counts."""
+        if self.settings.select.cross_fit is not None:
+            self.pretrain()
         return dict(self._alone(select))
 
     def train(self, *arms: str) -> dict[str, dict[str, Any]]:
         """Select, and train the student of each arm, or of these alone; gives counts and scores on dev by arm."""
+        self.pretrain()
         self.select()
         return {arm: dict(counts) for arm, counts in self._alone(lambda folder: train(folder, arms)).items()}
 

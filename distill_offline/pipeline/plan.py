@@ -10,6 +10,8 @@ from distill_offline import manifest
 from distill_offline.adapt import stage as adapting
 from distill_offline.annotate.forecast import forecast
 from distill_offline.completions import CompletionStore
+from distill_offline.pretrain.stage import is_pretrained
+from distill_offline.run.encoder import PRETRAIN, check_pretrained_arms, starts_pretrained
 from distill_offline.run.folder import RunFolder
 from distill_offline.select.cross_fit import is_cross_fitted
 from distill_offline.select.stage import is_selected
@@ -30,16 +32,21 @@ def plan(
     """
     steps: list[dict[str, Any]] = []
     for stage in stages:
-        before = all(step["fresh"] for step in steps)
-        if stage == "adapt":
+        before = all(step["fresh"] for step in steps if step["stage"] != PRETRAIN)
+        if stage == PRETRAIN:
+            steps += _pretrain(folder)
+        elif stage == "adapt":
             steps += [adapting.plan(folder)] if folder.settings.adapt is not None else []
         elif stage == "annotate":
             steps += forecast(folder, refreeze=refreeze) if folder.settings.asks_a_teacher else []
         elif stage == "select":
-            rows = [*_cross_fit(folder), _select(folder)]
+            crossed = [*_cross_fit(folder)]
+            before = before and (not crossed or all(step["fresh"] for step in steps))  # they start from the encoder
+            rows = [*crossed, _select(folder)]
             steps += [{**step, "fresh": before and step["fresh"]} for step in rows]
         else:
-            steps += _train(folder, arms, before=before)
+            pretrained = all(step["fresh"] for step in steps)
+            steps += _train(folder, arms, before=before, pretrained=pretrained)
     return steps
 
 
@@ -79,12 +86,25 @@ def _cross_fit(folder: RunFolder) -> Iterator[dict[str, Any]]:
         }
 
 
-def _train(folder: RunFolder, arms: Sequence[str], *, before: bool) -> Iterator[dict[str, Any]]:
-    """The arms in their order; `before`: whether all that they build on is fresh."""
+def _pretrain(folder: RunFolder) -> Iterator[dict[str, Any]]:
+    settings = folder.settings.pretrain
+    if settings is not None:
+        size = f"{settings.updates} updates" if settings.updates else f"{settings.passes} passes over the text"
+        yield {
+            "stage": PRETRAIN,
+            "fresh": is_pretrained(folder),
+            "detail": f"{size}, {settings.update_tokens} subwords an update",
+        }
+
+
+def _train(folder: RunFolder, arms: Sequence[str], *, before: bool, pretrained: bool) -> Iterator[dict[str, Any]]:
+    """The arms in their order; `before`: whether all that they build on is fresh, `pretrained`: and their encoder."""
     settings = folder.settings.train
     check_arms(settings)
+    check_pretrained_arms(folder.settings)
     chosen = [arm for arm in settings.arms if arm.name in chosen_arms(settings, arms)]
-    fresh = {arm.name: before and is_trained(folder, arm) for arm in chosen}
+    ready = {arm.name: pretrained if starts_pretrained(folder.settings, arm.name) else before for arm in chosen}
+    fresh = {arm.name: ready[arm.name] and is_trained(folder, arm) for arm in chosen}
     for arm in chosen:
         train = settings.of(arm)
         labels = f", labels of {arm.labelled_by}" if arm.labelled_by else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -17,14 +18,18 @@ from distill_offline import manifest
 from distill_offline.annotate.frozen import forget, frozen_pools
 from distill_offline.completions import CompletionStore, check_free
 from distill_offline.config.loading import load
+from distill_offline.config.settings import PretrainSettings
 from distill_offline.errors import DistillError, InputError
 from distill_offline.evaluate.predictions import PREDICTIONS
 from distill_offline.pipeline.purge_places import Places, find_runs, is_run, stage_folders
 from distill_offline.pipeline.report_page import page_of_run
+from distill_offline.pretrain.stage import is_pretrained
+from distill_offline.pretrain.text import read_text
 from distill_offline.report import SENTENCES, as_json
 from distill_offline.review.decisions import DECISIONS
+from distill_offline.run.encoder import PRETRAIN
 from distill_offline.run.folder import RunFolder
-from distill_offline.run.gold import read_gold
+from distill_offline.run.gold import make_task, read_gold
 from distill_offline.schema import Example, Span
 from distill_offline.spans.bio import InvalidTags, decode_bio
 from distill_offline.storage.files import ANNOTATIONS, QUARANTINE, STORE, check_own, read_rows, write_rows, write_text
@@ -38,6 +43,8 @@ _REPORT = "report"
 class _Purged:
     """What was found of the document in one run. `lines` are those of annotations and quarantine files.
 
+    `encoder`: whether the one that pretrain made has learnt from it; what starts from that is among `students`.
+
     `unchecked`: what could not be looked at to say which students were trained on the document. `failed`: why the run
     could not be purged to its end; empty where it was.
     """
@@ -46,6 +53,7 @@ class _Purged:
     completions: int = 0
     rows: int = 0
     demonstrations: int = 0
+    encoder: bool = False
     lines: int = 0
     students: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
@@ -255,11 +263,36 @@ def _find_students(document: str, folder: Path, purged: _Purged) -> None:
     for checkpoint in sorted((folder / "train").glob("*/checkpoint*")):
         if not manifest.is_whole(checkpoint.parent):
             purged.unchecked.append(f"train/{checkpoint.parent.name}, which was stopped: its checkpoint may know it")
+    _find_encoder(document, folder, purged)
     students = {name for name, made in arms if _drew(made["counts"], distilled=distilled, original=original)}
+    if purged.encoder:
+        students |= {name for name, made in arms if f"{PRETRAIN}/{manifest.NAME}" in _made_from(made)}
     for _ in arms:  # as long as a chain of them can be
         parents = {f"{name}/{manifest.NAME}" for name in students}
-        students |= {name for name, made in arms if parents & {entry["name"] for entry in made["inputs"]}}
+        students |= {name for name, made in arms if parents & _made_from(made)}
     purged.students = sorted(students)
+
+
+def _find_encoder(document: str, folder: Path, purged: _Purged) -> None:
+    """Whether the encoder that pretrain made learnt from the document: no text of it is kept, so the corpus is read."""
+    if not manifest.is_whole(folder / PRETRAIN):
+        if (folder / PRETRAIN / "checkpoint").is_dir():
+            purged.unchecked.append(f"{PRETRAIN}, which was stopped: its checkpoint may know it")
+        return
+    try:
+        settings = load(folder / "config.yaml", ())
+        pretrain = settings.pretrain or PretrainSettings()
+        sentences = read_text(settings, pretrain, make_task(settings).head, Counter())
+        purged.encoder = any(sentence.document == document for sentence in sentences)
+        if not purged.encoder and not is_pretrained(RunFolder(folder, settings)):
+            purged.unchecked.append(f"{PRETRAIN}: text, settings or program are others since; it may know the document")
+    except (DistillError, OSError, ValueError) as error:
+        first_line = str(error).partition("\n")[0]
+        purged.unchecked.append(f"whether the text that {PRETRAIN} learnt from held it ({first_line})")
+
+
+def _made_from(made: Mapping[str, Any]) -> set[str]:
+    return {entry["name"] for entry in made["inputs"]}
 
 
 def _drew(counts: dict[str, Any], *, distilled: bool, original: bool) -> bool:

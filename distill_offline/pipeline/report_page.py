@@ -17,6 +17,7 @@ from distill_offline.config.loading import as_plain, load
 from distill_offline.errors import DistillError, InputError
 from distill_offline.evaluate.predictions import PREDICTIONS
 from distill_offline.report.words import duration
+from distill_offline.run.encoder import PRETRAIN
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import make_task, read_gold
 from distill_offline.scoring.mistakes import mistakes
@@ -60,6 +61,7 @@ def view_of(folder: RunFolder, result: Mapping[str, Any], *, redact: bool = Fals
         costs=_costs(shown),
         confusion=_confusion(rows),
         quarantined=_quarantined(folder, redact=redact),
+        pretraining=list(read_rows(folder.folder(PRETRAIN) / "history.jsonl")) if PRETRAIN in stages else (),
         page=None if redact or not rows else _page(folder, result["split"], rows),
     )
 
@@ -67,6 +69,7 @@ def view_of(folder: RunFolder, result: Mapping[str, Any], *, redact: bool = Fals
 def _stages(folder: RunFolder) -> list[str]:
     """All that a run of these settings has, in order."""
     before = ["annotate"] if folder.settings.asks_a_teacher else []
+    before += [PRETRAIN] if folder.settings.pretrain is not None else []
     return [*before, "select", *(f"train/{arm.name}" for arm in folder.settings.train.arms), "evaluate"]
 
 

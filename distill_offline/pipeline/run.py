@@ -10,6 +10,8 @@ from distill_offline.annotate.stage import annotate
 from distill_offline.errors import GateMissed
 from distill_offline.evaluate.stage import evaluate
 from distill_offline.pipeline.report_page import view_of
+from distill_offline.pretrain.stage import pretrain
+from distill_offline.run.encoder import PRETRAIN, check_pretrained_arms
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.stage import Stage
 from distill_offline.select.stage import select
@@ -25,11 +27,13 @@ _PAGE = 2  # raised when the page shows something else of the same run
 def run(folder: RunFolder) -> dict[str, Any]:
     """All stages in order; gives the evaluation's report. Raises GateMissed below evaluate.min_f1."""
     check_arms(folder.settings.train)  # not only once the teacher has annotated
+    check_pretrained_arms(folder.settings)
     folder.open()
     if folder.settings.asks_a_teacher:
         if folder.settings.adapt is not None:
             adapt(folder)
         annotate(folder)
+    pretrain(folder)
     select(folder)
     train(folder)
     result = evaluate(folder)
@@ -46,6 +50,7 @@ def _publish(folder: RunFolder, result: dict[str, Any]) -> None:
     stages = ["annotate"] if folder.settings.asks_a_teacher else []
     if stages and folder.settings.adapt is not None:
         stages.insert(0, "adapt")
+    stages += [PRETRAIN] if folder.settings.pretrain is not None else []
     stages += ["select", *(f"train/{arm.name}" for arm in folder.settings.train.arms)]
     histories = {name: folder.folder(name) / "history.jsonl" for name in stages if name.startswith("train/")}
     stage = Stage(

@@ -86,7 +86,7 @@ class Sources:
         return Link("model", role, backend, (problem,))
 
     def _named_in_config(self) -> Iterator[Path]:
-        for text in _strings({key: self.config.get(key) for key in ("corpus", "annotate")}):
+        for text in _strings({key: self.config.get(key) for key in ("corpus", "annotate", "pretrain")}):
             try:
                 yield resolve_path(text)
             except DistillError:

@@ -21,7 +21,7 @@ from distill_offline.storage.files import ANNOTATIONS, STORE
 
 __all__ = ["AS_ABOVE", "FLOW", "Stages", "in_flow", "problem_of", "run_of", "stage_name"]
 
-FLOW = ("shards", "annotate", "select", "calibrate", "train", "evaluate", "report")
+FLOW = ("shards", "annotate", "pretrain", "select", "calibrate", "train", "evaluate", "report")
 AS_ABOVE = "as above"
 _STUDENT = "student/"
 

@@ -60,6 +60,7 @@ class View:
 
     `stages` are the links of the chain of manifests, `costs` pairs of words, `confusion` has `(gold, given, count)` by
     reading, and `quarantined` a `total` and the first `answers`. Without `page` no text of the corpus is shown.
+    `pretraining` is the history of that stage; empty without one.
     """
 
     name: str
@@ -73,6 +74,7 @@ class View:
     confusion: Mapping[str, Sequence[tuple[str, str, int]]] = field(default_factory=dict)
     quarantined: Mapping[str, Any] | None = None
     page: Page | None = None
+    pretraining: Sequence[Mapping[str, Any]] = ()
 
 
 def render(view: View) -> str:
@@ -115,6 +117,8 @@ def render(view: View) -> str:
             )
             for where, kinds in measured.items()
         ],
+        pretrained=view.counts.get("pretrain"),
+        loss_plot=_loss_plot(view),
         dev_plot=line_plot("Dev F1 by update", dev),
         mix_plot=line_plot("Share of distilled sentences by update (mean of 20 updates); dashed: p(t)", mix),
     )
@@ -138,6 +142,20 @@ def _verdict(view: View, teacher: Mapping[str, Any] | None) -> dict[str, Any]:
         "next_steps": next_steps(verdict, view.result["sentences"], teacher_f1),
         "scores_plot": scores_plot(f"F1 on the {view.result['split']} split, with 95% intervals", scores),
     }
+
+
+def _loss_plot(view: View) -> str:
+    """How well hidden words were guessed: of the text learnt from, and of what was held out."""
+    rows, counts = view.pretraining, view.counts.get("pretrain", {})
+    if not rows:
+        return ""
+    width = max(1, len(rows) // 100)
+    parts = [rows[start : start + width] for start in range(0, len(rows), width)]
+    learnt = [(part[-1]["update"] + 1, sum(row["loss"] for row in part) / len(part)) for part in parts]
+    before = [] if counts.get("loss_before") is None else [(0, counts["loss_before"])]
+    held_out = [*before, *((row["update"] + 1, row["held_out"]) for row in rows if "held_out" in row)]
+    lines = [Line("learnt from", learnt), *([Line("held out", held_out)] if held_out else [])]
+    return line_plot("Loss on hidden words by update, in nats", lines)
 
 
 def _warnings(counts: Mapping[str, Mapping[str, Any]]) -> list[str]:

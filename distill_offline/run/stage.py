@@ -21,7 +21,7 @@ class Stage:
 
     `decides` is all that the stage's output depends on, as JSON; its digest with this version is the fingerprint.
     `inputs` are the corpus files or folders read, `models` map a name to a digest, `parents` are sealed folders.
-    `engine` is what the backend said of itself, where it was started.
+    `engine` is what the backend said of itself, where it was started. `seed` is the stage's, where it is not the run's.
     """
 
     run: RunFolder
@@ -31,6 +31,7 @@ class Stage:
     models: Mapping[str, str] = field(default_factory=dict)
     parents: Iterable[Path] = ()
     engine: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
@@ -68,7 +69,7 @@ class Stage:
             self.folder,
             stage=self.name,
             config=config.as_plain(self.run.settings),
-            seeds={"seed": self.run.settings.seed},
+            seeds={"seed": self.run.settings.seed if self.seed is None else self.seed},
             inputs=self.inputs,
             models=self.models,
             parents=[parent / manifest.NAME for parent in self.parents],

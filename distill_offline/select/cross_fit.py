@@ -16,7 +16,7 @@ from distill_offline.errors import InputError, Interrupted, MissingModel
 from distill_offline.label_kinds import Judged
 from distill_offline.learning.checkpoint import Checkpoints
 from distill_offline.manifest.method import method
-from distill_offline.models import catalogue
+from distill_offline.run.encoder import starting_encoder
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import Gold, make_task, read_gold
 from distill_offline.run.sources import labels_digest, source_digest, source_paths
@@ -77,7 +77,7 @@ def is_cross_fitted(folder: RunFolder) -> bool:
 
 def _stage(folder: RunFolder, settings: CrossFitSettings) -> Stage:
     corpus = folder.settings.corpus
-    encoder = catalogue.locate(folder.require("train.encoder", folder.settings.train.encoder))
+    encoder = starting_encoder(folder)
     annotated = [folder.whole("annotate") / ANNOTATIONS] if folder.settings.asks_a_teacher else []
     return Stage(
         folder,
@@ -89,7 +89,7 @@ def _stage(folder: RunFolder, settings: CrossFitSettings) -> Stage:
             "original": labels_digest(folder.settings, "train", "dev", "test"),
             "tokens": tokenisation(folder.settings.corpus.language),
             "method": method(),
-            "encoder": catalogue.model_digest(encoder),
+            "encoder": encoder.digest,
             "task": folder.settings.task.name,
             "settings": as_plain(settings),
             "train": decides(_train_settings(folder.settings.train, settings)),
@@ -102,8 +102,8 @@ def _stage(folder: RunFolder, settings: CrossFitSettings) -> Stage:
             corpus.original.dev,
             corpus.original.test,
         ),
-        models={"encoder": catalogue.model_digest(encoder)},
-        parents=[path.parent for path in annotated],
+        models=encoder.models,
+        parents=[*(path.parent for path in annotated), *encoder.made_in],
     )
 
 
@@ -179,7 +179,7 @@ class _Fitting:
         arm = ArmSettings(name="union" if pools.original else "distilled_only")
         blend = blend_of(arm, train, pools, self.folder.settings.seed)
         training.prepare(self.folder.settings.seed)
-        encoder = catalogue.locate(train.encoder)
+        encoder = starting_encoder(self.folder).folder
         student = Student.create(encoder, self.task.labels, self.task.head, max_length=train.max_length)
         student.language = self.folder.settings.corpus.language
         checkpoints = Checkpoints(

@@ -44,6 +44,11 @@ def caveats(study: Study, rows: Sequence[Row], comparisons: int) -> tuple[str, .
             f"Arms that learn the labels of another arm's student, not the teacher's: {', '.join(learnt)}. Their "
             "updates are those of all students that they took."
         )
+    if pretrained := sorted({f"{row.variant}/{row.arm}" for row in rows if row.training.get("pretrained")}):
+        notes.append(
+            f"Their encoder guessed hidden words of unlabelled text before (pretrain), the same for all seeds: "
+            f"{', '.join(pretrained)}. No text of dev or test of any seed was among it."
+        )
     if len(rows) < len(study.cells):
         notes.append(f"Unfinished: {len(rows)} of {len(study.cells)} cells; arms may have different seeds.")
     if note := methods_note(rows):

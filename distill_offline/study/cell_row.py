@@ -48,8 +48,12 @@ def cell_row(
     *,
     dev_in_size: bool,
     seconds: float | None,
+    pretrained: str | None = None,
 ) -> Row:
-    """The row of `predicted`, the student's labels for the split that is scored; `trained` is the train stage's."""
+    """The row of `predicted`, the student's labels for the split that is scored; `trained` is the train stage's.
+
+    `pretrained` is the beginning of the encoder's digest, where `pretrain` made it.
+    """
     settings, trained_arm = cell.settings, trained[cell.arm.name]
     pools = {**trained[cell.arm.average[0]], **trained_arm} if cell.arm.average else trained_arm
     resolved = settings.train.of(cell.arm)
@@ -74,6 +78,7 @@ def cell_row(
             "learning_rate": resolved.learning_rate,
             **{name: trained_arm[name] for name in _TAKEN},
             "processes": trained_arm.get("processes", 1),
+            **({"pretrained": pretrained} if pretrained else {}),
             "seconds": None if seconds is None else round(seconds, 1),
         },
         versions=manifest.versions(),

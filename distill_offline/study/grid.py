@@ -14,6 +14,8 @@ from distill_offline.config.settings import ArmSettings, CorpusSettings, Setting
 from distill_offline.config.study import StudySettings
 from distill_offline.errors import ConfigError
 from distill_offline.models import catalogue
+from distill_offline.pretrain.stage import identity
+from distill_offline.run.encoder import check_pretrained_arms, starts_pretrained
 from distill_offline.run.sources import reading_of, source_digest
 from distill_offline.storage.digests import digest_of
 from distill_offline.train.processes import count
@@ -70,7 +72,7 @@ class Study:
         plan = settings.study
         if plan is None:
             raise ConfigError(f"{path.name}: study is missing; give study.sizes, for example [100, 250, 1000].")
-        cells = tuple(_cells(path, tuple(changes), plan))
+        cells = _sharing_encoders(path, tuple(_cells(path, tuple(changes), plan)))
         arms = {cell.arm.name for cell in cells}
         placed = {f"{cell.variant}/{cell.arm.name}" for cell in cells}
         for key, name in (("baseline", plan.baseline), *(("against", name) for name in plan.against)):
@@ -168,8 +170,17 @@ class Study:
             "schedule": _schedule(arm),
             "options": arm.options,
             "encoder": self._once(f"encoder {settings.train.encoder}", lambda: _encoder(settings)),
+            **self._pretrained(settings, arm),
             **self._labeller(settings, arm),
         }
+
+    def _pretrained(self, settings: Settings, arm: ArmSettings) -> dict[str, Any]:
+        """What decides the encoder, its method too: rows tell that of training alone."""
+        pretrain = settings.pretrain
+        if pretrain is None or not starts_pretrained(settings, arm.name):
+            return {}
+        name = f"pretrain {_said(pretrain)} {settings.train.encoder} {settings.corpus.language}"
+        return {"pretrained": self._once(name, lambda: digest_of(identity(settings, pretrain)))}
 
     def _labeller(self, settings: Settings, arm: ArmSettings) -> dict[str, Any]:
         if not arm.labelled_by:
@@ -203,6 +214,22 @@ def _cells(path: Path, changes: tuple[str, ...], plan: StudySettings) -> Iterato
                     yield Cell(variant, size, seed, arm, settings)
 
 
+def _sharing_encoders(path: Path, cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
+    """The cells, with dev and test of all of them left out of what `pretrain` reads, so that they share an encoder."""
+    if all(cell.settings.pretrain is None for cell in cells):
+        return cells
+    splits = [cell.settings.corpus.original for cell in cells]
+    never = tuple(dict.fromkeys(source for split in splits for source in (split.dev, split.test) if source is not None))
+    made = dict[int, Settings]()  # arms of one place have one object
+    for settings in {id(cell.settings): cell.settings for cell in cells}.values():
+        pretrain = settings.pretrain
+        if pretrain is not None and pretrain.text is None:
+            raise ConfigError(f"{path.name}: pretrain.text is missing; the seeds of a study share one encoder.")
+        shared = pretrain and replace(pretrain, never=tuple(dict.fromkeys((*pretrain.never, *never))))
+        made[id(settings)] = replace(settings, pretrain=shared)
+    return tuple(replace(cell, settings=made[id(cell.settings)]) for cell in cells)
+
+
 def _settings(
     path: Path, changes: tuple[str, ...], plan: StudySettings, size: int, seed: int, variant: Mapping[str, Any]
 ) -> Settings:
@@ -221,6 +248,7 @@ def _settings(
     if getattr(original, settings.evaluate.split) is None:
         raise ConfigError(f"{path.name}: corpus.original.{settings.evaluate.split} is missing; a study scores on it.")
     check_arms(settings.train)
+    check_pretrained_arms(settings)
     pool = _as_source(original.train)
     shuffle = seed if pool.shuffle is None else pool.shuffle
     if pool.limit is not None and trained > pool.limit:

@@ -14,10 +14,12 @@ from distill_offline import manifest, pipeline
 from distill_offline.config.settings import Settings, Source
 from distill_offline.config.study import StudySettings
 from distill_offline.errors import ConfigError, DistillError, EnvironmentFault, InputError, Interrupted
+from distill_offline.pretrain.stage import fingerprint, is_pretrained, take_over
+from distill_offline.run.encoder import PRETRAIN, starting_encoder, starts_pretrained
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import read_labelled
 from distill_offline.schema import Example, Watch
-from distill_offline.storage.files import check_own
+from distill_offline.storage.files import check_own, remove_folder
 from distill_offline.storage.filesystem import is_network
 from distill_offline.storage.lock import Lock
 from distill_offline.student.model import Student
@@ -34,6 +36,7 @@ __all__ = ["Runner"]
 
 _Found = TypeVar("_Found", Row, Examined)
 
+_ENCODERS = "pretrained"  # what pretrain made, by what it was made from; all cells take it over
 _KEPT = frozenset({"history.jsonl"})  # of a student's folder, where students are not kept
 
 
@@ -140,6 +143,7 @@ class Runner:
             stop=self.stop,
         )
         run.open()
+        began += self._pretrain(run, cell)
         if cell.settings.asks_a_teacher:
             pipeline.annotate(run)
         pipeline.select(run)
@@ -167,6 +171,7 @@ class Runner:
             predicted,
             trained,
             dev_in_size=plan.dev_share is not None,
+            pretrained=_pretrained(run, cell),
             seconds=None if was_there else seconds,
         )
         if looking is None:
@@ -177,6 +182,20 @@ class Runner:
             self.say(f"study: {cell} scores otherwise than its row does, which stays ({why})")
         best = trained[cell.arm.name]["best_update"]
         return row, looking.finish(student, split, predicted, best, is_the_rows)
+
+    def _pretrain(self, run: RunFolder, cell: Cell) -> float:
+        """Have the encoder that the cell starts from, made once for all; gives the seconds that this took."""
+        began, settings = self.clock(), cell.settings
+        arms = (*settings.train.before(cell.arm), cell.arm)
+        crosses = settings.pretrain is not None and settings.select.cross_fit is not None
+        if crosses or any(starts_pretrained(settings, arm.name) for arm in arms):
+            shared = replace(run, path=self.folder / _ENCODERS / fingerprint(run)[:16], say=self.say)
+            if not is_pretrained(shared):
+                shared.open()
+                pipeline.pretrain(shared)
+                shared.seal()
+            take_over(run, shared)
+        return self.clock() - began
 
     def _matched(self, settings: Settings, pool: Sequence[Example]) -> Matched | None:
         """The examples of `pool` with gold out of study.examine.reference, which is read once."""
@@ -196,6 +215,9 @@ class Runner:
         kept = {arm.name for cell in here for arm in (*cell.settings.train.before(cell.arm), cell.arm)}
         if self.study.plan.keep_students:
             return
+        if not here:
+            manifest.unseal(self.folder / work_folder / PRETRAIN)
+            remove_folder(self.folder / work_folder / PRETRAIN)
         students = self.folder / work_folder / "train"
         for folder in students.iterdir() if students.is_dir() else ():
             if folder.name in kept or not folder.is_dir():
@@ -220,6 +242,13 @@ class Runner:
             yield
         finally:
             lock.release()
+
+
+def _pretrained(run: RunFolder, cell: Cell) -> str | None:
+    """The beginning of the digest of the encoder that was pre-trained for the cell, if one was."""
+    if cell.arm.average or not starts_pretrained(cell.settings, cell.arm.name):
+        return None
+    return starting_encoder(run, cell.arm.name).digest[:16]
 
 
 def _check_sizes(cells: Sequence[Cell], plan: StudySettings) -> None:

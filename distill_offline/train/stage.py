@@ -16,7 +16,7 @@ from distill_offline.corpus import tokenisation
 from distill_offline.errors import ConfigError, InputError, Interrupted, MissingModel
 from distill_offline.learning.checkpoint import Checkpoints
 from distill_offline.manifest.method import method
-from distill_offline.models import catalogue
+from distill_offline.run.encoder import check_pretrained_arms, starting_encoder
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import make_task, read_gold
 from distill_offline.run.sources import labels_digest, source_paths
@@ -57,6 +57,7 @@ def train(
     """
     settings = folder.settings
     check_arms(settings.train)
+    check_pretrained_arms(settings)
     chosen = chosen_arms(settings.train, arms)
     counts = {
         arm.name: _average_arm(folder, arm) if arm.average else _train_arm(folder, arm, observe or _look_away)
@@ -134,7 +135,7 @@ def _stage(folder: RunFolder, arm: ArmSettings) -> Stage:
     """The stage that trains an arm."""
     settings, resolved = folder.settings, folder.settings.train.of(arm)
     processes = count(resolved.processes)
-    encoder = catalogue.locate(folder.require("train.encoder", settings.train.encoder))
+    encoder = starting_encoder(folder, arm.name)
     selected = folder.whole("select") / ANNOTATIONS
     labellers = [folder.whole(f"train/{arm.labelled_by}")] if arm.labelled_by else []
     return Stage(
@@ -147,7 +148,7 @@ def _stage(folder: RunFolder, arm: ArmSettings) -> Stage:
             # Tokens of column files, too, are learnt from in the pieces that raw text has.
             "tokens": tokenisation(settings.corpus.language),
             "method": method(),
-            "encoder": catalogue.model_digest(encoder),
+            "encoder": encoder.digest,
             "task": settings.task.name,
             "train": decides(resolved),
             "arm": {"name": arm.name, "schedule": arm.schedule, "options": arm.options},
@@ -159,8 +160,8 @@ def _stage(folder: RunFolder, arm: ArmSettings) -> Stage:
         inputs=source_paths(
             settings.corpus.original.train, settings.corpus.original.reviewed, settings.corpus.original.dev
         ),
-        models={"encoder": catalogue.model_digest(encoder)},
-        parents=[selected.parent, *labellers],
+        models=encoder.models,
+        parents=[selected.parent, *encoder.made_in, *labellers],
     )
 
 
@@ -172,7 +173,7 @@ def _train_arm(folder: RunFolder, arm: ArmSettings, observe: Callable[[int, Stud
         folder.say(f"train {arm.name}: up to date")
         return stage.sealed_counts()
     task, gold = make_task(settings), read_gold(settings)
-    encoder, distilled = catalogue.locate(settings.train.encoder), distilled_pool(folder)
+    encoder, distilled = starting_encoder(folder, arm.name).folder, distilled_pool(folder)
     relabelled: dict[str, int] = {}
     if arm.labelled_by:
         distilled, relabelled = labelled_again(folder, arm.labelled_by, distilled)

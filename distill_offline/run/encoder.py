@@ -1,0 +1,64 @@
+"""The encoder that an arm's student starts from: the configuration's, or the one that `pretrain` made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from distill_offline.config.settings import Settings
+from distill_offline.errors import ConfigError
+from distill_offline.models import catalogue
+from distill_offline.run.folder import RunFolder
+
+__all__ = ["PRETRAIN", "StartingEncoder", "check_pretrained_arms", "starting_encoder", "starts_pretrained"]
+
+PRETRAIN = "pretrain"  # the stage
+
+
+@dataclass(frozen=True, slots=True)
+class StartingEncoder:
+    """Its folder and its digest; `made_in` are the sealed folders that it comes from, none for a model of the site."""
+
+    folder: Path
+    digest: str
+    made_in: tuple[Path, ...]
+
+    @property
+    def models(self) -> dict[str, str]:
+        """For the manifest of a student: a model that no stage made is named there."""
+        return {} if self.made_in else {"encoder": self.digest}
+
+
+def starting_encoder(folder: RunFolder, arm: str | None = None) -> StartingEncoder:
+    """What the students of `arm` start from; without an arm those of select.cross_fit.
+
+    Raises ConfigError where none is named, MissingModel where it is not there, InputError where pretrain has not been
+    run to its end.
+    """
+    named = folder.require("train.encoder", folder.settings.train.encoder)
+    if starts_pretrained(folder.settings, arm):
+        made = folder.whole(PRETRAIN)
+        return StartingEncoder(made / "encoder", catalogue.model_digest(made / "encoder"), (made,))
+    base = catalogue.locate(named)
+    return StartingEncoder(base, catalogue.model_digest(base), ())
+
+
+def starts_pretrained(settings: Settings, arm: str | None = None) -> bool:
+    """Whether an arm starts from what `pretrain` made; without an arm, whether there is such a stage."""
+    pretrain = settings.pretrain
+    return pretrain is not None and (arm is None or not pretrain.arms or arm in pretrain.arms)
+
+
+def check_pretrained_arms(settings: Settings) -> None:
+    """Raises ConfigError where pretrain.arms names none, or an average is of students of two encoders."""
+    if settings.pretrain is None:
+        return
+    known = {arm.name for arm in settings.train.arms}
+    if unknown := [name for name in settings.pretrain.arms if name not in known]:
+        raise ConfigError(f"pretrain.arms: there is no arm {unknown[0]!r}.")
+    for arm in settings.train.arms:
+        if len({starts_pretrained(settings, name) for name in arm.average}) > 1:
+            raise ConfigError(
+                f"pretrain.arms: {arm.name} averages arms that start from different encoders; the mean of unrelated "
+                "weights is noise. Name all of them there, or none."
+            )

@@ -1,0 +1,343 @@
+"""The stage pretrain: it learns, it is resumed bit for bit, dev and test are never read in, and arms start from it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+from studying import runner, write_config
+from tiny_models import tiny_encoder
+from tiny_training import training_settings
+
+from distill_offline import manifest, pipeline
+from distill_offline.config.loading import as_plain, dump, parse_settings
+from distill_offline.config.settings import Settings
+from distill_offline.corpus import read_examples, write_examples
+from distill_offline.errors import ConfigError, InputError, Interrupted
+from distill_offline.models import catalogue
+from distill_offline.provenance.links import Link
+from distill_offline.provenance.walk import walk
+from distill_offline.run.encoder import starting_encoder
+from distill_offline.run.folder import RunFolder
+from distill_offline.schema import Progress
+from distill_offline.storage.digests import file_digests
+from distill_offline.storage.files import read_rows
+from distill_offline.study import Results, Study
+
+WEIGHTS = "pretrain/encoder/model.safetensors"
+ARMS: list[dict[str, Any]] = [{"name": "simple_mix"}, {"name": "original_only"}]
+
+
+def settings(encoder: Path, train: dict[str, Any] | None = None, **pretrain: Any) -> Settings:
+    given = {"updates": 2, "batch_size": 4, "learning_rate": 1e-2, "arms": ARMS, **(train or {})}
+    plain = as_plain(training_settings(encoder, **given))
+    chosen = {"updates": 12, "update_tokens": 200, "learning_rate": 1e-3, "held_out": 0.1, "eval_every": 5, **pretrain}
+    return parse_settings({**plain, "pretrain": chosen}, "test")
+
+
+def made(path: Path, given: Settings, **more: Any) -> dict[str, Any]:
+    folder = RunFolder(path, given, **more)
+    folder.open()
+    return pipeline.pretrain(folder)
+
+
+def digest(path: Path) -> str:
+    return file_digests([path / WEIGHTS])[path / WEIGHTS]
+
+
+def stop_after(updates: int) -> tuple[Any, Any]:
+    """`watch` and `stop` of a run that is stopped after so many updates."""
+    seen = [0]
+
+    def watch(progress: Progress) -> None:
+        seen[0] = progress.done if progress.stage == "pretrain" else seen[0]
+
+    return watch, lambda: seen[0] >= updates
+
+
+def test_the_loss_falls_and_the_encoder_is_sealed_with_what_made_it(encoder: Path, tmp_path: Path) -> None:
+    counts = made(tmp_path, settings(encoder, updates=60, learning_rate=3e-3))
+    assert counts["loss_after"] < counts["loss_before"] - 0.2
+    rows = [json.loads(line) for line in (tmp_path / "pretrain/history.jsonl").read_text().splitlines()]
+    assert len(rows) == counts["updates"] == 60
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert rows[-1]["held_out"] == counts["loss_after"]
+    shown = manifest.show(tmp_path / "pretrain")
+    assert shown["models"] == {"encoder": catalogue.model_digest(encoder)}
+    assert shown["seeds"] == {"seed": 0}  # pretrain's own, not the run's
+    assert {"package:demo" in each["name"] or "demo" in each["name"] for each in shown["inputs"]} == {True}
+    assert manifest.verify(tmp_path / "pretrain") == []
+    assert not (tmp_path / "pretrain/checkpoint").exists()
+
+
+def test_a_stopped_one_ends_in_the_same_bytes(encoder: Path, tmp_path: Path) -> None:
+    made(tmp_path / "whole", settings(encoder))
+    for updates in (4, 9):
+        watch, stop = stop_after(updates)
+        with pytest.raises(Interrupted, match=f"pretrain: stopped at update {updates}"):
+            made(tmp_path / "cut", settings(encoder), watch=watch, stop=stop)
+    assert not (tmp_path / "cut" / WEIGHTS).exists()
+    made(tmp_path / "cut", settings(encoder))
+    assert digest(tmp_path / "cut") == digest(tmp_path / "whole")
+    histories = [(tmp_path / name / "pretrain/history.jsonl").read_bytes() for name in ("cut", "whole")]
+    assert histories[0] == histories[1]
+
+
+def test_a_head_of_its_own_is_resumed_too(encoder: Path, tmp_path: Path) -> None:
+    made(tmp_path / "whole", settings(encoder, head="fresh"))
+    watch, stop = stop_after(5)
+    with pytest.raises(Interrupted):
+        made(tmp_path / "cut", settings(encoder, head="fresh"), watch=watch, stop=stop)
+    made(tmp_path / "cut", settings(encoder, head="fresh"))
+    assert digest(tmp_path / "cut") == digest(tmp_path / "whole")
+
+
+def test_rows_that_the_text_lacks_stay_as_the_encoder_has_them(encoder: Path, tmp_path: Path) -> None:
+    counts = made(tmp_path, settings(encoder))
+    files = encoder / "model.safetensors", tmp_path / WEIGHTS
+    before, after = (load_file(file)["embeddings.word_embeddings.weight"] for file in files)
+    changed = int((before != after).any(1).sum())
+    assert 0 < changed <= counts["rows_learnt"] < len(before)
+
+
+def test_it_is_up_to_date_until_text_settings_or_encoder_change(encoder: Path, tmp_path: Path) -> None:
+    said = list[str]()
+    made(tmp_path, settings(encoder))
+    made(tmp_path, settings(encoder, checkpoint_every=0.0), say=said.append)
+    assert said[-1] == "pretrain: up to date"
+    for change in ({"passes": 2, "updates": None}, {"seed": 3}, {"text": "package:demo/unlabelled"}, {"masked": 0.2}):
+        said.clear()
+        folder = RunFolder(tmp_path, settings(encoder, **change))
+        assert [step["fresh"] for step in pipeline.plan(folder, ("pretrain",))] == [False], change
+
+
+def test_dev_and_test_are_never_learnt_from(encoder: Path, tmp_path: Path) -> None:
+    given = settings(encoder, text="package:demo/test.jsonl")
+    dev = {"path": "package:demo/test.jsonl", "limit": 5}
+    original = replace(given.corpus.original, dev=None, test=None)
+    alone = made(tmp_path / "alone", replace(given, corpus=replace(given.corpus, original=original)))
+    assert alone["dropped_as_in_dev_or_test"] == 0
+    plain = as_plain(given)
+    plain["corpus"]["original"]["dev"] = dev
+    counts = made(tmp_path / "dev", parse_settings(plain, "test"))
+    assert counts["dropped_as_in_dev_or_test"] == 5
+    assert counts["sentences_learnt"] + counts["sentences_held_out"] == counts["sentences_read"] - 5
+    plain["pretrain"]["never"] = ["package:demo/test.jsonl"]
+    with pytest.raises(InputError, match="no text is left to learn"):
+        made(tmp_path / "none", parse_settings(plain, "test"))
+
+
+def test_the_same_text_is_learnt_once_and_no_text_stays(encoder: Path, tmp_path: Path) -> None:
+    given = settings(encoder)
+    counts = made(tmp_path, given)
+    sentences = [e.sentence for e in read_examples("package:demo/train.jsonl", origin="original")][:70]
+    assert counts["sentences_read"] == 70
+    assert counts["sentences_learnt"] + counts["sentences_held_out"] + counts["dropped_as_repeated"] == 70
+    written = b"".join(path.read_bytes() for path in (tmp_path / "pretrain").glob("*.json*"))
+    assert not any(sentence.text.encode() in written for sentence in sentences if len(sentence.tokens) > 3)
+
+
+@pytest.fixture
+def counted_run(encoder: Path, tmp_path: Path) -> tuple[Path, Settings]:
+    given = settings(encoder)
+    original = replace(given.corpus.original, test=given.corpus.original.dev)
+    return tmp_path / "run", replace(given, corpus=replace(given.corpus, original=original))
+
+
+def test_a_run_has_all_arms_start_from_it_and_does_nothing_twice(counted_run: tuple[Path, Settings]) -> None:
+    path, given = counted_run
+    pipeline.run(RunFolder(path, given))
+    made_of = catalogue.model_digest(path / "pretrain/encoder")
+    for arm in ("simple_mix", "original_only"):
+        shown = manifest.show(path / "train" / arm)
+        assert "pretrain/manifest.json" in {each["name"] for each in shown["inputs"]}
+        assert shown["models"] == {}
+    assert starting_encoder(RunFolder(path, given), "simple_mix").digest == made_of
+    assert manifest.verify(path) == []
+    page = (path / "report/index.html").read_text()
+    assert "Pre-training" in page
+    said = list[str]()
+    pipeline.run(RunFolder(path, given, say=said.append))
+    assert all(line.endswith("up to date") for line in said), said
+    without = replace(given, pretrain=None)
+    pipeline.train(RunFolder(path, without), ("simple_mix",))
+    shown = manifest.show(path / "train/simple_mix")
+    assert "pretrain/manifest.json" not in {each["name"] for each in shown["inputs"]}
+
+
+def test_arms_may_start_from_the_base_beside_those_that_do_not(encoder: Path, tmp_path: Path) -> None:
+    given = settings(encoder, arms=["simple_mix"])
+    folder = RunFolder(tmp_path, given)
+    folder.open()
+    with pytest.raises(InputError, match="pretrain has not been run to its end"):
+        starting_encoder(folder, "simple_mix")
+    assert starting_encoder(folder, "original_only").digest == catalogue.model_digest(encoder)
+    pipeline.pretrain(folder)
+    assert starting_encoder(folder, "simple_mix").digest != catalogue.model_digest(encoder)
+    assert starting_encoder(folder).made_in == (tmp_path / "pretrain",)  # cross-fitting
+    average = {"name": "mean", "average": ["simple_mix", "original_only"]}
+    for wrong, message in (
+        (settings(encoder, {"arms": [*ARMS, average]}, arms=["simple_mix"]), "averages arms that start from different"),
+        (settings(encoder, arms=["cosine"]), "there is no arm 'cosine'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            pipeline.train(RunFolder(tmp_path, wrong))
+
+
+def test_a_run_without_the_section_is_as_it_was(encoder: Path) -> None:
+    given = training_settings(encoder)
+    assert "pretrain" not in as_plain(given)
+    assert "pretrain" not in dump(given)
+    assert pipeline.pretrain(RunFolder(Path("nowhere"), given)) == {}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # DeBERTa's module says it of itself
+@pytest.mark.parametrize("kind", ["bert", "roberta", "deberta-v2", "distilbert", "electra", "mpnet", "modernbert"])
+def test_encoders_of_each_family_learn_and_students_start_from_them(kind: str, tmp_path: Path) -> None:
+    from distill_offline.student.model import Student
+
+    base = tiny_encoder(tmp_path / kind, kind=kind)
+    counts = made(tmp_path, settings(base, updates=20, learning_rate=3e-3))
+    assert counts["loss_after"] < counts["loss_before"]
+    student = Student.create(tmp_path / "pretrain/encoder", ("O", "B-X", "I-X"), "token-classification")
+    before, after = load_file(base / "model.safetensors"), load_file(tmp_path / WEIGHTS)
+    assert before.keys() == after.keys()
+    assert student.tokenizer.mask_token == "[MASK]"
+
+
+def test_a_tokenizer_without_a_mask_is_refused(encoder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    base = tmp_path / "base"
+    shutil.copytree(encoder, base)
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        if (base / name).exists():
+            value = json.loads((base / name).read_text())
+            value.pop("mask_token", None)
+            (base / name).write_text(json.dumps(value))
+    with pytest.raises(InputError, match="has no mask token"):
+        made(tmp_path / "run", settings(base))
+
+
+def test_all_seeds_of_a_study_share_an_encoder_that_knows_none_of_their_dev(encoder: Path, tmp_path: Path) -> None:
+    text = str(tmp_path / "train.conll")
+    variants = {"base": {}, "pretrained": {"pretrain": {"text": text, "updates": 3, "update_tokens": 200}}}
+    config = write_config(tmp_path / "study.yaml", encoder, variants=variants)
+    said = list[str]()
+    assert runner(config, say=said.append).run() == 8
+    places = list((tmp_path / "study/pretrained").glob("*/pretrain/encoder"))
+    assert len(places) == 1
+    assert len([line for line in said if line.startswith("pretrain:")]) == 1
+    counts = manifest.show(places[0].parent)["counts"]
+    assert counts["dropped_as_in_dev_or_test"] >= 8 - 1  # of 120, four are dev of a seed; two may be the same
+    rows = list(Results(tmp_path / "rows.jsonl").read())
+    known = {row.training.get("pretrained") for row in rows if row.variant == "pretrained"}
+    assert known == {catalogue.model_digest(places[0])[:16]}
+    assert {row.training.get("pretrained") for row in rows if row.variant == "base"} == {None}
+    study = Study.load(config)
+    keys = {cell.name: study.key(cell) for cell in study.cells}
+    assert keys["base", 20, 0, "union"] != keys["pretrained", 20, 0, "union"]
+    assert runner(config, say=said.append).run() == 0
+    without = Study.load(config, ("study.variants={base: {}}",))
+    assert {without.key(cell) for cell in without.cells} == {key for name, key in keys.items() if name[0] == "base"}
+
+
+def test_a_study_must_name_the_text_that_its_seeds_share(encoder: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "study.yaml", encoder, variants={"pretrained": {"pretrain": {"passes": 1}}})
+    with pytest.raises(ConfigError, match=r"pretrain\.text is missing; the seeds of a study share one encoder"):
+        Study.load(config)
+
+
+def test_a_purge_says_that_the_encoder_and_all_that_start_from_it_know_the_document(
+    encoder: Path, tmp_path: Path
+) -> None:
+    write_examples(tmp_path / "text.jsonl", list(read_examples("package:demo/train.jsonl", origin="original"))[100:130])
+    (document, *_) = {row["document"] for row in read_rows(tmp_path / "text.jsonl")}
+    given = settings(encoder, text=str(tmp_path / "text.jsonl"), arms=["original_only"])
+    folder = RunFolder(tmp_path / "run", given)
+    folder.open()
+    pipeline.pretrain(folder)
+    pipeline.select(folder)
+    pipeline.train(folder)
+    (found,) = pipeline.purge(document, [folder.path])
+    assert found["encoder"]
+    assert found["students"] == ["original_only"]
+    (found,) = pipeline.purge("no such document", [folder.path])
+    assert (found["encoder"], found["students"], found["unchecked"]) == (False, [], [])
+    write_examples(tmp_path / "text.jsonl", list(read_examples("package:demo/train.jsonl", origin="original"))[130:])
+    (found,) = pipeline.purge(document, [folder.path])
+    assert any("it may know the document" in line for line in found["unchecked"])
+
+
+def test_a_stopped_one_is_told_by_a_purge(encoder: Path, tmp_path: Path) -> None:
+    watch, stop = stop_after(3)
+    with pytest.raises(Interrupted):
+        made(tmp_path, settings(encoder), watch=watch, stop=stop)
+    (found,) = pipeline.purge("anything", [tmp_path])
+    assert any("its checkpoint may know it" in line for line in found["unchecked"])
+
+
+def test_a_damaged_checkpoint_is_passed_over(encoder: Path, tmp_path: Path) -> None:
+    given = settings(encoder, checkpoint_every=0.0)
+    made(tmp_path / "whole", given)
+    watch, stop = stop_after(6)
+    with pytest.raises(Interrupted):
+        made(tmp_path / "cut", given, watch=watch, stop=stop)
+    newest = max((tmp_path / "cut/pretrain/checkpoint").iterdir(), key=lambda path: int(path.name))
+    file = newest / "tensors.safetensors"
+    file.write_bytes(file.read_bytes()[:-9] + b"damaged!!")
+    said = list[str]()
+    made(tmp_path / "cut", given, say=said.append)
+    assert any(f"the checkpoint of update {newest.name} is damaged" in line for line in said)
+    assert digest(tmp_path / "cut") == digest(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_killed_one_ends_in_the_same_bytes(encoder: Path, tmp_path: Path) -> None:
+    given = settings(encoder, checkpoint_every=0.0, updates=40)
+    made(tmp_path / "whole", given)
+    (tmp_path / "tiny.yaml").write_text(dump(given))
+    command = [
+        sys.executable,
+        "-m",
+        "distill_offline",
+        "pretrain",
+        str(tmp_path / "tiny.yaml"),
+        "-o",
+        str(tmp_path / "cut"),
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=tmp_path)
+    place = tmp_path / "cut/pretrain/checkpoint"
+    while not any(int(path.name) >= 5 for path in place.glob("*") if path.name.isdecimal()):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not manifest.is_whole(tmp_path / "cut/pretrain")
+    assert subprocess.run(command, capture_output=True, cwd=tmp_path).returncode == 0
+    assert digest(tmp_path / "cut") == digest(tmp_path / "whole")
+
+
+def test_provenance_leads_from_a_student_to_the_base(counted_run: tuple[Path, Settings]) -> None:
+    path, given = counted_run
+    pipeline.run(RunFolder(path, given))
+    link = walk(path / "train/simple_mix")
+    names = [(each.kind, each.name) for each in _below(link)]
+    assert ("stage", "pretrain") in names
+    assert ("model", "encoder") in names
+    assert not [problem for each in _below(link) for problem in each.problems if problem.state == "broken"]
+    file = path / WEIGHTS
+    file.write_bytes(file.read_bytes()[:-4] + b"XXXX")
+    problems = [problem.message for each in _below(walk(path / "train/simple_mix")) for problem in each.problems]
+    assert any("pretrain/encoder/model.safetensors was changed" in problem for problem in problems)
+
+
+def _below(link: Link) -> list[Link]:
+    return [link, *(inner for part in link.parts for inner in _below(part))]
