@@ -68,7 +68,8 @@ def view_of(folder: RunFolder, result: Mapping[str, Any], *, redact: bool = Fals
 
 def _stages(folder: RunFolder) -> list[str]:
     """All that a run of these settings has, in order."""
-    before = ["annotate"] if folder.settings.asks_a_teacher else []
+    before = ["adapt"] if folder.settings.adapt is not None else []
+    before += ["annotate"] if folder.settings.asks_a_teacher else []
     before += [PRETRAIN] if folder.settings.pretrain is not None else []
     return [*before, "select", *(f"train/{arm.name}" for arm in folder.settings.train.arms), "evaluate"]
 
