@@ -288,17 +288,17 @@ def test_a_question_whether_a_stage_is_fresh_changes_nothing(tmp_path: Path, mod
 def test_a_study_of_an_installed_configuration_writes_where_the_command_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from distill_offline.cli.study import _rows_file
+    from distill_offline.cli.study import default_rows_file
 
     monkeypatch.chdir(tmp_path)
     installed = tmp_path / "package" / "x.yaml"
     installed.parent.mkdir()
     rows = installed.with_name("x.results.jsonl")
-    assert _rows_file(Path("package:configs/x.yaml"), installed, only_read=False) == Path("x.results.jsonl")
-    assert _rows_file(Path("package:configs/x.yaml"), installed, only_read=True) == Path("x.results.jsonl")
+    assert default_rows_file(Path("package:configs/x.yaml"), installed, only_read=False) == Path("x.results.jsonl")
+    assert default_rows_file(Path("package:configs/x.yaml"), installed, only_read=True) == Path("x.results.jsonl")
     rows.touch()
-    assert _rows_file(Path("package:configs/x.yaml"), installed, only_read=True) == rows
-    assert _rows_file(Path("package:configs/x.yaml"), installed, only_read=False) == Path("x.results.jsonl")
+    assert default_rows_file(Path("package:configs/x.yaml"), installed, only_read=True) == rows
+    assert default_rows_file(Path("package:configs/x.yaml"), installed, only_read=False) == Path("x.results.jsonl")
     Path("x.results.jsonl").touch()
-    assert _rows_file(Path("package:configs/x.yaml"), installed, only_read=True) == Path("x.results.jsonl")
-    assert _rows_file(installed, installed, only_read=False) == rows
+    assert default_rows_file(Path("package:configs/x.yaml"), installed, only_read=True) == Path("x.results.jsonl")
+    assert default_rows_file(installed, installed, only_read=False) == rows

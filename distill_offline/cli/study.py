@@ -15,7 +15,7 @@ from distill_offline.errors import InputError, Interrupted, MissingModel
 if TYPE_CHECKING:
     from distill_offline.study import Results, Study
 
-__all__ = ["study"]
+__all__ = ["default_rows_file", "study"]
 
 
 @click.command()
@@ -61,7 +61,7 @@ def study(
 
     console, path = Console(as_json), resolve_path(str(config))
     loaded = studies.Study.load(path, changes)
-    results = studies.Results(output or _rows_file(config, path, only_read=dry_run or status or table))
+    results = studies.Results(output or default_rows_file(config, path, only_read=dry_run or status or table))
     study_folder = folder or Path("runs") / loaded.settings.name
     if dry_run or status:
         _show_progress(console, loaded, results, list_cells=dry_run, renew=renew)
@@ -91,7 +91,7 @@ def study(
         raise left
 
 
-def _rows_file(config: Path, path: Path, *, only_read: bool) -> Path:
+def default_rows_file(config: Path, path: Path, *, only_read: bool) -> Path:
     """Beside the configuration; of one that is installed with the package, in the folder where the command runs.
 
     What is only read may come from the rows that are installed beside it.

@@ -17,6 +17,7 @@ class Verb(NamedTuple):
 VERBS = {
     "acquire": Verb("acquire", "Choose which sentences to annotate next."),
     "adapt": Verb("adapt", "Let the teacher learn from the gold training sentences."),
+    "advise": Verb("advise", "Say what to do next: label more, annotate, or stop."),
     "annotate": Verb("annotate", "Let the teacher label the corpus."),
     "convert": Verb("convert", "Turn a corpus into another format."),
     "doctor": Verb("doctor", "Check this machine: packages, GPU, models, disks, network."),
