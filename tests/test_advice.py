@@ -48,7 +48,7 @@ def curve(arm: str, f1: Callable[[int], float], sizes: tuple[int, ...] = (50, 10
 
 
 def steep(size: int) -> float:
-    return 1 - 2.2 * size**-0.4
+    return 1 - 2.2 * float(size) ** -0.4
 
 
 def flat(size: int) -> float:
