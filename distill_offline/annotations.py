@@ -18,10 +18,13 @@ __all__ = [
     "checked_tokens", "read_lines", "write_lines",
 ]  # fmt: skip
 
-BESIDE = ("confidence", "agreement", "missed", "weight", "masked")
-_FIELDS = frozenset(("id", "document", "index", "text", "tokens", "offsets", "labels", "spans", "rejected", *BESIDE))
+BESIDE = ("confidence", "agreement", "missed", "weight", "masked", "relabelled")
+_POSITIONS = ("masked", "relabelled")
+_FIELDS = frozenset(
+    ("id", "document", "index", "text", "tokens", "offsets", "labels", "spans", "rejected", "students", *BESIDE)
+)
 _SPAN_FIELDS = frozenset(Span.__dataclass_fields__)
-_ALIGNMENTS = ("exact", "repeated", "normalised", "fuzzy", "tags", "gold")
+_ALIGNMENTS = ("exact", "repeated", "normalised", "fuzzy", "tags", "gold", "students")
 _HIGHEST = {"confidence": 1.0, "agreement": 1.0, "missed": 1.0, "weight": sys.float_info.max}
 
 
@@ -30,8 +33,9 @@ class Beside:
     """What stands beside the labels of a sentence, if it does: numbers, never text.
 
     `confidence` and `agreement` are a class's, `missed` is the probability of an entity that the labels lack, `weight`
-    the sentence's in the loss, `masked` the positions of tokens from which nothing is to be learnt. `order` says which
-    of them comes first in a file, so that a line that is read and written again keeps its bytes.
+    the sentence's in the loss, `masked` the positions of tokens from which nothing is to be learnt, `relabelled` those
+    of tokens that have a student's label instead of a doubtful one. `order` says which of them comes first in a file,
+    so that a line that is read and written again keeps its bytes.
     """
 
     confidence: float | None = None
@@ -39,6 +43,7 @@ class Beside:
     missed: float | None = None
     weight: float | None = None
     masked: tuple[int, ...] = ()
+    relabelled: tuple[int, ...] = ()
     order: tuple[str, ...] = field(default=BESIDE, compare=False)
 
     @classmethod
@@ -46,10 +51,10 @@ class Beside:
         """Those of `names` that a row has. Raises ValueError for what is no such number, or no list of positions."""
         present: dict[str, Any] = {name: row[name] for name in names if row.get(name) is not None}
         for name, value in present.items():
-            if name != "masked":
+            if name not in _POSITIONS:
                 checked_number(name, value)
             elif not isinstance(value, (list, tuple)) or not all(map(_is_count, value)):
-                raise ValueError("`masked` is not a list of token positions")
+                raise ValueError(f"`{name}` is not a list of token positions")
             else:
                 present[name] = tuple(value)
         return cls(**present)
@@ -78,8 +83,10 @@ class AnnotationLine:
     """A sentence, and what somebody says of it.
 
     `labels` are those of a kind (label_kinds). Of tags `spans` are those that they make, with what is known of each;
-    what is said of a whole text has none. `strays` counts tags that continued nothing where the line was read, and are
-    O here; `unread` are the fields that stood there and that no line has: they are not written again.
+    what is said of a whole text has none. `by_students` are the entities that a student finds who never saw the
+    sentence, if one was asked (select.cross_fit); `students` in a file. `strays` counts tags that continued nothing
+    where the line was read, and are O here; `unread` are the fields that stood there and that no line has: they are not
+    written again.
     """
 
     sentence: Sentence
@@ -89,6 +96,7 @@ class AnnotationLine:
     beside: Beside = _NOTHING
     strays: int = 0
     unread: tuple[str, ...] = ()
+    by_students: tuple[Span, ...] | None = None
 
     @classmethod
     def of(cls, sentence: Sentence, annotation: Annotation, beside: Beside = _NOTHING) -> Self:
@@ -123,6 +131,7 @@ class AnnotationLine:
                 "spans": [_span_row(span) for span in self.spans],
                 "rejected": [{"mention": rejection.mention, "reason": rejection.reason} for rejection in self.rejected],
                 **self.beside.as_dict(),
+                **({} if self.by_students is None else {"students": [_span_row(span) for span in self.by_students]}),
             }
         )
 
@@ -205,12 +214,15 @@ def _line(row: Mapping[str, Any], head: Head) -> AnnotationLine:
         raise ValueError("`labels` must be a list of strings")
     spans = [_span(span) for span in _list(row, "spans")] if "spans" in row else None
     beside = Beside.read(row).ordered_as(row)
-    if any(token >= len(tokens) for token in beside.masked):
-        raise ValueError("`masked` names a token that is not there")
+    for name in _POSITIONS:
+        if any(token >= len(tokens) for token in getattr(beside, name)):
+            raise ValueError(f"`{name}` names a token that is not there")
     agreed = kind_of(head).agreed(tokens, tuple(labels), spans)
     rejected = tuple(map(_rejection, _list(row, "rejected"))) if row.get("rejected") is not None else ()
     strays, unread = len(agreed.strays), _unread(row)
-    return AnnotationLine(_sentence(row, tokens), agreed.labels, agreed.spans, rejected, beside, strays, unread)
+    students = _students(row, len(tokens)) if row.get("students") is not None else None
+    sentence = _sentence(row, tokens)
+    return AnnotationLine(sentence, agreed.labels, agreed.spans, rejected, beside, strays, unread, students)
 
 
 def _unread(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -245,6 +257,14 @@ def _list(row: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
 def _span(row: Mapping[str, Any]) -> Span:
     values = row["start"], row["end"], row["type"], row.get("confidence"), row.get("alignment") or "tags"
     return checked_span(Span(*values, row.get("agreement")))
+
+
+def _students(row: Mapping[str, Any], tokens: int) -> tuple[Span, ...]:
+    found = tuple(_span(span) for span in _list(row, "students"))
+    ends = (0, *(span.end for span in found))
+    if any(not before <= span.start < span.end <= tokens for before, span in zip(ends, found, strict=False)):
+        raise ValueError("`students` must be spans of its tokens, in order and apart from each other")
+    return found
 
 
 def _span_row(span: Span) -> dict[str, Any]:

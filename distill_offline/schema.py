@@ -169,8 +169,8 @@ class Span:
     """An entity over the half-open token range `[start, end)`.
 
     `alignment` says how the mention was found: `gold`, `exact`, `repeated` (another place of one that was found exactly
-    and said once), `normalised`, `fuzzy`, or `tags`. `agreement` is the share of samples that gave this very span, if
-    the teacher was asked more than once.
+    and said once), `normalised`, `fuzzy`, `tags`, or `students` (they gave it in place of a doubtful one). `agreement`
+    is the share of samples that gave this very span, if the teacher was asked more than once.
     """
 
     start: int

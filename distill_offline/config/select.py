@@ -58,8 +58,9 @@ class SelectSettings:
     """[probability] Drop a sentence that lacks an entity more probably than this; needs `cross_fit`."""
     alignments: tuple[Literal["exact", "normalised", "fuzzy", "tags"], ...] = ("exact", "normalised", "fuzzy", "tags")
     """A span that was found in another way than these is doubtful."""
-    doubtful: Literal["sentence", "span", "mask"] = "sentence"
-    """What a doubtful span costs: the `sentence`; the `span`, which becomes O; or the loss on its tokens (`mask`)."""
+    doubtful: Literal["sentence", "span", "mask", "relabel"] = "sentence"
+    """What a doubtful span costs: the `sentence`; the `span`, which becomes O; the loss on its tokens (`mask`); or its
+    label alone, for which it takes that of the students of `cross_fit` (`relabel`)."""
     near_duplicates: Annotated[float, Ge(0.5), Le(1)] | None = None
     """[similarity] From here on a sentence counts as a copy of another, or of one in dev or test; empty: off."""
     budget: Count | None = None
@@ -72,3 +73,7 @@ class SelectSettings:
     """Give confidences to labels that come without, by students trained on the other labels."""
     truth: str | Source | None = None
     """Gold for the same sentences, to measure the selection. Nothing is chosen by it."""
+
+    def __post_init__(self) -> None:
+        if self.doubtful == "relabel" and self.cross_fit is None:
+            raise ValueError("doubtful: relabel takes the labels of students; it needs cross_fit, for example {}")

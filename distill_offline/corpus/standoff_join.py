@@ -56,8 +56,9 @@ def _joined(record: Record, row: StandoffLabels) -> Record:
         return replace(record, labels=row.labels, standoff=row)
     try:
         labels = encode_bio(row.spans, length := len(record.sentence.tokens))
-        if any(token >= length for token in row.beside.masked):
-            raise ValueError(f"`masked` is out of range: there are {length} tokens")
+        for name, positions in (("masked", row.beside.masked), ("relabelled", row.beside.relabelled)):
+            if any(token >= length for token in positions):
+                raise ValueError(f"`{name}` is out of range: there are {length} tokens")
     except ValueError as error:
         raise fault(row.shown, row.line, f"{where}: {error}.") from error
     return replace(record, labels=labels, scheme="iob2", standoff=row)

@@ -47,9 +47,11 @@ class Shape:
 @dataclass(frozen=True, slots=True)
 class Judged:
     """What a student that never saw the labels of a text makes of them: the probability of each span, and of an entity
-    that they lack; or of the text's classes."""
+    that they lack; or of the text's classes. `said` are the entities that it finds itself, each with its probability.
+    """
 
     spans: tuple[float, ...] = ()
+    said: tuple[Span, ...] = ()
     missed: float | None = None
     confidence: float | None = None
 

@@ -160,9 +160,14 @@ class Tags:
         return [
             Judged(
                 tuple(span_confidence(distribution, span) for span in spans),
+                tuple(
+                    replace(span, confidence=distribution.of(span), alignment="students") for span in decode_bio(said)
+                ),
                 missed(distribution.of_tokens(), labels, distribution.labels),
             )
-            for distribution, (labels, spans) in zip(distributions(scored, names), labelled, strict=True)
+            for distribution, said, (labels, spans) in zip(
+                distributions(scored, names), decode(scored, names), labelled, strict=True
+            )
         ]
 
     def confidences(

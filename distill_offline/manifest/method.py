@@ -35,6 +35,7 @@ TRAINING = (
     "distill_offline.learning.repeatable",
     "distill_offline.scoring.metrics",
     "distill_offline.scoring.mistakes",
+    "distill_offline.select.relabel",
     "distill_offline.select.rules",
     "distill_offline.spans.bio",
     "distill_offline.student.batching",

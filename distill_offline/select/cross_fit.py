@@ -21,7 +21,7 @@ from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import Gold, make_task, read_gold
 from distill_offline.run.sources import labels_digest, source_digest, source_paths
 from distill_offline.run.stage import Stage
-from distill_offline.schema import content_digest
+from distill_offline.schema import Span, content_digest
 from distill_offline.select.distilled import distilled_lines
 from distill_offline.storage.digests import file_digests
 from distill_offline.storage.files import ANNOTATIONS, read_rows, remove_folder, write_rows
@@ -43,9 +43,10 @@ def cross_fit(folder: RunFolder) -> dict[str, int]:
 
     Each row is judged by a student that was trained without its fold. A span's `confidence` is how sure that student is
     of exactly this span (out_of_fold.span_confidence), a class's its probability; `missed`, for spans, the probability
-    of an entity where the label says O. Labels that have a confidence keep it, unless `overrule` is set. Dev and test
-    are never trained on. A fold that is finished is kept when the stage is interrupted, the one under way by its
-    checkpoints. Raises InputError where there are fewer different sentences than folds.
+    of an entity where the label says O; `students` are the entities that it finds itself. Labels that have a confidence
+    keep it, unless `overrule` is set. Dev and test are never trained on. A fold that is finished is kept when the stage
+    is interrupted, the one under way by its checkpoints. Raises InputError where there are fewer different sentences
+    than folds.
     """
     settings: CrossFitSettings = folder.require("select.cross_fit", folder.settings.select.cross_fit)
     stage = _stage(folder, settings)
@@ -204,7 +205,8 @@ def _as_row(judged: Judged) -> Row:
     if judged.confidence is not None:
         return {"confidence": round(judged.confidence, _DIGITS)}
     spans = [round(confidence, _DIGITS) for confidence in judged.spans]
-    return {"spans": spans, "missed": round(judged.missed or 0.0, _DIGITS)}
+    said = [[span.start, span.end, span.type, round(span.confidence or 0.0, _DIGITS)] for span in judged.said]
+    return {"spans": spans, "missed": round(judged.missed or 0.0, _DIGITS), "said": said}
 
 
 def _with(line: AnnotationLine, judged: Row, settings: CrossFitSettings, counts: Counter[str]) -> AnnotationLine:
@@ -218,4 +220,5 @@ def _with(line: AnnotationLine, judged: Row, settings: CrossFitSettings, counts:
         keeps = span.confidence is not None and not settings.overrule
         counts["spans_kept" if keeps else "spans_judged"] += 1
         spans.append(span if keeps else replace(span, confidence=confidence))
-    return replace(line, spans=tuple(spans), beside=line.beside.with_(missed=judged["missed"]))
+    said = tuple(Span(start, end, type_, sure, "students") for start, end, type_, sure in judged["said"])
+    return replace(line, spans=tuple(spans), beside=line.beside.with_(missed=judged["missed"]), by_students=said)

@@ -12,6 +12,7 @@ from distill_offline.config.settings import SelectSettings
 from distill_offline.schema import Span, content_digest, text_digest
 from distill_offline.select.diversity import spread
 from distill_offline.select.near_duplicates import Kind, near_duplicates
+from distill_offline.select.relabel import missed_entities, relabelled
 from distill_offline.text.visible import squeezed
 
 __all__ = ["KEPT", "judge", "learnable", "select"]
@@ -85,10 +86,13 @@ def learnable(line: AnnotationLine, settings: SelectSettings, counts: Counter[st
     """The line without what is doubtful in it, and with its weight; unchanged if there is nothing to do.
 
     A masked span leaves `spans` and `labels`, which stay valid BIO, and its tokens are listed in `masked`. `counts`
-    gains `spans_dropped`, or `spans_masked` and `tokens_masked`.
+    gains `spans_dropped`, or `spans_masked` and `tokens_masked`, or what `relabelled` says.
     """
     doubtful = [span for span in line.spans if _is_doubtful(span, settings)]
-    if doubtful:
+    if settings.doubtful == "relabel":
+        if doubtful or missed_entities(line, settings.max_missed):
+            line = relabelled(line, doubtful, settings.max_missed, counts)
+    elif doubtful:
         labels, tokens = list(line.labels), [t for span in doubtful for t in range(span.start, span.end)]
         for token in tokens:
             labels[token] = "O"
@@ -99,6 +103,8 @@ def learnable(line: AnnotationLine, settings: SelectSettings, counts: Counter[st
             masked = tuple(sorted({*line.beside.masked, *tokens}))
             line = replace(line, beside=line.beside.with_(masked=masked))
             counts["tokens_masked"] += len(tokens)
+    if line.by_students is not None:
+        line = replace(line, by_students=None)
     if settings.weigh and (weight := line.confidence) is not None:
         line = replace(line, beside=line.beside.with_(weight=weight))
     return line
@@ -121,7 +127,8 @@ def _fault(line: AnnotationLine, settings: SelectSettings) -> str:
         return "had_rejected_mentions"
     if confidence is not None and confidence < settings.min_sentence_confidence:
         return "unsure"
-    if (line.beside.missed or 0.0) > settings.max_missed:
+    adds = settings.doubtful == "relabel" and missed_entities(line, settings.max_missed)
+    if (line.beside.missed or 0.0) > settings.max_missed and not adds:
         return "probably_missed_an_entity"
     if settings.doubtful == "sentence" and any(_is_doubtful(span, settings) for span in line.spans):
         return "doubtful"
@@ -138,8 +145,8 @@ def _is_disputed(label: Span | Beside, settings: SelectSettings) -> bool:
 def _is_doubtful(span: Span, settings: SelectSettings) -> bool:
     if (span.confidence is not None and span.confidence < settings.min_confidence) or _is_disputed(span, settings):
         return True
-    # Gold was not found by us, and what is repeated was found exactly.
-    known = (*settings.alignments, *(["repeated"] if "exact" in settings.alignments else []), "gold")
+    # Gold was not found by us, nor what students say, and what is repeated was found exactly.
+    known = (*settings.alignments, *(["repeated"] if "exact" in settings.alignments else []), "gold", "students")
     return span.alignment not in known
 
 
