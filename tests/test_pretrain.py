@@ -22,6 +22,7 @@ from distill_offline.config.settings import Settings
 from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import ConfigError, InputError, Interrupted
 from distill_offline.models import catalogue
+from distill_offline.pipeline.faults import faults
 from distill_offline.provenance.links import Link
 from distill_offline.provenance.walk import walk
 from distill_offline.run.encoder import starting_encoder
@@ -341,3 +342,41 @@ def test_provenance_leads_from_a_student_to_the_base(counted_run: tuple[Path, Se
 
 def _below(link: Link) -> list[Link]:
     return [link, *(inner for part in link.parts for inner in _below(part))]
+
+
+@pytest.mark.parametrize(
+    ("pretrain", "message"),
+    [
+        ({"never": [{"pathh": "x"}]}, "pretrain.never.0.pathh is unknown. Did you mean pretrain.never.0.path?"),
+        ({"never": [3]}, "pretrain.never.0: a path is expected, or a section with path (it is 3)."),
+        ({"maskd": 0.1}, "pretrain.maskd is unknown. Did you mean pretrain.masked?"),
+        ({"masked": 1.0}, "pretrain.masked: input should be less than 1 (it is 1.0)."),
+    ],
+)
+def test_a_wrong_setting_is_told_by_its_key(encoder: Path, pretrain: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        settings(encoder, **pretrain)
+    assert f"test: {message}" in str(raised.value).splitlines()
+    assert ".str" not in str(raised.value)
+
+
+def test_doctor_tells_text_that_is_not_there_and_arms_that_are_none(encoder: Path) -> None:
+    told = faults(settings(encoder, text="nowhere.txt", never=["neither.txt"], arms=["cosine"]))
+    assert [line.partition(":")[0] for line in told] == ["pretrain.arms", "nowhere.txt"]
+    assert [line.partition(":")[0] for line in faults(settings(encoder, never=["neither.txt"]))] == ["neither.txt"]
+
+
+def test_a_dry_run_says_what_would_be_done_and_what_follows_from_it(encoder: Path, tmp_path: Path) -> None:
+    given = settings(encoder, arms=["simple_mix"])
+    folder = RunFolder(tmp_path, given)
+    folder.open()
+    stages = ("annotate", "pretrain", "select", "train")
+    pipeline.pretrain(folder)
+    pipeline.select(folder)
+    pipeline.train(folder)
+    assert {step["stage"]: step["fresh"] for step in pipeline.plan(folder, stages)} == {
+        "pretrain": True, "select": True, "train simple_mix": True, "train original_only": True,
+    }  # fmt: skip
+    changed = RunFolder(tmp_path, settings(encoder, arms=["simple_mix"], seed=5))
+    plan = {step["stage"]: step["fresh"] for step in pipeline.plan(changed, stages)}
+    assert plan == {"pretrain": False, "select": True, "train simple_mix": False, "train original_only": True}

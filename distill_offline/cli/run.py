@@ -15,7 +15,7 @@ __all__ = ["run"]
 @click.command()
 @config_options
 def run(config: Path, output: Path | None, changes: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
-    """Adapt the teacher where that is asked for, annotate, select, train every arm, evaluate, and write a report.
+    """Adapt the teacher and pre-train the encoder where asked, annotate, select, train every arm, evaluate, report.
 
     What is done already is not done again. After a change of a setting, the stages that depend on it run again.
 

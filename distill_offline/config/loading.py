@@ -187,9 +187,12 @@ def _kind_at(path: Iterable[str]) -> Any:
     kind: Any = Settings
     for part in path:
         section = _section_of(kind)
-        if section is None:
+        if part.isdecimal() and section is None:
+            kind = next((inner for inner in typing.get_args(kind) if inner is not Ellipsis), None)  # of a list
+        elif section is None:
             return None
-        kind = section if part.isdecimal() else typing.get_type_hints(section).get(part)
+        else:
+            kind = section if part.isdecimal() else typing.get_type_hints(section).get(part)
     return kind
 
 
