@@ -59,7 +59,7 @@ def _corrected(
 
 
 def _without(entities: set[tuple[int, int, str]], mistake: Mistake) -> set[tuple[int, int, str]] | None:
-    others = entities - {mistake.given} if mistake.given else set(entities)
+    others = entities - {mistake.predicted} if mistake.predicted else set(entities)
     if mistake.true is None:
         return others
     start, end, _ = mistake.true

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import click
 
 from distill_offline.annotate.answers import parse
-from distill_offline.annotate.asking import Ask, ask, prompts
+from distill_offline.annotate.asking import AskSettings, ask, prompts
 from distill_offline.annotate.demonstrations import Demonstrations
 from distill_offline.completions import CompletionStore, prompt_digest
 from distill_offline.config.settings import DemonstrationSettings, TaskSettings
@@ -81,7 +81,7 @@ def timed(rows: int, strategy: str, folder: Path) -> list[tuple[str, float]]:
     picker = Demonstrations(DemonstrationSettings(strategy=strategy, k=4), pool, seed=0)  # type: ignore[arg-type]
     with CompletionStore(folder / strategy / "completions.sqlite") as store:
         recipe = store.add_recipe({"model": "instant"})
-        asking = Ask(TASK, picker, store, recipe, prompt_digest, lambda: Instant(Path(), Sampling(), {}))
+        asking = AskSettings(TASK, picker, store, recipe, prompt_digest, lambda: Instant(Path(), Sampling(), {}))
         began = time.perf_counter()
         for _ in sentences(rows):
             pass

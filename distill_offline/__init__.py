@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from distill_offline.corpus import read_examples, read_sentences, write_examples, write_sentences
     from distill_offline.corpus.formats import Format
     from distill_offline.errors import ConfigError, CorpusError, DistillError, UnusableAnswer
-    from distill_offline.evaluate.compare import Held
-    from distill_offline.evaluate.compare import held_against as score_against
+    from distill_offline.evaluate.compare import GoldComparison
+    from distill_offline.evaluate.compare import compare_with_gold as score_against
     from distill_offline.offline.connections import enforce as enforce_offline
     from distill_offline.pipeline.opened import Run, open_run, read_annotations
     from distill_offline.schema import (
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Alignment", "Annotation", "AnnotationLine", "Backend", "Completion", "ConfigError", "CorpusError",
-    "DistillError", "Entity", "Example", "Format", "Held", "LabelledText", "Measured", "Message", "Metric",
+    "DistillError", "Entity", "Example", "Format", "GoldComparison", "LabelledText", "Measured", "Message", "Metric",
     "Progress", "Prompt", "Rejection", "Report", "Run", "Sampling", "Schedule", "Scores", "Sentence", "Settings",
     "Source", "Span", "Student", "Task", "TaskSettings", "UnusableAnswer", "__version__", "decode_bio", "encode_bio",
     "enforce_offline", "locate", "open_run", "read_annotations", "read_examples", "read_sentences", "score",
@@ -62,7 +62,7 @@ _PLACES = {
     "Entity": "distill_offline.student.labelling:Entity",
     "Example": "distill_offline.schema:Example",
     "Format": "distill_offline.corpus.formats:Format",
-    "Held": "distill_offline.evaluate.compare:Held",
+    "GoldComparison": "distill_offline.evaluate.compare:GoldComparison",
     "LabelledText": "distill_offline.student.labelling:LabelledText",
     "Measured": "distill_offline.scoring.metrics:Measured",
     "Message": "distill_offline.schema:Message",
@@ -92,7 +92,7 @@ _PLACES = {
     "read_examples": "distill_offline.corpus:read_examples",
     "read_sentences": "distill_offline.corpus:read_sentences",
     "score": "distill_offline.scoring.metrics:score",
-    "score_against": "distill_offline.evaluate.compare:held_against",
+    "score_against": "distill_offline.evaluate.compare:compare_with_gold",
     "write_examples": "distill_offline.corpus:write_examples",
     "write_sentences": "distill_offline.corpus:write_sentences",
 }

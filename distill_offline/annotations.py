@@ -14,7 +14,7 @@ from distill_offline.schema import Annotation, Example, Head, Rejection, Sentenc
 from distill_offline.storage.files import json_line, read_rows, replacing
 
 __all__ = [
-    "BESIDE", "AnnotationLine", "Beside", "checked_number", "checked_offsets", "checked_span",
+    "BESIDE", "AnnotationLine", "LineValues", "checked_number", "checked_offsets", "checked_span",
     "checked_tokens", "read_lines", "write_lines",
 ]  # fmt: skip
 
@@ -29,7 +29,7 @@ _HIGHEST = {"confidence": 1.0, "agreement": 1.0, "missed": 1.0, "weight": sys.fl
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class LineValues:
     """What stands beside the labels of a sentence, if it does: numbers, never text.
 
     `confidence` and `agreement` are a class's, `missed` is the probability of an entity that the labels lack, `weight`
@@ -75,7 +75,7 @@ class Beside:
         return {name: value for name, value in values.items() if value not in (None, ())}
 
 
-_NOTHING = Beside()
+_NOTHING = LineValues()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +93,13 @@ class AnnotationLine:
     labels: tuple[str, ...]
     spans: tuple[Span, ...] = ()
     rejected: tuple[Rejection, ...] = ()
-    beside: Beside = _NOTHING
+    beside: LineValues = _NOTHING
     strays: int = 0
     unread: tuple[str, ...] = ()
     by_students: tuple[Span, ...] | None = None
 
     @classmethod
-    def of(cls, sentence: Sentence, annotation: Annotation, beside: Beside = _NOTHING) -> Self:
+    def of(cls, sentence: Sentence, annotation: Annotation, beside: LineValues = _NOTHING) -> Self:
         """What an annotation says of its sentence; `beside` is what came with it."""
         if annotation.confidence is not None or annotation.agreement is not None:
             beside = replace(beside, confidence=annotation.confidence, agreement=annotation.agreement)
@@ -173,7 +173,7 @@ def checked_span(span: Span) -> Span:
 
 
 def checked_number(name: str, value: Any) -> float:
-    """One of the numbers of Beside. Raises ValueError where it is none, or too large or too small."""
+    """One of the numbers of LineValues. Raises ValueError where it is none, or too large or too small."""
     if not _is_number(value, _HIGHEST[name]):
         raise ValueError(f"`{name}` is not a number, 0 {'or more' if name == 'weight' else 'to 1'}")
     return float(value)
@@ -213,7 +213,7 @@ def _line(row: Mapping[str, Any], head: Head) -> AnnotationLine:
     if not _are_strings(labels):
         raise ValueError("`labels` must be a list of strings")
     spans = [_span(span) for span in _list(row, "spans")] if "spans" in row else None
-    beside = Beside.read(row).ordered_as(row)
+    beside = LineValues.read(row).ordered_as(row)
     for name in _POSITIONS:
         if any(token >= len(tokens) for token in getattr(beside, name)):
             raise ValueError(f"`{name}` names a token that is not there")

@@ -22,7 +22,7 @@ from typing import Any
 from sentences import example
 
 from distill_offline.annotate.answers import Counts, parse
-from distill_offline.annotate.asking import Ask, ask
+from distill_offline.annotate.asking import AskSettings, ask
 from distill_offline.annotate.demonstrations import Demonstrations
 from distill_offline.backends.scripted import Scripted
 from distill_offline.completions import Answer, CompletionStore, Row, prompt_digest
@@ -154,7 +154,7 @@ class Stage:
         return self.teachers[-1]
 
     def ask(self, store: CompletionStore, part: str = "unlabelled") -> Counts:
-        asking = Ask(
+        asking = AskSettings(
             task=self.task,
             demonstrations=Demonstrations(DemonstrationSettings(strategy="static", k=1), CORPUS[:3], seed=0),
             store=store,

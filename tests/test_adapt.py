@@ -16,7 +16,7 @@ from distill_offline.adapt import loop, stage
 from distill_offline.adapt.lessons import Encoder, Lesson, Pair
 from distill_offline.adapt.model import Base, batch
 from distill_offline.annotate.teacher import Teacher
-from distill_offline.annotate.work import Work
+from distill_offline.annotate.work import AnnotateInputs
 from distill_offline.backends.adapter import WEIGHTS, rank_of
 from distill_offline.backends.base import Backend
 from distill_offline.backends.transformers import Transformers
@@ -187,14 +187,14 @@ def test_logits_are_those_of_the_merged_model_and_not_the_bases(made: Path, base
 
 def test_an_old_answer_never_meets_a_new_adapter(made: Path, base: Path, tmp_path: Path) -> None:
     chosen = settings(base, {})
-    work = Work.of(RunFolder(made, chosen), write=False)
+    work = AnnotateInputs.of(RunFolder(made, chosen), write=False)
     recipe = work.teacher.recipe()
     bare = Teacher.of(settings(base, None), make_task(chosen)).recipe()
     assert recipe == bare | {"adapter": json.loads((made / "adapt/adapter/made.json").read_text())["digest"]}
     other = RunFolder(tmp_path / "run", settings(base, {"epochs": 1}))
     other.open()
     pipeline.adapt(other)
-    third = Work.of(other, write=False).teacher.recipe()
+    third = AnnotateInputs.of(other, write=False).teacher.recipe()
     assert third["adapter"] != recipe["adapter"]
     named = {"adapter": str(made / "adapt/adapter")}
     by_hand = parse_settings(
@@ -251,7 +251,7 @@ def test_each_gold_sentence_is_answered_by_an_adapter_that_has_not_seen_it(
     counts = pipeline.adapt(folder)
     assert counts["folds"]["1"]["sentences"] + counts["folds"]["2"]["sentences"] == 20
     fold_of = json.loads((folder.path / "adapt/folds/fold_of.json").read_text())
-    work = stage._Work.of(folder, write=False)
+    work = stage._AdaptInputs.of(folder, write=False)
     for number in ("1", "2"):
         digest = json.loads((folder.path / f"adapt/folds/{number}/adapter/made.json").read_text())["digest"]
         trained[digest] = {each.content for each in work.train if fold_of[each.content] != int(number)}
@@ -334,7 +334,7 @@ def test_an_adapter_for_another_base_is_refused(made: Path, base: Path, tmp_path
     other = tiny_llama(tmp_path / "other", CHATML + " ", context=128)
     folder = RunFolder(made, settings(other, {}))
     with pytest.raises(ConfigError, match=r"was made for another model than backend\.model"):
-        Work.of(folder, write=False)
+        AnnotateInputs.of(folder, write=False)
     wide = wide_llama(tmp_path / "wide", base)
     with pytest.raises(BackendError, match=r"another model than backend\.model .a llama of 32 dimensions"):
         Transformers(wide, Sampling(), {"adapter": str(made / "adapt/adapter")})

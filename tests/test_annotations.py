@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill_offline.annotations import AnnotationLine, Beside, read_lines, write_lines
+from distill_offline.annotations import AnnotationLine, LineValues, read_lines, write_lines
 from distill_offline.errors import InputError
 from distill_offline.schema import Annotation, Head, Rejection, Sentence, Span
 from distill_offline.spans.bio import encode_bio
@@ -64,9 +64,9 @@ def test_a_class_keeps_its_numbers_in_their_order(tmp_path: Path) -> None:
 
 
 def test_what_a_stage_adds_stands_behind_what_was_there() -> None:
-    beside = Beside(weight=0.5).with_(masked=(1,), missed=0.25).with_(weight=0.75)
+    beside = LineValues(weight=0.5).with_(masked=(1,), missed=0.25).with_(weight=0.75)
     assert list(beside.as_dict().items()) == [("weight", 0.75), ("masked", (1,)), ("missed", 0.25)]
-    assert beside == Beside(weight=0.75, masked=(1,), missed=0.25)
+    assert beside == LineValues(weight=0.75, masked=(1,), missed=0.25)
 
 
 def test_a_line_of_an_annotation_says_what_it_says() -> None:
@@ -93,7 +93,7 @@ def test_a_line_of_tokens_and_tags_alone_has_a_text_and_the_spans_of_its_tags(tm
     file = written(tmp_path / "a.jsonl", {"id": 7, "tokens": ["in", "Ulm"], "labels": ["O", "B-LOC"]})
     (line,) = read_lines(file, TOKENS)
     assert line.sentence == Sentence("7", "", 0, "in Ulm", ("in", "Ulm"), ((0, 2), (3, 6)))
-    assert (line.spans, line.rejected, line.beside) == ((Span(1, 2, "LOC", None, "tags"),), (), Beside())
+    assert (line.spans, line.rejected, line.beside) == ((Span(1, 2, "LOC", None, "tags"),), (), LineValues())
 
 
 def test_fields_that_no_line_has_are_named(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_any_line_comes_back_as_it_was(data: st.DataObject) -> None:
         encode_bio(spans, len(tokens)),
         spans,
         (Rejection(data.draw(st.text()), "empty"),),
-        Beside(missed=data.draw(number), weight=data.draw(number), masked=masked),
+        LineValues(missed=data.draw(number), weight=data.draw(number), masked=masked),
     )
     with TemporaryDirectory() as folder:
         file = Path(folder) / "a.jsonl"

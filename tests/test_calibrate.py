@@ -15,7 +15,7 @@ from sentences import example
 
 from distill_offline import pipeline
 from distill_offline.annotate.asking import prompts
-from distill_offline.annotate.work import Work
+from distill_offline.annotate.work import AnnotateInputs
 from distill_offline.annotations import AnnotationLine, write_lines
 from distill_offline.completions import CompletionStore
 from distill_offline.confidence.calibration import Calibration
@@ -209,10 +209,10 @@ def test_the_teacher_labels_the_training_sentences_and_never_sees_their_own_labe
     assert list(counts) == ["unlabelled", "train", "test"]
     assert counts["train"]["rows"] == 30
     file = folder.folder("annotate") / "gold/train" / ANNOTATIONS
-    assert {row["id"] for row in read_rows(file)} <= {each.sentence.id for each in Work.of(folder).gold.train}
+    assert {row["id"] for row in read_rows(file)} <= {each.sentence.id for each in AnnotateInputs.of(folder).gold.train}
     for strategy in ("knn", "static", "random"):
         chosen = replace(asked.annotate.demonstrations, strategy=strategy, k=20)
-        work = Work.of(
+        work = AnnotateInputs.of(
             run_of(tmp_path / strategy, replace(asked, annotate=replace(asked.annotate, demonstrations=chosen)))
         )
         with CompletionStore(tmp_path / f"{strategy}.sqlite") as store:
@@ -220,7 +220,7 @@ def test_the_teacher_labels_the_training_sentences_and_never_sees_their_own_labe
                 assert len(prompt.messages) > 2
                 assert sum(each.text in message.content for message in prompt.messages) == 1
     said: list[str] = []
-    found = calibrate(asked, Work.of(folder).gold, file, said.append)
+    found = calibrate(asked, AnnotateInputs.of(folder).gold, file, said.append)
     assert found is not None
     assert found.before.auroc is not None
     assert found.before.auroc > 0.6

@@ -12,7 +12,7 @@ from corpus_files import assert_offsets_are_exact, examples_of, fault_of, write_
 from pyarrow import parquet
 
 from distill_offline import corpus
-from distill_offline.annotations import Beside
+from distill_offline.annotations import LineValues
 from distill_offline.errors import CorpusError
 from distill_offline.schema import Example, Sentence, Span
 
@@ -89,14 +89,14 @@ def test_spans_of_rows_keep_what_is_known_of_them(tmp_path: Path, suffix: str) -
     first, second = corpus.read_annotations(path, counts=counts)
     assert first.spans == (Span(1, 2, "LOC", 0.5, "fuzzy", 0.25), Span(3, 4, "LOC", None, "tags"))
     assert second.spans == (Span(1, 2, "LOC", 0.5, "fuzzy", 0.25), Span(2, 3, "LOC", None, "tags"))  # tags decide
-    assert (first.beside, second.beside) == (Beside(missed=0.75), Beside())
+    assert (first.beside, second.beside) == (LineValues(missed=0.75), LineValues())
     assert counts == {"spans_unlike_labels": 1}
 
 
 def test_a_class_keeps_its_confidence(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path, {"text": "a b", "label": "x", "confidence": 0.5, "weight": 2})
     (line,) = corpus.read_annotations(path, head="sequence-classification")
-    assert (line.labels, line.beside) == (("x",), Beside(confidence=0.5, weight=2))
+    assert (line.labels, line.beside) == (("x",), LineValues(confidence=0.5, weight=2))
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_broken_catalogue_fails(models: Path) -> None:
     assert (check.name, check.status) == ("catalogue", "fail")
 
 
-def test_requirements_are_held_against_what_is_installed() -> None:
+def test_requirements_are_compared_with_what_is_installed() -> None:
     requirements = [
         "torch==2.13.0",
         "numpy>=2.2,<3",

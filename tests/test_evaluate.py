@@ -18,7 +18,7 @@ from distill_offline.cli import commands
 from distill_offline.config.loading import parse_settings
 from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import InputError
-from distill_offline.evaluate.compare import held_against
+from distill_offline.evaluate.compare import compare_with_gold
 from distill_offline.report import View, render
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import read_gold
@@ -122,11 +122,11 @@ def test_selected_annotations_have_a_quality_too_and_labelled_files_have_none(
     source = folder.settings.corpus.unlabelled
     assert source is not None
     write_examples(tmp_path / "gold.jsonl", read_examples(source, origin="original"))
-    found = held_against(folder.folder("select"), tmp_path / "gold.jsonl")
+    found = compare_with_gold(folder.folder("select"), tmp_path / "gold.jsonl")
     assert found.quality is not None
     assert found.quality.overall.correct > 5
     assert found.quality.matches["strict"]["f1"] == pytest.approx(found.report.overall.f1)
-    assert held_against(tmp_path / "gold.jsonl", tmp_path / "gold.jsonl").quality is None
+    assert compare_with_gold(tmp_path / "gold.jsonl", tmp_path / "gold.jsonl").quality is None
 
 
 def test_masked_entities_are_neither_found_nor_missed(folder: RunFolder, tmp_path: Path) -> None:
@@ -149,16 +149,16 @@ def test_masked_entities_are_neither_found_nor_missed(folder: RunFolder, tmp_pat
     ]
     write_rows(tmp_path / "select" / ANNOTATIONS, rows)
     for labels in (tmp_path / "select", tmp_path / "select" / ANNOTATIONS):
-        held = held_against(labels, gold)
+        held = compare_with_gold(labels, gold)
         overall, counts = held.report.overall, held.report.counts
         assert (overall.precision, overall.recall, overall.support) == (1.0, 0.5, 2)
         assert (counts["masked"], held.report.errors["missed"]) == (2, 1)
-    kinds = held_against(tmp_path / "select", gold).quality
+    kinds = compare_with_gold(tmp_path / "select", gold).quality
     assert kinds is not None
     assert (kinds.overall.correct, kinds.overall.spans, kinds.overall.missed) == (1, 1, 1)
     assert "missed: 1" in evaluated(str(tmp_path / "select"), "--gold", str(gold))
     assert "masked: 2" in evaluated(str(tmp_path / "select"), "--gold", str(gold))
-    assert "masked" not in held_against(gold, gold).report.counts
+    assert "masked" not in compare_with_gold(gold, gold).report.counts
 
 
 def test_spans_without_confidence_have_kinds_and_no_bins(folder: RunFolder, tmp_path: Path) -> None:
@@ -193,4 +193,4 @@ def test_a_line_that_is_no_annotation_is_named(folder: RunFolder, tmp_path: Path
     rows[number] = {**rows[number], **({"spans": spans} if "confidence" in wrong else wrong)}
     write_rows(tmp_path / "bare" / ANNOTATIONS, rows)
     with pytest.raises(InputError, match=rf"annotations\.jsonl:{number + 1}: this is not a line of annotations"):
-        held_against(tmp_path / "bare", Path(gold))
+        compare_with_gold(tmp_path / "bare", Path(gold))

@@ -271,7 +271,7 @@ def test_what_is_wrong_with_a_metric_or_a_measure_is_told(module: Module) -> Non
 
 
 def test_a_question_whether_a_stage_is_fresh_changes_nothing(tmp_path: Path, module: Module) -> None:
-    from distill_offline.annotate.work import Work
+    from distill_offline.annotate.work import AnnotateInputs
     from distill_offline.config.loading import load as load_config
     from distill_offline.run.folder import RunFolder
 
@@ -280,7 +280,7 @@ def test_a_question_whether_a_stage_is_fresh_changes_nothing(tmp_path: Path, mod
     assert annotate(tmp_path, "mod_t:T", "mod_b:B").exit_code == 0
     manifest = tmp_path / "run/annotate/manifest.json"
     before = manifest.stat().st_mtime_ns, manifest.stat().st_ino, manifest.read_bytes()
-    stage = Work.of(RunFolder(tmp_path / "run", load_config(tmp_path / "run.yaml"))).stage()
+    stage = AnnotateInputs.of(RunFolder(tmp_path / "run", load_config(tmp_path / "run.yaml"))).stage()
     assert stage.is_fresh()
     assert (manifest.stat().st_mtime_ns, manifest.stat().st_ino, manifest.read_bytes()) == before
 

@@ -20,7 +20,7 @@ def test_a_mistake_has_a_kind_and_a_place(
     true: set[Entity], given: set[Entity], kind: str, place: tuple[int, int]
 ) -> None:
     (found,) = mistakes(true, given)
-    assert (found.kind, found.place) == (kind, place)
+    assert (found.kind, found.tokens) == (kind, place)
 
 
 def test_the_same_entities_are_no_mistake() -> None:

@@ -21,7 +21,7 @@ from distill_offline.config.loading import parse_settings
 from distill_offline.config.settings import BackendSettings, Settings, Source, TaskSettings
 from distill_offline.corpus import check_writable, head_of, read_annotations, read_examples
 from distill_offline.errors import ConfigError, CorpusError, InputError, UnusableAnswer
-from distill_offline.evaluate.compare import held_against
+from distill_offline.evaluate.compare import compare_with_gold
 from distill_offline.label_kinds import kind_of
 from distill_offline.label_kinds.decoding import Scored
 from distill_offline.label_kinds.losses import CROSS_ENTROPY, LossRule
@@ -254,11 +254,11 @@ def test_labels_that_happen_to_be_one_class_a_text_are_compared_as_sets(tmp_path
     given.write_text('{"text": "a b", "labels": ["x"]}\n{"text": "c", "label": "x"}\n')
     tags.write_text('{"tokens": ["a", "b"], "labels": ["B-X", "O"]}\n')
     for one, other in ((gold, given), (given, gold)):
-        report = held_against(one, other).report
+        report = compare_with_gold(one, other).report
         assert report.counts["correct"] == 1
         assert report.averages["micro"].f1 == pytest.approx(0.8)
     with pytest.raises(InputError, match=r"tags.jsonl holds entities, and .*gold.jsonl holds sets of classes"):
-        held_against(tags, gold)
+        compare_with_gold(tags, gold)
     export_labels(given, given, tmp_path / "labels.jsonl")
     source = Source(path=str(given), labels=str(tmp_path / "labels.jsonl"))
     assert [line.labels for line in read_annotations(source, head=HEAD)] == [("x",), ("x",)]
@@ -382,7 +382,7 @@ def test_a_run_goes_through_every_stage(
         assert set(found["averages"]) == {"micro"}
     shown = run(commands, ["evaluate", "out.jsonl", "--gold", str(corpus)]).stdout
     assert "micro average" in shown
-    held = held_against(folder / "select", corpus)
+    held = compare_with_gold(folder / "select", corpus)
     labelled = {line.sentence.id for line in lines}
     without = sum(not labels for id_, labels in gold.items() if id_ not in labelled)  # for which no answer is right
     assert (held.report.counts["unanswered"], held.report.counts["correct"]) == (40, 60 + without)

@@ -287,15 +287,15 @@ def test_no_corpus_text_and_no_path_of_this_machine_is_in_a_manifest(finished: F
         assert os.uname().nodename not in text or os.uname().nodename in ("localhost",)
 
 
-def test_evaluate_agrees_with_held_against(tmp_path: Path, finished: Finished, settings: Settings) -> None:
+def test_evaluate_agrees_with_compare_with_gold(tmp_path: Path, finished: Finished, settings: Settings) -> None:
     from distill_offline.corpus import read_examples, write_examples
-    from distill_offline.evaluate.compare import held_against
+    from distill_offline.evaluate.compare import compare_with_gold
 
     gold = tmp_path / "gold.jsonl"
     write_examples(gold, read_examples(settings.corpus.original.test or "", origin="original"))
     rows = {row["name"]: row for row in finished.result["rows"]}
-    student = held_against(finished.path / "train/simple_mix/student", gold)
-    teacher = held_against(finished.path / "annotate/gold/test", gold)
+    student = compare_with_gold(finished.path / "train/simple_mix/student", gold)
+    teacher = compare_with_gold(finished.path / "annotate/gold/test", gold)
     assert student.quality is None
     assert student.as_dict()["overall"] == rows["simple_mix"]["overall"]
     assert teacher.as_dict()["overall"] == rows["teacher"]["overall"]

@@ -51,7 +51,7 @@ def walked(chain: Chain, folder: Path | None = None, allowed: str = "own", **opt
 
 
 def problems(link: Link) -> set[tuple[str, str, str]]:
-    return {(each.state, each.what, each.where) for each in link.found()}
+    return {(each.state, each.what, each.where) for each in link.all_problems()}
 
 
 def named(link: Link, kind: str) -> list[Link]:
@@ -235,7 +235,7 @@ def test_p256_key_is_asked_for_its_own_signature(chain: Chain) -> None:
 
 def test_a_line_says_what_was_made_again_after_what(chain: Chain) -> None:
     remake_annotate(chain)
-    told = {each.message for each in walked(chain).found()}
+    told = {each.message for each in walked(chain).all_problems()}
     assert told == {f"annotate was made again after {child} was made from it" for child in ("select", "evaluate")}
 
 
@@ -353,7 +353,7 @@ def test_run_is_signed_by_the_command_once_it_is_whole(chain: Chain) -> None:
     manifest.unseal(chain.run)
     manifest.seal_run(chain.run, config=CONFIG, seeds={})
     assert chain.keys.fingerprint("own") in invoke("sign", "runs/demo", "--ssh-key", chain.keys("own")).stdout
-    assert not [each for each in walked(chain).found() if each.where == "run"]
+    assert not [each for each in walked(chain).all_problems() if each.where == "run"]
     spoil_weights(chain)
     done = CliRunner().invoke(commands, ["manifest", "sign", "runs/demo", "--ssh-key", chain.keys("own")])
     assert "Nothing was signed" in str(done.exception)
@@ -377,7 +377,7 @@ def test_envelope_for_other_tools_holds_and_belongs_to_the_manifest(chain: Chain
     assert ("broken", "bad-signature", "run") in problems(walked(chain, trust=foreign))
     envelope["payload"] = base64.b64encode(b"{}").decode()
     write(chain.run / "manifest.json.dsse", json.dumps(envelope))
-    [told] = [each.message for each in walked(chain, trust=trust).found()]
+    [told] = [each.message for each in walked(chain, trust=trust).all_problems()]
     assert told == "manifest.json.dsse holds another statement than manifest.json"
     manifest.unseal(chain.run)
     assert not list(chain.run.glob("manifest.json*"))

@@ -58,7 +58,7 @@ def test_bins_of_confidence_hold_their_own_spans() -> None:
     assert [kinds.precision for kinds in many.by_confidence] == [row[4] for row in many.reliability.bins]  # type: ignore[union-attr]
 
 
-def test_a_calibration_is_held_against_the_same_spans() -> None:
+def test_a_calibration_is_compared_on_the_same_spans() -> None:
     low = Calibration("isotonic", (0.0, 1.0), (0.0, 0.5))
     found = quality(GOLD, FOUND, low)
     assert found.calibrated is not None

@@ -17,7 +17,7 @@ from annotated_runs import TYPES, run_of
 from click.testing import CliRunner
 
 from distill_offline import manifest, pipeline
-from distill_offline.annotations import AnnotationLine, Beside, read_lines, write_lines
+from distill_offline.annotations import AnnotationLine, LineValues, read_lines, write_lines
 from distill_offline.cli import commands
 from distill_offline.config.loading import dump, parse_settings
 from distill_offline.corpus import read_examples, write_examples
@@ -151,7 +151,7 @@ def test_the_most_valuable_sentences_come_first_with_their_reason(tmp_path: Path
     lines[4] = line(4, "doc4", 0.2)
     lines[9] = line(9, "doc9", 0.9, rejected=(Rejection("Zed", "not_in_text"),))
     lines[12] = line(12, "doc12", 0.9, type_="PLANT")
-    lines[20] = line(20, "doc20", 0.9, beside=Beside(missed=0.7))
+    lines[20] = line(20, "doc20", 0.9, beside=LineValues(missed=0.7))
     write_lines(file, lines)
     chosen = choose(file, NER, 4)
     assert [item.sentence.index for item in chosen] == [4, 20, 12, 9]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from distill_offline.annotations import AnnotationLine, Beside
+from distill_offline.annotations import AnnotationLine, LineValues
 from distill_offline.config.settings import SelectSettings
 from distill_offline.schema import Rejection, Sentence, Span, join_tokens
 from distill_offline.select.rules import select
@@ -20,7 +20,7 @@ def row(words: str, *confidences: float | None, rejected: bool = False, id_: str
     spans = tuple(Span(0, 1, "X", value, "tags") for value in confidences)
     lost = (Rejection("m", "not_in_text"),) if rejected else ()
     sentence = Sentence(id_ or words, "d", 0, words, tokens, join_tokens(tokens)[1])
-    return AnnotationLine(sentence, ("O",) * len(tokens), spans, lost, Beside(**beside))
+    return AnnotationLine(sentence, ("O",) * len(tokens), spans, lost, LineValues(**beside))
 
 
 def kept(

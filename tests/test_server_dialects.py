@@ -212,8 +212,8 @@ The decoder prompt (length 5000) is longer than the maximum model length of 4096
 'max_tokens' is too large: 256. This model's maximum context length is 512 tokens and your request has 400 input tokens
 the request exceeds the available context size, try increasing it
 Requested tokens (1200) exceed context window of 512
-Input validation error: `inputs` tokens + `max_new_tokens` must be <= 2048. Given: 2000 and 256
-Input validation error: `inputs` must have less than 1024 tokens. Given: 1500
+Input validation error: `inputs` tokens + `max_new_tokens` must be <= 2048. LabelledSentence: 2000 and 256
+Input validation error: `inputs` must have less than 1024 tokens. LabelledSentence: 1500
 Trying to keep the first 5000 tokens when context the overflows. The model is loaded with context length of only 4096
 The number of tokens to keep from the initial prompt is greater than the context length.
 input length exceeds maximum context length

@@ -15,7 +15,7 @@ from corpus_files import write_file
 from hypothesis import HealthCheck, given, settings, strategies
 
 from distill_offline import manifest, pipeline
-from distill_offline.annotations import AnnotationLine, Beside, write_lines
+from distill_offline.annotations import AnnotationLine, LineValues, write_lines
 from distill_offline.cli import commands
 from distill_offline.config.loading import parse_settings
 from distill_offline.config.settings import CorpusSettings, Source
@@ -43,7 +43,7 @@ def annotated(folder: Path, corpus: Path, *spans: tuple[int, Span], **beside: An
         labels = ["O"] * len(sentences[position].tokens)
         labels[span.start : span.end] = [f"B-{span.type}"] + [f"I-{span.type}"] * (span.end - span.start - 1)
         annotation = Annotation(sentences[position].id, tuple(labels), (span,))
-        lines.append(AnnotationLine.of(sentences[position], annotation, Beside(**beside)))
+        lines.append(AnnotationLine.of(sentences[position], annotation, LineValues(**beside)))
     write_lines(folder / "annotations.jsonl", lines)
     seal(folder)
     return folder
@@ -264,7 +264,7 @@ def test_classes_of_texts_make_the_round_trip(tmp_path: Path) -> None:
     source = Source(path=str(folder), labels=str(tmp_path / "labels.jsonl"), limit=2)
     assert head_of(source) == "sequence-classification"
     (line,) = read_annotations(source, head="sequence-classification")
-    assert (line.sentence, line.labels, line.beside) == (sentences[1], ("tech",), Beside(confidence=0.5))
+    assert (line.sentence, line.labels, line.beside) == (sentences[1], ("tech",), LineValues(confidence=0.5))
 
 
 TOKENS = strategies.text(strategies.characters(categories=["L"], min_codepoint=0x370), min_size=2, max_size=8)

@@ -221,7 +221,7 @@ def test_a_cell_scores_as_a_run_of_its_own_does(finished: Path) -> None:
     assert report["rows"][0]["per_type"] == row.per_type
     assert report["on"] == row.on
     assert trained["best_dev_f1"] == row.training["best_dev_f1"]
-    alone, kept = finished.parent / "alone/train/union/student", made.folder / cell.place / "train/union/student"
+    alone, kept = finished.parent / "alone/train/union/student", made.folder / cell.folder / "train/union/student"
     assert (alone / "model.safetensors").read_bytes() == (kept / "model.safetensors").read_bytes()
 
 

@@ -100,7 +100,7 @@ def test_only_seeds_that_both_have_are_compared(study: Study) -> None:
     assert {each.result.seeds for each in summarise(study, rows).tested} == {3}
 
 
-def test_different_gold_sets_are_never_held_against_each_other(study: Study) -> None:
+def test_different_gold_sets_are_never_compared_with_each_other(study: Study) -> None:
     rows = [on_another_gold_set(row) if row.arm == "union" else row for row in rows_of(study, **GOOD)]
     assert summarise(study, rows).tested == ()
 
@@ -135,7 +135,7 @@ def test_an_arm_that_a_variant_does_not_train_is_the_first_variants(tmp_path: Pa
     assert [(each.group.arm, each.against.variant, each.against.arm) for each in found] == [("linear", "base", "union")]
 
 
-def test_all_variants_are_held_against_one_that_is_named(tmp_path: Path) -> None:
+def test_all_variants_are_compared_with_one_that_is_named(tmp_path: Path) -> None:
     variants = {"base": {}, "weighed": {"select.weigh": True}}
     path = write_config(tmp_path / "c.yaml", "none", variants=variants, against=["base/union"])
     study = Study.load(path)

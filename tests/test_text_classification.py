@@ -21,7 +21,7 @@ from distill_offline.config.loading import load, parse_settings
 from distill_offline.config.settings import BackendSettings, Settings, Source, TaskSettings
 from distill_offline.corpus import read_annotations, read_examples
 from distill_offline.errors import ConfigError, CorpusError, InputError, UnusableAnswer
-from distill_offline.evaluate.compare import held_against
+from distill_offline.evaluate.compare import compare_with_gold
 from distill_offline.pipeline.export_labels import export_labels
 from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Annotation, Completion, Example
@@ -419,11 +419,11 @@ def test_evaluate_and_predict_by_the_command_line(
         invoke("predict", student, str(texts), "-o", "out.jsonl")
 
 
-def test_entities_are_not_held_against_classes(tmp_path: Path, texts: Path) -> None:
+def test_entities_are_not_compared_with_classes(tmp_path: Path, texts: Path) -> None:
     tagged = tmp_path / "tagged.jsonl"
     tagged.write_text('{"tokens":["Ada","left"],"labels":["B-PER","O"]}\n')
     with pytest.raises(InputError, match=r"holds entities.*holds classes"):
-        held_against(tagged, Source(path=str(texts), on_bad_file="skip"))
+        compare_with_gold(tagged, Source(path=str(texts), on_bad_file="skip"))
 
 
 # -- ours, and the real thing

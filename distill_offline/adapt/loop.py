@@ -134,12 +134,12 @@ class _Learning:
         self._state = _State()
         self._started = time.monotonic()
         self.updates = updates_of(len(lessons), settings)
-        self._each = self.updates // settings.epochs  # updates an epoch
+        self._updates_per_epoch = self.updates // settings.epochs  # updates an epoch
 
     def batches(self, done: int) -> Iterator[tuple[int, list[Lesson]]]:
         """Each update with its lessons: a function of seed and epoch alone."""
         for update in range(done, self.updates):
-            epoch, place = divmod(update, self._each)
+            epoch, place = divmod(update, self._updates_per_epoch)
             order = np.random.default_rng([self._seed, epoch]).permutation(len(self._lessons))
             size = self._settings.batch_size
             yield update, [self._lessons[i] for i in order[place * size : (place + 1) * size]]
@@ -167,8 +167,8 @@ class _Learning:
         self._optimizer.zero_grad(set_to_none=True)
         self._state.sums.loss += total
         self._state.sums.tokens += tokens
-        if (update + 1) % self._each == 0:
-            self._end_epoch((update + 1) // self._each)
+        if (update + 1) % self._updates_per_epoch == 0:
+            self._end_epoch((update + 1) // self._updates_per_epoch)
         return total / tokens
 
     def _end_epoch(self, epoch: int) -> None:

@@ -50,7 +50,7 @@ def adapt(folder: RunFolder) -> dict[str, Any]:
     """
     settings: AdaptSettings = folder.require("adapt", folder.settings.adapt)
     check_quantization(settings, on_gpu=_on_gpu())
-    work = _Work.of(folder, write=True)
+    work = _AdaptInputs.of(folder, write=True)
     stage = work.stage()
     if stage.is_fresh():
         folder.say("adapt: up to date")
@@ -78,7 +78,7 @@ def is_adapted(folder: RunFolder) -> bool:
     if folder.settings.adapt is None:
         return True
     try:
-        return _Work.of(folder, write=False).stage().is_fresh()
+        return _AdaptInputs.of(folder, write=False).stage().is_fresh()
     except (InputError, MissingModel):
         return False
 
@@ -88,7 +88,7 @@ def plan(folder: RunFolder) -> dict[str, Any]:
     from distill_offline.models.adapting import need
 
     settings: AdaptSettings = folder.require("adapt", folder.settings.adapt)
-    work = _Work.of(folder, write=False)
+    work = _AdaptInputs.of(folder, write=False)
     sentences, updates = len(work.train), updates_of(len(work.train), settings)
     found = need(work.base, settings, on_gpu=_on_gpu())
     adapters = 1 + settings.folds
@@ -140,7 +140,7 @@ def _on_gpu() -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
+class _AdaptInputs:
     """What adapt works on, read in."""
 
     folder: RunFolder
@@ -152,7 +152,7 @@ class _Work:
     train: tuple[Pair, ...]
 
     @classmethod
-    def of(cls, folder: RunFolder, *, write: bool) -> _Work:
+    def of(cls, folder: RunFolder, *, write: bool) -> _AdaptInputs:
         base, gold = base_of(folder.settings), read_gold(folder.settings)
         settings = frozen(folder, gold, write=write)
         task, picker = make_task(settings), demonstrations(settings, gold)

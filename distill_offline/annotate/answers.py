@@ -17,7 +17,7 @@ from distill_offline.schema import Annotation, Completion, Sentence
 from distill_offline.storage.files import json_line, replacing
 from distill_offline.tasks.base import Task
 
-__all__ = ["Counts", "parse", "understood"]
+__all__ = ["Counts", "parse", "parsed"]
 
 
 _NUMBER = re.compile(r"\d{4,}|(?<!status )\b\d+\b")
@@ -88,7 +88,7 @@ def parse(
             if len(said) < samples or any(id_ != sentence.id for id_, _, _ in said):
                 asked = next((id_ for id_, _, _ in said if id_ != sentence.id), "no sentence")
                 raise _changed(corpus_part, asked, sentence.id)
-            annotation = understood(task, sentence, [completion for _, _, completion in said])
+            annotation = parsed(task, sentence, [completion for _, _, completion in said])
             if isinstance(annotation, str):
                 counts.quarantined[annotation] += 1
                 _, digest, completion = said[0]
@@ -117,7 +117,7 @@ def _changed(corpus_part: str, asked: str, present: str) -> InputError:
     )
 
 
-def understood(task: Task, sentence: Sentence, said: Sequence[Completion | None]) -> Annotation | str:
+def parsed(task: Task, sentence: Sentence, said: Sequence[Completion | None]) -> Annotation | str:
     """What the samples of a sentence say, by vote where there are several; or why none of them can be used."""
     read = [_read(task, sentence, completion) for completion in said]
     usable = [reading for reading in read if isinstance(reading, Annotation)]

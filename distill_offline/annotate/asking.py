@@ -16,7 +16,7 @@ from distill_offline.errors import BackendError, Interrupted, QuarantineError, U
 from distill_offline.schema import Completion, Example, Progress, Prompt, Sentence, Watch
 from distill_offline.tasks.base import Task
 
-__all__ = ["Ask", "Store", "ask", "batches", "changed_rows", "prompts", "survey"]
+__all__ = ["AskSettings", "Store", "ask", "batches", "changed_rows", "prompts", "survey"]
 
 Item = TypeVar("Item")
 _WINDOW = 4096  # prompts looked at together, to find those that begin alike
@@ -44,7 +44,7 @@ class Picker(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class AskSettings:
     """Everything that `ask` needs besides the sentences. `stop()` turning true drains the engine and commits.
 
     Each sentence is asked about `samples` times, with the demonstrations that the picker varies for each.
@@ -67,7 +67,7 @@ class Ask:
     watch: Watch = lambda progress: None
 
 
-def prompts(sentences: Iterable[Sentence], asking: Ask) -> Iterator[tuple[Sentence, Prompt, bytes]]:
+def prompts(sentences: Iterable[Sentence], asking: AskSettings) -> Iterator[tuple[Sentence, Prompt, bytes]]:
     """Each sentence with its prompt and the prompt's digest, streaming; as often as there are samples of it."""
     for sentence, examples in asking.demonstrations.pick_each(sentences, asking.samples):
         for sample, demonstrations in enumerate(examples):
@@ -75,7 +75,7 @@ def prompts(sentences: Iterable[Sentence], asking: Ask) -> Iterator[tuple[Senten
             yield sentence, prompt, asking.digest(prompt, asking.recipe)
 
 
-def ask(corpus_part: str, sentences: Iterable[Sentence], asking: Ask, *, total: int = 0) -> Counts:
+def ask(corpus_part: str, sentences: Iterable[Sentence], asking: AskSettings, *, total: int = 0) -> Counts:
     """Bring the store up to date for one corpus: what is stored is not asked again, identical prompts are asked once.
 
     The backend is made only when something has to be asked. Raises Interrupted after a clean stop, and QuarantineError
@@ -84,7 +84,7 @@ def ask(corpus_part: str, sentences: Iterable[Sentence], asking: Ask, *, total: 
     return _Asking(corpus_part, asking, total).run(sentences)
 
 
-def survey(corpus_part: str, sentences: Iterable[Sentence], asking: Ask) -> list[str]:
+def survey(corpus_part: str, sentences: Iterable[Sentence], asking: AskSettings) -> list[str]:
     """Write down which answer each row wants, and give the ids of those whose answer is not stored; asks nothing."""
     rows, missing = 0, list[str]()
     for batch in batches(prompts(sentences, asking), max(asking.chunk, 256)):
@@ -110,11 +110,11 @@ class _Request:
 class _Asking:
     """One pass over one corpus: a generator feeds the engine while its answers are committed in chunks."""
 
-    def __init__(self, corpus_part: str, asking: Ask, total: int) -> None:
-        self._part, self._a, self._total = corpus_part, asking, total
+    def __init__(self, corpus_part: str, asking: AskSettings, total: int) -> None:
+        self._corpus_part, self._asking, self._total = corpus_part, asking, total
         self.counts = Counts()
         self._sent: dict[int, _Request] = {}  # by the engine's position
-        self._given = 0
+        self._sent_count = 0
         self._pending: set[bytes] = set()  # asked and not stored: in flight, or failed in the engine
         self._stored: set[bytes] = set()  # since the store was last asked what it knows
         self._again: deque[_Request] = deque()  # cut off, and to be asked with more room
@@ -140,26 +140,26 @@ class _Asking:
                 f"annotate: stopped after {self.counts.asked} answers; all of them are stored. "
                 "Run the same command again to go on."
             )
-        self._a.store.end_rows(self._part, self.counts.rows)
+        self._asking.store.end_rows(self._corpus_part, self.counts.rows)
         return self.counts
 
     def _complete(self, requests: Iterator[_Request]) -> None:
-        self._given = 0
-        for position, completion in self._a.backend().complete(self._numbered(requests)):
+        self._sent_count = 0
+        for position, completion in self._asking.backend().complete(self._numbered(requests)):
             if (request := self._sent.pop(position, None)) is None:
                 raise BackendError(f"the backend answered position {position}, which waits for no answer.")
             self._take(request, completion)
 
     def _numbered(self, requests: Iterator[_Request]) -> Iterator[Prompt]:
         for request in self._feed(requests):
-            self._sent[self._given] = request
-            self._given += 1
+            self._sent[self._sent_count] = request
+            self._sent_count += 1
             yield request.prompt
 
     def _feed(self, requests: Iterator[_Request]) -> Iterator[_Request]:
         """Requests, with those that were cut off meanwhile ahead of the next."""
         while True:
-            if self._a.stop():
+            if self._asking.stop():
                 self._stopped = True
                 return
             if self._again:
@@ -171,15 +171,15 @@ class _Asking:
 
     def _missing(self, sentences: Iterable[Sentence]) -> Iterator[_Request]:
         """Prompts that the store has no answer for; writes down on the way which answer each row wants."""
-        for batch in batches(prompts(sentences, self._a), max(self._a.chunk, _WINDOW)):
+        for batch in batches(prompts(sentences, self._asking), max(self._asking.chunk, _WINDOW)):
             self._stored.clear()
-            known = self._a.store.known({digest for _, _, digest in batch})
+            known = self._asking.store.known({digest for _, _, digest in batch})
             rows = [Row(sentence.id, sentence.document, digest) for sentence, _, digest in batch]
-            self._a.store.set_rows(self._part, self.counts.rows, rows)
+            self._asking.store.set_rows(self._corpus_part, self.counts.rows, rows)
             self.counts.rows += len(batch)
             # Prompts that begin alike are asked one after another: an engine computes their common prefix once.
             for sentence, prompt, digest in sorted(batch, key=_beginning):
-                if self._a.stop():
+                if self._asking.stop():
                     self._stopped = True
                     return
                 if digest in known or digest in self._pending or digest in self._stored:
@@ -194,16 +194,16 @@ class _Asking:
         counts.prompt_tokens += completion.prompt_tokens
         counts.completion_tokens += completion.completion_tokens
         counts.cached_tokens += completion.cached_tokens
-        if completion.finish_reason == "length" and self._a.retry_tokens and request.prompt.max_tokens is None:
+        if completion.finish_reason == "length" and self._asking.retry_tokens and request.prompt.max_tokens is None:
             counts.retried += 1
-            self._again.append(replace(request, prompt=replace(request.prompt, max_tokens=self._a.retry_tokens)))
+            self._again.append(replace(request, prompt=replace(request.prompt, max_tokens=self._asking.retry_tokens)))
             return
         self._answered.append(
-            Answer(request.digest, self._a.recipe, request.sentence.id, request.sentence.document, completion)
+            Answer(request.digest, self._asking.recipe, request.sentence.id, request.sentence.document, completion)
         )
         counts.asked += 1
         self._judge(request.sentence, completion)
-        if len(self._answered) >= self._a.chunk or time.monotonic() - self._committed > _COMMIT_EVERY_S:
+        if len(self._answered) >= self._asking.chunk or time.monotonic() - self._committed > _COMMIT_EVERY_S:
             self._commit()
         self._show()
 
@@ -211,18 +211,18 @@ class _Asking:
         """Count an answer that cannot be used; stop where they pile up."""
         reason = ""
         try:
-            self._a.task.parse(sentence, completion)
+            self._asking.task.parse(sentence, completion)
         except UnusableAnswer as error:
             reason = error.reason
             self.counts.unusable += 1
         self._failures.append(reason)
-        failed, window = len(self._failures) - self._failures.count(""), self._a.failure_window
-        if reason and len(self._failures) == window and failed > self._a.max_failure_rate * window:
+        failed, window = len(self._failures) - self._failures.count(""), self._asking.failure_window
+        if reason and len(self._failures) == window and failed > self._asking.max_failure_rate * window:
             common, times = Counter(filter(None, self._failures)).most_common(1)[0]
             cause = f"; the last: {completion.finish_reason}" if reason == common == "engine_error" else ""
             raise QuarantineError(
                 f"annotate: {failed} of the last {window} answers cannot be used ({times} of them: {common}{cause}), "
-                f"more than annotate.max_failure_rate {self._a.max_failure_rate} allows. Stopped; all answers are "
+                f"more than annotate.max_failure_rate {self._asking.max_failure_rate} allows. Stopped; all answers are "
                 "stored. Look at the prompt and the model with --sample, or allow more."
             )
 
@@ -233,9 +233,9 @@ class _Asking:
         for answer in stored:
             del causes[answer.digest]
         if causes:
-            self._a.store.note_failures(causes)
+            self._asking.store.note_failures(causes)
         if stored:
-            self._a.store.add(stored)
+            self._asking.store.add(stored)
             digests = {answer.digest for answer in stored}
             self._stored |= digests
             self._pending -= digests
@@ -244,9 +244,9 @@ class _Asking:
 
     def _show(self) -> None:
         counts = self.counts
-        self._a.watch(
+        self._asking.watch(
             Progress(
-                f"annotate {self._part}",
+                f"annotate {self._corpus_part}",
                 counts.cached + counts.asked,
                 self._total,
                 {
@@ -260,7 +260,7 @@ class _Asking:
         )
 
 
-def changed_rows(corpus_part: str, sentences: Iterable[Sentence], asking: Ask) -> list[str]:
+def changed_rows(corpus_part: str, sentences: Iterable[Sentence], asking: AskSettings) -> list[str]:
     """Ids of the rows whose prompt is not the one that their answer was given to; asks nothing, writes nothing."""
     now = ((sentence.id, digest) for sentence, _, digest in prompts(sentences, asking))
     before = ((sentence_id, digest) for sentence_id, digest, _ in asking.store.rows(corpus_part))

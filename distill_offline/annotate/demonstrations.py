@@ -42,11 +42,11 @@ class Demonstrations:
         self._contents, self._pool = list(first), list(first.values())
         self._k = 0 if settings.strategy == "none" else settings.k
         self._reach = min(2 * self._k if settings.vary == "set" else self._k, len(self._pool))
-        self._place = list(range(len(self._pool)))  # where an example stands among the chosen, with `order: shared`
-        self._own: dict[str, list[int]] = {}  # positions by document
+        self._rank_of = list(range(len(self._pool)))  # where an example stands among the chosen, with `order: shared`
+        self._of_document: dict[str, list[int]] = {}  # positions by document
         if settings.documents == "own":
             for position, example in enumerate(self._pool):
-                self._own.setdefault(example.sentence.document, []).append(position)
+                self._of_document.setdefault(example.sentence.document, []).append(position)
         if settings.strategy == "knn" and self._k:
             self._fit()
         elif settings.strategy == "static" and self._k:
@@ -80,7 +80,7 @@ class Demonstrations:
         while batch := list(islice(iterator, _BATCH)):
             rankings = self._rank(batch)
             for sentence, ranking in zip(batch, rankings, strict=True):
-                usable = self._found(sentence, ranking)
+                usable = self._usable(sentence, ranking)
                 yield sentence, [self._shown(usable, sentence, sample) for sample in range(samples)]
 
     def _rank(self, batch: Sequence[Sentence]) -> Sequence[Iterable[int]]:
@@ -93,13 +93,13 @@ class Demonstrations:
         rows = []
         for sentence, scores in zip(batch, self._similarities([s.tokens for s in batch]), strict=True):
             if self._settings.documents == "own":
-                same_document = np.asarray(self._own.get(sentence.document, ()), dtype=np.int64)
+                same_document = np.asarray(self._of_document.get(sentence.document, ()), dtype=np.int64)
                 rows.append([int(same_document[i]) for i in np.argsort(-scores[same_document], kind="stable")])
             else:
                 rows.append(_best(scores, self._reach + _SPARE))
         return rows
 
-    def _found(self, sentence: Sentence, ranking: Iterable[int]) -> list[int]:
+    def _usable(self, sentence: Sentence, ranking: Iterable[int]) -> list[int]:
         """Positions of what can be shown, best first: `k`, or 2k to draw other samples' from."""
         content = content_digest(sentence)
         fit = (p for p in ranking if self._pool[p].sentence.id != sentence.id and self._contents[p] != content)
@@ -113,7 +113,7 @@ class Demonstrations:
         if dice is not None and vary == "order":
             chosen = [chosen[i] for i in dice.permutation(len(chosen))]
         elif self._settings.order == "shared":
-            chosen.sort(key=lambda position: self._place[position])
+            chosen.sort(key=lambda position: self._rank_of[position])
         else:
             chosen.reverse()
         return tuple(self._pool[position] for position in chosen)
@@ -121,13 +121,17 @@ class Demonstrations:
     def _static(self, sentence: Sentence) -> list[int]:
         if self._settings.documents == "any":
             return self._ranking
-        same_document = self._own.get(sentence.document, [])
+        same_document = self._of_document.get(sentence.document, [])
         return [
             same_document[i] for i in _spread_over_types([self._pool[p] for p in same_document], self._reach + _SPARE)
         ]
 
     def _shuffled(self, sentence: Sentence) -> list[int]:
-        among = self._own.get(sentence.document, []) if self._settings.documents == "own" else range(len(self._pool))
+        among = (
+            self._of_document.get(sentence.document, [])
+            if self._settings.documents == "own"
+            else range(len(self._pool))
+        )
         size = min(self._reach + _SPARE, len(among))
         order = np.random.default_rng(_seeded(self._seed, sentence.id)).choice(len(among), size, replace=False)
         return [among[int(i)] for i in order]
@@ -138,7 +142,7 @@ class Demonstrations:
         self._vectorizer = TfidfVectorizer(analyzer=_features, sublinear_tf=True, dtype=np.float32)
         self._matrix = self._vectorizer.fit_transform([e.sentence.tokens for e in self._pool]).T.tocsr()
         if self._settings.order == "shared":
-            self._place = self._by_popularity()
+            self._rank_of = self._by_popularity()
 
     def _similarities(self, sentences: Sequence[Sequence[str]]) -> np.ndarray:
         """Cosines, sentences × pool."""

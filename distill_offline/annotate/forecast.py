@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline.annotate.asking import batches, prompts
-from distill_offline.annotate.work import Work
+from distill_offline.annotate.work import AnnotateInputs
 from distill_offline.backends.base import PromptCounter
 from distill_offline.completions import CompletionStore
 from distill_offline.run.folder import RunFolder
@@ -60,7 +60,7 @@ def forecast(folder: RunFolder, *, refreeze: bool = False) -> Iterator[dict[str,
     sample; so for too_long); `disk_bytes` needed and `disk_free`; `examples`: the messages of the first three prompts.
     The first step names `changes`, the lines by which the configuration differs from the run's last use.
     """
-    work = Work.of(folder, refreeze=refreeze, write=False)
+    work = AnnotateInputs.of(folder, refreeze=refreeze, write=False)
     counter = work.teacher.counter()
     changes, is_fresh = folder.changes(), work.stage().is_fresh()
     with CompletionStore(folder.folder("annotate") / STORE, read_only=True) as store:
@@ -71,7 +71,7 @@ def forecast(folder: RunFolder, *, refreeze: bool = False) -> Iterator[dict[str,
 
 
 def _step(
-    work: Work, corpus_part: str, store: CompletionStore, counter: PromptCounter | None, *, is_fresh: bool
+    work: AnnotateInputs, corpus_part: str, store: CompletionStore, counter: PromptCounter | None, *, is_fresh: bool
 ) -> dict[str, Any]:
     answered = Counter(hash(id_) for id_ in store.answered_ids(corpus_part))
     tally = _Tally()

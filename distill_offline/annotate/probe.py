@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from distill_offline.annotate.asking import ask, prompts
-from distill_offline.annotate.work import Work
+from distill_offline.annotate.work import AnnotateInputs
 from distill_offline.backends.base import Backend
 from distill_offline.completions import CompletionStore
 from distill_offline.errors import InputError, Interrupted
@@ -24,7 +24,7 @@ def probe(folder: RunFolder, rows: int) -> dict[str, Any]:
     Gives `start_s`, `asked`, `seconds`, `rows_per_s`, input and output tokens/s, the share of `unusable` answers,
     `missing` (rows that are then left), and `eta_s` for those.
     """
-    work = Work.of(folder)
+    work = AnnotateInputs.of(folder)
     stage = work.stage()
     if stage.is_fresh():
         raise InputError(f"{stage.folder}: every row is annotated already; there is nothing to time.")

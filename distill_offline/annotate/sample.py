@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from distill_offline.annotate.answers import understood
+from distill_offline.annotate.answers import parsed
 from distill_offline.annotate.asking import ask, prompts
 from distill_offline.annotate.frozen import frozen
-from distill_offline.annotate.work import Work
+from distill_offline.annotate.work import AnnotateInputs
 from distill_offline.completions import Answer, CompletionStore
 from distill_offline.config.loading import load
 from distill_offline.errors import InputError
@@ -45,7 +45,7 @@ def sample(folder: RunFolder, rows: int) -> dict[str, Any]:
     old_task = make_task(frozen(before, read_gold(before.settings), write=False))
     with CompletionStore(path, read_only=True) as old:
         chosen = _choose(old, rows, folder.settings.seed, before.settings.annotate.samples)
-    work = Work.of(folder, refreeze=True, write=False)
+    work = AnnotateInputs.of(folder, refreeze=True, write=False)
 
     def sentences() -> Iterator[Sentence]:
         return (sentence for sentence in work.sentences("unlabelled") if sentence.id in chosen)
@@ -87,7 +87,7 @@ def _choose(store: CompletionStore, rows: int, seed: int, samples: int) -> dict[
 
 
 def _parsed(task: Task, sentence: Sentence, said: _Said) -> Annotation | None:
-    annotation = understood(task, sentence, list(said.values())) if said else None
+    annotation = parsed(task, sentence, list(said.values())) if said else None
     return annotation if isinstance(annotation, Annotation) else None
 
 

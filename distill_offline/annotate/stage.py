@@ -12,12 +12,12 @@ from typing import Any
 
 from distill_offline import manifest
 from distill_offline.annotate.answers import Counts, parse
-from distill_offline.annotate.asking import Ask, changed_rows, survey
+from distill_offline.annotate.asking import AskSettings, changed_rows, survey
 from distill_offline.annotate.frozen import frozen
 from distill_offline.annotate.out_of_fold import ask_part, asking_of, by_fold, folds_of
 from distill_offline.annotate.pool import demonstrations
 from distill_offline.annotate.unknown_types import lost_by_type
-from distill_offline.annotate.work import Shard, Work, corpus_of, stage_of
+from distill_offline.annotate.work import AnnotateInputs, Shard, corpus_of, stage_of
 from distill_offline.backends.base import Backend
 from distill_offline.completions import CompletionStore, absorb, check_readable, prompt_digest
 from distill_offline.errors import InputError, QuarantineError
@@ -40,7 +40,7 @@ def annotate(folder: RunFolder, *, refreeze: bool = False) -> dict[str, Any]:
     manifest. Raises QuarantineError where too many rows could not be used; all completions are kept then, and the files
     of the stage can be looked at, but it is not sealed.
     """
-    work = Work.of(folder, refreeze=refreeze)
+    work = AnnotateInputs.of(folder, refreeze=refreeze)
     for line in getattr(work.task, "warnings", ()):
         folder.warn(line)
     stage = work.stage()
@@ -65,7 +65,7 @@ def annotate(folder: RunFolder, *, refreeze: bool = False) -> dict[str, Any]:
 
 def annotate_shard(folder: RunFolder, shard: Shard) -> dict[str, Any]:
     """Every n-th row's answers, in a store of the shard's own; `merge` makes annotations of all shards' answers."""
-    work = Work.of(folder, shard=shard)
+    work = AnnotateInputs.of(folder, shard=shard)
     stage = work.stage()
     if stage.is_fresh():
         stage.relink()
@@ -107,7 +107,7 @@ def merge(folder: RunFolder, stores: tuple[Path, ...] = ()) -> dict[str, Any]:
         if own_store.exists() and path.samefile(own_store):
             raise InputError(f"merge: {path}: is the run's own store.")
         check_readable(path)
-    work = Work.of(folder)
+    work = AnnotateInputs.of(folder)
     stage = work.stage()
     stage.parents = [*stage.parents, *(path.parent for path in paths if manifest.is_whole(path.parent))]
     target, counts = stage.begin(), dict[str, Any]()
@@ -149,7 +149,7 @@ def reparse(folder: RunFolder) -> dict[str, Any]:
         if len(recipes) != 1:
             raise InputError(f"annotate --reparse: the answers follow {len(recipes)} recipes, not one. Run annotate.")
         picker = demonstrations(settings, gold)
-        asking = Ask(
+        asking = AskSettings(
             *(task, picker, store, store.add_recipe(recipes[0]), prompt_digest, _no_engine),
             samples=settings.annotate.samples,
         )
@@ -209,7 +209,7 @@ def _parse(
     folder: RunFolder,
     corpus_part: str,
     corpus: Callable[[str, Counter[str]], Iterator[Sentence]],
-    asking: Ask,
+    asking: AskSettings,
     counted: Counts,
 ) -> dict[str, Any]:
     """Write a part's two files out of the stored answers; `corpus` gives its sentences."""

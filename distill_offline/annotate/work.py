@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Self
 
-from distill_offline.annotate.asking import Ask
+from distill_offline.annotate.asking import AskSettings
 from distill_offline.annotate.demonstrations import Demonstrations
 from distill_offline.annotate.frozen import frozen
 from distill_offline.annotate.pool import demonstrations
@@ -27,7 +27,7 @@ from distill_offline.run.stage import Stage
 from distill_offline.schema import Sentence
 from distill_offline.tasks.base import Task
 
-__all__ = ["Shard", "Work", "corpus_of", "stage_of"]
+__all__ = ["AnnotateInputs", "Shard", "corpus_of", "stage_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class AnnotateInputs:
     """A run's inputs for annotate. `settings` are the run's, with the prompt's ingredients as the run froze them."""
 
     folder: RunFolder
@@ -85,10 +85,12 @@ class Work:
         """How many prompts a corpus makes (of the shard), copies included."""
         return self.settings.annotate.samples * sum(1 for _ in self.sentences(corpus_part))
 
-    def asking(self, store: CompletionStore, backend: Callable[[], Backend], teacher: Teacher | None = None) -> Ask:
+    def asking(
+        self, store: CompletionStore, backend: Callable[[], Backend], teacher: Teacher | None = None
+    ) -> AskSettings:
         """How the store is brought up to date; `teacher`: another than this one's."""
         settings = self.settings.annotate
-        return Ask(
+        return AskSettings(
             self.task,
             self.picker,
             store,

@@ -86,7 +86,7 @@ def _stage_sboms(
         digests |= {references[package.name]: package.sha256 for package in one.packages}
         for name, needed in environments.needs(one).items():
             needs.setdefault(references[name], set()).update(references[required] for required in needed)
-    project = wheel_metadata.read(environments.own)
+    project = wheel_metadata.read(environments.project_wheel)
     root = f"{project.name}=={project.version}"
     listed = sorted(staging.entries.values(), key=lambda entry: str(entry["path"]))
     files = [environments.path(package).name for one in environments.resolved for package in one.packages]

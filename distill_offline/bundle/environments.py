@@ -47,7 +47,7 @@ class Environments:
     work: Path
     say: Say
     store: wheels.Store = field(init=False)
-    own: Path = field(init=False)
+    project_wheel: Path = field(init=False)
     built: dict[str, Path] = field(init=False)
     resolved: list[Environment] = field(init=False)
 
@@ -55,7 +55,7 @@ class Environments:
         self.store = wheels.Store(self.work / "wheels")
         project = self.settings.project
         self.say("building our own wheel")
-        self.own = wheels.build_project(Path(project.path), project.build_requirements, self.store, self.work)
+        self.project_wheel = wheels.build_project(Path(project.path), project.build_requirements, self.store, self.work)
         self.built = {}
         for name, build in sorted(self.settings.source_builds.items()):
             self.say(f"building {name} {build.version} from source")
@@ -63,10 +63,10 @@ class Environments:
         self.resolved = [self._resolve(name, asked) for name, asked in sorted(self.settings.environments.items())]
 
     def _resolve(self, name: str, asked: EnvironmentSettings) -> Environment:
-        project = wheel_metadata.read(self.own)
+        project = wheel_metadata.read(self.project_wheel)
         direct = direct_requirements(project, asked.extras, asked.requirements)
         extras = f"[{','.join(asked.extras)}]" if asked.extras else ""
-        requirements = (f"{project.name}{extras} @ {self.own.resolve().as_uri()}", *asked.requirements)
+        requirements = (f"{project.name}{extras} @ {self.project_wheel.resolve().as_uri()}", *asked.requirements)
         question = Question(requirements, asked.constraints, tuple(sorted(self.built.items())))
         if asked.lock is not None:
             packages = self._locked(Path(asked.lock), project.name)
@@ -85,7 +85,7 @@ class Environments:
     def _locked(self, lock: Path, project_name: str) -> list[Package]:
         named = {package.name for package in read_lock(lock, ())}
         built = [path for name, path in self.built.items() if name in named]
-        local = [self._local(path) for path in (self.own, *built)]
+        local = [self._local(path) for path in (self.project_wheel, *built)]
         packages = read_lock(lock, [project_name, *self.built])
         return sorted([*packages, *local], key=lambda package: package.name)
 

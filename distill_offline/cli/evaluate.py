@@ -71,10 +71,10 @@ def evaluate(
 
     Example: distill-offline evaluate runs/quickstart/train/simple_mix/student --gold package:demo/test.jsonl
     """
-    from distill_offline.evaluate.compare import held_against
+    from distill_offline.evaluate.compare import compare_with_gold
     from distill_offline.scoring.metrics import accuracy
 
-    held = held_against(
+    held = compare_with_gold(
         Source(
             path=str(labels),
             format=input_format,

@@ -87,8 +87,8 @@ def _verify_deep(
     from distill_offline.provenance import Trust, walk
 
     chain = walk(folder, bundle=bundle, trust=Trust(allowed_signers, openssl_key), run=run_folder)
-    broken = [problem for problem in chain.found() if problem.state == "broken"]
-    gaps = [problem for problem in chain.found() if problem.state == "gap"]
+    broken = [problem for problem in chain.all_problems() if problem.state == "broken"]
+    gaps = [problem for problem in chain.all_problems() if problem.state == "gap"]
     verdict = "broken" if broken else "gaps" if gaps else "whole"
     if console.as_json:
         listed = {"broken": [problem.as_dict() for problem in broken], "gaps": [gap.as_dict() for gap in gaps]}

@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
-from distill_offline.annotations import AnnotationLine, Beside, checked_span
+from distill_offline.annotations import AnnotationLine, LineValues, checked_span
 from distill_offline.config.settings import Source
 from distill_offline.corpus.labelled import Labelled, in_characters
 from distill_offline.corpus.plain_text import OnBadFile
@@ -159,7 +159,7 @@ def read_annotations(
         try:
             spans = _spans(record, labels) if kind_of(head).per_token else ()
             weight = {"weight": record.weight} if record.weight != 1.0 else {}
-            beside = Beside.read({**record.carried, **weight, "masked": record.masked})
+            beside = LineValues.read({**record.carried, **weight, "masked": record.masked})
         except ValueError as error:
             raise record.fault(f"{error}. Correct it, or leave it out.") from error
         if record.unheld:

@@ -53,7 +53,7 @@ class GuardedFormat:
 
     def write(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         self.check("write")
-        handed = _Given(rows)
+        handed = _HandedRows(rows)
         try:
             with theirs(_KEY, self.name, "write()", may_quote=True):
                 self._format.write(path, iter(handed))
@@ -70,7 +70,7 @@ class GuardedFormat:
 _DONE = {"read": "read", "write": "written"}
 
 
-class _Given:
+class _HandedRows:
     """Rows that are handed out; what went wrong in making one is not the taker's fault."""
 
     def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:

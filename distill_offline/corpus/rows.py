@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict, TypeVar
 
-from distill_offline.annotations import Beside, checked_offsets, checked_tokens
+from distill_offline.annotations import LineValues, checked_offsets, checked_tokens
 from distill_offline.corpus.foreign_rows import foreign_row
 from distill_offline.corpus.languages import tokeniser
 from distill_offline.corpus.lines import fault
@@ -33,7 +33,7 @@ FIELDS = (
 _KNOWN = {*FIELDS, "rejected"}  # of a line of annotations; what was rejected is none of the labels
 
 
-class _Beside(TypedDict):
+class _LineValues(TypedDict):
     """What stands beside a row's labels."""
 
     weight: float
@@ -130,7 +130,7 @@ def _record(row: object, position: int, shown: str, line: int, stem: str, rules:
     if not rules.labelled:
         return Record(sentence, None, shown, line)
     carried = {key: fields[key] for key in _CARRIED if key in fields}
-    said = _checked(Beside.read, fields, ("weight", "masked"))
+    said = _checked(LineValues.read, fields, ("weight", "masked"))
     weight = 1.0 if said.weight is None else float(said.weight)
     labels = _checked(rules.kind.read, fields, len(tokens))
     if not rules.kind.per_token:
@@ -143,7 +143,7 @@ def _record(row: object, position: int, shown: str, line: int, stem: str, rules:
     if any(token >= len(tokens) for token in said.masked):
         raise _RowError(f"`masked` must be a list of token positions, 0 to {len(tokens) - 1}.")
     masked = sorted({*said.masked, *(at for span in unheld for at in _touched(span, offsets))})
-    beside: _Beside = {
+    beside: _LineValues = {
         "weight": weight,
         "masked": tuple(masked),
         "spans": tuple(spans or ()),

@@ -34,10 +34,10 @@ class SpanFault(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ListedSpan:
-    """A span as a row lists it: start and end count whatever they count. `own` is the text that it says it has."""
+    """A span as a row lists it: start and end count whatever they count. `own_text` is the text that it says it has."""
 
     span: Span
-    own: str | None = None
+    own_text: str | None = None
 
 
 def listed_spans(value: object) -> list[ListedSpan]:
@@ -77,17 +77,17 @@ def check_own_text(spans: Sequence[ListedSpan], sentence: Sentence, *, has_text:
     """Raises SpanFault where a span that counts tokens says that it has another text than its tokens."""
     for position, listed in enumerate(spans):
         start, end = listed.span.start, listed.span.end
-        if agrees(listed.own, "".join(sentence.tokens[max(start, 0) : max(end, 0)])):
+        if agrees(listed.own_text, "".join(sentence.tokens[max(start, 0) : max(end, 0)])):
             continue
         counts = "tokens, as spans do beside `tokens`"
-        if has_text and agrees(listed.own, sentence.text[max(start, 0) : max(end, 0)]):
+        if has_text and agrees(listed.own_text, sentence.text[max(start, 0) : max(end, 0)]):
             raise SpanFault(
                 f"span {position} counts characters, but beside `tokens` spans count tokens. Leave `tokens` out, or "
                 "count them."
             )
         hint = (
             " If the end is the last token, make it one more."
-            if agrees(listed.own, "".join(sentence.tokens[max(start, 0) : end + 1]))
+            if agrees(listed.own_text, "".join(sentence.tokens[max(start, 0) : end + 1]))
             else ""
         )
         raise SpanFault(f"span {position} ({start} to {end}) has another text of its own than those {counts}.{hint}")
@@ -119,9 +119,9 @@ class SpanReader:
         for position, listed in enumerate(spans):
             span = listed.span
             range_ = read(span.start, span.end)
-            if range_ is None or not agrees(listed.own, text[slice(*range_)]):
+            if range_ is None or not agrees(listed.own_text, text[slice(*range_)]):
                 raise SpanFault(self._lie(position, spans, text, others, is_outside=range_ is None))
-            if listed.own is None:
+            if listed.own_text is None:
                 self._judge(span, range_, text, others, line)
             read_spans.append(replace(span, start=range_[0], end=range_[1]))
         if self.judged - len(spans) < _EARLY <= self.judged:
@@ -211,8 +211,8 @@ def _plainly(text: str) -> Callable[[int, int], Range | None]:
 
 
 def _is_right(range_: Range, listed: ListedSpan, text: str) -> bool:
-    if listed.own is not None:
-        return agrees(listed.own, text[slice(*range_)])
+    if listed.own_text is not None:
+        return agrees(listed.own_text, text[slice(*range_)])
     return not _wrong_borders(range_, text)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from distill_offline.annotations import Beside, checked_span
+from distill_offline.annotations import LineValues, checked_span
 from distill_offline.corpus.jsonl import jsonl_rows
 from distill_offline.corpus.lines import fault
 from distill_offline.errors import CorpusError
@@ -47,7 +47,7 @@ class StandoffLabels:
     content: str
     spans: tuple[Span, ...] = ()
     labels: tuple[str, ...] | None = None
-    beside: Beside = field(default_factory=Beside)
+    beside: LineValues = field(default_factory=LineValues)
     shown: str = ""
     line: int = 0
 
@@ -131,7 +131,7 @@ def _row(value: object, shown: str, line: int, task: Head) -> StandoffLabels:
     if not isinstance(value, Mapping) or not _is_count(value.get("n")) or not isinstance(value.get("content"), str):
         raise fault(shown, line, "a line needs `n`, a sentence's position, and `content`, 12 digits of its digest.")
     try:
-        beside = Beside.read(value)
+        beside = LineValues.read(value)
     except ValueError as error:
         raise fault(shown, line, f"{error}.") from error
     spans = value.get("spans")

@@ -9,18 +9,18 @@ from distill_offline.config.settings import Source
 from distill_offline.corpus import AnySource, check_same_text, head_of, read_examples, resolve_path
 from distill_offline.corpus.source import as_source, scheme_of
 from distill_offline.errors import InputError
-from distill_offline.evaluate.truth import Held, Truth
+from distill_offline.evaluate.truth import GoldComparison, Truth
 from distill_offline.label_kinds import kind_of, widest
 from distill_offline.schema import Head
 from distill_offline.scoring.annotation_lines import AnnotationLines, strays_in_words
-from distill_offline.scoring.comparison import Given
+from distill_offline.scoring.comparison import LabelledSentence
 from distill_offline.storage.files import ANNOTATIONS
 from distill_offline.student.model import Student
 
-__all__ = ["Held", "held_against"]
+__all__ = ["GoldComparison", "compare_with_gold"]
 
 
-def held_against(labels: AnySource, gold: AnySource) -> Held:
+def compare_with_gold(labels: AnySource, gold: AnySource) -> GoldComparison:
     """The scores of `labels` on `gold`: of entities or of classes, whichever the two hold; quality of annotations.
 
     A student labels the gold sentences itself. An annotate or select folder is matched by sentence id; a sentence
@@ -47,16 +47,16 @@ def held_against(labels: AnySource, gold: AnySource) -> Held:
     return _file(labelled, truth, _common_head(labelled, truth))
 
 
-def _student(student: Student, gold: Source) -> Held:
+def _student(student: Student, gold: Source) -> GoldComparison:
     truth = Truth.read(gold, student.head)
     predicted = student.predict([example.sentence for example in truth.examples])
     if not student.kind.per_token:
         return truth.of_classes(predicted, {})
-    answers = [Given(e.sentence, labels) for e, labels in zip(truth.examples, predicted, strict=True)]
+    answers = [LabelledSentence(e.sentence, labels) for e, labels in zip(truth.examples, predicted, strict=True)]
     return truth.of_entities(answers, {}, strays=0)
 
 
-def _file(labelled: Source, gold: Source, head: Head) -> Held:
+def _file(labelled: Source, gold: Source, head: Head) -> GoldComparison:
     check_same_text(labelled, gold, head=head)
     if not kind_of(head).per_token:
         classes = [example.labels for example in read_examples(labelled, origin="distilled", head=head)]
@@ -67,7 +67,7 @@ def _file(labelled: Source, gold: Source, head: Head) -> Held:
         how = scheme_of(labelled)  # beside gold in iob1, one I- alone tells of it, too
     truth, strays = Truth.read(replace(gold, scheme=wanted), head), list[str]()
     examples = read_examples(replace(labelled, scheme=how), origin="distilled", head=head, strays=strays)
-    answers = [Given.of(other) for other in examples]
+    answers = [LabelledSentence.of(other) for other in examples]
     held = truth.of_entities(answers, {"stray_tags": len(strays)}, strays=len(strays))
     warnings = [f"{strays_in_words(labelled.path, strays)} The tags were read as {how}."] if strays else []
     if how == "iob1" != wanted and labelled.scheme == "auto":  # what would be stray in iob2 is an entity there
@@ -78,12 +78,12 @@ def _file(labelled: Source, gold: Source, head: Head) -> Held:
     return replace(held, warnings=(*held.warnings, *warnings))
 
 
-def _annotations(file: Path, gold: Source) -> Held:
+def _annotations(file: Path, gold: Source) -> GoldComparison:
     truth = Truth.read(gold, _common_head(Source(path=str(file)), gold))
     lines, ids = AnnotationLines.read(file, truth.head), {example.sentence.id for example in truth.examples}
-    if not ids & set(lines.given):
+    if not ids & set(lines.answers):
         raise InputError(f"{file}: none of its sentence ids occurs in {gold.path}; these are labels of another corpus.")
-    counts = {"unanswered": len(ids - set(lines.given)), "not_in_gold": len(set(lines.given) - ids)}
+    counts = {"unanswered": len(ids - set(lines.answers)), "not_in_gold": len(set(lines.answers) - ids)}
     answers = [lines.answer(example) for example in truth.examples]
     if not kind_of(truth.head).per_token:
         return truth.of_classes([answer.labels for answer in answers], counts)

@@ -14,7 +14,7 @@ from typing import Any
 from distill_offline.label_kinds import kind_of
 from distill_offline.label_kinds.decoding import Scored
 from distill_offline.schema import Example, Head, Sentence, Span
-from distill_offline.scoring.comparison import Given
+from distill_offline.scoring.comparison import LabelledSentence
 from distill_offline.spans.bio import decode_bio
 
 __all__ = ["PREDICTIONS", "StudentLabels", "prediction_rows"]
@@ -36,7 +36,7 @@ class StudentLabels:
 def prediction_rows(
     head: Head,
     examples: Sequence[Example],
-    teacher: Sequence[Given | None] | None,
+    teacher: Sequence[LabelledSentence | None] | None,
     students: Mapping[str, StudentLabels],
 ) -> Iterator[dict[str, Any]]:
     """The lines of predictions.jsonl, in the order of `examples`; `teacher` and the students' labels are parallel."""
@@ -62,7 +62,7 @@ def _student_readings(head: Head, examples: Sequence[Example], student: StudentL
     return result
 
 
-def _teacher_reading(head: Head, sentence: Sentence, answer: Given) -> Reading | None:
+def _teacher_reading(head: Head, sentence: Sentence, answer: LabelledSentence) -> Reading | None:
     """None if the teacher read a text with other characters, in which places are others."""
     if answer.sentence.text != sentence.text:
         return None

@@ -26,7 +26,7 @@ from distill_offline.run.stage import Stage
 from distill_offline.run.unheld import say_unheld, unheld_counts
 from distill_offline.schema import Example
 from distill_offline.scoring.annotation_lines import AnnotationLines
-from distill_offline.scoring.comparison import Given
+from distill_offline.scoring.comparison import LabelledSentence
 from distill_offline.scoring.metrics import accuracy, score
 from distill_offline.select.calibrate import CALIBRATION
 from distill_offline.storage.digests import file_digests
@@ -128,12 +128,12 @@ def _verdict(
     return verdict(task.head, examples, learners)
 
 
-def _answers(task: Task, examples: Sequence[Example], annotations: Path | None) -> list[Given | None] | None:
+def _answers(task: Task, examples: Sequence[Example], annotations: Path | None) -> list[LabelledSentence | None] | None:
     """The teacher's answer to each sentence; None for one that it gave no usable answer to."""
     if annotations is None:
         return None
     lines = AnnotationLines.read(annotations, task.head)
-    return [lines.answer(example) if example.sentence.id in lines.given else None for example in examples]
+    return [lines.answer(example) if example.sentence.id in lines.answers else None for example in examples]
 
 
 def _teachers_labels(folder: RunFolder) -> Path | None:
@@ -159,7 +159,7 @@ def _teacher(
 ) -> dict[str, Any]:
     lines = AnnotationLines.read(annotations, task.head)
     answers = [lines.answer(example) for example in examples]
-    missing = sum(e.sentence.id not in lines.given for e in examples)
+    missing = sum(e.sentence.id not in lines.answers for e in examples)
     if not kind_of(task.head).per_token:
         return _scored(task, examples, [answer.labels for answer in answers], missing)
     calibration = Calibration.of(learnt["calibration"]) if learnt else None
@@ -173,7 +173,7 @@ def _teacher(
     return result
 
 
-def _labels(example: Example, answer: Given) -> tuple[str, ...]:
+def _labels(example: Example, answer: LabelledSentence) -> tuple[str, ...]:
     """Raises InputError where they are of other tokens: what a metric compares goes token by token."""
     if answer.sentence.tokens != example.sentence.tokens:
         raise InputError(

@@ -14,15 +14,15 @@ from distill_offline.errors import InputError
 from distill_offline.label_kinds import kind_of
 from distill_offline.run.unheld import in_words
 from distill_offline.schema import Example, Head, Report
-from distill_offline.scoring.comparison import Compared, Given, compare
+from distill_offline.scoring.comparison import Compared, LabelledSentence, compare
 from distill_offline.scoring.metrics import score
 from distill_offline.scoring.quality import Quality, quality
 
-__all__ = ["Held", "Truth"]
+__all__ = ["GoldComparison", "Truth"]
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class GoldComparison:
     """Scores on a gold file; of a teacher's entities also what kinds of error they are, by what is known of them.
 
     `by` says what an entity's place is counted in: `tokens`, or `characters` where the two sides have other tokens for
@@ -54,22 +54,22 @@ class Truth:
         examples = tuple(read_examples(source, origin="original", head=head, counts=counts))
         return cls(head, examples, {"bad_file": counts["bad_file"]} if counts["bad_file"] else {})
 
-    def of_classes(self, predicted: Sequence[tuple[str, ...]], counts: Mapping[str, int]) -> Held:
+    def of_classes(self, predicted: Sequence[tuple[str, ...]], counts: Mapping[str, int]) -> GoldComparison:
         """The scores of what is said of whole texts."""
         report = score(
             kind_of(self.head).metric, [e.labels for e in self.examples], predicted, on=digest(self.examples)
         )
-        return Held(self._counted(report, counts), "texts")
+        return GoldComparison(self._counted(report, counts), "texts")
 
     def of_entities(
         self,
-        answers: Sequence[Given],
+        answers: Sequence[LabelledSentence],
         counts: Mapping[str, int],
         *,
         strays: int | None,
         with_quality: bool = False,
         calibration: Calibration | None = None,
-    ) -> Held:
+    ) -> GoldComparison:
         """The scores of what is given for each sentence, in order; `strays`: how many tags were none.
 
         Raises InputError where a sentence has another text on either side: callers look before, and can say where.
@@ -89,17 +89,17 @@ class Truth:
         kinds = None
         if with_quality:
             kinds = quality(
-                [sentence.true for sentence in compared], [sentence.found for sentence in compared], calibration
+                [sentence.true for sentence in compared], [sentence.predicted for sentence in compared], calibration
             )
         unheld = in_words("gold", self.examples)
-        return Held(
+        return GoldComparison(
             self._counted(replace(report, errors={**report.errors, **stray}), {**kept, **counts}),
             "characters" if counts_of_places["by_characters"] else "tokens",
             kinds,
             (unheld,) if unheld else (),
         )
 
-    def _compare(self, example: Example, answer: Given) -> Compared:
+    def _compare(self, example: Example, answer: LabelledSentence) -> Compared:
         compared = compare(example.sentence, example.labels, answer, example.unheld)
         if compared is None:
             raise InputError(f"sentence {example.sentence.id} has another text on either side.")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill_offline import manifest
-from distill_offline.annotations import AnnotationLine, Beside, read_lines
+from distill_offline.annotations import AnnotationLine, LineValues, read_lines
 from distill_offline.config.settings import Source
 from distill_offline.corpus import AnyScheme, OnBadFile, head_of, read_annotations, read_sentences, resolve_path
 from distill_offline.corpus.standoff import StandoffLabels, content_prefix, write_standoff
@@ -28,7 +28,7 @@ class _Labelled:
     digest: str
     spans: tuple[Span, ...]
     labels: tuple[str, ...] | None
-    beside: Beside
+    beside: LineValues
 
 
 def export_labels(
@@ -57,7 +57,7 @@ def export_labels(
     places = _Places(rows)
     for position, sentence in enumerate(read_sentences(source, head=head)):
         places.add(position, sentence)
-    entities = list(places.found())
+    entities = list(places.labels())
     if not entities:
         raise InputError(f"{labels}: none of its sentences occurs in {corpus}; these are labels of another corpus.")
     written = write_standoff(output, head, entities, {"name": resolve_path(corpus).name, "sentences": places.count})
@@ -76,7 +76,7 @@ class _Places:
         self._rows = rows
         self._by_id = {(row.id, row.digest): number for number, row in enumerate(rows)}
         self._wanted = {row.digest for row in rows}
-        self._place: dict[int, tuple[int, str]] = {}
+        self._position_of: dict[int, tuple[int, str]] = {}
         self._left: dict[str, deque[tuple[int, str]]] = defaultdict(deque)
         self.count = 0
 
@@ -85,13 +85,13 @@ class _Places:
         digest = tokens_digest(sentence.tokens)
         number = self._by_id.get((sentence.id, digest))
         if number is not None:
-            self._place[number] = position, content_prefix(sentence)
+            self._position_of[number] = position, content_prefix(sentence)
         elif digest in self._wanted:
             self._left[digest].append((position, content_prefix(sentence)))
 
-    def found(self) -> Iterator[StandoffLabels]:
+    def labels(self) -> Iterator[StandoffLabels]:
         for number, row in enumerate(self._rows):
-            position = self._place.get(number)
+            position = self._position_of.get(number)
             if position is None and self._left[row.digest]:
                 position = self._left[row.digest].popleft()
             if position is not None:

@@ -185,7 +185,7 @@ def _judged(gold: Sequence[Any], reading: Sequence[Any] | None) -> tuple[list[li
         return None, set()
     true, predicted = ({_entity(span) for span in side} for side in (gold, reading))
     mistakes_made = mistakes(true, predicted)
-    kinds = {mistake.given: mistake.kind for mistake in mistakes_made if mistake.given is not None}
+    kinds = {mistake.predicted: mistake.kind for mistake in mistakes_made if mistake.predicted is not None}
     return [[*span, kinds.get(_entity(span), "right")] for span in reading], {mistake.kind for mistake in mistakes_made}
 
 

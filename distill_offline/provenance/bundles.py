@@ -23,21 +23,21 @@ __all__ = ["Bundles"]
 
 @dataclass(slots=True)
 class Bundles:
-    """The bundles that stages name. `given` is the caller's --bundle: a bundle's folder, or an installed release."""
+    """The bundles that stages name. `named_bundle` is the caller's --bundle: its folder, or an installed release."""
 
     trust: Trust
-    given: Path | None = None
+    named_bundle: Path | None = None
     _models: dict[str, str] = field(default_factory=dict)  # a model's digest → id and bundle
     _files: dict[str, str] = field(default_factory=dict)  # a data file's digest → its path in the bundle
 
     def __post_init__(self) -> None:
-        if self.given is not None:
-            self._learn(self.given)
+        if self.named_bundle is not None:
+            self._learn(self.named_bundle)
 
     def link(self, named: Mapping[str, Any] | None, made_by: str, stages: str) -> Link:
         """The link from stages to the bundle that `manifest show` tells of; None where it tells of none."""
         if named is None:
-            tell = broken if self.given else gap
+            tell = broken if self.named_bundle else gap
             text = f"{stages}: made by {made_by}; it was not made by a bundle"
             return Link("bundle", "none", made_by, (tell("no-bundle", stages, text),))
         told = f"{stages}; commit {named.get('commit') or 'not recorded'}; signed at install by " + (
@@ -63,7 +63,7 @@ class Bundles:
 
     def _find(self, named: Mapping[str, Any]) -> Path | None:
         """The folder whose manifest.json has the recorded digest: the given one, else among the installed releases."""
-        places = [self.given] if self.given else []
+        places = [self.named_bundle] if self.named_bundle else []
         if release := os.environ.get(RELEASE):
             places += [Path(release), Path(release).parent / Path(str(named["id"])).name]
         for folder in places:
@@ -73,7 +73,7 @@ class Bundles:
         return None
 
     def _not_found(self, named: Mapping[str, Any], stages: str) -> Problem:
-        if self.given:
+        if self.named_bundle:
             return broken(
                 "unknown-bundle", stages, f"{stages}: made by bundle {named['id']}, which is not the given one"
             )

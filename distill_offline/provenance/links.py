@@ -56,9 +56,9 @@ class Link:
     @property
     def verdict(self) -> State:
         """Of the whole tree."""
-        return _worst(tuple(self.found()))
+        return _worst(tuple(self.all_problems()))
 
-    def found(self) -> Iterator[Problem]:
+    def all_problems(self) -> Iterator[Problem]:
         """Every problem of the tree, once, those nearest to the top first."""
         level, seen = [self], set[Problem]()
         while level:

@@ -11,7 +11,7 @@ from distill_offline.annotations import read_lines
 from distill_offline.errors import InputError
 from distill_offline.label_kinds import kind_of
 from distill_offline.schema import Example, Head
-from distill_offline.scoring.comparison import Given
+from distill_offline.scoring.comparison import LabelledSentence
 from distill_offline.spans.inside_token import lost_inside_tokens
 from distill_offline.text.visible import squeezed
 
@@ -26,7 +26,7 @@ class AnnotationLines:
 
     file: Path
     head: Head
-    given: dict[str, tuple[int, Given]] = field(default_factory=dict)
+    answers: dict[str, tuple[int, LabelledSentence]] = field(default_factory=dict)
     strays: list[str] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
     mentions: int = 0
@@ -37,22 +37,22 @@ class AnnotationLines:
         lines = cls(file, head)
         for number, line in enumerate(read_lines(file, head), 1):
             id_ = line.sentence.id
-            if id_ in lines.given:
-                raise InputError(f"{file}:{number}: sentence {id_} occurs before, in line {lines.given[id_][0]}.")
-            lines.given[id_] = number, Given(line.sentence, line.labels, line.spans, line.beside.masked)
+            if id_ in lines.answers:
+                raise InputError(f"{file}:{number}: sentence {id_} occurs before, in line {lines.answers[id_][0]}.")
+            lines.answers[id_] = number, LabelledSentence(line.sentence, line.labels, line.spans, line.beside.masked)
             lines.rejected.update(rejection.reason for rejection in line.rejected)
             lines.mentions += len(line.rejected) + len(line.spans)
             lines.strays += [f"{file}:{number}"] * line.strays
         return lines
 
-    def answer(self, example: Example) -> Given:
+    def answer(self, example: Example) -> LabelledSentence:
         """What the file says of a gold sentence; no entity, or no class, where it says nothing.
 
         Raises InputError where the sentence of that id has another text here.
         """
-        number, answer = self.given.get(example.sentence.id, (0, None))
+        number, answer = self.answers.get(example.sentence.id, (0, None))
         if answer is None:
-            return Given(example.sentence, kind_of(self.head).unanswered(len(example.labels)), ())
+            return LabelledSentence(example.sentence, kind_of(self.head).unanswered(len(example.labels)), ())
         same = answer.sentence.tokens == example.sentence.tokens
         if not same and squeezed(answer.sentence.text) != squeezed(example.sentence.text):
             raise InputError(

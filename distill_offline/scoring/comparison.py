@@ -10,11 +10,11 @@ from distill_offline.schema import Example, Sentence, Span
 from distill_offline.spans.bio import decode_bio, encode_bio, trimmed
 from distill_offline.text.visible import Places, invisible, same_places
 
-__all__ = ["Compared", "Given", "compare"]
+__all__ = ["Compared", "LabelledSentence", "compare"]
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class LabelledSentence:
     """What is compared with gold: a sentence as whoever labelled it read it, its IOB2 labels, and what comes with them.
 
     `spans` are those of the labels with what is known of them, by default nothing. `masked` are tokens whose labels
@@ -28,7 +28,7 @@ class Given:
     unheld: tuple[Span, ...] = ()
 
     @classmethod
-    def of(cls, example: Example) -> Given:
+    def of(cls, example: Example) -> LabelledSentence:
         """What a labelled file gives. Tokens that are masked for an entity that they cannot say do count."""
         offsets = example.sentence.offsets
         cut = [token for token in example.masked if any(_meet(offsets[token], span) for span in example.unheld)]
@@ -45,7 +45,7 @@ class Compared:
     """
 
     true: tuple[Span, ...]
-    found: tuple[Span, ...]
+    predicted: tuple[Span, ...]
     length: int
     masked: int = 0
     by_characters: bool = False
@@ -53,10 +53,12 @@ class Compared:
     @property
     def labels(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Gold's entities and those given as IOB2 labels of the places."""
-        return encode_bio(self.true, self.length), encode_bio(self.found, self.length)
+        return encode_bio(self.true, self.length), encode_bio(self.predicted, self.length)
 
 
-def compare(sentence: Sentence, labels: Sequence[str], answer: Given, unheld: Iterable[Span] = ()) -> Compared | None:
+def compare(
+    sentence: Sentence, labels: Sequence[str], answer: LabelledSentence, unheld: Iterable[Span] = ()
+) -> Compared | None:
     """Gold's labels of a sentence and those given for it; None where the two texts are not the same.
 
     By tokens where both have the same ones, else by the characters that can be seen: blanks, format characters and
@@ -92,7 +94,7 @@ def _meet(range_: tuple[int, int], span: Span) -> bool:
     return range_[0] < span.end and span.start < range_[1]
 
 
-def _known(answer: Given) -> tuple[Span, ...]:
+def _known(answer: LabelledSentence) -> tuple[Span, ...]:
     """The spans of the labels given, with what is known of them."""
     if answer.spans is None:
         return decode_bio(answer.labels)

@@ -13,16 +13,16 @@ KINDS = ("wrong_type", "wrong_boundary", "missed", "spurious")
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One of KINDS. `true` is None where the entity is spurious, `given` where it is missed."""
+    """One of KINDS. `true` is None if the entity is spurious, `predicted` if it is missed."""
 
     kind: str
     true: Entity | None
-    given: Entity | None
+    predicted: Entity | None
 
     @property
-    def place(self) -> tuple[int, int]:
+    def tokens(self) -> tuple[int, int]:
         """The tokens that it covers, from the first to behind the last."""
-        both = [entity for entity in (self.true, self.given) if entity is not None]
+        both = [entity for entity in (self.true, self.predicted) if entity is not None]
         return min(start for start, _, _ in both), max(end for _, end, _ in both)
 
 

@@ -14,7 +14,7 @@ from distill_offline.config.settings import SelectSettings
 from distill_offline.label_kinds import kind_of
 from distill_offline.run.gold import Gold
 from distill_offline.schema import Example, Head, Scores, content_digest, tokens_digest
-from distill_offline.scoring.comparison import Given, compare
+from distill_offline.scoring.comparison import LabelledSentence, compare
 from distill_offline.scoring.metrics import score
 from distill_offline.select.calibrate import Calibrated
 from distill_offline.select.rules import KEPT, judge, select
@@ -135,7 +135,7 @@ def _measured(metric: str, head: Head, lines: _Lines, truth: _Truth) -> _Measure
 
 def _over_places(example: Example, line: AnnotationLine) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
     """Gold's labels and a line's over the places that their tokens share."""
-    answer = Given(line.sentence, line.labels, masked=line.beside.masked)
+    answer = LabelledSentence(line.sentence, line.labels, masked=line.beside.masked)
     compared = compare(example.sentence, example.labels, answer, example.unheld)
     return None if compared is None else compared.labels
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from distill_offline.annotations import AnnotationLine, Beside
+from distill_offline.annotations import AnnotationLine, LineValues
 from distill_offline.config.settings import SelectSettings
 from distill_offline.schema import Span, content_digest, text_digest
 from distill_offline.select.diversity import spread
@@ -137,7 +137,7 @@ def _fault(line: AnnotationLine, settings: SelectSettings) -> str:
     return ""
 
 
-def _is_disputed(label: Span | Beside, settings: SelectSettings) -> bool:
+def _is_disputed(label: Span | LineValues, settings: SelectSettings) -> bool:
     """Whether too few samples agree on a span or a class."""
     return label.agreement is not None and label.agreement < settings.min_agreement
 

@@ -50,11 +50,11 @@ class Alignment:
 class _Search:
     """What is known of an answer's mentions, by their number, while passes go over them."""
 
-    given: Sequence[tuple[str, str]]
+    mentions: Sequence[tuple[str, str]]
     taken: bytearray  # one for each token
     reserved: bytearray  # those taken, and those that a mention stands for that is given once
     once: frozenset[int]  # mentions that stand for every place of theirs
-    found: dict[int, Span] = field(default_factory=dict)
+    spans: dict[int, Span] = field(default_factory=dict)
     added: list[tuple[int, Span]] = field(default_factory=list)
     places: dict[int, Sequence[Range]] = field(default_factory=dict)  # of mentions that stand for all there are
     reasons: dict[int, str] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class _Search:
         cursor, previous = 0, 0
         for number in lost:
             for earlier in range(previous, number):
-                cursor = self.found[earlier].end if earlier in self.found else cursor
+                cursor = self.spans[earlier].end if earlier in self.spans else cursor
             key = keys[number]
             range_ = unwanted[key].take(self.reserved, cursor) or free[key].take(self.taken, cursor)
             if range_ is None or not self._settle(number, range_, kind):
@@ -93,37 +93,39 @@ class _Search:
         """The last pass, over mentions that stand nowhere; in the end each of them has its own reason for that."""
         if not keys:
             return
-        written = {key: self.given[n][0] for n, key in keys.items()}
+        written = {key: self.mentions[n][0] for n, key in keys.items()}
         budget = Budget(steps)
         near = {key: text.find_nearly(mention, budget) for key, mention in written.items()}
         self.run("fuzzy", keys, near)
         budget = Budget(steps)
-        absent = [n for n in keys if n not in self.found and self.reasons[n] == "not_in_text"]
+        absent = [n for n in keys if n not in self.spans and self.reasons[n] == "not_in_text"]
         reasons = {key: text.why_nowhere(key, budget) for key in dict.fromkeys(keys[n] for n in absent)}
         self.reasons.update((n, reasons[keys[n]]) for n in absent)
 
     def spread(self) -> None:
         """Every further place of what is given once, for those that were found exactly first."""
-        length = {number: len(squeezed(self.given[number][0])) for number in self.places}
-        for number in sorted(self.places, key=lambda n: (_PASSES.index(self.found[n].alignment), -length[n], n)):
-            kind = self.found[number].alignment
+        length = {number: len(squeezed(self.mentions[number][0])) for number in self.places}
+        for number in sorted(self.places, key=lambda n: (_PASSES.index(self.spans[n].alignment), -length[n], n)):
+            kind = self.spans[number].alignment
             for start, end in self.places[number]:
                 if self.taken.find(1, start, end) < 0:
                     self.taken[start:end] = b"\x01" * (end - start)
-                    again = Span(start, end, self.given[number][1], alignment="repeated" if kind == "exact" else kind)
+                    again = Span(
+                        start, end, self.mentions[number][1], alignment="repeated" if kind == "exact" else kind
+                    )
                     self.added.append((number, again))
 
     def result(self) -> Alignment:
-        lost = tuple(number for number in range(len(self.given)) if number not in self.found)
-        rejected = tuple(Rejection(self.given[number][0], self.reasons[number]) for number in lost)
-        ordered = sorted([*self.found.items(), *self.added], key=lambda pair: pair[1].start)
+        lost = tuple(number for number in range(len(self.mentions)) if number not in self.spans)
+        rejected = tuple(Rejection(self.mentions[number][0], self.reasons[number]) for number in lost)
+        ordered = sorted([*self.spans.items(), *self.added], key=lambda pair: pair[1].start)
         return Alignment(tuple(span for _, span in ordered), rejected, tuple(number for number, _ in ordered), lost)
 
     def _claim(self, keys: Mapping[int, str], places: Mapping[str, Places]) -> dict[int, Range]:
         claims, cursor = dict[int, Range](), 0
-        for number in range(len(self.given)):
-            if number in self.found:
-                cursor = self.found[number].end
+        for number in range(len(self.mentions)):
+            if number in self.spans:
+                cursor = self.spans[number].end
             elif number in keys:
                 range_ = places[keys[number]].take(self.taken, cursor)
                 if range_ is None:
@@ -143,7 +145,7 @@ class _Search:
         if self.taken.find(1, start, end) >= 0:
             return False
         self.taken[start:end] = self.reserved[start:end] = b"\x01" * (end - start)
-        self.found[number] = Span(start, end, self.given[number][1], alignment=kind)
+        self.spans[number] = Span(start, end, self.mentions[number][1], alignment=kind)
         return True
 
 
@@ -168,9 +170,9 @@ def locate(mentions: Iterable[tuple[str, str]], tokens: Sequence[str], *, every:
 
 def _find(search: _Search, tokens: Sequence[str]) -> None:
     """The three passes."""
-    steps = _STEPS * (len(tokens) + len(search.given) + 64)
+    steps = _STEPS * (len(tokens) + len(search.mentions) + 64)
     for kind, form in (("exact", squeezed), ("normalised", normalised)):
-        keys = {n: form(mention) for n, (mention, _) in enumerate(search.given) if n not in search.found}
+        keys = {n: form(mention) for n, (mention, _) in enumerate(search.mentions) if n not in search.spans}
         if not keys:
             return
         for number in [number for number, key in keys.items() if not key]:

@@ -48,7 +48,7 @@ class Cell:
         return self.variant, self.size, self.seed, self.arm.name
 
     @property
-    def place(self) -> Path:
+    def folder(self) -> Path:
         """The folder of the run, below the study's."""
         return Path(self.variant) / str(self.size) / str(self.seed)
 

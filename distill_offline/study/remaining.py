@@ -12,11 +12,11 @@ from distill_offline.study.grid import Cell, Study
 from distill_offline.study.methods import examined_by_method, of_other_methods, rows_by_method
 from distill_offline.study.results import Results, Row
 
-__all__ = ["Left", "Remaining", "progress"]
+__all__ = ["Remaining", "RemainingCell", "progress"]
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class RemainingCell:
     """A cell that lacks its row, or the examination of that key (None where it lacks none)."""
 
     cell: Cell
@@ -38,7 +38,7 @@ class Remaining:
 
     total: int
     done: int
-    cells: list[Left]
+    cells: list[RemainingCell]
     known: dict[str, Row]
     examined: dict[str, Examined]
     other: int
@@ -61,7 +61,9 @@ class Remaining:
         seen = {(examination.cell, examination.key) for examination in examined if examination.study == name}
         known = {row.key: row for row in rows if row.key in keys}
         every = [
-            Left(left, key, (left.name, key) in filed, None if (left.name, examination) in seen else examination)
+            RemainingCell(
+                left, key, (left.name, key) in filed, None if (left.name, examination) in seen else examination
+            )
             for left, key, examination in keyed
         ]
         cells = [left for left in every if not left.has_row or left.examination is not None]
@@ -81,7 +83,7 @@ class Remaining:
             self.examined[examined.key] = examined
         self.done += 1
 
-    def needs_training(self, cell: Left) -> bool:
+    def needs_training(self, cell: RemainingCell) -> bool:
         """Whether no cell of the same settings has what this one lacks."""
         return cell.key not in self.known or not (cell.examination is None or cell.examination in self.examined)
 
@@ -89,7 +91,7 @@ class Remaining:
         if row.training["seconds"] is not None:
             self._measured.setdefault(row.arm, []).append(row.training["seconds"])
 
-    def expected(self, cell: Left) -> float | None:
+    def expected(self, cell: RemainingCell) -> float | None:
         """The mean seconds of a cell: of its own arm where one was measured; None while none was at all."""
         measured = self._measured.get(cell.cell.arm.name) or [s for some in self._measured.values() for s in some]
         looking = [one.seconds for one in self.examined.values()] if cell.examination is not None else []

@@ -28,7 +28,7 @@ from distill_offline.study.examine.looking import CURVES, Examination
 from distill_offline.study.examine.reference import Matched, Truth
 from distill_offline.study.examine.rows import Examinations, Examined
 from distill_offline.study.grid import Cell, Study
-from distill_offline.study.remaining import Left, Remaining
+from distill_offline.study.remaining import Remaining, RemainingCell
 from distill_offline.study.results import Results, Row
 from distill_offline.train.stage import distilled_pool
 
@@ -74,13 +74,13 @@ class Runner:
             trained = [remaining_cell.cell for remaining_cell in left.cells if left.needs_training(remaining_cell)]
             _check_sizes(trained, self.study.plan)
             self._check_reference(left)
-            for work_folder in dict.fromkeys(remaining_cell.place for remaining_cell in self.study.cells):
+            for work_folder in dict.fromkeys(remaining_cell.folder for remaining_cell in self.study.cells):
                 self._tidy(work_folder, left.cells)  # a kill may have come between a row and this
             for number, remaining in enumerate(left.cells):
                 self._check(left, began, limit_hours, remaining)
                 self.say(f"study: {left.done + 1}/{left.total} · {remaining}{_eta(left.seconds(number))}")
                 try:
-                    row, examined = self._found(left, remaining)
+                    row, examined = self._examined_cell(left, remaining)
                 except (EnvironmentFault, Interrupted):
                     raise
                 except DistillError as error:
@@ -94,7 +94,7 @@ class Runner:
                 left.add(row, examined)
                 ran += 1
                 self.say(f"study: F1 {100 * row.overall['f1']:.1f} · {remaining.cell}")
-                self._tidy(remaining.cell.place, left.cells[number + 1 :])
+                self._tidy(remaining.cell.folder, left.cells[number + 1 :])
         if failed:
             raise DistillError(
                 f"study: {len(failed)} cells cannot be run, the others are done (--table shows them). {failed[0]}"
@@ -105,7 +105,7 @@ class Runner:
     def _examinations(self) -> Examinations:
         return Examinations.beside(self.results.path)
 
-    def _check(self, left: Remaining, began: float, hours: float | None, remaining: Left) -> None:
+    def _check(self, left: Remaining, began: float, hours: float | None, remaining: RemainingCell) -> None:
         """Raise Interrupted where it is time to stop."""
         state = f"{left.done} of {left.total} cells are done. Run the same command again."
         if self.stop():
@@ -123,7 +123,7 @@ class Runner:
         if settings.corpus.distilled is not None and not settings.asks_a_teacher:
             self._matched(settings, tuple(read_labelled(settings, settings.corpus.distilled, origin="distilled")))
 
-    def _found(self, left: Remaining, remaining: Left) -> tuple[Row, Examined | None]:
+    def _examined_cell(self, left: Remaining, remaining: RemainingCell) -> tuple[Row, Examined | None]:
         """What the cell lacks: filed already under another name, or found by training it."""
         before = left.known.get(remaining.key)
         if before is not None and not left.needs_training(remaining):
@@ -132,14 +132,14 @@ class Runner:
         row, examined = self._cell(remaining, before)
         return row if before is None else _filed(before, remaining.cell), examined
 
-    def _cell(self, remaining: Left, before: Row | None) -> tuple[Row, Examined | None]:
+    def _cell(self, remaining: RemainingCell, before: Row | None) -> tuple[Row, Examined | None]:
         """Train and score the cell, and look into it where that is asked for; `before` is its row, if it has one."""
         began, cell, plan = self.clock(), remaining.cell, self.study.plan
         run = RunFolder(
-            self.folder / cell.place,
+            self.folder / cell.folder,
             cell.settings,
             command=self.command,
-            watch=lambda progress: self.watch(replace(progress, stage=f"{cell.place.as_posix()}: {progress.stage}")),
+            watch=lambda progress: self.watch(replace(progress, stage=f"{cell.folder.as_posix()}: {progress.stage}")),
             stop=self.stop,
         )
         run.open()
@@ -206,9 +206,9 @@ class Runner:
             self._truth = Truth.of(read_labelled(settings, reference, origin="original"))
         return self._truth.match(pool)
 
-    def _tidy(self, work_folder: Path, missing: Sequence[Left]) -> None:
+    def _tidy(self, work_folder: Path, missing: Sequence[RemainingCell]) -> None:
         """Drop the students of a run folder, but for those that an arm still to be run needs."""
-        here = [left.cell for left in missing if left.cell.place == work_folder]
+        here = [left.cell for left in missing if left.cell.folder == work_folder]
         for curve in (self.folder / work_folder / CURVES).glob("*.jsonl"):
             if curve.stem not in {cell.arm.name for cell in here}:
                 curve.unlink()

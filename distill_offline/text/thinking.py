@@ -78,7 +78,7 @@ def split_thinking(text: str, tags: Tags | None = None) -> tuple[str, str]:
     thinking, answer = cuts.split()
     if thinking and not answer.strip() and not cuts.begins_with_thought():
         return "", text
-    if cuts.found:
+    if cuts.has_thought:
         return thinking.strip(), answer.lstrip()
     # An engine that holds the answer to JSON lets no thought happen.
     return (text.strip(), "") if tags is not None and tags.is_begun and not _is_json(text) else ("", text)
@@ -149,7 +149,7 @@ class _Cuts:
         self._text = text
         self._quoted: Quoted | None = None
         self._asked = asked if _THOUGHT.search(asked) or _CONTROL.search(asked) else ""
-        self.found = False
+        self.has_thought = False
 
     def begins_with_thought(self) -> bool:
         """Whether a tag that opens a thought is the first there is."""
@@ -160,17 +160,17 @@ class _Cuts:
     def split(self) -> tuple[str, str]:
         text = self._text
         if "<|" in text and (control := self._unquoted(_CONTROL)) and any(m[1] == "channel" for m in control):
-            self.found = True
+            self.has_thought = True
             return _harmony(text, control)
         if final := self._unquoted(_STRIPPED_FINAL):
-            self.found = True
+            self.has_thought = True
             return text[: final[-1].start()], text[final[-1].end() :]
         if _STRIPPED.match(text) or _STRIPPED_GEMMA.match(text):
-            self.found = True
+            self.has_thought = True
             late = self._unquoted(_SPACED_FINAL)
             return (text[: late[-1].start()], text[late[-1].end() :]) if late else (text, "")
         tags = self._unquoted(_THOUGHT)
-        self.found = bool(tags)
+        self.has_thought = bool(tags)
         return _outside(text, tags) if tags else ("", text)
 
     def _unquoted(self, pattern: re.Pattern[str]) -> list[re.Match[str]]:

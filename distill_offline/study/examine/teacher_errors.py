@@ -52,7 +52,7 @@ def teacher_errors(
             _entities(unmasked(tuple(labels), example.masked)) for labels in (example.labels, true, answered)
         )
         for mistake in mistakes(right, teacher):
-            taught, wanted, said = (_touching(entities, *mistake.place) for entities in (teacher, right, learnt))
+            taught, wanted, said = (_touching(entities, *mistake.tokens) for entities in (teacher, right, learnt))
             fate = "repeated" if said == taught else "corrected" if said == wanted else "replaced"
             fates[mistake.kind][fate] += 1
         counts["kept"] += len(right & teacher & learnt)
