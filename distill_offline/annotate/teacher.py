@@ -35,6 +35,7 @@ class Teacher:
     model: Path
     digest: str
     adapter: Adapter | None = None
+    fold: int = 0  # which of the adapters that lack a part of gold, from 1; 0: the whole one
 
     @classmethod
     def of(cls, settings: Settings, task: Task, adapter: Adapter | None = None) -> Teacher:
@@ -77,6 +78,10 @@ class Teacher:
                 "backend.options.adapter is missing: give the name under which the server serves the run's adapter "
                 "(adapt/adapter in the run's folder)."
             )
+        if backend.name != "openai_server" and "adapter" in backend.options:
+            raise ConfigError(
+                "backend.options.adapter: the section adapt makes an adapter of its own. Leave one of the two out."
+            )
         if backend.name in ("transformers", "vllm") and adapter.base and adapter.base != self.digest:
             raise ConfigError(
                 f"adapt: the run's adapter was made for another model than backend.model ({backend.model}). "
@@ -91,7 +96,7 @@ class Teacher:
     def of_fold(self, number: int) -> Teacher:
         """The same with the adapter that has not seen this part, from 1, of the gold training sentences."""
         assert self.adapter is not None
-        return replace(self, adapter=self.adapter.folds[number - 1])
+        return replace(self, adapter=self.adapter.folds[number - 1], fold=number)
 
     @property
     def says_the_labels(self) -> bool:
@@ -136,6 +141,8 @@ class Teacher:
         options = dict(backend.options)
         if "base_url" in options:  # the one host beyond this one that a configuration can open
             offline.allow(str(options["base_url"]))
+            if self.fold:
+                options["adapter"] = f"{options['adapter']}-{self.fold}"
         elif self.adapter is not None:
             options["adapter"] = str(self.adapter.folder)
         if self.says_the_labels:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline.errors import BackendError, MissingModel
+from distill_offline.models.headers import Unusable, gguf_header
 
-__all__ = ["CONFIG", "GGUF", "WEIGHTS", "adapted", "rank_of"]
+__all__ = ["CONFIG", "GGUF", "WEIGHTS", "adapted", "gguf_adapter", "rank_of"]
 
 CONFIG, WEIGHTS, GGUF = "adapter_config.json", "adapter_model.safetensors", "adapter.gguf"
 
@@ -29,6 +30,33 @@ def rank_of(folder: Path) -> int:
     if type(rank) is not int or rank < 1:
         raise MissingModel(f"backend.options.adapter: {CONFIG}: r is no rank.")
     return rank
+
+
+def gguf_adapter(folder: Path, model: Path) -> Path:
+    """The adapter as GGUF, for the GGUF file `model`.
+
+    Raises MissingModel where it is not there, BackendError where it is for another architecture.
+    """
+    file = folder / GGUF
+    if not file.is_file():
+        raise MissingModel(
+            f"backend.options.adapter: {folder.name}: {GGUF} is missing, which llama_cpp needs. adapt writes it for "
+            "architectures that it knows, with the package gguf (pip install 'distill_offline[llama-cpp]')."
+        )
+    key = "general.architecture"
+    found = []
+    for each in (file, model):
+        try:
+            with each.open("rb") as stream:
+                found.append(gguf_header(stream, each.stat().st_size, [key]).get(key))
+        except (OSError, Unusable) as error:
+            raise MissingModel(f"backend.options.adapter: {each.name} cannot be read ({error}).") from error
+    if found[0] != found[1]:
+        raise BackendError(
+            f"backend.options.adapter: it was made for another model than backend.model: {found[0]!r} and {found[1]!r} "
+            "are their architectures. Run adapt again, with adapt.base naming the same model as safetensors."
+        )
+    return file
 
 
 def adapted(model: Any, folder: Path) -> Any:

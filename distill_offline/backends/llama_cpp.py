@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, PositiveInt
 
+from distill_offline.backends.adapter import gguf_adapter
 from distill_offline.backends.chat_completion import failed, read_chat_completion, refused
 from distill_offline.backends.counting import LlamaServerCounter
 from distill_offline.backends.gguf_file import find_gguf, read_chat_template
@@ -50,6 +51,8 @@ class LlamaCppOptions:
     """Let a reasoning model think; its answers are then not held to the prompt's JSON schema."""
     chat_template: str | None = None
     """A Jinja file in place of the model's chat template."""
+    adapter: str | None = None
+    """The folder of a LoRA adapter with adapter.gguf, as `adapt` writes it; a run with `adapt` names its own."""
 
 
 class LlamaCpp:
@@ -84,11 +87,12 @@ class LlamaCpp:
             self._tags = thinking_tags(template, thinking=self._options.thinking)
         except LimitReached as error:
             raise BackendError(f"backend.model: {file.name}: the chat template does not render ({error}).") from error
+        adapter = None if self._options.adapter is None else gguf_adapter(Path(self._options.adapter), file)
         self._template_sha256 = hashlib.sha256(template.encode()).hexdigest()
         # A socket's path has 107 bytes at most, which a deep TMPDIR alone can use up.
         short = None if len(os.fsencode(tempfile.gettempdir())) < 80 else "/tmp"
         self._socket_folder = tempfile.TemporaryDirectory(prefix="distill-", dir=short, ignore_cleanup_errors=True)
-        self._server: Any = self._start(file, override)
+        self._server: Any = self._start(file, override, adapter)
 
     def identity(self) -> Mapping[str, Any]:
         """Engine version, tokens a slot, chat template, thinking."""
@@ -139,9 +143,11 @@ class LlamaCpp:
         self._server = None
         self._socket_folder.cleanup()
 
-    def _start(self, file: Path, template: str | None) -> Any:
+    def _start(self, file: Path, template: str | None, adapter: Path | None) -> Any:
         options, params = self._options, self._engine.CommonParams()
         params.model.path = str(file)
+        if adapter is not None:
+            params.lora_adapters = [self._engine.CommonAdapterLoraInfo(str(adapter), 1.0)]
         params.n_parallel = options.slots
         params.n_ctx = options.slots * options.context
         params.n_gpu_layers = options.gpu_layers
@@ -165,6 +171,11 @@ class LlamaCpp:
             return server
         except (RuntimeError, ValueError, OSError) as error:
             self._socket_folder.cleanup()
+            if adapter is not None:
+                raise BackendError(
+                    f"backend.options.adapter: llama.cpp cannot start with {file.name} and this adapter. Was it made "
+                    "for the same model? Run adapt again, with adapt.base naming that model as safetensors."
+                ) from error
             raise BackendError(
                 f"backend.model: llama.cpp cannot start with {file.name}. Is the file whole, its architecture known to "
                 f"xllamacpp {self._engine.__version__}, and is there memory for {options.slots} slots of "

@@ -31,6 +31,9 @@ class OpenAIServerOptions:
     """What answers there, if that is known: schemas are then enforced, and sampling is as asked for."""
     served: str = ""
     """What you know of the model behind the name (a digest, a version). It is part of each stored answer's key."""
+    adapter: str = ""
+    """The name under which the server serves an adapter of the model; asked for in the place of `backend.model`.
+    Those of `adapt.folds` are to have this name with -1, -2, ... behind it."""
     concurrency: PositiveInt = 16
     """[requests] How many are under way at once."""
     timeout_s: PositiveFloat = 600.0

@@ -43,12 +43,12 @@ class _Refusal:
 class OpenAIServer:
     """Completes prompts at `POST base_url/chat/completions`, `concurrency` at a time.
 
-    `model` is the name that the server knows it by. With `sampling.structured`, the prompt's JSON schema goes along as
-    `response_format`, which every server has, and which leaves whitespace to the model: a small one may fill
-    `max_tokens` with it. Known servers get a grammar of compact JSON instead. (vLLM ignores `disable_any_whitespace` in
-    a request; for all of them it is set by `--structured-outputs-config '{"backend": "xgrammar",
-    "disable_any_whitespace": true}'`.) Without `server`, `top_k` and the like are the server's own defaults, vLLM's
-    from the model's generation_config.json.
+    `model` is the name that the server knows it by, `adapter` that of an adapter that it serves. With
+    `sampling.structured`, the prompt's JSON schema goes along as `response_format`, which every server has, and which
+    leaves whitespace to the model: a small one may fill `max_tokens` with it. Known servers get a grammar of compact
+    JSON instead. (vLLM ignores `disable_any_whitespace` in a request; for all of them it is set by
+    `--structured-outputs-config '{"backend": "xgrammar", "disable_any_whitespace": true}'`.) Without `server`,
+    `top_k` and the like are the server's own defaults, vLLM's from the model's generation_config.json.
 
     A server that refuses the schema is asked without one from then on, which is said once. A prompt that the server
     finds too long is `prompt_too_long`; what it withholds is a `content_filter`; a prompt that it refuses otherwise,
@@ -66,9 +66,9 @@ class OpenAIServer:
 
     def __init__(self, model: Path, sampling: Sampling, options: Mapping[str, Any]) -> None:
         self._options = settings = read_options(OpenAIServerOptions, options)
-        self._model, self._sampling = str(model), sampling
+        self._model, self._sampling = settings.adapter or str(model), sampling
         self._grammars: dict[str, str] = {}
-        if self._model in ("", "."):
+        if str(model) in ("", "."):
             raise ConfigError("backend.model is missing: give the name that the server knows its model by.")
         self._poster = Poster(
             settings.base_url, self._headers(), connections=settings.concurrency, timeout_s=settings.timeout_s
@@ -83,6 +83,7 @@ class OpenAIServer:
             "model": self._model,
             "server": self._options.server,
             "served": self._options.served,
+            **({"adapter": self._options.adapter} if self._options.adapter else {}),
         }
 
     def complete(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Completion]]:
@@ -241,7 +242,8 @@ class OpenAIServer:
         said = f"status {status}{fault.in_words(prompt)}"
         stored = "All answers until now are stored."
         if fault.is_unknown_model(status):
-            raise ConfigError(f"backend.model: the server does not know the model {self._model!r} ({said}). {stored}")
+            key = "backend.options.adapter" if self._options.adapter else "backend.model"
+            raise ConfigError(f"{key}: the server does not know the model {self._model!r} ({said}). {stored}")
         if status in (401, 403):
             key = self._options.api_key_variable
             named = f"the key in {key}" if key else "requests without a key: name the variable that holds one"

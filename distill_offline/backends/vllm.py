@@ -12,11 +12,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from jinja2 import TemplateError
 from pydantic import Field, PositiveInt
 
+from distill_offline.backends.adapter import rank_of
 from distill_offline.backends.chat import Chat, token_texts
 from distill_offline.backends.counting import TokenizerCounter
 from distill_offline.backends.options import read_options, read_template, require
 from distill_offline.backends.server_errors import without_echo
-from distill_offline.errors import BackendError, MissingModel
+from distill_offline.errors import BackendError, ConfigError, MissingModel
 from distill_offline.schema import Completion, Prompt, Sampling
 
 __all__ = ["Vllm", "VllmOptions"]
@@ -70,6 +71,22 @@ class VllmOptions:
     """Let a reasoning model think; its answers are then not held to the prompt's JSON schema."""
     chat_template: str | None = None
     """A Jinja file in place of the tokenizer's chat template."""
+    adapter: str | None = None
+    """The folder of a LoRA adapter (safetensors, as `adapt` writes it); a run with `adapt` names its own."""
+
+
+_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # for which vLLM has room
+
+
+def _rank(adapter: Path) -> int:
+    """What vLLM is to make room for. Raises MissingModel for no adapter, ConfigError for a rank that is too high."""
+    rank = rank_of(adapter)
+    room = next((each for each in _RANKS if each >= rank), None)
+    if room is None:
+        raise ConfigError(
+            f"backend.options.adapter: its rank is {rank}, and vLLM has room for {_RANKS[-1]}. Lower adapt.rank."
+        )
+    return room
 
 
 class Vllm:
@@ -99,6 +116,7 @@ class Vllm:
     def __init__(self, model: Path, sampling: Sampling, options: Mapping[str, Any]) -> None:
         self._options = read_options(VllmOptions, options)
         template = read_template(self._options.chat_template)
+        self._rank = None if self._options.adapter is None else _rank(Path(self._options.adapter))
         if not model.is_dir():
             raise MissingModel(f"backend.model: {model.name}: no such folder. Fetch the model first.")
         os.environ.update(_ENVIRONMENT)
@@ -109,6 +127,7 @@ class Vllm:
         self._sampling = sampling
         self._serial = 0
         self._llm: Any = self._start(model)
+        self._adapter = self._lora_request()
         self._tokenizer = self._llm.get_tokenizer()
         self._chat = Chat(self._tokenizer, thinking=self._options.thinking, template=template)
         config = self._llm.llm_engine.vllm_config
@@ -182,8 +201,10 @@ class Vllm:
         passed = {
             name: value
             for name in VllmOptions.__dataclass_fields__
-            if name not in ("thinking", "chat_template") and (value := getattr(options, name)) is not None
+            if name not in ("thinking", "chat_template", "adapter") and (value := getattr(options, name)) is not None
         }
+        if self._rank is not None:
+            passed |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": self._rank}
         if options.dtype == "auto" and self._on_cpu():
             passed["dtype"] = "float32"
         if options.distributed_executor_backend not in ("ray", "external_launcher"):
@@ -203,6 +224,13 @@ class Vllm:
             first_line = str(error).partition("\n")[0]
             raise BackendError(f"backend.model: vLLM cannot start with {model.name}: {first_line}") from error
 
+    def _lora_request(self) -> dict[str, Any]:
+        """What each request says of the adapter; nothing without one."""
+        if self._options.adapter is None:
+            return {}
+        request = require("vllm.lora.request", _REMEDY).LoRARequest
+        return {"lora_request": request("adapter", 1, str(Path(self._options.adapter).resolve()))}
+
     def _on_cpu(self) -> bool:
         platform = require("vllm.platforms", _REMEDY).current_platform
         return bool(platform.is_cpu())
@@ -218,9 +246,8 @@ class Vllm:
         if len(ids) >= self._max_model_len:
             return Completion(text="", finish_reason="prompt_too_long", prompt_tokens=len(ids), sample=prompt.sample)
         try:
-            added: str = engine.add_request(
-                request_id, {"type": "token", "prompt_token_ids": ids}, self._sampling_params(prompt)
-            )
+            given = {"type": "token", "prompt_token_ids": ids}
+            added: str = engine.add_request(request_id, given, self._sampling_params(prompt), **self._adapter)
         except (ValueError, TypeError, self._request_error) as error:
             first_line = str(error).partition("\n")[0][:200]
             return Completion(text="", finish_reason=f"error: {without_echo(first_line, prompt)}", sample=prompt.sample)
