@@ -34,7 +34,7 @@ def adapter(folder: Path, model: Path, *, rank: int = 4, only: tuple[str, ...] =
 
     loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     draw = torch.Generator().manual_seed(5)
-    tensors, targets = {}, set()
+    tensors, targets = dict[str, torch.Tensor](), set[str]()
     for name, each in loaded.named_modules():
         if name.endswith("_proj"):
             place = f"base_model.model.{name}"
