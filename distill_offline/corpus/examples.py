@@ -13,6 +13,7 @@ from typing import Any
 from distill_offline.annotations import AnnotationLine, LineValues, checked_span
 from distill_offline.config.settings import Source
 from distill_offline.corpus.labelled import Labelled, in_characters
+from distill_offline.corpus.lost import Losses
 from distill_offline.corpus.plain_text import OnBadFile
 from distill_offline.corpus.record import Head, Record
 from distill_offline.corpus.source import AnyScheme, AnySource, as_source, is_plain_text, read_records, scheme_of
@@ -121,7 +122,10 @@ def read_with_entities(
             if record.scheme is None and own_scheme is None:
                 own_scheme = scheme_of(given, "distilled")
             labels, stray = _iob2(record, record.scheme or own_scheme or "iob2", "distilled")
-            found["stray_tags"] += len(stray)
+            if stray and isinstance(found, Losses):
+                found.note("stray_tags", sentence.id, len(stray))
+            elif stray:
+                found["stray_tags"] += len(stray)
             yield Labelled(sentence, labels, _entities(record, labels))
 
 

@@ -25,6 +25,10 @@ REASONS = {
     "other_results": "results that are neither entities nor classes",
     "classes_beside": "classes of a text that has entities, too",
     "untyped": "entities without a type",
+    "stray_tags": "tags that continue nothing",
+    "unread_layer_tags": "tags of a further column of entities",
+    "bad_file": "files that are empty or not UTF-8",
+    "ignored_file": "files that are no documents",
     # of what was written
     "overlapping": "entities that overlap a longer one",
     "inside_token": "entities that begin or end inside a token",
@@ -74,7 +78,8 @@ class Losses(Counter[str]):
         for reason, number in self.items():
             ids = self.ids.get(reason, [])
             more = ", ..." if len(ids) > _SHOWN else ""
-            yield f"{number} {REASONS.get(reason, reason)} (rows {', '.join(ids[:_SHOWN])}{more})"
+            rows = f" (rows {', '.join(ids[:_SHOWN])}{more})" if ids else ""
+            yield f"{number} {REASONS.get(reason, reason)}{rows}"
 
 
 def kept(rows: Iterable[tuple[int, Any]], counts: Counter[str]) -> Iterator[tuple[int, Any]]:

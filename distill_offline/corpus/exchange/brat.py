@@ -78,7 +78,7 @@ def _pieces(text: str, start: int) -> str:
 
 
 def _annotations(file: Path, shown: str, text: str, document: str) -> Iterator[_Entity | Lost]:
-    for number, line in enumerate(read_text(file, shown).splitlines(), 1):
+    for number, line in enumerate(read_text(file, shown).replace("\r\n", "\n").split("\n"), 1):
         if not line.strip():
             continue
         if line[0] in _KINDS:

@@ -169,25 +169,31 @@ class Xlsx(ToolFormat):
 
     def write(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         openpyxl = _openpyxl(str(path))
+        # All of them before the first is written: a sheet that is given up leaves its text in a temporary file.
+        lines = [[self._escaped(text, id_, path) for text in cells] for id_, cells in table_of(rows)]
         book = openpyxl.Workbook(write_only=True)
         sheet = book.create_sheet("spans")
-        for id_, cells in table_of(rows):
-            sheet.append([self._cell(sheet, text, id_, path) for text in cells])
+        for line in lines:
+            sheet.append([_text_cell(sheet, text) for text in line])
         book.save(path)
 
-    def _cell(self, sheet: Any, text: str, id_: str, path: Path) -> Any:
-        from openpyxl.cell import WriteOnlyCell
-        from openpyxl.utils.exceptions import IllegalCharacterError
+    def _escaped(self, text: str, id_: str, path: Path) -> str:
+        from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
-        escaped = _CARRIAGE.sub(lambda match: f"_x{ord(match[0][0]):04X}_{match[0][1:]}", text)
+        escaped = _CARRIAGE.sub(lambda match: f"_x{ord(match[0]):04X}_", text)
         if len(escaped) > self.longest:
             raise CorpusError(f"{path}: {id_} is longer than the {self.longest} characters of a cell. Write .csv.")
-        try:
-            cell = WriteOnlyCell(sheet, value=escaped)
-        except IllegalCharacterError as error:
-            raise CorpusError(f"{path}: {id_} has a control character that a workbook cannot hold.") from error
-        cell.data_type = "s"  # = at the beginning makes no formula
-        return cell
+        if ILLEGAL_CHARACTERS_RE.search(escaped):
+            raise CorpusError(f"{path}: {id_} has a control character that a workbook cannot hold. Write .csv.")
+        return escaped
+
+
+def _text_cell(sheet: Any, text: str) -> Any:
+    from openpyxl.cell import WriteOnlyCell
+
+    cell = WriteOnlyCell(sheet, value=text)
+    cell.data_type = "s"  # = at the beginning makes no formula
+    return cell
 
 
 _CARRIAGE = re.compile(r"\r|_(?=x[0-9A-Fa-f]{4}_)")  # which XML, or a reader of workbooks, would change

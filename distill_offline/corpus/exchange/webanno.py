@@ -18,7 +18,8 @@ __all__ = ["WebAnno"]
 _HEAD = "#FORMAT=WebAnno TSV 3"
 _LAYER = "de.tudarmstadt.ukp.dkpro.core.api.ner.type.NamedEntity"
 _ESCAPED = re.compile(r"\\(.)")
-_LETTERS = {"t": "\t", "n": "\n", "r": "\r"}
+_LETTERS = {"t": "\t", "n": "\n", "r": "\r", "f": "\f", "b": "\b"}
+_CONTROLS = re.compile(r"[\\\x01-\x1f]")
 _RESERVED = re.compile(r"([\\\[\]|_;*]|->)")
 _MARK = re.compile(r"(?<!\\)\[(\d+)\]$")
 
@@ -70,7 +71,8 @@ def _plain(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\r", "\\r").replace("\n", "\\n")
+    names = {letter: name for name, letter in _LETTERS.items()}
+    return _CONTROLS.sub(lambda match: f"\\{names.get(match[0], match[0])}", text)
 
 
 def _units(text: str) -> list[int]:
