@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -48,7 +49,7 @@ def curve(arm: str, f1: Callable[[int], float], sizes: tuple[int, ...] = (50, 10
 
 
 def steep(size: int) -> float:
-    return 1 - 2.2 * float(size) ** -0.4
+    return 1.0 - 2.2 * math.pow(size, -0.4)
 
 
 def flat(size: int) -> float:
