@@ -19,6 +19,7 @@ VERBS = {
     "adapt": Verb("adapt", "Let the teacher learn from the gold training sentences."),
     "advise": Verb("advise", "Say what to do next: label more, annotate, or stop."),
     "annotate": Verb("annotate", "Let the teacher label the corpus."),
+    "combine": Verb("combine", "Join the labels of several teachers."),
     "convert": Verb("convert", "Turn a corpus into another format."),
     "doctor": Verb("doctor", "Check this machine: packages, GPU, models, disks, network."),
     "evaluate": Verb("evaluate", "Score a student, annotations or a tagged file on gold."),

@@ -1,0 +1,95 @@
+"""combine: the labels of several teachers, prompts or samples as one file of annotations, in a sealed folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from distill_offline import manifest
+from distill_offline.annotations import AnnotationLine, read_lines, write_lines
+from distill_offline.config.settings import Source
+from distill_offline.corpus import head_of, read_annotations, read_examples, resolve_path
+from distill_offline.errors import InputError
+from distill_offline.schema import Head
+from distill_offline.select.combining import Combined, Method
+from distill_offline.select.combining import combine as combined
+from distill_offline.storage.files import ANNOTATIONS, fresh_folder
+
+__all__ = ["combine"]
+
+
+def combine(
+    teachers: Mapping[str, Path],
+    output: Path,
+    *,
+    method: Method = "dawid_skene",
+    gold: Path | None = None,
+    command: Sequence[str] = (),
+) -> Combined:
+    """Write the joined labels of `teachers` (by name: annotate or select folders, or labelled files) to the new folder
+    `output`, as annotations.jsonl with a manifest that names them.
+
+    With `gold`, a labelled file of sentences that the teachers labelled, too, their confusions are those on gold.
+    Raises InputError for labels of different kinds, labels of different texts, and a folder that is not empty.
+    """
+    started = datetime.now(UTC)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"{output}: it exists, and is not empty. Name a new folder.")
+    files = {name: _file(path) for name, path in teachers.items()}
+    heads = {name: head_of(file) for name, file in files.items()}
+    if len(set(heads.values())) > 1:
+        raise InputError(f"combine: these are different kinds of labels: {_in_words(heads)}.")
+    head = next(iter(heads.values()))
+    said = {name: _lines(file, head) for name, file in files.items()}
+    truth = list(read_examples(Source(path=str(gold)), origin="original", head=head)) if gold is not None else []
+    try:
+        found = combined(head, said, method, truth)
+    except ValueError as error:
+        raise InputError(f"combine: {error}.") from error
+    fresh_folder(output)
+    write_lines(output / ANNOTATIONS, found.lines)
+    manifest.seal(
+        output,
+        stage="combine",
+        config={"method": method},
+        seeds={},
+        inputs=[*files.values(), *([gold] if gold is not None else [])],
+        models={},
+        parents=[file.parent / manifest.NAME for file in files.values() if (file.parent / manifest.NAME).is_file()],
+        command=command,
+        started=started,
+        counts=_counts(found),
+    )
+    return found
+
+
+def _counts(found: Combined) -> dict[str, Any]:
+    return {
+        "sentences": len(found.lines),
+        "by_teachers": {str(number): count for number, count in found.by_teachers.items()},
+        "teachers": found.teachers,
+    }
+
+
+def _file(path: Path) -> Path:
+    resolved = resolve_path(str(path))
+    if not resolved.is_dir():
+        return resolved
+    file = resolved / ANNOTATIONS
+    if not file.is_file():
+        return resolved  # a folder of labelled files
+    if not any(map(manifest.is_whole, (resolved, *resolved.parents[:2]))):
+        raise InputError(f"{path}: its stage has not been run to its end. Run it first.")
+    return file
+
+
+def _lines(file: Path, head: Head) -> list[AnnotationLine]:
+    if file.name == ANNOTATIONS:
+        return list(read_lines(file, head))
+    return list(read_annotations(Source(path=str(file)), head=head))
+
+
+def _in_words(heads: Mapping[str, Head]) -> str:
+    return ", ".join(f"{name}: {head}" for name, head in heads.items())

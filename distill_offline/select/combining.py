@@ -1,0 +1,289 @@
+"""Labels of several teachers for the same sentences, joined: by majority, or by how reliable each teacher seems.
+
+Dawid and Skene (1979): each teacher has a confusion matrix of its own, which is estimated together with the true labels
+by expectation maximisation, without any gold. Tokens are taken as independent items, as is usual (Rodrigues and
+others 2014); the tags of a sentence are then the likeliest valid ones, and a span's confidence is its probability
+under the same lattice that students decode by.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill_offline.annotations import AnnotationLine
+from distill_offline.label_kinds import kind_of
+from distill_offline.label_kinds.decoding import Scored, decode, distributions
+from distill_offline.schema import Annotation, Example, Head, Sentence, Span
+from distill_offline.spans.bio import decode_bio
+
+__all__ = ["Combined", "Method", "Reliability", "combine", "dawid_skene"]
+
+_Key = tuple[tuple[str, ...], int]  # a sentence's tokens, and which of those alike it is
+Method = Literal["majority", "dawid_skene"]
+Floats = NDArray[np.float64]
+
+_ITERATIONS, _ENOUGH = 100, 1e-5
+_PRIOR_RIGHT, _PRIOR_WRONG = 2.0, 0.05  # counts that each confusion matrix begins with, so that rare labels stay sane
+_AT_ONCE = 1024  # sentences decoded at once
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """What Dawid and Skene's model makes of the teachers.
+
+    `probabilities` is (items, classes), `confusions` (teachers, true class, given class), `prior` (classes).
+    """
+
+    probabilities: Floats
+    confusions: Floats
+    prior: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """A line for each sentence, and what was found out about each teacher.
+
+    `teachers` has for each the number of sentences it labelled, the share of them on which it gave exactly the combined
+    labels, and, by Dawid and Skene, for each label the probability that it gives it where it is true (None if that was
+    not estimated). `by_teachers` counts sentences by how many teachers labelled them.
+    """
+
+    lines: list[AnnotationLine]
+    teachers: dict[str, dict[str, Any]]
+    by_teachers: dict[int, int]
+
+
+def combine(
+    head: Head,
+    said: Mapping[str, Sequence[AnnotationLine]],
+    method: Method = "dawid_skene",
+    gold: Sequence[Example] = (),
+) -> Combined:
+    """The labels of all teachers, by name, as one line for each sentence that any of them labelled.
+
+    Sentences are the same if they have the same tokens; of several alike the first goes with the first. They come in
+    the order of the first teacher, then in that of the next, with the id of whoever comes first. With `gold` that the
+    teachers labelled, too, the confusion matrices are those on gold, and nothing is guessed: teachers that make the
+    same mistakes do not pass for right because they agree. What comes out is what the teachers say, for gold's own
+    sentences, too. Raises ValueError for fewer than two teachers, and if no sentence was labelled by two of them.
+    """
+    if len(said) < 2:
+        raise ValueError("there is nothing to combine: give the labels of two teachers at least")
+    sentences: dict[_Key, Sentence] = {}
+    given: dict[_Key, dict[str, AnnotationLine]] = {}
+    for teacher, lines in said.items():
+        met = Counter[tuple[str, ...]]()
+        for line in lines:
+            key = line.sentence.tokens, met[line.sentence.tokens]
+            met[line.sentence.tokens] += 1
+            sentences.setdefault(key, line.sentence)
+            given.setdefault(key, {})[teacher] = line
+    if all(len(by_teacher) < 2 for by_teacher in given.values()):
+        raise ValueError(
+            "no sentence was labelled by two of them: are these labels of the same text, cut the same way?"
+        )
+    teachers, keys = list(said), list(sentences)
+    reliability: dict[str, dict[str, float]] = {}
+    if method == "majority":
+        annotations = [_voted(head, given[key]) for key in keys]
+    else:
+        truth = {example.sentence.tokens: example.labels for example in gold}
+        known = [truth.get(sentences[key].tokens) for key in keys]
+        if gold and not any(known):
+            raise ValueError("no sentence of gold was labelled by the teachers")
+        annotations, reliability = _estimated(head, [(sentences[key], given[key]) for key in keys], teachers, known)
+    lines = [
+        AnnotationLine.of(sentences[key], replace(annotation, id=sentences[key].id))
+        for key, annotation in zip(keys, annotations, strict=True)
+    ]
+    found: dict[str, dict[str, Any]] = {}
+    for teacher in teachers:
+        same = [given[key][teacher].labels == line.labels for key, line in zip(keys, lines, strict=True)
+                if teacher in given[key]]  # fmt: skip
+        found[teacher] = {
+            "sentences": len(same),
+            "agrees": round(sum(same) / len(same), 4) if same else None,
+            "gives_what_is_true": reliability.get(teacher),
+        }
+    return Combined(lines, found, dict(sorted(Counter(map(len, given.values())).items())))
+
+
+def _annotation(line: AnnotationLine) -> Annotation:
+    return Annotation(
+        line.sentence.id, line.labels, line.spans, line.rejected, line.beside.confidence, line.beside.agreement
+    )
+
+
+def _voted(head: Head, given: Mapping[str, AnnotationLine]) -> Annotation:
+    samples = [_annotation(line) for line in given.values()]
+    return samples[0] if len(samples) == 1 else kind_of(head).vote(samples, len(samples))
+
+
+def dawid_skene(votes: NDArray[np.int64], classes: int, truth: NDArray[np.int64] | None = None) -> Reliability:
+    """`votes` is (items, teachers), numbers of classes, -1 for no answer; each item has one answer at least.
+
+    With `truth` (items; -1 where it is not known) the confusion matrices are counted where it is known.
+    """
+    items, teachers = votes.shape
+    if truth is not None and (truth >= 0).any():
+        known = np.flatnonzero(truth >= 0)
+        confusions, prior = _maximised(votes[known], np.eye(classes)[truth[known]])
+        return Reliability(_expected(votes, confusions, prior), confusions, prior)
+    probabilities = np.full((items, classes), 1e-9)
+    for teacher in range(teachers):
+        answered = np.flatnonzero(votes[:, teacher] >= 0)
+        probabilities[answered, votes[answered, teacher]] += 1
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    confusions, prior = _maximised(votes, probabilities)
+    for _ in range(_ITERATIONS):
+        before = probabilities
+        probabilities = _expected(votes, confusions, prior)
+        confusions, prior = _maximised(votes, probabilities)
+        if np.abs(probabilities - before).max(initial=0.0) < _ENOUGH:
+            break
+    return Reliability(probabilities, confusions, prior)
+
+
+def _maximised(votes: NDArray[np.int64], probabilities: Floats) -> tuple[Floats, Floats]:
+    classes, teachers = probabilities.shape[1], votes.shape[1]
+    start = np.full((classes, classes), _PRIOR_WRONG)
+    np.fill_diagonal(start, _PRIOR_RIGHT)
+    confusions = np.tile(start, (teachers, 1, 1))
+    for teacher in range(teachers):
+        for label in range(classes):
+            confusions[teacher, :, label] += probabilities[votes[:, teacher] == label].sum(axis=0)
+    prior = probabilities.sum(axis=0) + 1.0
+    return confusions / confusions.sum(axis=2, keepdims=True), prior / prior.sum()
+
+
+def _expected(votes: NDArray[np.int64], confusions: Floats, prior: Floats) -> Floats:
+    logs = np.tile(np.log(prior), (len(votes), 1))
+    for teacher, confusion in enumerate(np.log(confusions)):
+        answered = np.flatnonzero(votes[:, teacher] >= 0)
+        logs[answered] += confusion[:, votes[answered, teacher]].T
+    logs -= logs.max(axis=1, keepdims=True)
+    chances = np.exp(logs)
+    result: Floats = chances / chances.sum(axis=1, keepdims=True)
+    return result
+
+
+_Given = tuple[Sentence, Mapping[str, AnnotationLine]]
+
+
+_Known = Sequence[tuple[str, ...] | None]  # gold's labels of each sentence, if it has any
+_Result = tuple[list[Annotation], dict[str, dict[str, float]]]
+
+
+def _estimated(head: Head, given: Sequence[_Given], teachers: Sequence[str], known: _Known) -> _Result:
+    kind = kind_of(head)
+    if kind.per_token:
+        return _of_tags(given, teachers, known)
+    if head == "sequence-classification":
+        return _of_classes(given, teachers, known)
+    return _of_class_sets(given, teachers, known)
+
+
+def _of_tags(given: Sequence[_Given], teachers: Sequence[str], known: _Known) -> _Result:
+    types = sorted(
+        {label[2:] for _, lines in given for line in lines.values() for label in line.labels if label != "O"}
+    )
+    names = ("O", *(f"{prefix}-{name}" for name in types for prefix in "BI"))
+    number = {name: place for place, name in enumerate(names)}
+    lengths = [len(sentence.tokens) for sentence, _ in given]
+    votes = np.full((sum(lengths), len(teachers)), -1, np.int64)
+    truth = np.full(sum(lengths), -1, np.int64)
+    start = 0
+    for (_, lines), length, gold in zip(given, lengths, known, strict=True):
+        if gold is not None:
+            truth[start : start + length] = [number.get(label, -1) for label in gold]
+        for place, teacher in enumerate(teachers):
+            if teacher in lines:
+                votes[start : start + length, place] = [number[label] for label in lines[teacher].labels]
+        start += length
+    found = dawid_skene(votes, len(names), truth)
+    annotations = list(_decoded(given, names, np.log(np.maximum(found.probabilities, 1e-12)), lengths))
+    return annotations, _diagonals(teachers, names, found)
+
+
+def _decoded(
+    given: Sequence[_Given], names: tuple[str, ...], logs: Floats, lengths: Sequence[int]
+) -> Iterator[Annotation]:
+    ends = np.cumsum([0, *lengths])
+    for first in range(0, len(given), _AT_ONCE):
+        part = given[first : first + _AT_ONCE]
+        scored = [
+            Scored(logs[start:end].astype(np.float32), np.arange(end - start), int(end - start))
+            for start, end in zip(ends[first : first + len(part)], ends[first + 1 :], strict=False)
+        ]
+        for (sentence, lines), labels, chances in zip(
+            part, decode(scored, names), distributions(scored, names), strict=True
+        ):
+            spans = tuple(
+                Span(
+                    span.start, span.end, span.type, round(float(chances.of(span)), 6), "tags", _agreement(span, lines)
+                )
+                for span in decode_bio(labels)
+            )
+            yield Annotation(sentence.id, labels, spans)
+
+
+def _agreement(span: Span, lines: Mapping[str, AnnotationLine]) -> float:
+    """The share of the teachers who answered that give this very span."""
+    gives = [
+        (span.start, span.end, span.type) in {(s.start, s.end, s.type) for s in decode_bio(line.labels)}
+        for line in lines.values()
+    ]
+    return sum(gives) / len(gives)
+
+
+def _diagonals(teachers: Sequence[str], names: Sequence[str], found: Reliability) -> dict[str, dict[str, float]]:
+    return {
+        teacher: {name: round(float(found.confusions[place, i, i]), 4) for i, name in enumerate(names)}
+        for place, teacher in enumerate(teachers)
+    }
+
+
+def _of_classes(given: Sequence[_Given], teachers: Sequence[str], known: _Known) -> _Result:
+    names = sorted({line.labels[0] for _, lines in given for line in lines.values()})
+    votes = np.array(
+        [[names.index(lines[t].labels[0]) if t in lines else -1 for t in teachers] for _, lines in given], np.int64
+    ).reshape(len(given), len(teachers))
+    truth = np.array([-1 if gold is None or gold[0] not in names else names.index(gold[0]) for gold in known], np.int64)
+    found = dawid_skene(votes, len(names), truth)
+    annotations = []
+    for (sentence, lines), row in zip(given, found.probabilities, strict=True):
+        best = int(row.argmax())
+        agree = sum(line.labels[0] == names[best] for line in lines.values()) / len(lines)
+        annotations.append(
+            Annotation(sentence.id, (names[best],), confidence=round(float(row[best]), 6), agreement=agree)
+        )
+    return annotations, _diagonals(teachers, names, found)
+
+
+def _of_class_sets(given: Sequence[_Given], teachers: Sequence[str], known: _Known) -> _Result:
+    """Each class of each text is a question of its own, answered by yes or no."""
+    names = sorted({name for _, lines in given for line in lines.values() for name in line.labels})
+    votes = np.array(
+        [
+            [int(name in lines[teacher].labels) if teacher in lines else -1 for teacher in teachers]
+            for _, lines in given
+            for name in names
+        ],
+        np.int64,
+    ).reshape(len(given) * len(names), len(teachers))
+    truth = np.array([-1 if gold is None else int(name in gold) for gold in known for name in names], np.int64)
+    found = dawid_skene(votes, 2, truth)
+    yes = found.probabilities[:, 1].reshape(len(given), len(names))
+    annotations = []
+    for (sentence, lines), row in zip(given, yes, strict=True):
+        labels = tuple(name for name, chance in zip(names, row, strict=True) if chance > 0.5)
+        sure = float(np.maximum(row, 1 - row).min(initial=1.0))
+        agree = sum(set(line.labels) == set(labels) for line in lines.values()) / len(lines)
+        annotations.append(Annotation(sentence.id, labels, confidence=round(sure, 6), agreement=agree))
+    return annotations, _diagonals(teachers, ("not there", "there"), found)
