@@ -33,6 +33,7 @@ ELSEWHERE = {
     "distill_offline.config.values",
     "distill_offline.config.settings",
     "distill_offline.learning.checkpoint",
+    "distill_offline.run.folder",
     "distill_offline.student.memory",
 }
 

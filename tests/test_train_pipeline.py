@@ -22,10 +22,13 @@ from distill_offline.config.loading import dump
 from distill_offline.config.settings import ArmSettings, Settings, TrainSettings
 from distill_offline.corpus import write_examples
 from distill_offline.errors import ConfigError, InputError, Interrupted
+from distill_offline.label_kinds.decoding import distributions
 from distill_offline.run.folder import RunFolder
+from distill_offline.spans.bio import decode_bio
 from distill_offline.storage.digests import file_digests
 from distill_offline.student.model import Student
-from distill_offline.train.stage import distilled_pool, labelled_again
+from distill_offline.train.self_training import labelled_again
+from distill_offline.train.stage import distilled_pool
 
 ARMS: list[dict[str, Any]] = [{"name": "simple_mix"}, {"name": "reverse"}]
 
@@ -57,7 +60,14 @@ def test_an_arm_overrides_whatever_it_names_and_nothing_else() -> None:
 
 def test_what_an_arm_can_override_means_the_same_in_train() -> None:
     known = {each.name for each in fields(TrainSettings)}
-    own = {each.name for each in fields(ArmSettings)} - {"name", "schedule", "options", "average", "labelled_by"}
+    own = {each.name for each in fields(ArmSettings)} - {
+        "name",
+        "schedule",
+        "options",
+        "average",
+        "labelled_by",
+        "min_label_confidence",
+    }
     assert own <= known
     of_all_arms = {"micro_batch_tokens", "max_length", "mixed_precision", "checkpoint_every", "processes"}
     assert known - own == {"encoder", "arms", *of_all_arms}
@@ -168,6 +178,33 @@ def test_what_was_doubtful_of_the_teachers_labels_is_not_of_the_students(encoder
     assert counts == {"distilled_relabelled": sum(a.labels != b.labels for a, b in zip(found, pool, strict=True))}
 
 
+def test_of_what_the_labelling_student_is_unsure_nothing_is_learnt(encoder: Path, tmp_path: Path) -> None:
+    again = {"name": "again", "schedule": "distilled_only", "labelled_by": "simple_mix", "min_label_confidence": 0.6}
+    longer: dict[str, Any] = {"name": "simple_mix", "updates": 90, "batch_size": 8, "learning_rate": 3e-3}
+    given = settings(encoder, [longer, again])
+    counts = train(tmp_path, given)["again"]
+    pool = distilled_pool(RunFolder(tmp_path, given))
+    student = Student.load(tmp_path / "train/simple_mix/student")
+    scored = student.scored([example.sentence for example in pool])
+    found, _ = labelled_again(RunFolder(tmp_path, given), "simple_mix", pool, min_confidence=0.6)
+    unsure_spans = 0
+    for example, distribution in zip(found, distributions(scored, student.labels), strict=True):
+        sure_of_none = distribution.of_tokens()[:, student.labels.index("O")]
+        expected = {n for n, tag in enumerate(example.labels) if tag == "O" and sure_of_none[n] < 0.6}
+        for span in decode_bio(example.labels):
+            if distribution.of(span) < 0.6:
+                unsure_spans += 1
+                expected |= set(range(span.start, span.end))
+        assert set(example.masked) == expected
+    assert counts["distilled_spans_unsure"] == unsure_spans > 0
+    assert counts["distilled_tokens_unsure"] == sum(len(example.masked) for example in found) > unsure_spans
+    sealed = weights(tmp_path, "again")
+    train(tmp_path, settings(encoder, [longer, {**again, "min_label_confidence": None}]))
+    assert weights(tmp_path, "again") != sealed
+    with pytest.raises(ConfigError, match="min_label_confidence is about the labels of another arm's student"):
+        settings(encoder, [{"name": "simple_mix", "min_label_confidence": 0.5}])
+
+
 def test_labelling_again_is_stopped_between_two_parts_of_the_pool(encoder: Path, tmp_path: Path) -> None:
     given = settings(encoder)
     train(tmp_path, given)
@@ -240,7 +277,9 @@ from pathlib import Path
 from distill_offline.offline.connections import ENVIRONMENT
 os.environ.update(ENVIRONMENT)
 from distill_offline import config, pipeline
+from distill_offline.label_kinds.decoding import distributions
 from distill_offline.run.folder import RunFolder
+from distill_offline.spans.bio import decode_bio
 folder = RunFolder(
     Path(sys.argv[2]), config.load(Path(sys.argv[1])), watch=lambda progress: print(progress.done, flush=True)
 )

@@ -42,6 +42,9 @@ class ArmSettings:
     """Other arms: this one is not trained, but is the mean of their students' weights."""
     labelled_by: str = ""
     """Another arm: its student labels the distilled sentences anew, and this arm learns those labels."""
+    min_label_confidence: Fraction | None = None
+    """[probability] With `labelled_by`: learn nothing from an entity, a token without one, or a text of which that
+    student is less sure; empty: from all."""
     share: Fraction | None = None
     """[share of draws] As `train.share`, for this arm alone."""
     updates: Count | None = None
@@ -85,6 +88,10 @@ class ArmSettings:
         folder_name(self.name)
         if self.average and (len(set(self.average)) < 2 or self.schedule or self.options):
             raise ValueError("average names two arms or more, and such an arm has no schedule and no options")
+        if self.min_label_confidence is not None and not self.labelled_by:
+            raise ValueError(
+                "min_label_confidence is about the labels of another arm's student: name it in labelled_by"
+            )
 
     @property
     def needs(self) -> tuple[str, ...]:

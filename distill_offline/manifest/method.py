@@ -46,6 +46,7 @@ TRAINING = (
     "distill_offline.text.visible",
     "distill_offline.train.blending",
     "distill_offline.train.loop",
+    "distill_offline.train.self_training",
 )
 # What decides the encoder that `pretrain` makes.
 PRETRAINING = (

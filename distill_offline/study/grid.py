@@ -187,7 +187,8 @@ class Study:
             return {}
         other = next(candidate for candidate in settings.train.arms if candidate.name == arm.labelled_by)
         averaged = [self._training(settings, averaged_arm) for averaged_arm in _averaged(settings, other)]
-        return {"labelled_by": {"train": self._training(settings, other), "averaged": averaged}}
+        least = {"least": arm.min_label_confidence} if arm.min_label_confidence else {}
+        return {"labelled_by": {"train": self._training(settings, other), "averaged": averaged, **least}}
 
     def _source(self, source: str | Source | None, corpus: CorpusSettings) -> Any:
         if source is None:

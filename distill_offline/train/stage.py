@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from distill_offline.annotations import read_lines
 from distill_offline.config.loading import as_plain
 from distill_offline.config.settings import ArmSettings, TrainSettings
 from distill_offline.corpus import tokenisation
-from distill_offline.errors import ConfigError, InputError, Interrupted, MissingModel
+from distill_offline.errors import ConfigError, InputError, MissingModel
 from distill_offline.learning.checkpoint import Checkpoints
 from distill_offline.manifest.method import method
 from distill_offline.run.encoder import check_pretrained_arms, starting_encoder
@@ -22,13 +22,14 @@ from distill_offline.run.gold import make_task, read_gold
 from distill_offline.run.sources import labels_digest, source_paths
 from distill_offline.run.stage import Stage
 from distill_offline.run.unheld import say_unheld, unheld_counts
-from distill_offline.schema import Example, Head, Progress
+from distill_offline.schema import Example, Head
 from distill_offline.storage.digests import file_digests
 from distill_offline.storage.files import ANNOTATIONS, fresh_folder, write_rows
 from distill_offline.student.model import Student
 from distill_offline.train import blending
 from distill_offline.train import loop as training
 from distill_offline.train.processes import Member, count, run_together, threads_each
+from distill_offline.train.self_training import labelled_again
 
 __all__ = [
     "blend_of",
@@ -37,14 +38,11 @@ __all__ = [
     "decides",
     "distilled_pool",
     "is_trained",
-    "labelled_again",
     "train",
 ]
 
 # Of train's settings. The encoder counts by its digest, several processes by their number.
 _DECIDES_NOTHING = ("arms", "encoder", "checkpoint_every", "processes")
-
-_LABELLED_AT_ONCE = 1024  # sentences: seconds until a stop is heeded
 
 
 def train(
@@ -156,6 +154,7 @@ def _stage(folder: RunFolder, arm: ArmSettings) -> Stage:
             # Several add up in another order and draw another dropout. One is not named: before, there was but one.
             **({"processes": processes} if processes > 1 else {}),
             **({"labelled_by": _weights(labellers)} if labellers else {}),
+            **({"min_label_confidence": arm.min_label_confidence} if arm.min_label_confidence else {}),
         },
         inputs=source_paths(
             settings.corpus.original.train, settings.corpus.original.reviewed, settings.corpus.original.dev
@@ -176,7 +175,9 @@ def _train_arm(folder: RunFolder, arm: ArmSettings, observe: Callable[[int, Stud
     encoder, distilled = starting_encoder(folder, arm.name).folder, distilled_pool(folder)
     relabelled: dict[str, int] = {}
     if arm.labelled_by:
-        distilled, relabelled = labelled_again(folder, arm.labelled_by, distilled)
+        distilled, relabelled = labelled_again(
+            folder, arm.labelled_by, distilled, min_confidence=arm.min_label_confidence or 0.0
+        )
     pools = training.Pools(distilled, gold.train, gold.dev)
     blend_of(arm, resolved, pools, settings.seed)  # before anything is taken away
     splits = {"train": gold.train, "dev": gold.dev}
@@ -312,31 +313,6 @@ def _weights(trained: Iterable[Path]) -> list[str]:
     """The digests of the weights of students, of their train/<arm>/ folders, and of what they decode tags with."""
     files = [folder / "student" / name for folder in trained for name in ("model.safetensors", "config.json")]
     return [*file_digests(files).values()]
-
-
-def labelled_again(
-    folder: RunFolder, arm: str, distilled: Sequence[Example]
-) -> tuple[tuple[Example, ...], dict[str, int]]:
-    """The same sentences with the labels of an arm's student, and how many it gave another label.
-
-    Weights and masks were about the teacher's labels: they go. Raises Interrupted when the run is to stop.
-    """
-    folder.say(f"train: {arm} labels {len(distilled)} distilled sentences")
-    student = Student.load(folder.folder(f"train/{arm}") / "student")
-    predicted: list[tuple[str, ...]] = []
-    while len(predicted) < len(distilled):
-        if folder.stop():
-            raise Interrupted(f"train: stopped while {arm} labels. Run the same command again to go on.")
-        predicted += student.predict(
-            [example.sentence for example in distilled[len(predicted) : len(predicted) + _LABELLED_AT_ONCE]]
-        )
-        folder.watch(Progress(f"{arm} labels", len(predicted), len(distilled)))
-    again = tuple(
-        replace(example, labels=labels, weight=1.0, masked=())
-        for example, labels in zip(distilled, predicted, strict=True)
-    )
-    changed = sum(old.labels != new.labels for old, new in zip(distilled, again, strict=True))
-    return again, {"distilled_relabelled": changed}
 
 
 def blend_of(arm: ArmSettings, settings: TrainSettings, pools: training.Pools, seed: int) -> blending.Blend:
