@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from traceback import walk_tb
+from traceback import extract_tb, walk_tb
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -28,26 +28,117 @@ __all__ = ["MOVED", "check_has", "described", "distributions_used", "is_offered"
 # Modules of ours that code and configurations of users may name by where they were in version 0.1.
 MOVED = {
     "alignment": "spans.locate",
+    "annotate_settings": "config.annotate",
+    "answers": "annotate.answers",
     "artifacts": "storage.files",
+    "backends.dialects": "backends.chat_completion",
+    "backends.http_exchange": "backends.http_post",
+    "batching": "student.batching",
     "bio": "spans.bio",
     "blending": "train.blending",
     "calibration": "confidence.calibration",
     "catalogue": "models.catalogue",
+    "checkpoint": "learning.checkpoint",
+    "cli.annotation": "cli.annotate",
+    "cli.artifacts": "cli.models",
+    "cli.labels": "cli.evaluate",
+    "cli.stages": "cli.select",
+    "comparison": "scoring.comparison",
+    "completions.lock": "storage.lock",
     "confidence": "confidence.token_probabilities",
+    "console": "cli.console",
+    "corpus_settings": "config.corpus",
+    "decoding": "label_kinds.decoding",
     "demonstrations": "annotate.demonstrations",
     "digests": "storage.digests",
+    "diversity": "select.diversity",
+    "download": "models.download",
+    "embedding_rows": "learning.embedding_rows",
+    "filesystem": "storage.filesystem",
+    "inputs": "annotate.teacher",
+    "installation": "manifest.installation",
     "json_values": "text.json_values",
+    "labelling": "student.labelling",
+    "losses": "label_kinds.losses",
     "matching": "spans.matching",
     "mistakes": "scoring.mistakes",
+    "model_entries": "models.entries",
+    "model_files": "models.files",
+    "model_folder": "models.folder",
+    "model_headers": "models.headers",
+    "near_duplicates": "select.near_duplicates",
+    "network.decoys": "offline.decoys",
     "network.isolation": "offline.isolation",
+    "network.layers": "offline.layers",
+    "network.strace": "offline.strace",
+    "network.trace": "offline.trace",
+    "optimisation": "learning.optimisation",
+    "out_of_fold": "student.out_of_fold",
+    "pipeline.annotate": "annotate.stage",
+    "pipeline.annotation_lines": "scoring.annotation_lines",
+    "pipeline.calibrate": "select.calibrate",
+    "pipeline.cross_fit": "select.cross_fit",
+    "pipeline.distilled": "select.distilled",
+    "pipeline.effect": "select.effect",
+    "pipeline.evaluate": "evaluate.stage",
+    "pipeline.forecast": "annotate.forecast",
+    "pipeline.frozen": "annotate.frozen",
+    "pipeline.held_against": "evaluate.compare",
+    "pipeline.inside_token": "spans.inside_token",
+    "pipeline.probe": "annotate.probe",
+    "pipeline.sample": "annotate.sample",
+    "pipeline.select": "select.stage",
+    "pipeline.train": "train.stage",
+    "pipeline.truth": "evaluate.truth",
+    "pipeline.unheld": "run.unheld",
+    "pipeline.unknown_types": "annotate.unknown_types",
+    "pipeline.work": "annotate.work",
+    "plain_yaml": "config.plain_yaml",
     "quality": "scoring.quality",
+    "run_folder": "run.folder",
     "scoring": "scoring.metrics",
+    "select_settings": "config.select",
     "setting_values": "config.values",
     "settings": "config.settings",
     "stages.acquire": "pipeline.uncertainty",
+    "stages.annotate": "annotate.asking",
+    "stages.select": "select.rules",
+    "stages.train": "train.loop",
+    "statement": "manifest.statement",
+    "statistics": "scoring.statistics",
     "student": "student.model",
+    "student_loading": "student.loading",
+    "study.examined": "study.examine.rows",
+    "study.examined_plots": "study.examine.plots",
+    "study.examined_summary": "study.examine.summary",
+    "study.examined_tables": "study.examine.tables",
+    "study.reference": "study.examine.reference",
+    "study.reliability": "study.examine.reliability",
+    "study.statistics": "scoring.statistics",
+    "study.svg": "report.svg",
+    "study.teacher_errors": "study.examine.teacher_errors",
+    "study_settings": "config.study",
+    "tasks.template_limits": "text.template_limits",
+    "template_limits": "text.template_limits",
+    "text_encoding": "text.encoding",
     "thinking": "text.thinking",
+    "train.acceleration": "learning.acceleration",
+    "train.checkpoint": "learning.checkpoint",
+    "train.embedding_rows": "learning.embedding_rows",
+    "train.group": "learning.group",
+    "train.optimisation": "learning.optimisation",
+    "train_settings": "config.train",
+    "training.acceleration": "learning.acceleration",
+    "training.batching": "student.batching",
+    "training.checkpoint": "learning.checkpoint",
+    "training.embedding_rows": "learning.embedding_rows",
+    "training.group": "learning.group",
     "training.losses": "label_kinds.losses",
+    "training.memory": "student.memory",
+    "training.optimisation": "learning.optimisation",
+    "training.processes": "train.processes",
+    "training.windows": "student.windows",
+    "visible": "text.visible",
 }
 
 _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
@@ -218,7 +309,10 @@ def _moved(error: BaseException) -> str:
     """Where what could not be imported is now, if it is a module of ours that moved, or the folder of one."""
     package, _, inner = ((error.name or "") if isinstance(error, ImportError) else "").partition(".")
     olds = [old for old in MOVED if f"{old}.".startswith(f"{inner}.")] if package == __package__ else []
-    return f". {package}.{olds[0]} is {package}.{MOVED[olds[0]]} now." if olds else ""
+    # Of a folder that is gone, the error names the folder alone: which of its modules was meant, the line says.
+    lines = " ".join(frame.line or "" for frame in extract_tb(error.__traceback__))
+    meant = [old for old in olds if re.search(rf"\b{package}\.{re.escape(old)}(?![\w.])", lines)] or olds
+    return f". {package}.{meant[0]} is {package}.{MOVED[meant[0]]} now." if meant else ""
 
 
 def _said(error: BaseException) -> str:

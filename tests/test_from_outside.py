@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from distill_offline import registry
 from distill_offline.cli import commands
 from distill_offline.errors import ConfigError, MissingPackage
 from distill_offline.pipeline import uncertainty as acquire
@@ -124,6 +126,27 @@ def test_a_module_of_ours_that_moved_is_found_by_its_old_name_and_told_to_code_t
     message = rf"mod_o\.py:2: .*\. distill_offline\.{old} is distill_offline\.{new} now\.$"
     with pytest.raises(ConfigError, match=message):
         load("task.name", "mod_o:T", {})
+
+
+def test_old_names_of_modules_are_none_that_are_there_and_lead_to_none() -> None:
+    package = Path(registry.__file__).parent
+    files = {old: package / Path(*old.split(".")).with_suffix(".py") for old in MOVED}
+    assert [old for old, file in files.items() if file.exists()] == []
+    assert set(MOVED.values()) & set(MOVED) == set()
+
+
+def test_every_module_that_the_history_moved_is_known_by_its_old_name() -> None:
+    """Only in a clone that has the history: elsewhere there is nothing to compare with."""
+    root = Path(registry.__file__).parents[1]
+    command = ["git", "-C", str(root), "log", "-M40%", "--diff-filter=R", "--name-status", "--format=", "--"]
+    done = subprocess.run([*command, "distill_offline"], capture_output=True, text=True, check=False)
+    if done.returncode or "R" not in done.stdout:
+        pytest.skip("no history of moves")
+    olds = {line.split("\t")[1] for line in done.stdout.splitlines() if line.startswith("R")}
+    modules = [old for old in olds if old.endswith(".py") and "/bundle/" not in old and "/cli/" not in old]
+    gone = {old for old in modules if not (root / old).exists() and not (root / old).with_suffix("").is_dir()}
+    names = {old.removeprefix("distill_offline/").removesuffix(".py").replace("/", ".") for old in gone}
+    assert {name for name in names if not name.endswith("__init__")} - set(MOVED) == set()
 
 
 def test_a_schedule_metric_or_measure_is_found_by_its_old_name() -> None:
