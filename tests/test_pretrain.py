@@ -20,9 +20,10 @@ from distill_offline import manifest, pipeline
 from distill_offline.config.loading import as_plain, dump, parse_settings
 from distill_offline.config.settings import Settings
 from distill_offline.corpus import read_examples, write_examples
-from distill_offline.errors import ConfigError, InputError, Interrupted
+from distill_offline.errors import ConfigError, DistillError, InputError, Interrupted
 from distill_offline.models import catalogue
 from distill_offline.pipeline.faults import faults
+from distill_offline.pretrain.text import encode
 from distill_offline.provenance.links import Link
 from distill_offline.provenance.walk import walk
 from distill_offline.run.encoder import starting_encoder
@@ -380,3 +381,31 @@ def test_a_dry_run_says_what_would_be_done_and_what_follows_from_it(encoder: Pat
     changed = RunFolder(tmp_path, settings(encoder, arms=["simple_mix"], seed=5))
     plan = {step["stage"]: step["fresh"] for step in pipeline.plan(changed, stages)}
     assert plan == {"pretrain": False, "select": True, "train simple_mix": False, "train original_only": True}
+
+
+def test_long_sentences_are_cut_into_windows_that_lose_nothing_and_do_not_overlap(encoder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(encoder)
+    sentences = [example.sentence for example in read_examples("package:demo/train.jsonl", origin="original")][:9]
+    whole, cut = (encode(sentences, tokenizer, window, "token-classification", None).windows for window in (128, 12))
+    assert int(cut.lengths.max()) == 12
+    assert len(cut) > len(whole) == 9
+    assert cut.ids[cut.words >= 0].tolist() == whole.ids[whole.words >= 0].tolist()
+
+
+@pytest.mark.parametrize("change", [{"mixed_precision": "bf16"}, {"head": "fresh"}, {"held_out": 0.0}])
+def test_it_learns_in_bf16_with_a_table_of_its_own_and_with_nothing_held_out(
+    encoder: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    counts = made(tmp_path, settings(encoder, updates=40, learning_rate=3e-3, **change))
+    rows = [json.loads(line) for line in (tmp_path / "pretrain/history.jsonl").read_text().splitlines()]
+    assert sum(row["loss"] for row in rows[-5:]) < sum(row["loss"] for row in rows[:5])
+    assert (counts["loss_after"] is None) == (change == {"held_out": 0.0})
+    weights = load_file(tmp_path / WEIGHTS)
+    assert {str(tensor.dtype) for tensor in weights.values() if tensor.is_floating_point()} == {"torch.float32"}
+
+
+def test_a_rate_that_is_too_high_is_told(encoder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DistillError, match=r"training has diverged. Lower pretrain\.learning_rate \(1e\+30\)"):
+        made(tmp_path, settings(encoder, learning_rate=1e30, warmup=0.0, clip=1e30))
