@@ -23,6 +23,7 @@ from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import ConfigError, DistillError, InputError, Interrupted
 from distill_offline.models import catalogue
 from distill_offline.pipeline.faults import faults
+from distill_offline.pretrain.model import Guesser, Loaded
 from distill_offline.pretrain.text import encode
 from distill_offline.provenance.links import Link
 from distill_offline.provenance.walk import walk
@@ -409,3 +410,25 @@ def test_it_learns_in_bf16_with_a_table_of_its_own_and_with_nothing_held_out(
 def test_a_rate_that_is_too_high_is_told(encoder: Path, tmp_path: Path) -> None:
     with pytest.raises(DistillError, match=r"training has diverged. Lower pretrain\.learning_rate \(1e\+30\)"):
         made(tmp_path, settings(encoder, learning_rate=1e30, warmup=0.0, clip=1e30))
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_a_head_that_came_with_the_encoder_is_gone_on_with(kind: str, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForMaskedLM
+
+    base = tiny_encoder(tmp_path / "base", kind=kind)
+    assert not Loaded.read(base, 128).has_head
+    model = AutoModelForMaskedLM.from_pretrained(base)
+    with torch.no_grad():
+        model.get_output_embeddings().bias.copy_(torch.arange(len(model.get_output_embeddings().bias)) / 100)
+    model.save_pretrained(base)
+    loaded = Loaded.read(base, 128)
+    assert loaded.has_head
+    sentences = [example.sentence for example in read_examples("package:demo/train.jsonl", origin="original")][:9]
+    windows = encode(sentences, loaded.tokenizer, loaded.window, "token-classification", None).windows
+    guesser = Guesser(loaded, windows, "tied")
+    assert guesser.bias.tolist() == pytest.approx((guesser.known / 100).tolist())
+    counts = made(tmp_path / "run", settings(base, updates=3))
+    assert counts["loss_before"] > 0
+    assert "pooler.dense.weight" not in load_file(tmp_path / "run" / WEIGHTS)  # it had none, and a random one is no use
