@@ -8,14 +8,18 @@ from typing import Any
 
 import pyarrow
 import pytest
+from click.testing import CliRunner
 from corpus_files import write_file
 from pyarrow import parquet
 
+from distill_offline.cli import commands
+from distill_offline.config.loading import parse_settings
 from distill_offline.config.settings import Source
 from distill_offline.corpus import head_of, read_examples, read_sentences, read_with_entities
 from distill_offline.corpus.labelled import Labelled
 from distill_offline.corpus.lost import Losses
 from distill_offline.errors import CorpusError, MissingPackage
+from distill_offline.run.gold import read_gold
 
 TEXT = "🚰 Anna sang in Oslo."  # Anna is at 2 in characters, at 3 in UTF-16 units
 
@@ -300,3 +304,20 @@ def test_training_and_scoring_refuse_entities_that_overlap_with_their_line(tmp_p
     path = write_file(tmp_path, "a.jsonl", json.dumps(record))
     with pytest.raises(CorpusError, match=r"a\.jsonl:1: `spans`: span . to . overlaps another span"):
         list(read_examples(Source(path=str(path), format="doccano"), origin="original"))
+
+
+def test_what_gold_of_another_tool_says_and_nobody_reads_is_told(tmp_path: Path) -> None:
+    tasks = [
+        task(1, {"result": [region(2, 6, "PER"), {"type": "relation"}]}),
+        task(2, {"result": [], "was_cancelled": True}),
+    ]
+    path = write_file(tmp_path, "gold.json", json.dumps(tasks))
+    labelled = write_file(tmp_path, "mine.jsonl", json.dumps({"text": TEXT, "spans": []}))
+    ran = CliRunner().invoke(commands, ["evaluate", str(labelled), "--gold", str(path)])
+    assert ran.exit_code == 0, ran.exception
+    assert f"warning: {path}: not read: 1 relations, events and links between entities (rows 1)" in ran.output
+    assert f"warning: {path}: not read: 1 annotations that were cancelled (rows 2)" in ran.output
+    corpus = {"original": {"train": str(path)}}
+    gold = read_gold(parse_settings({"name": "x", "task": {"types": {"PER": "a"}}, "corpus": corpus}, "x"))
+    assert [example.labels[1] for example in gold.train] == ["B-PER"]
+    assert dict(gold.lost["train"]) == {"relations": 1, "cancelled": 1}

@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from distill_offline.cli import commands
 from distill_offline.config.settings import Source
-from distill_offline.corpus import read_annotations, read_examples
+from distill_offline.corpus import read_annotations, read_examples, read_with_entities
 from distill_offline.errors import InputError
 from distill_offline.pipeline.predict import predict
 from distill_offline.spans.bio import decode_bio
@@ -138,3 +138,23 @@ def test_confidences_are_calibrated_on_gold(folder: Path, tmp_path: Path) -> Non
     few = Source(path=str(tmp_path / "gold.jsonl"), limit=1)
     with pytest.raises(InputError, match=r"gold\.jsonl: cannot calibrate on it: .* at least 20 are needed"):
         predict(folder / "tags", few, tmp_path / "x.jsonl", calibrate=few)
+
+
+@pytest.mark.parametrize("name", ["label_studio", "doccano", "prodigy", "brat", "webanno", "conllu", "csv_spans"])
+def test_entities_are_written_for_other_tools(folder: Path, tmp_path: Path, name: str) -> None:
+    predict(folder / "tags", folder / "text.txt", tmp_path / "out.jsonl")
+    args = ("--format", name, "-o", str(tmp_path / "out"))
+    ran = CliRunner().invoke(commands, ["predict", str(folder / "tags"), str(folder / "text.txt"), *args])
+    assert ran.exit_code == 0, ran.exception
+    rows = rows_of(tmp_path / "out.jsonl")
+    items = list(read_with_entities(Source(path=str(tmp_path / "out"), format=name)))
+    assert [item.sentence.text for item in items] == [row["text"] for row in rows]
+    for item, row in zip(items, rows, strict=True):
+        sure = [entity["confidence"] for entity in row["entities"]]
+        places = [(entity["start"], entity["end"], entity["type"]) for entity in row["entities"]]
+        assert [(entity.start, entity.end, entity.type) for entity in item.entities or ()] == places
+        if name in ("label_studio", "prodigy", "csv_spans"):
+            assert [entity.confidence for entity in item.entities or ()] == sure
+        else:
+            assert "not written" in ran.output
+            assert "confidences" in ran.output

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["REASONS", "Losses", "Lost", "kept"]
+__all__ = ["LOST_IN_READING", "REASONS", "Losses", "Lost", "kept"]
 
 _SHOWN = 5  # ids
 
@@ -41,6 +41,9 @@ REASONS = {
     "tokens": "texts with tokens of their own, which are made anew by rule",
 }
 
+# Of what another tool's file says; bad files and stray tags are told otherwise.
+LOST_IN_READING = tuple(REASONS)[: tuple(REASONS).index("stray_tags")]
+
 
 @dataclass(frozen=True, slots=True)
 class Lost:
@@ -73,9 +76,11 @@ class Losses(Counter[str]):
             self[reason] += number
             self.ids.setdefault(reason, []).extend(other.ids.get(reason, ()))
 
-    def lines(self) -> Iterator[str]:
-        """A line a reason, in words."""
+    def lines(self, reasons: Collection[str] | None = None) -> Iterator[str]:
+        """A line a reason, or one of `reasons`, in words."""
         for reason, number in self.items():
+            if reasons is not None and reason not in reasons:
+                continue
             ids = self.ids.get(reason, [])
             more = ", ..." if len(ids) > _SHOWN else ""
             rows = f" (rows {', '.join(ids[:_SHOWN])}{more})" if ids else ""

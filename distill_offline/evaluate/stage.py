@@ -23,7 +23,7 @@ from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import make_task, read_gold
 from distill_offline.run.sources import labels_digest, source_paths
 from distill_offline.run.stage import Stage
-from distill_offline.run.unheld import say_unheld, unheld_counts
+from distill_offline.run.unheld import say_lost, say_unheld, unheld_counts
 from distill_offline.schema import Example
 from distill_offline.scoring.annotation_lines import AnnotationLines
 from distill_offline.scoring.comparison import LabelledSentence
@@ -57,6 +57,7 @@ def evaluate(folder: RunFolder) -> dict[str, Any]:
     target, task, gold = stage.begin(), make_task(settings), read_gold(settings)
     examples = gold.split(split)
     say_unheld(folder, {split: examples})
+    say_lost(folder, gold.lost, [split])
     rows, said_by = [], dict[str, StudentLabels]()
     if teacher is not None:
         rows.append({"name": "teacher", "kind": "teacher", **_teacher(task, examples, teacher, learnt)})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from distill_offline.confidence.calibration import Calibration
 from distill_offline.config.settings import Source
 from distill_offline.corpus import digest, read_examples
+from distill_offline.corpus.lost import LOST_IN_READING, Losses
 from distill_offline.errors import InputError
 from distill_offline.label_kinds import kind_of
 from distill_offline.run.unheld import in_words
@@ -42,24 +42,26 @@ class GoldComparison:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What labels are held against, and what was passed over in reading it."""
+    """What labels are held against, what was passed over in reading it, and what its file says beyond, in words."""
 
     head: Head
     examples: Sequence[Example]
     passed_over: Mapping[str, int] = field(default_factory=dict)
+    lost: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, source: Source, head: Head) -> Truth:
-        counts = Counter[str]()
+        counts = Losses()
         examples = tuple(read_examples(source, origin="original", head=head, counts=counts))
-        return cls(head, examples, {"bad_file": counts["bad_file"]} if counts["bad_file"] else {})
+        lost = tuple(f"{source.path}: not read: {line}" for line in counts.lines(LOST_IN_READING))
+        return cls(head, examples, {"bad_file": counts["bad_file"]} if counts["bad_file"] else {}, lost)
 
     def of_classes(self, predicted: Sequence[tuple[str, ...]], counts: Mapping[str, int]) -> GoldComparison:
         """The scores of what is said of whole texts."""
         report = score(
             kind_of(self.head).metric, [e.labels for e in self.examples], predicted, on=digest(self.examples)
         )
-        return GoldComparison(self._counted(report, counts), "texts")
+        return GoldComparison(self._counted(report, counts), "texts", warnings=self.lost)
 
     def of_entities(
         self,
@@ -96,7 +98,7 @@ class Truth:
             self._counted(replace(report, errors={**report.errors, **stray}), {**kept, **counts}),
             "characters" if counts_of_places["by_characters"] else "tokens",
             kinds,
-            (unheld,) if unheld else (),
+            ((unheld,) if unheld else ()) + self.lost,
         )
 
     def _compare(self, example: Example, answer: LabelledSentence) -> Compared:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import cast
 
 from distill_offline import registry
 from distill_offline.config.settings import Settings, Source
 from distill_offline.corpus import overlap, read_examples, read_sentences
+from distill_offline.corpus.lost import Losses
 from distill_offline.errors import ConfigError, OverlapError
 from distill_offline.schema import Example, Origin, Sentence, content_digest
 from distill_offline.scoring.metrics import check_metric
@@ -56,12 +57,16 @@ def read_labelled(
 
 @dataclass(frozen=True, slots=True)
 class Gold:
-    """The human-labelled splits. `dropped` training sentences stood in dev or test, too (corpus.on_overlap: drop)."""
+    """The human-labelled splits. `dropped` training sentences stood in dev or test, too (corpus.on_overlap: drop).
+
+    `lost` is what the file of a split says and no example holds, by the split's name.
+    """
 
     train: tuple[Example, ...]
     dev: tuple[Example, ...]
     test: tuple[Example, ...]
     dropped: int = 0
+    lost: Mapping[str, Losses] = field(default_factory=dict)
 
     def split(self, name: str) -> tuple[Example, ...]:
         return {"train": self.train, "dev": self.dev, "test": self.test}[name]
@@ -74,16 +79,17 @@ class Gold:
 def read_gold(settings: Settings) -> Gold:
     """The splits of corpus.original, after the overlap rule. Raises OverlapError where it says `error`."""
     original = settings.corpus.original
+    lost = {name: Losses() for name in ("train", "dev", "test")}
     splits = [
-        tuple(read_labelled(settings, source, origin="original")) if source is not None else ()
-        for source in (original.train, original.dev, original.test)
+        tuple(read_labelled(settings, source, origin="original", counts=lost[name])) if source is not None else ()
+        for name, source in (("train", original.train), ("dev", original.dev), ("test", original.test))
     ]
     train, dev, test = splits
     if original.reviewed is not None:
         train = _with_reviewed(train, tuple(read_labelled(settings, original.reviewed, origin="original")))
     shared = overlap(train, (*dev, *test))
     if not shared:
-        return Gold(train, dev, test)
+        return Gold(train, dev, test, lost=lost)
     kept = tuple(example for example in train if content_digest(example.sentence) not in shared)
     if settings.corpus.on_overlap == "error":
         first = next(e for e in train if content_digest(e.sentence) in shared)
@@ -92,7 +98,7 @@ def read_gold(settings: Settings) -> Gold:
             f"{where}: {len(train) - len(kept)} sentences also occur in dev or test (the first is "
             f"{first.sentence.id}). Remove them, or set corpus.on_overlap: drop."
         )
-    return Gold(kept, dev, test, len(train) - len(kept))
+    return Gold(kept, dev, test, len(train) - len(kept), lost)
 
 
 def reviewed_texts(settings: Settings) -> frozenset[str]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from distill_offline.corpus.lost import LOST_IN_READING, Losses
 from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Example
 from distill_offline.spans.bio import decode_bio
 
-__all__ = ["in_words", "say_unheld", "unheld_counts"]
+__all__ = ["in_words", "say_lost", "say_unheld", "unheld_counts"]
 
 _SHOWN = 5  # ids
 
@@ -19,6 +20,13 @@ def say_unheld(folder: RunFolder, splits: Mapping[str, Sequence[Example]]) -> No
     for split, examples in splits.items():
         if line := in_words(f"corpus.original.{split}", examples):
             folder.warn(line)
+
+
+def say_lost(folder: RunFolder, lost: Mapping[str, Losses], splits: Collection[str]) -> None:
+    """Shows for each of these splits of corpus.original what its file says and no example holds."""
+    for split in splits:
+        for line in lost[split].lines(LOST_IN_READING) if split in lost else ():
+            folder.warn(f"corpus.original.{split}: not read: {line}")
 
 
 def unheld_counts(splits: Mapping[str, Sequence[Example]]) -> dict[str, Any]:

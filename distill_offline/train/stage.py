@@ -21,7 +21,7 @@ from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import make_task, read_gold
 from distill_offline.run.sources import labels_digest, source_paths
 from distill_offline.run.stage import Stage
-from distill_offline.run.unheld import say_unheld, unheld_counts
+from distill_offline.run.unheld import say_lost, say_unheld, unheld_counts
 from distill_offline.schema import Example, Head
 from distill_offline.storage.digests import file_digests
 from distill_offline.storage.files import ANNOTATIONS, fresh_folder, write_rows
@@ -182,6 +182,7 @@ def _train_arm(folder: RunFolder, arm: ArmSettings, observe: Callable[[int, Stud
     blend_of(arm, resolved, pools, settings.seed)  # before anything is taken away
     splits = {"train": gold.train, "dev": gold.dev}
     say_unheld(folder, splits)
+    say_lost(folder, gold.lost, splits)
     job = _Job(
         stage.begin(),
         stage.fingerprint,
