@@ -26,7 +26,7 @@ import numpy as np
 from measuring import heading, markdown_table, say, write_report
 from numpy.typing import NDArray
 
-from distill_offline.confidence.calibration import reliability
+from distill_offline.confidence.reliability import reliability
 from distill_offline.config.settings import Source, TrainSettings
 from distill_offline.corpus import read_examples
 from distill_offline.label_kinds.decoding import Distribution, Scored, distributions

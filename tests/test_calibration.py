@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill_offline.confidence.calibration import UNCHANGED, Calibration, Method, cross_fitted, fit, reliability
+from distill_offline.confidence.calibration import UNCHANGED, Calibration, Method, cross_fitted, fit
+from distill_offline.confidence.reliability import reliability
 from distill_offline.errors import InputError
 
 METHODS: tuple[Method, ...] = ("isotonic", "platt")

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from studying import write_config
 
+from distill_offline.confidence.reliability import binned
 from distill_offline.errors import InputError
 from distill_offline.study import Examinations, Examined, Study, examined_tables, publish, summarise, summarise_examined
 from distill_offline.study.examine.looking import _schedule
 from distill_offline.study.examine.plots import forgetting_curves, reliability_curves, teacher_errors_plot
-from distill_offline.study.examine.reliability import binned
 from distill_offline.study.examine.rows import Point
 from distill_offline.study.examine.teacher_errors import TeacherErrors
 from distill_offline.study.grid import Cell

@@ -6,8 +6,7 @@ import random
 
 import pytest
 
-from distill_offline.confidence import calibration
-from distill_offline.study.examine.reliability import BINS, added, binned
+from distill_offline.confidence.reliability import BINS, added, binned, reliability
 
 
 def drawn(seed: int, count: int = 500) -> list[tuple[float, bool]]:
@@ -27,7 +26,7 @@ def test_brier_and_ece_are_what_they_are_by_hand() -> None:
 
 def test_brier_is_the_one_of_the_teachers_calibration() -> None:
     scores = drawn(1)
-    other = calibration.reliability([p for p, _ in scores], [right for _, right in scores])
+    other = reliability([p for p, _ in scores], [right for _, right in scores])
     assert binned(scores).brier == pytest.approx(other.brier, abs=1e-6)
     assert binned(scores).ece == pytest.approx(other.ece, abs=0.04)  # bins of equal width, and of equal numbers
 

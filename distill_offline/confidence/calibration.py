@@ -1,4 +1,4 @@
-"""From a score to a probability: fitted on gold by cross-fitting, kept as JSON, and measured before and after."""
+"""From a score to a probability: fitted on gold by cross-fitting, and kept as JSON."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-import numpy as np
-
 from distill_offline.errors import InputError
 
-__all__ = ["UNCHANGED", "Calibration", "Method", "Reliability", "cross_fitted", "fit", "reliability"]
+__all__ = ["UNCHANGED", "Calibration", "Method", "cross_fitted", "fit"]
 
 Method = Literal["isotonic", "platt"]
 _LEAST = 1e-6  # scores are kept so far from 0 and 1 where their logarithm is taken
@@ -119,47 +117,6 @@ def cross_fitted(
         for i in (i for i, fold_of_row in enumerate(fold) if fold_of_row == number):
             calibrated[i] = calibration(scores[i])
     return calibrated
-
-
-@dataclass(frozen=True, slots=True)
-class Reliability:
-    """How far probabilities are what they say.
-
-    `bins`: (lowest score, highest, spans, mean score, share that is right), of about equal numbers of spans: equal
-    scores are never parted. `ece` is the expected calibration error over them (Naeini et al. 2015), `brier` the mean
-    squared error, `auroc` the chance that a right span has a higher score than a wrong one (None where all are of one
-    kind).
-    """
-
-    bins: tuple[tuple[float, float, int, float, float], ...]
-    ece: float
-    brier: float
-    auroc: float | None
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"bins": [list(row) for row in self.bins], "ece": self.ece, "brier": self.brier, "auroc": self.auroc}
-
-
-def reliability(scores: Sequence[float], is_right: Sequence[bool], bins: int = 10) -> Reliability:
-    """Measure scores against what is right. Raises InputError where there are none."""
-    if not scores:
-        raise InputError("calibration: there are no spans with a confidence to measure.")
-    p, right = np.asarray(scores, dtype=float), np.asarray(is_right, dtype=float)
-    order = np.argsort(p, kind="stable")
-    ranked = p[order]
-    begins = {int(np.searchsorted(ranked, ranked[len(ranked) * n // bins])) for n in range(1, bins)} - {0}
-    parts = np.split(order, sorted(begins))
-    rows = tuple(
-        (float(p[part].min()), float(p[part].max()), len(part), float(p[part].mean()), float(right[part].mean()))
-        for part in parts
-    )
-    ece = sum(n * abs(mean - share) for _, _, n, mean, share in rows) / len(p)
-    auroc = None
-    if 0 < right.sum() < len(right):
-        from sklearn.metrics import roc_auc_score
-
-        auroc = float(roc_auc_score(right, p))
-    return Reliability(rows, float(ece), float(np.mean((p - right) ** 2)), auroc)
 
 
 def _never_falls(values: Sequence[float]) -> bool:

@@ -68,7 +68,7 @@ PRETRAINING = (
 # Besides, what decides what is seen where a study looks into its cells.
 EXAMINING = (
     "distill_offline.study.examine.looking",
-    "distill_offline.study.examine.reliability",
+    "distill_offline.confidence.reliability",
     "distill_offline.study.examine.teacher_errors",
 )
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeVar
 
-from distill_offline.confidence.calibration import Calibration, Reliability, reliability
+from distill_offline.confidence.calibration import Calibration
+from distill_offline.confidence.reliability import Reliability, reliability
 from distill_offline.schema import Span
 
 __all__ = ["Kinds", "Quality", "quality"]

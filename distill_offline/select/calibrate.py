@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline.annotations import read_lines
-from distill_offline.confidence.calibration import UNCHANGED, Calibration, Reliability, cross_fitted, fit, reliability
+from distill_offline.confidence.calibration import UNCHANGED, Calibration, cross_fitted, fit
+from distill_offline.confidence.reliability import Reliability, reliability
 from distill_offline.config.settings import Settings
 from distill_offline.errors import InputError
 from distill_offline.label_kinds import kind_of

@@ -11,6 +11,7 @@ from typing import ClassVar
 from pydantic import TypeAdapter
 
 from distill_offline import manifest
+from distill_offline.confidence.reliability import binned
 from distill_offline.config.study import ExamineSettings
 from distill_offline.manifest.method import EXAMINING, method
 from distill_offline.run.gold import make_task
@@ -20,7 +21,6 @@ from distill_offline.spans.bio import unmasked
 from distill_offline.storage.files import read_rows, remove_folder
 from distill_offline.student.model import Student
 from distill_offline.study.examine.reference import Matched
-from distill_offline.study.examine.reliability import binned, confidences
 from distill_offline.study.examine.rows import Examined, Point
 from distill_offline.study.examine.teacher_errors import teacher_errors
 from distill_offline.study.grid import Cell
@@ -143,7 +143,7 @@ class Examination:
         if matched is not None:
             labels = student.predict([example.sentence for example in matched.examples])
             errors = teacher_errors(student.head, matched.examples, matched.gold, labels)
-        calibration = binned(confidences(student, split, predicted))
+        calibration = binned(_confidences(student, split, predicted))
         return Examined(
             key=self.key,
             study=cell.settings.name,
@@ -206,3 +206,11 @@ def _chosen(examples: Sequence[Example], count: int) -> list[int]:
     """Which examples a sample holds: it depends on the sentences alone, not on their order."""
     by_content = sorted(range(len(examples)), key=lambda number: tokens_digest(examples[number].sentence.tokens))
     return by_content[:count]
+
+
+def _confidences(
+    student: Student, examples: Sequence[Example], predicted: Sequence[Sequence[str]]
+) -> list[tuple[float, bool]]:
+    """How sure the student is of each entity that it finds, and whether exactly this one is there; or of each class."""
+    scored = student.scored([example.sentence for example in examples])
+    return student.kind.confidences(scored, student.labels, predicted, [example.labels for example in examples])

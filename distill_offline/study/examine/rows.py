@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from pydantic import TypeAdapter
 
-from distill_offline.study.examine.reliability import BINS, ConfidenceBins
+from distill_offline.confidence.reliability import BINS, ConfidenceBins
 from distill_offline.study.examine.teacher_errors import TeacherErrors
 from distill_offline.study.lines import Lines
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from distill_offline.study.examine.reliability import ConfidenceBins, added
+from distill_offline.confidence.reliability import ConfidenceBins, added
 from distill_offline.study.examine.rows import Examined, Point
 from distill_offline.study.examine.teacher_errors import FATES, TeacherErrors
 from distill_offline.study.grid import METHODS_BEFORE, Study
