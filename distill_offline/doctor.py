@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Literal
 
 from distill_offline import children, offline
-from distill_offline.config.settings import Settings
+from distill_offline.config.settings import AdaptSettings, Settings
 from distill_offline.errors import DistillError
 from distill_offline.models import catalogue
+from distill_offline.models.adapting import need
 from distill_offline.offline import isolation
 from distill_offline.storage.filesystem import NETWORK, filesystem_of
 
@@ -199,7 +200,30 @@ def _check_needs(config: Settings) -> list[Check]:
         if util.find_spec(package) is None:
             remedy = f"Install it: pip install 'distill_offline[{extra}]'" if extra else "Reinstall distill_offline."
             checks.append(Check("backend.name", "fail", f"{config.backend.name} needs the package {package}", remedy))
+    if config.adapt is not None and config.backend is not None:
+        checks += _check_adapting(config.adapt.base or config.backend.model, config.adapt)
     return checks
+
+
+def _check_adapting(base: str, settings: AdaptSettings) -> list[Check]:
+    """Whether there is memory to adapt the teacher."""
+    import torch
+
+    try:
+        model = catalogue.locate(base)
+    except DistillError as error:
+        return [Check("adapt", "fail", f"{base} cannot be used", str(error))]
+    on_gpu = torch.cuda.is_available()
+    found = need(model, settings, on_gpu=on_gpu)
+    if found is None:
+        remedy = "Name the folder of the same model as safetensors in adapt.base."
+        return [Check("adapt", "fail", f"{base} has no safetensors to train an adapter on", remedy)]
+    there = torch.cuda.mem_get_info()[0] if on_gpu else os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    detail = f"{found.in_words()}; {there / 1e9:.1f} GB are free"
+    if found.total <= there:
+        return [Check("adapt", "ok", detail)]
+    remedy = "Set adapt.gradient_checkpointing, lower adapt.batch_tokens, or on a GPU set adapt.quantization: 4bit."
+    return [Check("adapt", "warn", detail, remedy)]
 
 
 def _check_disks(places: Mapping[str, Path]) -> list[Check]:

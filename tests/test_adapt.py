@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from annotated_runs import TYPES
 from model_fixtures import CHATML, tiny_llama
 
-from distill_offline import pipeline
+from distill_offline import doctor, pipeline
 from distill_offline.adapt import loop, stage
 from distill_offline.adapt.lessons import Encoder, Lesson, Pair
 from distill_offline.adapt.model import Base, batch
@@ -33,8 +34,9 @@ from distill_offline.errors import (
     OutOfMemory,
 )
 from distill_offline.models.adapting import need
+from distill_offline.provenance import Link, walk
 from distill_offline.run.folder import RunFolder
-from distill_offline.run.gold import make_task
+from distill_offline.run.gold import make_task, read_gold
 from distill_offline.schema import Message, Prompt, Sampling
 from distill_offline.storage.files import STORE
 
@@ -441,3 +443,42 @@ def test_memory_grows_with_rank_and_length_and_shrinks_with_what_saves_it(base: 
     assert total(on_gpu=True) < total()
     assert total(on_gpu=True, quantization="4bit") < total(on_gpu=True)
     assert need(base / "config.json", AdaptSettings(), on_gpu=False) is None
+
+
+def test_what_an_adapter_has_learnt_is_told_when_it_is_to_be_forgotten(tmp_path: Path, base: Path, made: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(made, run)
+    chosen = settings(base, {})
+    document = read_gold(chosen).train[0].sentence.document
+    assert pipeline.purge(document, [run])[0]["adapter"]
+    assert not pipeline.purge("no such document", [run])[0]["adapter"]
+
+
+def test_the_walk_goes_from_answers_to_the_adapter_and_its_base(
+    tmp_path: Path, base: Path, made: Path, in_process: Iterator[list[str]]
+) -> None:
+    run = RunFolder(tmp_path / "run", settings(base, {}))
+    shutil.copytree(made, run.path)
+    pipeline.annotate(run)
+    run.seal()
+    link = walk(run.path)
+    assert not [problem for problem in link.all_problems() if problem.state == "broken"]
+    assert {"annotate", "adapt", "base", "teacher"} <= set(_names(link))
+    made_file = run.path / "adapt/adapter/made.json"
+    kept = made_file.read_text()
+    made_file.write_text(kept.replace(json.loads(kept)["digest"], "0" * 64))
+    assert "other-adapter" in {problem.what for problem in walk(run.path).all_problems()}
+    made_file.write_text(kept)
+    file = run.path / "adapt/adapter" / WEIGHTS
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    assert "changed-file" in {problem.what for problem in walk(run.path).all_problems()}
+
+
+def _names(link: Link) -> list[str]:
+    return [link.name, *(name for part in link.parts for name in _names(part))]
+
+
+def test_doctor_says_how_much_memory_it_takes(base: Path) -> None:
+    found = {check.name: check for check in doctor._check_needs(settings(base, {}))}
+    assert found["adapt"].status == "ok"
+    assert "GB of memory (base 0.0, adapter 0.0" in found["adapt"].detail

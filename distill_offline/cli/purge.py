@@ -68,6 +68,11 @@ def _show_purged(console: Console, purged: Mapping[str, Any]) -> None:
                 f"{row['run']}: the encoder that pretrain made has learnt from it. Take the document out of "
                 "the corpus, delete pretrain/ there, and run it again."
             )
+        if row["adapter"]:
+            console.result(
+                f"{row['run']}: the teacher's adapter has learnt from it. Take the document out of the corpus, delete "
+                "adapt/ there, and run it again: the teacher is adapted and asked anew."
+            )
     students = [f"{row['run']}: {name}" for row in runs for name in row["students"]]
     if students:
         console.result(

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from distill_offline import registry
+from distill_offline.adapt.stage import base_of
 from distill_offline.backends import BACKENDS, EXTRAS, OPTIONS
 from distill_offline.backends.options import read_options
 from distill_offline.config.settings import Settings, Source
@@ -48,6 +49,8 @@ def _checks(settings: Settings) -> Iterator[Callable[[], object]]:
     yield partial(check_arms, settings.train)
     yield partial(check_pretrained_arms, settings)
     yield partial(_check_text, settings)
+    if settings.adapt is not None:
+        yield partial(base_of, settings)
 
 
 def _begin(settings: Settings, source: str | Source | None, origin: Origin) -> None:

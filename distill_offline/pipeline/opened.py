@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline import manifest
+from distill_offline.adapt.stage import adapt
 from distill_offline.annotate.stage import annotate
 from distill_offline.annotations import AnnotationLine, read_lines
 from distill_offline.config.loading import load
@@ -67,8 +68,17 @@ class Run:
         return run(self._folder)
 
     def annotate(self) -> dict[str, Any]:
-        """Ask the teacher; gives counts. Raises QuarantineError where too many answers could not be used."""
+        """Ask the teacher, adapted first if that is asked for; gives counts.
+
+        Raises QuarantineError where too many answers could not be used.
+        """
+        if self.settings.adapt is not None:
+            self.adapt()
         return dict(self._alone(annotate))
+
+    def adapt(self) -> dict[str, Any]:
+        """Let the teacher learn from gold. Raises ConfigError without the section adapt; gives counts and losses."""
+        return dict(self._alone(adapt))
 
     def pretrain(self) -> dict[str, Any]:
         """Let the encoder learn the text, where the configuration says so; gives counts and losses, else nothing."""

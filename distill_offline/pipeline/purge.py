@@ -27,6 +27,7 @@ from distill_offline.pretrain.stage import is_pretrained
 from distill_offline.pretrain.text import read_text
 from distill_offline.report import SENTENCES, as_json
 from distill_offline.review.decisions import DECISIONS
+from distill_offline.run.adapter import ADAPT, ADAPTER
 from distill_offline.run.encoder import PRETRAIN
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import make_task, read_gold
@@ -44,6 +45,7 @@ class _Purged:
     """What was found of the document in one run. `lines` are those of annotations and quarantine files.
 
     `encoder`: whether the one that pretrain made has learnt from it; what starts from that is among `students`.
+    `adapter`: whether the teacher's, which adapt made, has.
 
     `unchecked`: what could not be looked at to say which students were trained on the document. `failed`: why the run
     could not be purged to its end; empty where it was.
@@ -54,6 +56,7 @@ class _Purged:
     rows: int = 0
     demonstrations: int = 0
     encoder: bool = False
+    adapter: bool = False
     lines: int = 0
     students: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
@@ -253,7 +256,8 @@ def _find_students(document: str, folder: Path, purged: _Purged) -> None:
     distilled = selected.exists() and any(row.get("document") == document for row in read_rows(selected))
     original = any(row.sentence.document == document for pool in frozen_pools(folder).values() for row in pool)
     arms = list(_arms(folder))
-    if arms and not original:
+    has_adapter = (folder / ADAPT / ADAPTER).is_dir()
+    if (arms or has_adapter) and not original:
         try:
             train = read_gold(load(folder / "config.yaml", ())).train
             original = any(example.sentence.document == document for example in train)
@@ -263,6 +267,9 @@ def _find_students(document: str, folder: Path, purged: _Purged) -> None:
     for checkpoint in sorted((folder / "train").glob("*/checkpoint*")):
         if not manifest.is_whole(checkpoint.parent):
             purged.unchecked.append(f"train/{checkpoint.parent.name}, which was stopped: its checkpoint may know it")
+    purged.adapter = original and has_adapter
+    if list((folder / ADAPT).rglob("checkpoint")):
+        purged.unchecked.append(f"{ADAPT}, which was stopped: its checkpoint may know it")
     _find_encoder(document, folder, purged)
     students = {name for name, made in arms if _drew(made["counts"], distilled=distilled, original=original)}
     if purged.encoder:

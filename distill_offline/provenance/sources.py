@@ -21,7 +21,7 @@ from distill_offline.storage.digests import digest_of, file_digests
 
 __all__ = ["Sources"]
 
-_MODEL_KEYS = {"teacher": ("backend", "model"), "encoder": ("train", "encoder")}
+_MODEL_KEYS = {"teacher": ("backend", "model"), "encoder": ("train", "encoder"), "base": ("adapt", "base")}
 
 
 @dataclass(slots=True)
@@ -65,6 +65,11 @@ class Sources:
             return self._without_weights(role, str(backend.get("name")), stage)
         recorded_name = str((made_with.get(section) or {}).get(key, ""))
         current = str((self.config.get(section) or {}).get(key, ""))
+        if role == "base" and not recorded_name:  # adapt.base is empty: it is the teacher's model itself
+            recorded_name, current = (
+                str(backend.get("model", "")),
+                str((self.config.get("backend") or {}).get("model", "")),
+            )
         name = (
             current
             if current and shown(Path(current)) in (recorded_name, shown(Path(recorded_name)))

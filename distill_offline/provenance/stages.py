@@ -21,7 +21,7 @@ from distill_offline.storage.files import ANNOTATIONS, STORE
 
 __all__ = ["AS_ABOVE", "FLOW", "Stages", "in_flow", "problem_of", "run_of", "stage_name"]
 
-FLOW = ("shards", "annotate", "pretrain", "select", "calibrate", "train", "evaluate", "report")
+FLOW = ("adapt", "shards", "annotate", "pretrain", "select", "calibrate", "train", "evaluate", "report")
 AS_ABOVE = "as above"
 _STUDENT = "student/"
 
@@ -181,13 +181,26 @@ def _strange_answers(folder: Path, name: str, models: list[Mapping[str, Any]]) -
         # immutable: a journal beside the sealed store would be an extra file
         uri = (folder / STORE).resolve().as_uri() + "?mode=ro&immutable=1"
         with closing(sqlite3.connect(uri, uri=True)) as store:
-            told = {str(json.loads(recipe)["model"]) for (recipe,) in store.execute(query)}
+            recipes = [json.loads(recipe) for (recipe,) in store.execute(query)]
+        told = {str(recipe["model"]) for recipe in recipes}
+        adapters = {str(recipe["adapter"]) for recipe in recipes if "adapter" in recipe}
+        made = {str(json.loads(file.read_bytes())["digest"]) for file in _made(folder)}
     except (sqlite3.Error, ValueError, KeyError, TypeError) as error:
         text = f"{name}/{STORE}: which model answered cannot be read ({type(error).__name__})"
         return [gap("unreadable-store", name, text)]
-    if told <= teacher:
-        return []
-    return [broken("other-teacher", name, f"{name}/{STORE} holds answers of another model than the manifest names")]
+    if not told <= teacher:
+        text = f"{name}/{STORE} holds answers of another model than the manifest names"
+        return [broken("other-teacher", name, text)]
+    if made and not adapters <= made:
+        text = f"{name}/{STORE} holds answers of another adapter than those in adapt"
+        return [broken("other-adapter", name, text)]
+    return []
+
+
+def _made(folder: Path) -> list[Path]:
+    """What says which adapters the run's teacher has."""
+    run = run_of(folder)
+    return [] if run is None else sorted((run / "adapt").rglob("made.json"))
 
 
 def _without_path(error: IntegrityError, folder: Path) -> str:

@@ -14,8 +14,9 @@ from distill_offline.run.folder import RunFolder
 from distill_offline.storage.digests import digest_of, file_digests
 from distill_offline.storage.files import check_plain
 
-__all__ = ["ADAPTER", "FOLDS", "MADE", "Adapter", "adapter_digest", "adapter_of"]
+__all__ = ["ADAPT", "ADAPTER", "FOLDS", "MADE", "Adapter", "adapter_digest", "adapter_of"]
 
+ADAPT = "adapt"  # the stage
 ADAPTER = "adapter"  # the folder within adapt/
 FOLDS = "folds"  # within adapt/: a folder for each further adapter, and which sentence belongs to which
 MADE = "made.json"  # beside an adapter's weights: what it was made from

@@ -152,6 +152,7 @@ class Study:
                 "annotate": _said(settings.annotate),
                 "task": _said(settings.task),
                 "unlabelled": self._source(settings.corpus.unlabelled, settings.corpus),
+                **({} if settings.adapt is None else {"adapt": _said(settings.adapt)}),
             }
         return {
             "distilled": self._source(settings.corpus.distilled, settings.corpus),

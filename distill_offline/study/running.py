@@ -145,6 +145,8 @@ class Runner:
         run.open()
         began += self._pretrain(run, cell)
         if cell.settings.asks_a_teacher:
+            if cell.settings.adapt is not None:
+                pipeline.adapt(run)
             pipeline.annotate(run)
         pipeline.select(run)
         split = self._splits.read(cell.settings, cell.settings.evaluate.split)
