@@ -132,7 +132,23 @@ def load_model(folder: Path, labels: Sequence[str], head: Head, *, new_head: boo
         raise MissingModel(f"{folder}: the {_kind(new_head)} does not load: {_line(error)}") from error
     _check_weights(folder, model, report, new_head=new_head)
     _check_numbers(folder, model)
-    return model, _load_tokenizer(folder, model)
+    tokenizer = _load_tokenizer(folder, model)
+    if new_head:  # a student's own was settled when it was new
+        _begin_words_with_a_space(tokenizer)
+    return model, tokenizer
+
+
+def _begin_words_with_a_space(tokenizer: Any) -> None:
+    """Byte-level subwords have the space before a word in them, which words of a split text lack.
+
+    RoBERTa's own class puts it there when it is told to; a tokenizer without a class of its own (ModernBERT's) does
+    not, and every word would be read as the middle of another.
+    """
+    core = tokenizer.backend_tokenizer
+    splitter = core.pre_tokenizer
+    if type(splitter).__name__ == "ByteLevel" and not splitter.add_prefix_space:
+        splitter.add_prefix_space = True
+        core.pre_tokenizer = splitter
 
 
 def _kind(new_head: bool) -> str:
