@@ -200,9 +200,32 @@ def _check_needs(config: Settings) -> list[Check]:
         if util.find_spec(package) is None:
             remedy = f"Install it: pip install 'distill_offline[{extra}]'" if extra else "Reinstall distill_offline."
             checks.append(Check("backend.name", "fail", f"{config.backend.name} needs the package {package}", remedy))
+    if config.pretrain is not None and config.train.encoder:
+        checks += _check_pretraining(config.train.encoder)
     if config.adapt is not None and config.backend is not None:
         checks += _check_adapting(config.adapt.base or config.backend.model, config.adapt)
     return checks
+
+
+def _check_pretraining(encoder: str) -> list[Check]:
+    """Whether the encoder can guess hidden words; nothing if it is not here, which is told of elsewhere."""
+    from transformers import AutoConfig, AutoTokenizer
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
+
+    remedy = "Take another encoder (BERT, RoBERTa, DeBERTa and their kin), or leave pretrain out."
+    try:
+        model = catalogue.locate(encoder)
+        kind = type(AutoConfig.from_pretrained(model, local_files_only=True, trust_remote_code=False))
+        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True, trust_remote_code=False)
+    except DistillError:
+        return []
+    except Exception as error:  # nearly any type: what the folder holds decides which
+        return [Check("pretrain", "fail", f"{encoder} does not load ({type(error).__name__})", remedy)]
+    if tokenizer.mask_token_id is None:
+        return [Check("pretrain", "fail", f"the tokenizer of {encoder} has no mask token", remedy)]
+    if kind not in MODEL_FOR_MASKED_LM_MAPPING:
+        return [Check("pretrain", "fail", f"{encoder} is of a kind that cannot guess hidden words", remedy)]
+    return [Check("pretrain", "ok", f"{encoder} can guess hidden words")]
 
 
 def _check_adapting(base: str, settings: AdaptSettings) -> list[Check]:

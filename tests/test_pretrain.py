@@ -20,6 +20,7 @@ from distill_offline import manifest, pipeline
 from distill_offline.config.loading import as_plain, dump, parse_settings
 from distill_offline.config.settings import Settings
 from distill_offline.corpus import read_examples, write_examples
+from distill_offline.doctor import examine
 from distill_offline.errors import ConfigError, DistillError, InputError, Interrupted
 from distill_offline.models import catalogue
 from distill_offline.pipeline.faults import faults
@@ -225,6 +226,9 @@ def test_a_tokenizer_without_a_mask_is_refused(encoder: Path, tmp_path: Path) ->
             value = json.loads((base / name).read_text())
             value.pop("mask_token", None)
             (base / name).write_text(json.dumps(value))
+    told = {check.name: check for check in examine(settings(base))}
+    assert (told["pretrain"].status, "no mask token" in told["pretrain"].detail) == ("fail", True)
+    assert {check.name: check for check in examine(settings(encoder))}["pretrain"].status == "ok"
     with pytest.raises(InputError, match="has no mask token"):
         made(tmp_path / "run", settings(base))
 
