@@ -12,7 +12,7 @@ import pytest
 from annotated_runs import TYPES
 from model_fixtures import CHATML, tiny_llama
 
-from distill_offline import doctor, pipeline
+from distill_offline import doctor, manifest, pipeline
 from distill_offline.adapt import loop, stage
 from distill_offline.adapt.lessons import Encoder, Lesson, Pair
 from distill_offline.adapt.model import Base, batch
@@ -21,6 +21,7 @@ from distill_offline.annotate.work import AnnotateInputs
 from distill_offline.backends.adapter import WEIGHTS, rank_of
 from distill_offline.backends.base import Backend
 from distill_offline.backends.transformers import Transformers
+from distill_offline.bundle.release_facts import UsedModel, _adapter
 from distill_offline.completions import CompletionStore
 from distill_offline.config.loading import as_plain, parse_settings
 from distill_offline.config.settings import AdaptSettings, Settings
@@ -464,6 +465,14 @@ def test_the_walk_goes_from_answers_to_the_adapter_and_its_base(
     link = walk(run.path)
     assert not [problem for problem in link.all_problems() if problem.state == "broken"]
     assert {"annotate", "adapt", "base", "teacher"} <= set(_names(link))
+    annotated = manifest.read(run.path / "annotate")
+    teacher = UsedModel("teacher", "a model of the site", "", "MIT", "may be trained on")
+    [told] = _adapter(run.path, {"annotate": annotated}, (teacher,))
+    assert (told.role, told.digest, told.licence) == (
+        "adapter",
+        AnnotateInputs.of(run, write=False).teacher.recipe()["adapter"],
+        "MIT",
+    )
     made_file = run.path / "adapt/adapter/made.json"
     kept = made_file.read_text()
     made_file.write_text(kept.replace(json.loads(kept)["digest"], "0" * 64))

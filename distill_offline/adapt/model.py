@@ -13,7 +13,7 @@ from distill_offline.adapt.lessons import Encoder, Lesson
 from distill_offline.backends.adapter import CONFIG, WEIGHTS
 from distill_offline.backends.transformers import Transformers
 from distill_offline.config.settings import AdaptSettings
-from distill_offline.errors import BackendError, ConfigError
+from distill_offline.errors import BackendError, ConfigError, native_os_error
 from distill_offline.schema import Sampling
 from distill_offline.storage.files import write_text
 
@@ -127,6 +127,7 @@ def batch(lessons: Sequence[Lesson], pad: int) -> tuple[dict[str, torch.Tensor],
 
 def write_adapter(folder: Path, base: Base, weights: Mapping[str, torch.Tensor]) -> None:
     """The adapter as peft and vLLM read it: safetensors, and JSON without any path of this machine."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     config = base.model.peft_config["default"]
@@ -137,5 +138,8 @@ def write_adapter(folder: Path, base: Base, weights: Mapping[str, torch.Tensor])
     tensors = {name.replace(".default.", "."): each.detach().cpu().contiguous() for name, each in weights.items()}
     if not tensors:
         raise BackendError("adapt: the adapter has no weights.")
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    try:
+        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    except SafetensorError as error:  # a disk that is full, say
+        raise native_os_error(error) or OSError(str(error)) from error
     (folder / WEIGHTS).chmod(0o600)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ def gather(student: Path, model_config: Mapping[str, Any]) -> Facts:
         labels=tuple(labels[str(number)] for number in range(len(labels))),
         per_token=str((model_config.get("architectures") or [""])[0]).endswith("ForTokenClassification"),
         architecture=(model_config.get("architectures") or ["unknown"])[0],
-        models=_models(definition, behind, config),
+        models=(*(models := _models(definition, behind, config)), *_adapter(run, behind, models)),
         numbers=_numbers(details),
         settings={key: trained[key] for key in _SETTINGS if key in trained and not averaged},
         averaged=averaged,
@@ -179,6 +179,24 @@ def _models(
             )
         )
     return tuple(models)
+
+
+def _adapter(
+    run: Path, behind: Mapping[str, Mapping[str, Any]], models: tuple[UsedModel, ...]
+) -> tuple[UsedModel, ...]:
+    """The adapter that the teacher had learnt from gold, where its labels came by way of one; licensed as the teacher.
+
+    Raises IntegrityError where it is not the one that the answers were made with.
+    """
+    annotated = behind.get(_ANNOTATE)
+    parents = _parents(annotated["predicate"]["buildDefinition"]) if annotated else {}
+    place = run / "adapt"
+    if f"adapt/{manifest.NAME}" not in parents.values():
+        return ()
+    _require_whole(place)
+    made = json.loads((place / "adapter" / "made.json").read_bytes())
+    teacher = next(model for model in models if model.role == "teacher")
+    return (replace(teacher, role="adapter", name="trained on the run's gold sentences", digest=str(made["digest"])),)
 
 
 def _model_digests(definition: Mapping[str, Any]) -> dict[str, str]:
