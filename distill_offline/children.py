@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import time
 from collections.abc import Sequence
@@ -12,15 +11,7 @@ from typing import Any
 
 from distill_offline.errors import EnvironmentFault
 
-__all__ = ["DRAINS", "Child", "own_sigchld", "run"]
-
-DRAINS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # by which we are told to finish what is under way
-
-
-def own_sigchld() -> None:
-    """Take back the signal by which children's ends are told; a caller may have left it ignored. Main thread only."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+__all__ = ["Child", "run"]
 
 
 class Child(subprocess.Popen[Any]):

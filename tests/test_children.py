@@ -13,6 +13,7 @@ import pytest
 
 from distill_offline import children
 from distill_offline.errors import EnvironmentFault
+from distill_offline.offline import signals
 
 PACKAGE = Path(__file__).parent.parent / "distill_offline"
 WAITERS = {"os.system", "os.popen", "os.spawnv", "os.spawnl", "os.wait", *(
@@ -38,7 +39,7 @@ def test_end_that_nobody_is_told_is_a_fault_until_the_signal_is_taken_back() -> 
     for command in ("true", "false"):
         with pytest.raises(EnvironmentFault, match="how a child ended is not known"):
             children.run([command])
-    children.own_sigchld()
+    signals.own_sigchld()
     assert children.run(["false"]).returncode == 1
 
 

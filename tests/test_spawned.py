@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 import pytest
 
 from distill_offline import offline
-from distill_offline.children import DRAINS
+from distill_offline.offline.signals import DRAINS
 from distill_offline.offline.spawned import how_it_ended, serve_parent, spawn
 
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from distill_offline import offline
 from distill_offline.backends.options import require
-from distill_offline.children import DRAINS
 from distill_offline.config.settings import ClusterSettings
 from distill_offline.errors import BackendError, ConfigError, DistillError
+from distill_offline.offline.signals import DRAINS
 
 __all__ = ["Session", "brief", "environment", "own_folder"]
 

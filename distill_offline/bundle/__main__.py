@@ -14,8 +14,8 @@ from typing import Any
 from distill_offline.bundle.build import build, resolve_only
 from distill_offline.bundle.settings import load
 from distill_offline.bundle.signing import Keys, sign
-from distill_offline.children import own_sigchld
 from distill_offline.errors import DistillError, Interrupted
+from distill_offline.offline.signals import own_sigchld
 
 __all__ = ["main"]
 

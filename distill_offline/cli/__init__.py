@@ -8,9 +8,10 @@ from typing import Any, NoReturn
 
 import click
 
-from distill_offline import __version__, children, offline
+from distill_offline import __version__, offline
 from distill_offline.cli.verbs import VERBS
 from distill_offline.errors import DistillError, Interrupted, os_fault
+from distill_offline.offline.signals import own_sigchld
 
 __all__ = ["main"]
 
@@ -65,7 +66,7 @@ def commands(isolate: bool) -> None:
 
 def main() -> None:
     """The entry point: offline from the first moment; a user's mistake becomes one clean line and an exit code."""
-    children.own_sigchld()
+    own_sigchld()
     try:
         if not offline.enforce_from_environment():
             offline.enforce()

@@ -14,9 +14,9 @@ from typing import Any
 
 import click
 
-from distill_offline.children import DRAINS
 from distill_offline.cli.console import Console
 from distill_offline.errors import Interrupted
+from distill_offline.offline.signals import DRAINS
 
 __all__ = [
     "command_line",

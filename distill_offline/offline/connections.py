@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit
 
 from distill_offline.errors import ConfigError, NetworkBlocked
 
@@ -202,6 +201,8 @@ def _admit(hosts: Iterable[str]) -> None:
 
 def _host_in(entry: str) -> str:
     """The address, network or name in an entry of the allow-list, which may be a URL."""
+    from urllib.parse import urlsplit  # only here: it takes long, and --help needs none
+
     text = ((urlsplit(entry).hostname or "") if "://" in entry else entry.strip()).strip("[]")
     with contextlib.suppress(ValueError):
         ipaddress.ip_network(text, strict=False)

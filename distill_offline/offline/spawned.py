@@ -9,8 +9,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from distill_offline.children import DRAINS
 from distill_offline.offline.connections import enforce_from_environment
+from distill_offline.offline.signals import DRAINS
 
 __all__ = ["how_it_ended", "serve_parent", "spawn"]
 

@@ -1,4 +1,4 @@
-"""student_loading: a folder that does not make up a student, or an encoder, is refused in one line."""
+"""student.loading: a folder that does not make up a student, or an encoder, is refused in one line."""
 
 from __future__ import annotations
 
