@@ -113,3 +113,17 @@ def test_labelled_and_unlabelled_texts_are_told_apart_or_refused(tmp_path: Path)
     assert convert(Source(path=str(tmp_path / "out.json")), tmp_path / "again.jsonl").labelled == 1
     with pytest.raises(CorpusError, match="b is unlabelled and those before it are not"):
         convert(Source(path=str(path)), tmp_path / "out.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "labelled"),
+    [
+        ("Anna I-PER\nWeber I-PER\nsang O\n\nOslo I-LOC\nslept O\n", 2),  # IOB1
+        ("Anna B-PER\nWeber I-PER\nsang O\n\nOslo B-LOC\nslept O\n", 2),
+        ("Anna\nWeber\nsang\n\nOslo\nslept\n", 0),
+    ],
+)
+def test_a_column_file_is_read_with_the_tags_that_it_has(tmp_path: Path, content: str, labelled: int) -> None:
+    done = convert(Source(path=str(write_file(tmp_path, "a.conll", content))), tmp_path / "out.json")
+    assert (done.sentences, done.labelled) == (2, labelled)
+    assert done.types == ({"PER": 1, "LOC": 1} if labelled else {})
