@@ -238,7 +238,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How good labels are, with their denominators; `on` is the digest of the gold set they were held against."""
+    """How good labels are, with their denominators; `on` is the digest of the gold set they were compared with."""
 
     on: str
     overall: Scores

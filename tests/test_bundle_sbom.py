@@ -1,4 +1,4 @@
-"""The bills of materials: by CycloneDX's own validator, and held against the manifest beside them."""
+"""The bills of materials: by CycloneDX's own validator, and compared with the manifest beside them."""
 
 from __future__ import annotations
 

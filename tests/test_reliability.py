@@ -1,4 +1,4 @@
-"""A student's confidences in counts, held against the other implementation and against the student itself."""
+"""A student's confidences in counts, compared with the other implementation and with the student itself."""
 
 from __future__ import annotations
 

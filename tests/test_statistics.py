@@ -1,4 +1,4 @@
-"""Means, intervals and tests, held against scipy, scikit-learn and what can be worked out by hand."""
+"""Means, intervals and tests, compared with scipy, scikit-learn and what can be worked out by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The spans that a row lists: read as what they count, held against their own text, and put on tokens."""
+"""The spans that a row lists: read as what they count, compared with their own text, and put on tokens."""
 
 from __future__ import annotations
 

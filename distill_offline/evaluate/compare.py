@@ -1,4 +1,4 @@
-"""Any labels held against a gold file: a student's, a teacher's annotations, or another labelled file's."""
+"""Any labels compared with a gold file: a student's, a teacher's annotations, or another labelled file's."""
 
 from __future__ import annotations
 

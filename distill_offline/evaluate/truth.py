@@ -42,7 +42,7 @@ class GoldComparison:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What labels are held against, what was passed over in reading it, and what its file says beyond, in words."""
+    """What labels are compared with, what was passed over in reading it, and what its file says beyond, in words."""
 
     head: Head
     examples: Sequence[Example]

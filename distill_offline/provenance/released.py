@@ -1,4 +1,4 @@
-"""A student that was carried out, held against the run that it came from."""
+"""A student that was carried out, compared with the run that it came from."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Kinds:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """Spans held against gold ones.
+    """Spans compared with gold ones.
 
     `matches`: precision, recall and F1 by nervaluate's four ways of counting a hit: `strict` (place and type), `exact`
     (place), `partial` (an overlap counts half), `ent_type` (type and an overlap). `by_type` counts a span under its own

@@ -4,7 +4,7 @@ Two things vary where students are compared: the seed (which sentences were draw
 learned) and the sentences that they are scored on. A figure that resamples only one of them is too sure of itself. The
 hierarchical bootstrap here resamples both: every seed is scored on the same resampled sentences (crossed, not nested),
 and of S seeds S − 1 are drawn, with replacement, which makes the bootstrap's variance of a mean over few seeds unbiased
-(McCarthy and Snowden 1985; Rao and Wu 1988). Two arms are always held against each other on the same draws.
+(McCarthy and Snowden 1985; Rao and Wu 1988). Two arms are always compared with each other on the same draws.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def _curves(summary: Summary) -> Markup:
 
 
 def _forest(summary: Summary) -> dict[str, Markup]:
-    """A plot for each arm that others are held against; one for each variant's where a group is held against two."""
+    """A plot for each arm that others are compared with; one for each variant's where a group is compared with two."""
     several = len({arm.group.variant for arm in summary.arms}) > 1
     times = Counter((comparison.group, comparison.against.arm) for comparison in summary.tested)
     apart = {arm for (_, arm), count in times.items() if count > 1}

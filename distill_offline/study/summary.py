@@ -64,7 +64,7 @@ class ArmResult:
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """A group held against another of the same size; `p_holm` is corrected for all comparisons of the study."""
+    """A group compared with another of the same size; `p_holm` is corrected for all comparisons of the study."""
 
     group: Group
     against: Group
@@ -106,7 +106,7 @@ class Summary:
 def summarise(study: Study, rows: Iterable[Row]) -> Summary:
     """The tables of a study out of the rows of its cells; of several rows of one cell the last one counts.
 
-    Rows that belong to no cell are left out. Rows of different gold sets are never held against each other.
+    Rows that belong to no cell are left out. Rows of different gold sets are never compared with each other.
     """
     wanted = {cell.name for cell in study.cells}
     latest = {row.cell: row for row in rows if row.cell in wanted}

@@ -174,7 +174,7 @@ def with_share(schedule: Schedule, share: float, updates: int) -> Schedule:
     can have equal exposure to distilled data, and what is compared is shape. γ is found by bisection over the very
     t = update / updates that a run uses; the mean is exact for continuous schedules, and within 1 / updates for steps.
     A constant schedule is constant at `share`, but where it is 0 or 1 throughout it is left alone: it is the end
-    of the scale that others are held against. Raises ConfigError where no stretching gives that share.
+    of the scale that others are compared with. Raises ConfigError where no stretching gives that share.
     """
     values = [schedule(update / updates) for update in range(updates)]
     if max(values) == min(values):

@@ -22,7 +22,7 @@ _SENTENCES = {"pool", "unmatched", "ambiguous", "distilled", "held_out"}
 class Point:
     """F1 of the student after so many updates.
 
-    `agreement` is held against the distilled labels of the sample, `gold` against the reference's of the same
+    `agreement` is compared with the distilled labels of the sample, `gold` against the reference's of the same
     sentences, `held_out` against gold of the split that is scored. None where there is nothing to hold it against.
     `p` is the schedule's at the last update.
     """

@@ -36,7 +36,7 @@ class TeacherErrors:
 def teacher_errors(
     head: Head, examples: Sequence[Example], gold: Iterable[Sequence[str]], student: Iterable[Sequence[str]]
 ) -> TeacherErrors:
-    """The student's labels held against the teacher's (the examples') where gold says whether these are right.
+    """The student's labels compared with the teacher's (the examples') where gold says whether these are right.
 
     Entities that touch a masked token count for nobody: no loss was taken there.
     """
