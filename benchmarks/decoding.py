@@ -13,6 +13,8 @@ with 95% intervals of 2,000 resamples of both (of sentences alone for one seed).
 - `Viterbi`: the likeliest valid tags: distill_offline.decoding, the package's now.
 - `transitions`: with the logarithm of how often tags follow each other in what the arm learnt from (0.1 added to each
   count), times a weight; `ratio`: divided by how often the second tag comes at all, which the head knows already.
+- `prior`: how often the second tag comes at all and nothing else; `for O`: so much is added to O alone. What these
+  gain, transitions gain by holding back entities, not by what follows what.
 - `mean`, `max`: a token's scores out of all its subwords, not its first one; `continued`: of further subwords what they
   say of going on stands for a token that begins an entity, as the pieces of a corpus's token are learnt.
 """
@@ -45,6 +47,7 @@ from distill_offline.student.model import Student
 
 DRAWS = 2000
 WEIGHTS = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
+KINDS = {"transitions": WEIGHTS, "ratio": WEIGHTS, "prior": WEIGHTS, "for O": (0.5, 1.0, 2.0, 3.0, 4.0)}
 Rows = NDArray[np.float64]  # tokens × labels, log-probabilities
 Decoder = Callable[["Passed"], list[tuple[str, ...]]]
 
@@ -100,16 +103,21 @@ def continued(passed: Passed) -> list[tuple[str, ...]]:
     return decode(passed.scored(lambda rows: np.vstack([rows[:1], rows[1:, goes_on]]).mean(0)), passed.labels)
 
 
-def with_transitions(weight: float, *, ratio: bool) -> Decoder:
-    """Viterbi with `weight` times the smoothed logarithms of what follows what."""
+def with_transitions(weight: float, kind: str) -> Decoder:
+    """Viterbi with `weight` times the smoothed logarithms of what follows what, or of a KIND besides."""
 
     def decoder(passed: Passed) -> list[tuple[str, ...]]:
         allowed = _allowed(passed.labels)
         follows = np.where(allowed, passed.follows + 0.1, 0.0)
         with np.errstate(divide="ignore"):
             moves = weight * np.log(follows / follows.sum(1, keepdims=True))
-        if ratio:
-            moves -= weight * np.log(follows.sum(0) / follows.sum())
+        prior = weight * np.log(follows.sum(0) / follows.sum())
+        if kind == "ratio":
+            moves -= prior
+        elif kind == "prior":
+            moves = np.where(allowed, prior, -np.inf)
+        elif kind == "for O":
+            moves = np.where(allowed, weight * np.array([label == "O" for label in passed.labels]), -np.inf)
         found = []
         for each in passed.scored(first):
             tags: list[str | None] = [None] * each.length
@@ -148,9 +156,9 @@ DECODERS: dict[str, Decoder] = {
     "Viterbi, mean of a token's subwords, continued": continued,
 }
 TRANSITIONS = {
-    f"Viterbi with transitions{', ratio' if ratio else ''}, weight {weight:g}": with_transitions(weight, ratio=ratio)
-    for ratio in (False, True)
-    for weight in WEIGHTS
+    f"Viterbi with {kind}, weight {weight:g}": with_transitions(weight, kind)
+    for kind, weights in KINDS.items()
+    for weight in weights
 }
 
 
@@ -301,8 +309,8 @@ def _old_and_new(arms: dict[str, Found]) -> str:
 def _variants(arm: str, found: Found) -> str:
     """Every other decoder against Viterbi; of transitions the weight that is best on the choosing half."""
     names = [name for name in DECODERS if name not in ("repaired", "Viterbi")]
-    for ratio in (False, True):
-        same = [name for name in TRANSITIONS if (", ratio" in name) == ratio]
+    for kind in KINDS:
+        same = [name for name in TRANSITIONS if name.startswith(f"Viterbi with {kind},")]
         names.append(max(same, key=lambda name: float(np.mean(found.f1("even", name)))))
     rows = [(name, *(found.against(half, name, "Viterbi") for half in ("even", "odd"))) for name in names]
     return f"## `{arm}`: over Viterbi\n\n" + markdown_table(("", "choosing half", "reporting half"), rows)
