@@ -420,7 +420,7 @@ def test_what_fails_for_one_text_alone_does_not_show_the_text(tmp_path: Path) ->
 
 
 def test_unknown_prompt_names_those_that_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"'standrad' is neither a readable file nor one of cot, standard"):
+    with pytest.raises(ConfigError, match=r"'standrad' is neither a readable file nor one of brief, cot, standard"):
         task("standrad")
 
 

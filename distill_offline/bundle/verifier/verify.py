@@ -2456,7 +2456,7 @@ _WS = r"[ \t\n\r]{0,99}"
 _LENGTHS = rf"\[{_WS}(?:(?:0|[1-9][0-9]{{0,18}})(?![0-9.eE]){_WS}(?:,{_WS}(?=[0-9])|(?=\]))){{0,64}}\]"
 _FIELD = rf"\"(?:dtype\"{_WS}:{_WS}\"[A-Z0-9_]{{1,20}}\"|(?:shape|data_offsets)\"{_WS}:{_WS}{_LENGTHS})"
 _TENSOR = re.compile(rf"\{{{_WS}{_FIELD}{_WS},{_WS}{_FIELD}{_WS},{_WS}{_FIELD}{_WS}\}}")
-_OPENED, _COLON, _NEXT = (re.compile(_WS + each + _WS) for each in (r"\{", ":", "([,}])"))
+_OPENED, _COLON, _NEXT = (re.compile(_WS + token + _WS) for token in (r"\{", ":", "([,}])"))
 _FOREIGN = (
     (rb"version https://(?:git-lfs\.github\.com|hawser\.github\.com)/spec/", "is a Git LFS pointer and not the file itself: run git lfs pull in its repository"),  # noqa: E501
     (rb"(?:\.\./)*(?:\.git)?/?annex/objects/", "is a git-annex pointer and not the file itself: run git annex get"),
@@ -2615,8 +2615,8 @@ def _tensor(name: str, value: Dict[str, Any]) -> Tuple[int, int]:
     if value["dtype"] not in _BITS:
         raise Unusable(f"the tensor {name[:80]!a} has the unknown type {value['dtype'][:20]}")
     bits = _BITS[value["dtype"]]
-    for each in value["shape"]:
-        bits *= each
+    for dimension in value["shape"]:
+        bits *= dimension
         if bits >= 1 << 63:
             raise Unusable(f"the tensor {name[:80]!a} has an impossible shape")
     begin, end = value["data_offsets"]
@@ -2722,7 +2722,7 @@ def gguf_header(file: Any, size: int, keep: Iterable[str] = ()) -> Dict[str, Any
     tensors, keys = header.number("Q"), header.number("Q")
     if 24 * tensors + 13 * keys > size or max(tensors, keys) > LIMIT_GGUF_ENTRIES:
         raise Unusable("is not a GGUF file: it announces more tensors or keys than there can be")
-    found: Dict[str, Any] = {}
+    fields: Dict[str, Any] = {}
     seen: Set[str] = set()
     for _ in range(keys):
         key = header.name(65_535, "a key")
@@ -2731,14 +2731,14 @@ def gguf_header(file: Any, size: int, keep: Iterable[str] = ()) -> Dict[str, Any
         seen.add(key)
         value = header.value(key, key in wanted)
         if key in wanted:
-            found[key] = value
-    alignment = found.get("general.alignment", 32)
+            fields[key] = value
+    alignment = fields.get("general.alignment", 32)
     if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20 or alignment & (alignment - 1):
         raise Unusable("has an alignment that is no power of two")
     if not tensors and "split.count" not in seen:  # the first part of a split model may hold none
         raise Unusable("is a GGUF file without tensors")
     _check_gguf_tensors(header, tensors, alignment)
-    return found
+    return fields
 
 
 def _check_gguf_tensors(header: _Gguf, count: int, alignment: int) -> None:
@@ -2760,8 +2760,8 @@ def _check_gguf_tensors(header: _Gguf, count: int, alignment: int) -> None:
         if offset != at:
             raise Unusable(f"has the tensor {name!a} elsewhere than behind the one before it")
         values, (block, width) = 1, _BLOCKS[kind]
-        for each in shape:
-            values *= each
+        for dimension in shape:
+            values *= dimension
         if not 0 < values < 1 << 63 or shape[0] % block:
             raise Unusable(f"has the tensor {name!a} of an impossible shape")
         end = at + values // block * width
@@ -2801,7 +2801,7 @@ def _names_files_beside(weights: Any, name: str) -> bool:
     end = r"\.safetensors\Z" if name.endswith(".safetensors.index.json") else r"\Z"
     plain = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@-]*" + end)
     files = list(weights.values()) if isinstance(weights, dict) else []
-    return all(isinstance(each, str) and plain.match(each) for each in files)
+    return all(isinstance(file, str) and plain.match(file) for file in files)
 
 
 def _parse_json(content: bytes, pairs: Any) -> Any:
@@ -2849,17 +2849,17 @@ def asks_for_code(value: Any) -> str:
     """The key by which a configuration asks for code of its own, at whatever depth, or an empty string."""
     waiting = [value]
     while waiting:
-        each = waiting.pop()
-        if isinstance(each, dict):
-            for key in _CODE_KEYS & set(each):
-                if key != "trust_remote_code" or each[key] not in (False, None):
+        child = waiting.pop()
+        if isinstance(child, dict):
+            for key in _CODE_KEYS & set(child):
+                if key != "trust_remote_code" or child[key] not in (False, None):
                     return key
-            for key in each:  # a name with a slash is a repository, whose compiled kernels would be loaded
-                if str(key).endswith("_implementation") and "/" in json.dumps(each[key]):
+            for key in child:  # a name with a slash is a repository, whose compiled kernels would be loaded
+                if str(key).endswith("_implementation") and "/" in json.dumps(child[key]):
                     return str(key)
-            waiting.extend(each.values())
-        elif isinstance(each, list):
-            waiting.extend(each)
+            waiting.extend(child.values())
+        elif isinstance(child, list):
+            waiting.extend(child)
     return ""
 
 
