@@ -149,6 +149,7 @@ class Stop:
 
 
 @pytest.mark.parametrize("after", [1, 4])
+@pytest.mark.slow
 def test_stopped_and_resumed_gives_the_same_bytes(tmp_path: Path, base: Path, made: Path, after: int) -> None:
     folder = RunFolder(tmp_path / "run", settings(base, {}), stop=Stop(after))
     folder.open()
@@ -276,6 +277,7 @@ def test_each_gold_sentence_is_answered_by_an_adapter_that_has_not_seen_it(
     assert len(started) == 3
 
 
+@pytest.mark.slow
 def test_a_killed_run_keeps_the_adapters_that_are_done(
     tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -379,6 +381,7 @@ def no_memory(loss: Any) -> Any:
         (no_memory, OutOfMemory, "memory does not suffice. Set adapt.gradient_checkpointing"),
     ],
 )
+@pytest.mark.slow
 def test_what_fails_in_the_middle_loses_nothing(
     tmp_path: Path,
     base: Path,
@@ -414,6 +417,7 @@ def test_dev_f1_is_that_of_generated_answers(tmp_path: Path, base: Path) -> None
     assert pipeline.adapt(folder)["history"][1]["dev_f1"] == 0.0  # after three updates it writes no JSON
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_learns_the_same(tmp_path: Path, base: Path, made: Path) -> None:
     folder = RunFolder(tmp_path / "run", settings(base, {"gradient_checkpointing": True}))
     folder.open()

@@ -73,6 +73,7 @@ def test_key_given_twice_is_a_mistake(tmp_path: Path) -> None:
         load(path)
 
 
+@pytest.mark.slow
 def test_command_builds_and_signs(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert site.settings
     keys = bundles.Keys.make(tmp_path)

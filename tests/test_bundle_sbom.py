@@ -31,6 +31,7 @@ def test_bom_holds_by_the_strict_schema(built_site: Site, name: str) -> None:
     assert validation.JsonStrictValidator(schema.SchemaVersion.V1_6).validate_str(content) is None
 
 
+@pytest.mark.slow
 def test_python_bom_has_each_wheel_with_its_digest_licence_and_needs(built_site: Site) -> None:
     found, manifest = bom(built_site, "python.cdx.json"), built_site.manifest()
     everything = [*found["components"], found["metadata"]["component"]]

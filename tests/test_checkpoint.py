@@ -113,6 +113,7 @@ def arm(encoder: Path, tmp_path: Path) -> Arm:
 
 # 2, 3: before and after an evaluation; 4, 5: about the restart and the first masked update; 9: the last but one
 @pytest.mark.parametrize("updates", [1, 2, 3, 4, 5, 9])
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_bytes(arm: Arm, uninterrupted: tuple[str, Trained], updates: int) -> None:
     with pytest.raises(Interrupted, match=f"stopped at update {updates}"):
         arm.run(stop_after=updates, settings=replace(SETTINGS, checkpoint_every=1e9))

@@ -226,6 +226,7 @@ def test_exit_code_5_below_the_gate(student: str, program_here: Callable[..., Do
     assert "0.9" in result.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_drains_commits_and_prints_the_command_that_resumes(config: Path) -> None:
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
     # With the nearest sentences as demonstrations, each process would import scikit-learn.

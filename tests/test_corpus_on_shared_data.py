@@ -42,6 +42,7 @@ def test_conll2003_has_its_counts(train: list[Example]) -> None:
     assert train[-1].sentence.document == "train-945"
 
 
+@pytest.mark.slow
 def test_valid_shares_193_sentences_with_train(train: list[Example]) -> None:
     valid, _ = _read("conll2003/valid.txt")
     assert len(valid) == 3_250

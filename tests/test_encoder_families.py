@@ -64,6 +64,7 @@ def test_a_word_has_the_same_subwords_wherever_it_stands(made: Callable[[str], P
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.slow
 def test_a_student_learns_is_kept_and_labels_the_same(made: Callable[[str], Path], family: str, tmp_path: Path) -> None:
     row = {
         "name": "tiny",

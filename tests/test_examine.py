@@ -79,6 +79,7 @@ def test_training_is_the_same_whether_it_is_looked_at_or_not(place: Path, tmp_pa
         assert (tmp_path / history).read_bytes() == (place / history).read_bytes()
 
 
+@pytest.mark.slow
 def test_what_is_looked_at_is_no_part_of_a_cells_key(place: Path) -> None:
     with_it, without = (Study.load(place / "c.yaml", c) for c in (changes(place), unexamined(place)))
     assert [with_it.key(cell) for cell in with_it.cells] == [without.key(cell) for cell in without.cells]
@@ -126,6 +127,7 @@ def test_calibration_is_of_all_entities_that_the_student_finds(place: Path) -> N
         assert sum(right for _, right, _ in found.calibration.bins) == true
 
 
+@pytest.mark.slow
 def test_a_row_without_an_examination_is_trained_for_it_and_stays(place: Path, tmp_path: Path) -> None:
     config = copied(place, tmp_path)
     before, watched = (tmp_path / "rows.jsonl").read_bytes(), list[Progress]()

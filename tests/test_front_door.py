@@ -57,6 +57,7 @@ def hostile(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
+@pytest.mark.slow
 def test_environment_does_not_choose_what_verifies(bundle: Bundle, tmp_path: Path, shell: list[str]) -> None:
     environment = hostile(tmp_path / "hostile")
     key = ["--openssl-key", bundle.keys("own.pub.pem"), "--quiet"]

@@ -246,6 +246,7 @@ def test_a_manifest_says_where_its_folder_was_made(tmp_path: Path) -> None:
 
 
 @needs_namespace
+@pytest.mark.slow
 def test_a_server_elsewhere_is_refused_before_anything_starts(tmp_path: Path) -> None:
     value = {
         "name": "served",

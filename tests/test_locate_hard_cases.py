@@ -148,6 +148,7 @@ def test_a_thousand_mentions_in_ten_thousand_tokens_take_no_time() -> None:
     ],
     ids=["brackets", "one token", "many tokens", "near misses", "one near miss", "marks", "ligatures"],
 )
+@pytest.mark.slow
 def test_a_hostile_answer_costs_no_more_than_its_length(mentions: list[str], tokens: list[str]) -> None:
     start = time.process_time()
     align(mentions, tokens)

@@ -329,6 +329,7 @@ def test_a_key_that_stands_twice_is_not_resolved_by_chance(text: str) -> None:
     ],
     ids=lambda text: f"{text[:8]!r} and so on",
 )
+@pytest.mark.slow
 def test_a_megabyte_of_nonsense_is_quarantined_in_no_time(text: str) -> None:
     start = time.perf_counter()
     assert reason(text) in ("not_json", "wrong_shape")

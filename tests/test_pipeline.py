@@ -212,6 +212,7 @@ def test_overlap_of_gold_splits_is_an_error_or_dropped_and_counted(tmp_path: Pat
     assert (len(gold.train), gold.dropped) == (0, 60)
 
 
+@pytest.mark.slow
 def test_labels_made_elsewhere_replace_the_teacher(tmp_path: Path, settings: Settings) -> None:
     corpus = replace(settings.corpus, unlabelled=None, distilled=settings.corpus.unlabelled)
     result = pipeline.run(folder(tmp_path, replace(settings, backend=None, corpus=corpus)))
@@ -219,6 +220,7 @@ def test_labels_made_elsewhere_replace_the_teacher(tmp_path: Path, settings: Set
     assert manifest.verify(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_missed_gate_is_told_after_everything_is_written(tmp_path: Path, settings: Settings) -> None:
     gated = replace(settings, evaluate=replace(settings.evaluate, min_f1=0.99))
     with pytest.raises(GateMissed):
@@ -245,6 +247,7 @@ def test_the_plan_counts_without_writing(tmp_path: Path, ran: Path, settings: Se
     assert steps[0]["cached"] == 50
 
 
+@pytest.mark.slow
 def test_the_plan_knows_what_has_changed(tmp_path: Path, settings: Settings) -> None:
     pipeline.run(folder(tmp_path, settings))
 

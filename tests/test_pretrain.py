@@ -96,6 +96,7 @@ def test_a_stopped_one_ends_in_the_same_bytes(encoder: Path, tmp_path: Path) -> 
     assert histories[0] == histories[1]
 
 
+@pytest.mark.slow
 def test_a_head_of_its_own_is_resumed_too(encoder: Path, tmp_path: Path) -> None:
     made(tmp_path / "whole", settings(encoder, head="fresh"))
     watch, stop = stop_after(5)
@@ -206,6 +207,7 @@ def test_a_run_without_the_section_is_as_it_was(encoder: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # transformers' DeBERTa
 @pytest.mark.parametrize("kind", [*FAMILIES, "distilbert", "electra", "mpnet"])
+@pytest.mark.slow
 def test_all_of_an_encoder_of_each_family_learns_and_students_start_from_it(kind: str, tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     make = tiny_family if kind in FAMILIES else lambda folder, name: tiny_encoder(folder, kind=name)
@@ -243,6 +245,7 @@ def test_a_tokenizer_without_a_mask_is_refused(encoder: Path, tmp_path: Path) ->
         made(tmp_path / "run", settings(base))
 
 
+@pytest.mark.slow
 def test_all_seeds_of_a_study_share_an_encoder_that_knows_none_of_their_dev(encoder: Path, tmp_path: Path) -> None:
     text = str(tmp_path / "train.conll")
     variants = {"base": {}, "pretrained": {"pretrain": {"text": text, "updates": 3, "update_tokens": 200}}}
@@ -272,6 +275,7 @@ def test_a_study_must_name_the_text_that_its_seeds_share(encoder: Path, tmp_path
         Study.load(config)
 
 
+@pytest.mark.slow
 def test_a_purge_says_that_the_encoder_and_all_that_start_from_it_know_the_document(
     encoder: Path, tmp_path: Path
 ) -> None:
@@ -301,6 +305,7 @@ def test_a_stopped_one_is_told_by_a_purge(encoder: Path, tmp_path: Path) -> None
     assert any("its checkpoint may know it" in line for line in found["unchecked"])
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_passed_over(encoder: Path, tmp_path: Path) -> None:
     given = settings(encoder, checkpoint_every=0.0)
     made(tmp_path / "whole", given)
@@ -342,6 +347,7 @@ def test_a_killed_one_ends_in_the_same_bytes(encoder: Path, tmp_path: Path) -> N
     assert digest(tmp_path / "cut") == digest(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_provenance_leads_from_a_student_to_the_base(counted_run: tuple[Path, Settings]) -> None:
     path, given = counted_run
     pipeline.run(RunFolder(path, given))
@@ -410,6 +416,7 @@ def test_long_sentences_are_cut_into_windows_that_lose_nothing_and_do_not_overla
 
 
 @pytest.mark.parametrize("change", [{"mixed_precision": "bf16"}, {"head": "fresh"}, {"held_out": 0.0}])
+@pytest.mark.slow
 def test_it_learns_in_bf16_with_a_table_of_its_own_and_with_nothing_held_out(
     encoder: Path, tmp_path: Path, change: dict[str, Any]
 ) -> None:
@@ -427,6 +434,7 @@ def test_a_rate_that_is_too_high_is_told(encoder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
+@pytest.mark.slow
 def test_a_head_that_came_with_the_encoder_is_gone_on_with(kind: str, tmp_path: Path) -> None:
     import torch
     from transformers import AutoModelForMaskedLM

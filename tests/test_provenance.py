@@ -212,6 +212,7 @@ def test_whole_stage_in_the_place_of_another_is_not_covered_by_the_runs_signatur
 
 
 @pytest.mark.parametrize("case", SPOILED)
+@pytest.mark.slow
 def test_one_thing_spoiled_is_named_and_nothing_else(chain: Chain, case: str) -> None:
     spoil, expected = SPOILED[case]
     bundle_id = json.loads((chain.bundle / "manifest.json").read_bytes())["bundle_id"]

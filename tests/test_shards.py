@@ -15,6 +15,7 @@ from distill_offline.pipeline import Shard
 
 
 @pytest.mark.parametrize(("of", "order"), [(1, [1]), (3, [2, 3, 1]), (7, [7, 1, 6, 2, 5, 3, 4])])
+@pytest.mark.slow
 def test_shards_in_any_order_merge_into_the_same_bytes(
     tmp_path: Path, settings: Settings, of: int, order: list[int]
 ) -> None:

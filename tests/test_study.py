@@ -159,6 +159,7 @@ def test_a_run_without_a_study_section_is_told_what_is_missing(tmp_path: Path) -
         Study.load(path, ["study=null"])
 
 
+@pytest.mark.slow
 def test_a_finished_study_trains_nothing_again_and_a_changed_setting_does(config: Path) -> None:
     rows = (config.parent / "rows.jsonl").read_bytes()
     seen: list[Progress] = []

@@ -265,6 +265,7 @@ def invoke(*arguments: str) -> Result:
     return CliRunner(catch_exceptions=False).invoke(commands, arguments)
 
 
+@pytest.mark.slow
 def test_a_run_goes_through_every_stage_and_students_learn_the_classes(tmp_path: Path, settings: Settings) -> None:
     result = run(tmp_path / "run", settings)
     rows = {row["name"]: row for row in result["rows"]}
@@ -392,6 +393,7 @@ def test_shards_merge_and_a_purged_text_is_gone(tmp_path: Path, settings: Settin
     assert manifest.verify(folder.path / "annotate") == []
 
 
+@pytest.mark.slow
 def test_evaluate_and_predict_by_the_command_line(
     tmp_path: Path, settings: Settings, texts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -189,6 +189,7 @@ def test_a_chat_template_says_how_its_model_thinks(template: str, expected: Tags
     ],
     ids=lambda said: f"{said[:12]!r} and so on",
 )
+@pytest.mark.slow
 def test_a_megabyte_of_tags_costs_no_more_than_its_length(said: str) -> None:
     start = time.process_time()
     answer_part(said)

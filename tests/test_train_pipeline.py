@@ -178,6 +178,7 @@ def test_what_was_doubtful_of_the_teachers_labels_is_not_of_the_students(encoder
     assert counts == {"distilled_relabelled": sum(a.labels != b.labels for a, b in zip(found, pool, strict=True))}
 
 
+@pytest.mark.slow
 def test_of_what_the_labelling_student_is_unsure_nothing_is_learnt(encoder: Path, tmp_path: Path) -> None:
     again = {"name": "again", "schedule": "distilled_only", "labelled_by": "simple_mix", "min_label_confidence": 0.6}
     longer: dict[str, Any] = {"name": "simple_mix", "updates": 90, "batch_size": 8, "learning_rate": 3e-3}

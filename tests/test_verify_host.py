@@ -202,6 +202,7 @@ def test_signer_that_is_asked_for_and_is_not_there_is_refused(bundle: Bundle, si
 
 
 @pytest.mark.parametrize("zone", ["UTC0", "XXX-14", "XXX12", "America/New_York", ":/nowhere"])
+@pytest.mark.slow
 def test_time_zone_of_the_caller_does_not_move_the_end_of_a_key(bundle: Bundle, zone: str) -> None:
     for before, code in (("20300101", 0), ("20291231", 1)):
         listed = allow(bundle, f'own@site valid-before="{before}" KEY')

@@ -49,6 +49,7 @@ def verified(bundle: Bundle, key: str, redirection: str, before: str = "") -> tu
         (">/dev/full 2>&-", 4),
     ],
 )
+@pytest.mark.slow
 def test_exit_code_is_the_verdict_unless_the_report_is_lost(bundle: Bundle, redirection: str, code: int) -> None:
     good, bad = verified(bundle, "own", redirection), verified(bundle, "foreign", redirection)
     assert (good[0], bad[0]) == (code, 1)

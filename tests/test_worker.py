@@ -46,6 +46,7 @@ def test_answers_come_from_another_process_under_their_positions(engine: Worker)
     assert answers(engine, ["once more"]) == {0: ("ONCE MORE", "stop")}
 
 
+@pytest.mark.slow
 def test_a_prompt_that_kills_the_engine_costs_its_neighbours_nothing(engine: Worker) -> None:
     texts = [f"t{number}" for number in range(30)]
     texts[7] = texts[19] = "poison"
