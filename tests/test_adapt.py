@@ -91,6 +91,7 @@ def pair(text: str, answer: str) -> Pair:
     return Pair(text, text, Prompt(text, (Message("system", "Rules."), Message("user", text))), answer)
 
 
+@pytest.mark.slow
 def test_only_answers_are_learnt(base: Path) -> None:
     import torch
 

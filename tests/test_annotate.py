@@ -128,6 +128,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], Pa
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES, ids=lambda boundary: f"{boundary[0]} {boundary[1]}")
+@pytest.mark.slow
 def test_killed_at_any_boundary_it_goes_on_to_the_same_bytes(
     killed: dict[tuple[str, int], Path], boundary: tuple[str, int], uninterrupted: dict[str, bytes]
 ) -> None:

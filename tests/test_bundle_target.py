@@ -99,6 +99,7 @@ def probe(tmp_path: Path, shell: str, path: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_probe_tells_what_this_machine_has(tmp_path: Path) -> None:
     found = probe(tmp_path, "/bin/sh", os.environ["PATH"])
     read = Profile.read(tmp_path / "profile.json")

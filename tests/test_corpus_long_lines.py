@@ -57,6 +57,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", READ)
+@pytest.mark.slow
 def test_a_long_line_is_read_soon(tmp_path: Path, case: str) -> None:
     name, content, tokens = READ[case]
     file = write_file(tmp_path, name, content)

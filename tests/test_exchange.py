@@ -143,6 +143,7 @@ def corpora(draw: st.DrawFn) -> list[Labelled]:
 @pytest.mark.parametrize("name", TOOLS)
 @settings(max_examples=25, deadline=None)
 @given(corpora())
+@pytest.mark.slow
 def test_any_text_comes_through_or_its_loss_is_counted(name: str, items: list[Labelled]) -> None:
     holds = named(name).holds
     with tempfile.TemporaryDirectory() as folder:

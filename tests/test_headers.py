@@ -144,6 +144,7 @@ def test_what_the_writers_of_the_libraries_make_passes(tmp_path: Path) -> None:
     ],
     ids=["escapes", "dimensions", "metadata", "lists", "quotes", "blanks"],
 )
+@pytest.mark.slow
 def test_a_header_made_to_cost_much_costs_little(name: str, content: bytes) -> None:
     tracemalloc.start()
     try:

@@ -125,6 +125,7 @@ def test_umask_is_not_taken_over_so_that_every_user_can_read_a_release(bundle: B
         (["--root", "{root}", "--smoke", "{bundle}/README.txt", "--openssl-key", "{keys}/own.pub.pem"], 2, "JSON list"),
     ],
 )
+@pytest.mark.slow
 def test_refused_bundle_or_wrong_usage_leaves_nothing_current(
     bundle: Bundle, root: Path, words: list[str], code: int, message: str
 ) -> None:

@@ -47,6 +47,7 @@ def locked_to(bundle: Bundle, text: bytes) -> None:
         (lambda b: put_wheel(b, TINY, installable("tiny_one", "1.0", code=b"1\n")), "does not lock tiny-one"),
     ],
 )
+@pytest.mark.slow
 def test_lock_that_is_more_or_less_than_hashed_requirements_is_refused(
     bundle: Bundle, tmp_path: Path, change: Any, message: str
 ) -> None:

@@ -106,6 +106,7 @@ def test_a_second_run_does_nothing_and_changes_no_byte(ran: Path, settings: Sett
     assert all(before[name] == after[name] for name in before if name != "manifest.json")
 
 
+@pytest.mark.slow
 def test_a_changed_setting_runs_only_the_stages_that_it_touches(ran: Path, settings: Settings) -> None:
     annotated = (ran / "annotate/manifest.json").read_bytes()
     said: list[str] = []

@@ -388,6 +388,7 @@ def test_doctor_tells_text_that_is_not_there_and_arms_that_are_none(encoder: Pat
     assert [line.partition(":")[0] for line in faults(settings(encoder, never=["neither.txt"]))] == ["neither.txt"]
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_would_be_done_and_what_follows_from_it(encoder: Path, tmp_path: Path) -> None:
     given = settings(encoder, arms=["simple_mix"])
     folder = RunFolder(tmp_path, given)

@@ -23,7 +23,7 @@ from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import InputError
 from distill_offline.evaluate.predictions import PREDICTIONS
 from distill_offline.evaluate.verdict import Learner, verdict
-from distill_offline.pipeline.report_page import page_of_run
+from distill_offline.pipeline.report_page import _confusion, page_of_run
 from distill_offline.report.verdict import headline, next_steps
 from distill_offline.report.words import count_rows, duration, setting_rows
 from distill_offline.run.folder import RunFolder
@@ -247,3 +247,12 @@ def test_counts_are_words() -> None:
         ("train.x", "–"),
     ]
     assert [duration(s) for s in (12, 300, 12000)] == ["12 s", "5 min", "3 h 20 min"]
+
+
+def test_of_several_classes_a_text_none_is_said_to_stand_for_another() -> None:
+    def row(gold: list[str], said: list[str]) -> dict[str, Any]:
+        gold_, said_ = ([[None, None, name, None] for name in names] for names in (gold, said))
+        return {"gold": gold_, "teacher": None, "students": {"a": said_}}
+
+    assert _confusion([row(["x"], ["y"]), row(["x"], ["y"])]) == {"a": [("x", "y", 2)]}
+    assert _confusion([row(["x", "y"], ["x", "z"]), row(["x"], ["x", "z"]), row(["x"], ["x"])]) == {}

@@ -188,6 +188,7 @@ def bytes_of(run: Path, arm: str) -> list[str]:
     return [*file_digests(files).values()]
 
 
+@pytest.mark.slow
 def test_arms_have_those_of_the_pools_that_they_draw_from_and_an_arm_may_go_without(
     encoder: Path, tmp_path: Path
 ) -> None:

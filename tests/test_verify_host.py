@@ -51,6 +51,7 @@ IGNORING = {
 @pytest.mark.parametrize("how", IGNORING)
 @pytest.mark.parametrize("kind", ["ssh", "fingerprint", "p256"])
 @pytest.mark.attack("bad signatures")
+@pytest.mark.slow
 def test_foreign_signature_is_refused_although_the_caller_ignores_sigchld(bundle: Bundle, how: str, kind: str) -> None:
     line = [*IGNORING[how], sys.executable, "-I", "-S", "-B", str(VERIFIER), str(bundle.path), *keys(bundle, kind)]
     assert subprocess.run(line, capture_output=True).returncode == 0

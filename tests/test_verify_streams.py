@@ -67,12 +67,14 @@ def test_reader_that_is_gone_is_told_and_is_no_success(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("words", ["--bad", "--bad 2>/dev/full", "2>&-"])
+@pytest.mark.slow
 def test_wrong_usage_keeps_its_code_whatever_the_streams_are(words: str) -> None:
     assert shell(f"{PYTHON} '{VERIFIER}' {words}")[0] == 2
     assert shell(f"'{sys.executable}' '{INSTALLER}' {words}")[0] == 2  # not isolated
 
 
 @pytest.mark.parametrize("kilobytes", [45_000, 60_000, 90_000, 150_000])
+@pytest.mark.slow
 def test_little_memory_is_told_and_never_calls_a_bad_bundle_good(bundle: Bundle, kilobytes: int) -> None:
     for key, codes in (("own", {0, 4}), ("foreign", {1, 4})):
         code, _, err = verified(bundle, key, "--jobs 4", f"ulimit -v {kilobytes}; ")

@@ -52,7 +52,7 @@ def review() -> None:
 @click.option("--double", type=click.FloatRange(0, 1), default=0.0, help="The share that two people look at.")
 @click.option("--seed", type=int, default=0, help="Decides the random order.")
 @click.option("--host", default="127.0.0.1", help="The address to serve on; another machine's needs --certificate.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8765, help="The port to serve on.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8765, help="The port to serve on.")
 @click.option("--certificate", type=click.Path(path_type=Path), help="The TLS certificate (PEM).")
 @click.option("--key", type=click.Path(path_type=Path), help="The key of the certificate (PEM).")
 @click.option("--file", "file", type=click.Path(path_type=Path), help="Write one HTML file instead, for one reviewer.")

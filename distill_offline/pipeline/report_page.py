@@ -127,15 +127,24 @@ def _costs(shown: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
 
 
 def _confusion(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[str, str, int]]]:
-    """For each reading the commonest pairs of gold's type and the one given at the very same place."""
+    """For each reading the commonest pairs of gold's type and the one given at the very same place.
+
+    Of several classes a text it cannot be said which one stands for which: only texts with one are counted.
+    """
     counts: dict[str, Counter[tuple[str, str]]] = {}
     for row in rows:
-        gold = {(start, end): name for start, end, name, _ in row["gold"]}
+        gold = _one_at_each_place(row["gold"])
         for reading, spans in _readings(row):
-            for start, end, name, _ in spans or ():
-                if gold.get((start, end), name) != name:
-                    counts.setdefault(reading, Counter())[gold[start, end], name] += 1
+            for place, name in _one_at_each_place(spans or ()).items():
+                if gold.get(place, name) != name:
+                    counts.setdefault(reading, Counter())[gold[place], name] += 1
     return {name: [(*pair, n) for pair, n in of.most_common(_CELLS)] for name, of in counts.items()}
+
+
+def _one_at_each_place(spans: Sequence[Sequence[Any]]) -> dict[tuple[Any, Any], str]:
+    """The type at each place that has a single one."""
+    often = Counter((start, end) for start, end, _, _ in spans)
+    return {(start, end): name for start, end, name, _ in spans if often[start, end] == 1}
 
 
 def _readings(row: Mapping[str, Any]) -> Iterator[tuple[str, Sequence[Sequence[Any]] | None]]:

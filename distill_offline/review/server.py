@@ -188,7 +188,7 @@ def serve(review: Review, host: str, port: int, *, certificate: Path | None = No
     except ImportError as error:
         raise MissingPackage("review needs starlette and uvicorn: install distill_offline[review].") from error
 
-    made = application(review, [host, "localhost"] if host in ("127.0.0.1", "::1") else ["*"])
+    made = application(review, ["127.0.0.1", "localhost"] if host in ("127.0.0.1", "localhost") else ["*"])
     review.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     uvicorn.run(
         made, host=host, port=port, log_level="warning", access_log=False, server_header=False,
