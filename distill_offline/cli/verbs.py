@@ -24,6 +24,7 @@ VERBS = {
     "doctor": Verb("doctor", "Check this machine: packages, GPU, models, disks, network."),
     "evaluate": Verb("evaluate", "Score a student, annotations or a tagged file on gold."),
     "export-labels": Verb("export_labels", "Write labels without their text."),
+    "init": Verb("init", "Write a first configuration from a look at your files."),
     "manifest": Verb("manifest", "Show, verify, compare or sign what made a folder."),
     "merge": Verb("annotate", "Join the answers of shards into one run."),
     "models": Verb("models", "List, fetch, pin and verify models."),

@@ -1,0 +1,166 @@
+"""init: a first configuration, out of a look at the user's files."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jinja2
+import yaml
+
+from distill_offline.config.loading import parse_settings
+from distill_offline.config.settings import Source
+from distill_offline.corpus import head_of, read_examples, read_sentences
+from distill_offline.errors import InputError
+from distill_offline.label_kinds import kind_of
+from distill_offline.schema import Head
+from distill_offline.spans.bio import decode_bio
+from distill_offline.storage.files import replacing
+
+__all__ = ["Look", "first_config", "look_at", "missing_definitions", "write_config"]
+
+_TASKS: dict[Head, str] = {
+    "token-classification": "ner",
+    "sequence-classification": "text_classification",
+    "multi-label-classification": "multi_label_classification",
+}
+_FEW = 150  # labelled sentences up to which training is short
+_SHOWN = 3  # mentions of a type
+_LONGEST_MENTION = 30
+_FEWEST_DOCUMENTS = 4
+
+
+@dataclass(slots=True)
+class Look:
+    """What a labelled file holds: its kind of labels, sentences, documents, and each type's count and some mentions."""
+
+    head: Head
+    sentences: int = 0
+    documents: int = 0
+    types: Counter[str] = field(default_factory=Counter)
+    mentions: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+
+def look_at(gold: Path, file_format: str | None = None) -> Look:
+    """Read a labelled file whole. Raises CorpusError for what is none, InputError where nothing in it is labelled."""
+    source = Source(path=str(gold), format=file_format)
+    look = Look(head_of(source))
+    documents, kind, seen = set[str](), kind_of(look.head), defaultdict[str, Counter[str]](Counter)
+    for example in read_examples(source, origin="original", head=look.head):
+        look.sentences += 1
+        documents.add(example.sentence.document)
+        look.types.update(kind.places(example.labels).values())
+        for span in decode_bio(example.labels) if kind.per_token else ():
+            offsets = example.sentence.offsets
+            seen[span.type][example.sentence.text[offsets[span.start][0] : offsets[span.end - 1][1]]] += 1
+    look.documents = len(documents)
+    if not look.types:
+        raise InputError(
+            f"{gold}: {look.sentences} sentences, and none of them has a label. Is this the labelled file?"
+        )
+    for name, mentions in seen.items():
+        short = [
+            mention
+            for mention, _ in mentions.most_common()
+            if len(mention) <= _LONGEST_MENTION and mention.isprintable()
+        ]
+        look.mentions[name] = short[:_SHOWN]
+    return look
+
+
+def first_config(
+    look: Look,
+    file: Path,
+    gold: Path,
+    *,
+    text: Path | None = None,
+    test: Path | None = None,
+    file_format: str | None = None,
+    definitions: Mapping[str, str] | None = None,
+    backend: str = "llama_cpp",
+    model: str = "SmolLM2-135M-Instruct-GGUF",
+    encoder: str = "all-MiniLM-L6-v2",
+    language: str | None = None,
+) -> str:
+    """The configuration as commented YAML, which is valid. Raises InputError for a text without a sentence."""
+    if text is not None and next(iter(read_sentences(Source(path=str(text)), head=look.head)), None) is None:
+        raise InputError(f"{text}: there is no sentence in it.")
+    known = dict(definitions or {})
+    types = [
+        {
+            "name": _quoted(name),
+            "definition": _quoted(known.get(name) or name.lower().replace("_", " ")),
+            "count": look.types[name],
+            "mentions": ", ".join(" ".join(mention.split()) for mention in look.mentions.get(name, ())),
+        }
+        for name in sorted({*look.types, *known})
+    ]
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("distill_offline", "pipeline"), undefined=jinja2.StrictUndefined, autoescape=False
+    )
+    result = environment.get_template("first_config.yaml.jinja").render(
+        name=_quoted(re.sub(r"[^A-Za-z0-9._+-]+", "-", file.stem).strip("-")[:100] or "mine"),
+        file=file,
+        task=_TASKS[look.head],
+        types=types,
+        language=language,
+        sentences=look.sentences,
+        documents=look.documents,
+        splits=_splits(look, gold, test, file_format),
+        text=_quoted(str(text)) if text is not None else None,
+        backend=_quoted(backend),
+        model=_quoted(model),
+        encoder=_quoted(encoder),
+        updates=235 if look.sentences < _FEW else 470,
+    )
+    parse_settings(yaml.safe_load(result), str(file))
+    return result + "\n"
+
+
+def write_config(file: Path, content: str) -> None:
+    """Raises InputError where the file is there already."""
+    if file.exists():
+        raise InputError(f"{file}: it exists. Name another one, or remove it.")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as out:
+        out.write(content)
+
+
+def _splits(look: Look, gold: Path, test: Path | None, file_format: str | None) -> dict[str, str]:
+    """Train, dev and test as YAML; by document if there are some, so that no two splits share one."""
+
+    def source(path: Path, **parts: int | str) -> str:
+        named = {"path": str(path), **({"format": file_format} if file_format and path == gold else {}), **parts}
+        return yaml.safe_dump(named, default_flow_style=True, width=10_000, allow_unicode=True, sort_keys=False).strip()
+
+    if look.documents >= _FEWEST_DOCUMENTS:
+        odd = look.sentences // 2
+        if test is not None:
+            return {"train": source(gold, documents="even"), "dev": source(gold, documents="odd"), "test": source(test)}
+        dev = max(1, min(50, odd // 3))
+        return {
+            "train": source(gold, documents="even"),
+            "dev": source(gold, documents="odd", shuffle=1, limit=dev),
+            "test": source(gold, documents="odd", shuffle=1, skip=dev),
+        }
+    part = max(1, look.sentences // 5)
+    splits = {
+        "train": source(gold, shuffle=1, skip=2 * part),
+        "dev": source(gold, shuffle=1, limit=part),
+        "test": source(gold, shuffle=1, skip=part, limit=part),
+    }
+    return {**splits, "test": source(test)} if test is not None else splits
+
+
+def _quoted(value: str) -> str:
+    """A string as a scalar of YAML on one line."""
+    text = yaml.safe_dump(" ".join(value.split()), width=10_000, allow_unicode=True).strip()
+    return text.removesuffix("...").strip()
+
+
+def missing_definitions(look: Look, definitions: Mapping[str, str]) -> Sequence[str]:
+    """Types that nobody has explained yet, the most frequent first."""
+    return [name for name, _ in look.types.most_common() if name not in definitions]

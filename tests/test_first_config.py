@@ -1,0 +1,96 @@
+"""init: a first configuration that is valid and fits the user's files."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from distill_offline.cli import commands
+from distill_offline.config.loading import load
+from distill_offline.corpus import read_examples, write_examples
+from distill_offline.errors import DistillError, InputError
+from distill_offline.pipeline.first_config import first_config, look_at
+from distill_offline.run.gold import make_task, read_gold
+
+
+@pytest.fixture
+def gold(tmp_path: Path) -> Path:
+    examples = islice(read_examples("package:demo/train.jsonl", origin="original"), 120)
+    write_examples(tmp_path / "labelled.jsonl", examples)
+    return tmp_path / "labelled.jsonl"
+
+
+def init(*words: str | Path) -> str:
+    result = CliRunner().invoke(commands, ["init", *map(str, words)])
+    if isinstance(result.exception, DistillError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_the_configuration_is_valid_and_its_splits_share_no_document(tmp_path: Path, gold: Path) -> None:
+    file = tmp_path / "new" / "mine.yaml"
+    said = init(file, "--gold", gold, "--text", "package:demo/unlabelled", "--type", "PERSON=a named human: no titles")
+    assert "120 sentences" in said
+    settings = load(file, ())
+    assert settings.task.types["PERSON"] == "a named human: no titles"
+    assert set(settings.task.types) == {"PERSON", "ORGANISATION", "LOCATION", "EQUIPMENT", "DATE"}
+    splits = read_gold(settings)
+    documents = [{e.sentence.document for e in part} for part in (splits.train, splits.dev, splits.test)]
+    assert all(documents)
+    assert not documents[0] & (documents[1] | documents[2])
+    assert len(splits.train) + len(splits.dev) + len(splits.test) == 120
+    assert make_task(settings).head == "token-classification"
+    assert [arm.name for arm in settings.train.arms] == ["original_only", "distilled_only", "simple_mix"]
+    assert "such as" in file.read_text("utf-8")
+
+
+def test_a_file_without_documents_is_divided_by_sentence_and_without_text_there_is_no_teacher(tmp_path: Path) -> None:
+    rows = [
+        {"id": f"{n}", "text": f"Zeile {n}: größer", "label": "gut: ja" if n % 3 else "#schlecht"} for n in range(50)
+    ]
+    gold = tmp_path / "classes.jsonl"
+    gold.write_text("".join(json.dumps({**r, "document": "one"}) + "\n" for r in rows), "utf-8")
+    init(tmp_path / "c.yaml", "--gold", gold)
+    settings = load(tmp_path / "c.yaml", ())
+    assert settings.task.name == "text_classification"
+    assert set(settings.task.types) == {"gut: ja", "#schlecht"}
+    assert settings.backend is None
+    splits = read_gold(settings)
+    assert [len(part) for part in (splits.train, splits.dev, splits.test)] == [30, 10, 10]
+
+
+def test_a_file_to_score_on_is_taken_as_test(tmp_path: Path, gold: Path) -> None:
+    init(tmp_path / "t.yaml", "--gold", gold, "--test", "package:demo/test.jsonl")
+    assert len(read_gold(load(tmp_path / "t.yaml", ())).test) == 129
+
+
+def test_what_cannot_be_is_told_and_nothing_is_overwritten(tmp_path: Path, gold: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("kept")
+    with pytest.raises(InputError, match="it exists"):
+        init(file, "--gold", gold)
+    assert file.read_text() == "kept"
+    with pytest.raises(InputError, match="NAME=MEANING"):
+        init(tmp_path / "x.yaml", "--gold", gold, "--type", "PERSON")
+    with pytest.raises(DistillError):
+        init(tmp_path / "x.yaml", "--gold", tmp_path / "absent.jsonl")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DistillError):
+        init(tmp_path / "x.yaml", "--gold", gold, "--text", tmp_path / "empty")
+    assert not (tmp_path / "x.yaml").exists()
+
+
+def test_strange_names_and_paths_stay_what_they_are(tmp_path: Path, gold: Path) -> None:
+    look = look_at(gold)
+    odd = tmp_path / "a: b #c.yaml"
+    settings = yaml.safe_load(
+        first_config(look, odd, gold, definitions={"DATE": "when: 'today', #1"}, model="my models/x: y.gguf")
+    )
+    assert settings["name"] == "a-b-c"
+    assert settings["task"]["types"]["DATE"] == "when: 'today', #1"
