@@ -38,12 +38,12 @@ def environment() -> dict[str, str]:
 
 
 def test_the_quickstart_runs_with_no_network_but_loopback(tmp_path: Path, environment: dict[str, str]) -> None:
-    """All stages and arms with their real models, on a quarter of the sentences: the teacher takes most of the time."""
+    """All stages and arms with their real models, on a third of the sentences: the teacher takes most of the time."""
     if fault := probe().fault:
         pytest.skip(f"no network namespace here: {fault}")
     command = [sys.executable, "-m", "distill_offline", "--isolate", "run", CONFIG, "--json"]
-    command += ["--set", "annotate.limit=16"]
-    command += ["--set", "corpus.original.test={path: 'package:demo/test.jsonl', limit: 30}"]
+    command += ["--set", "annotate.limit=20"]
+    command += ["--set", "corpus.original.test={path: 'package:demo/test.jsonl', limit: 40}"]
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     scores = {row["name"]: row["overall"]["f1"] for row in json.loads(result.stdout)["rows"]}
