@@ -59,8 +59,9 @@ def evaluate(folder: RunFolder) -> dict[str, Any]:
     say_unheld(folder, {split: examples})
     say_lost(folder, gold.lost, [split])
     rows, said_by = [], dict[str, StudentLabels]()
-    if teacher is not None:
-        rows.append({"name": "teacher", "kind": "teacher", **_teacher(task, examples, teacher, learnt)})
+    lines = AnnotationLines.read(teacher, task.head) if teacher is not None else None
+    if lines is not None:
+        rows.append({"name": "teacher", "kind": "teacher", **_teacher(task, examples, lines, learnt)})
     for name, path in folders.items():
         student = Student.load(path / "student")
         said = student.scored([example.sentence for example in examples])
@@ -74,7 +75,7 @@ def evaluate(folder: RunFolder) -> dict[str, Any]:
     result = {**common, "rows": rows, **({"calibration": learnt} if learnt else {})}
     if shown := _verdict(task, examples, folders, said_by):
         result["verdict"] = shown
-    answers = _answers(task, examples, teacher)
+    answers = _answers(examples, lines)
     write_rows(target / PREDICTIONS, prediction_rows(task.head, examples, answers, said_by))
     write_rows(target / "report.json", [result])
     scores = {row["name"]: {"f1": row["overall"]["f1"], **_accuracy(row["counts"])} for row in rows}
@@ -129,11 +130,10 @@ def _verdict(
     return verdict(task.head, examples, learners)
 
 
-def _answers(task: Task, examples: Sequence[Example], annotations: Path | None) -> list[LabelledSentence | None] | None:
+def _answers(examples: Sequence[Example], lines: AnnotationLines | None) -> list[LabelledSentence | None] | None:
     """The teacher's answer to each sentence; None for one that it gave no usable answer to."""
-    if annotations is None:
+    if lines is None:
         return None
-    lines = AnnotationLines.read(annotations, task.head)
     return [lines.answer(example) if example.sentence.id in lines.answers else None for example in examples]
 
 
@@ -156,9 +156,8 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _teacher(
-    task: Task, examples: Sequence[Example], annotations: Path, learnt: Mapping[str, Any] | None
+    task: Task, examples: Sequence[Example], lines: AnnotationLines, learnt: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    lines = AnnotationLines.read(annotations, task.head)
     answers = [lines.answer(example) for example in examples]
     missing = sum(e.sentence.id not in lines.answers for e in examples)
     if not kind_of(task.head).per_token:

@@ -17,7 +17,7 @@ from distill_offline.report.plots import Line, line_plot, reliability_plot
 from distill_offline.report.verdict import headline, next_steps, scores_plot, what_is_right
 from distill_offline.report.words import count_rows, setting_rows
 
-__all__ = ["SENTENCES", "Page", "View", "as_json", "render"]
+__all__ = ["SENTENCES", "Page", "View", "as_json", "render", "script_of"]
 
 SENTENCES = '<script id="sentences"'  # a page without it shows no text of the corpus
 
@@ -93,7 +93,7 @@ def render(view: View) -> str:
     ]
     teacher = next((row for row in view.result["rows"] if "quality" in row), None)
     measured = _measured(view.result)
-    script = _script() if view.page else ""
+    script, script_digest = script_of("distill_offline.report", "page.js") if view.page else (Markup(""), "")
     return environment.get_template("page.html.jinja").render(
         view=view,
         **_verdict(view, teacher),
@@ -101,8 +101,8 @@ def render(view: View) -> str:
         settings=setting_rows(view.settings),
         costs=view.costs,
         data=view.page.data() if view.page else "",
-        script=Markup(script),
-        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        script=script,
+        script_digest=script_digest,
         of_classes=any("accuracy" in row for row in view.result["rows"]),
         averages=sorted({name for row in view.result["rows"] for name in row.get("averages", ())}),
         types=sorted({name for row in view.result["rows"] for name in row["per_type"]}),
@@ -124,8 +124,11 @@ def render(view: View) -> str:
     )
 
 
-def _script() -> str:
-    return files("distill_offline.report").joinpath("page.js").read_text("utf-8")
+def script_of(package: str, name: str) -> tuple[Markup, str]:
+    """The script of a page, after what all our pages share; and its digest for a content security policy."""
+    places = (("distill_offline.report", "shared.js"), (package, name))
+    script = "".join(files(place).joinpath(file).read_text("utf-8") for place, file in places)
+    return Markup(script), base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _verdict(view: View, teacher: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -6,22 +6,20 @@ data carries it in a header, which no other page can do. Requests with another H
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
-from markupsafe import Markup
 
 from distill_offline.errors import MissingPackage
 from distill_offline.label_kinds import kind_of
+from distill_offline.report import as_json, script_of
 from distill_offline.review.decisions import Decision, append, labels_of, latest, parse, read
 from distill_offline.review.queue import Item
 from distill_offline.schema import Head, text_digest
@@ -123,12 +121,11 @@ def page(data: Mapping[str, Any] | None = None) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("distill_offline", "review"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    script = files("distill_offline.review").joinpath("review.js").read_text("utf-8")
-    text = json.dumps(data, separators=(",", ":"))
+    script, script_digest = script_of("distill_offline.review", "review.js")
     return environment.get_template("review.html.jinja").render(
-        data=Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")),
-        script=Markup(script),
-        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        data=as_json(data),
+        script=script,
+        script_digest=script_digest,
         is_file=data is not None,
     )
 
