@@ -15,7 +15,14 @@ from distill_offline.adapt.model import Base
 from distill_offline.config.settings import AdaptSettings
 from distill_offline.errors import DistillError, Interrupted
 from distill_offline.learning.acceleration import accelerator
-from distill_offline.learning.checkpoint import Checkpoint, Checkpoints, random_state, restore_random_state
+from distill_offline.learning.checkpoint import (
+    Checkpoint,
+    Checkpoints,
+    optimizer_state,
+    random_state,
+    restore_optimizer,
+    restore_random_state,
+)
 from distill_offline.learning.optimisation import learning_rate_factor
 from distill_offline.schema import Progress, Watch
 from distill_offline.student.batching import least_work, micro_batches
@@ -206,11 +213,11 @@ class _Learning:
     def checkpoint(self, updates: int) -> Checkpoint:
         """All that `resume` needs."""
         generators, generator_values = random_state()
-        optimizer, state = self._optimizer.optimizer.state_dict()["state"], self._state
+        state = self._state
         tensors = {
             **{f"model.{name}": each for name, each in self._learning.items()},
             **{f"best.{name}": each for name, each in state.best.items()},
-            **{f"optimizer.{i}.{key}": each for i, values in optimizer.items() for key, each in values.items()},
+            **optimizer_state(self._optimizer.optimizer),
             **{f"generators.{name}": each for name, each in generators.items()},
         }
         values = {
@@ -232,11 +239,7 @@ class _Learning:
         with torch.no_grad():
             for name, each in checkpoint.part("model").items():
                 self._learning[name].copy_(each)
-        optimizer, found = self._optimizer.optimizer, dict[int, dict[str, torch.Tensor]]()
-        for key, each in checkpoint.part("optimizer").items():
-            index, _, what = key.partition(".")
-            found.setdefault(int(index), {})[what] = each
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": found})
+        restore_optimizer(self._optimizer.optimizer, checkpoint)
         values = checkpoint.values
         sums = _Sums(*values["sums"])
         self._state = _State(

@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "Checkpoint", "Checkpoints", "random_state", "random_states_of_others", "restore_random_state",
+    "Checkpoint",
+    "Checkpoints",
+    "optimizer_state",
+    "random_state",
+    "random_states_of_others",
+    "restore_optimizer",
+    "restore_random_state",
     "restore_random_states",
 ]  # fmt: skip
 
@@ -146,6 +152,21 @@ class Checkpoints:
             return Checkpoint(body["updates"], load_file(file), body["values"])
         except (OSError, ValueError, KeyError, TypeError):
             return "is damaged"
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """An optimizer's moments as tensors for a checkpoint, by `optimizer.PARAMETER.MOMENT`."""
+    state = optimizer.state_dict()["state"]
+    return {f"optimizer.{i}.{key}": tensor for i, moments in state.items() for key, tensor in moments.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint) -> None:
+    """Give an optimizer the moments that `optimizer_state` took; its settings stay."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, tensor in checkpoint.part("optimizer").items():
+        index, _, moment = key.partition(".")
+        state.setdefault(int(index), {})[moment] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
 def random_state() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

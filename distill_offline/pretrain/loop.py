@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from distill_offline.config.settings import PretrainSettings
 from distill_offline.errors import ConfigError, DistillError, Interrupted
 from distill_offline.learning.acceleration import accelerator
-from distill_offline.learning.checkpoint import Checkpoint, Checkpoints, random_state, restore_random_state
+from distill_offline.learning.checkpoint import (
+    Checkpoint,
+    Checkpoints,
+    optimizer_state,
+    random_state,
+    restore_optimizer,
+    restore_random_state,
+)
 from distill_offline.learning.optimisation import learning_rate_factor, parameter_groups
 from distill_offline.pretrain.masking import Hidden, Order, Windows, hide
 from distill_offline.pretrain.model import Guesser, Loaded
@@ -202,11 +209,10 @@ class _Training:
     def checkpoint(self, updates: int) -> Checkpoint:
         """What is hidden is a function of the update, so the text has no other state."""
         generators, generator_values = random_state()
-        optimizer = self._optimizer.optimizer.state_dict()["state"]
         tensors: dict[str, torch.Tensor] = {
             **{f"model.{name}": tensor for name, tensor in self.guesser.model.state_dict().items()},
             **{f"head.{name}": parameter.data for name, parameter in self.guesser.head.items()},
-            **{f"optimizer.{i}.{key}": tensor for i, state in optimizer.items() for key, tensor in state.items()},
+            **optimizer_state(self._optimizer.optimizer),
             **{f"generators.{name}": tensor for name, tensor in generators.items()},
         }
         values = {
@@ -227,12 +233,7 @@ class _Training:
         self.guesser.rows.read()
         for name, tensor in checkpoint.part("head").items():
             self.guesser.head[name].data.copy_(tensor)
-        optimizer = self._optimizer.optimizer
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        for key, tensor in checkpoint.part("optimizer").items():
-            index, _, what = key.partition(".")
-            state.setdefault(int(index), {})[what] = tensor
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        restore_optimizer(self._optimizer.optimizer, checkpoint)
         if self._accelerator.scaler and values["scaler"]:
             self._accelerator.scaler.load_state_dict(values["scaler"])
         self._history, self.before, self.held_out = list(values["history"]), values["before"], values["held_out"]

@@ -18,8 +18,10 @@ from distill_offline.learning.acceleration import accelerator
 from distill_offline.learning.checkpoint import (
     Checkpoint,
     Checkpoints,
+    optimizer_state,
     random_state,
     random_states_of_others,
+    restore_optimizer,
     restore_random_states,
 )
 from distill_offline.learning.embedding_rows import LearnedRows
@@ -244,11 +246,10 @@ class _Training:
     def _checkpoint(self, updates: int, others: Sequence[Any]) -> Checkpoint:
         """What a batch holds is a function of its update, so samplers have no other state."""
         generators, generator_values = random_state()
-        optimizer = self._optimizer.optimizer.state_dict()["state"]
         tensors = {
             **{f"model.{name}": tensor for name, tensor in self._student.model.state_dict().items()},
             **{f"best.{name}": tensor for name, tensor in self._best.items()},
-            **{f"optimizer.{i}.{key}": tensor for i, state in optimizer.items() for key, tensor in state.items()},
+            **optimizer_state(self._optimizer.optimizer),
             **{f"generators.{name}": tensor for name, tensor in generators.items()},
         }
         values = {
@@ -269,12 +270,7 @@ class _Training:
         self._student.model.load_state_dict(checkpoint.part("model"))
         if self._rows is not None:
             self._rows.read()
-        optimizer = self._optimizer.optimizer
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        for key, tensor in checkpoint.part("optimizer").items():
-            index, _, what = key.partition(".")
-            state.setdefault(int(index), {})[what] = tensor
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        restore_optimizer(self._optimizer.optimizer, checkpoint)
         if self._accelerator.scaler and values["scaler"]:
             self._accelerator.scaler.load_state_dict(values["scaler"])
         self._best = checkpoint.part("best")
