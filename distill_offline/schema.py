@@ -133,7 +133,7 @@ class Prompt:
     """A chat for one sentence; `schema` is a JSON schema that a backend may enforce, and parsers never rely on.
 
     `sample` numbers repeated draws for the same sentence. `max_tokens` overrules the sampling's: more room for an
-    answer that was cut off.
+    answer that was cut off. `first_tokens`: how many of the likeliest first tokens of the answer the engine is to list.
     """
 
     sentence_id: str
@@ -141,6 +141,7 @@ class Prompt:
     schema: Mapping[str, Any] | None = None
     sample: int = 0
     max_tokens: int | None = None
+    first_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,8 @@ class Completion:
     `finish_reason`: `stop`, `length` (cut off by max_tokens), `prompt_too_long` (never sent), `content_filter`
     (withheld), or `error: ...`.
     `thinking` is the part that a reasoning model says before its answer, split off and kept apart.
-    `token_logprobs` are natural logarithms, one for each of `token_texts`.
+    `token_logprobs` are natural logarithms, one for each of `token_texts`. `first_tokens` are (text, logarithm) of the
+    likeliest first tokens, the likeliest first, if the prompt asked for them.
     """
 
     text: str
@@ -162,6 +164,7 @@ class Completion:
     completion_tokens: int = 0
     cached_tokens: int = 0
     sample: int = 0
+    first_tokens: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,8 @@ class Backend(Protocol):
 
     Constructed as `Class(model: Path, sampling: Sampling, options: Mapping[str, Any])`; unknown options raise
     ConfigError naming `backend.options.<key>`, a model that cannot be loaded raises BackendError. `needs_model` is
-    False where none is loaded; `speed_only` names the options that change no answer but only how fast it comes.
+    False where none is loaded; `speed_only` names the options that change no answer but only how fast it comes. A class
+    whose `lists_first_tokens` is True fills Completion.first_tokens for prompts that ask for them.
     """
 
     needs_model: ClassVar[bool]

@@ -63,6 +63,7 @@ def read_chat_completion(
         completion_tokens=counted,
         cached_tokens=_count(_mapping(usage.get("prompt_tokens_details")), "cached_tokens"),
         sample=prompt.sample,
+        first_tokens=_first_tokens(choice.get("logprobs")) if prompt.first_tokens else (),
     )
 
 
@@ -161,6 +162,21 @@ def _tokens_of(logprobs: Any, content: str, *, ended: bool) -> tuple[tuple[str, 
     if ended and texts and not (texts[-1] and content and spelt.endswith(content)):
         texts.pop()
     return tuple(texts), tuple(logs[: len(texts)])
+
+
+def _first_tokens(logprobs: Any) -> tuple[tuple[str, float], ...]:
+    """(text, logarithm) of the likeliest first tokens, the likeliest first; none where one of them is no number."""
+    tokens = _mapping(logprobs).get("content")
+    first = _mapping(tokens[0]).get("top_logprobs") if isinstance(tokens, list) and tokens else None
+    if not isinstance(first, list):
+        return ()
+    try:
+        listed = [(str(token["token"]), float(token["logprob"])) for token in first]
+    except (LookupError, TypeError, ValueError, OverflowError):
+        return ()
+    if any(math.isnan(log) or log > 1e-3 for _, log in listed):
+        return ()
+    return tuple(sorted((each for each in listed if math.isfinite(each[1])), key=lambda each: -each[1]))
 
 
 def _token_texts(tokens: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -66,6 +66,7 @@ class LlamaCpp:
     """
 
     needs_model: ClassVar[bool] = True
+    lists_first_tokens: ClassVar[bool] = True
     speed_only: ClassVar[frozenset[str]] = frozenset({"cache_prompt", "gpu_layers", "slots", "threads"})
 
     def __init__(self, model: Path, sampling: Sampling, options: Mapping[str, Any]) -> None:
@@ -212,8 +213,8 @@ class LlamaCpp:
         }
         if sampling.structured and prompt.schema is not None and not self._options.thinking:
             request["grammar"] = self._grammar(prompt.schema)
-        if sampling.logprobs:
-            request |= {"logprobs": True, "top_logprobs": 1}
+        if sampling.logprobs or prompt.first_tokens:
+            request |= {"logprobs": True, "top_logprobs": prompt.first_tokens or 1}
         return request
 
     def _grammar(self, schema: Mapping[str, Any]) -> str:

@@ -60,6 +60,7 @@ class OpenAIServer:
     """
 
     needs_model: ClassVar[bool] = False
+    lists_first_tokens: ClassVar[bool] = True
     speed_only: ClassVar[frozenset[str]] = frozenset(
         {"api_key_variable", "backoff_s", "base_url", "concurrency", "retries", "timeout_s"}
     )
@@ -279,7 +280,9 @@ class OpenAIServer:
         }
         if constrained and prompt.schema is not None:
             request |= self._constraint(prompt.schema)
-        if sampling.logprobs:
+        if prompt.first_tokens:
+            request |= {"logprobs": True, "top_logprobs": prompt.first_tokens}
+        elif sampling.logprobs:
             request["logprobs"] = True
             if server == "llama.cpp":
                 request["top_logprobs"] = 1  # else it lists the 20 best at every token

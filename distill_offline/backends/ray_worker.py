@@ -50,6 +50,7 @@ def decode_completion(data: bytes) -> Completion:
     value: dict[str, Any] = json.loads(data)
     for name in ("token_texts", "token_logprobs"):
         value[name] = tuple(value[name])
+    value["first_tokens"] = tuple((text, log) for text, log in value["first_tokens"])
     return Completion(**value)
 
 

@@ -6,7 +6,7 @@ import gc
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -69,6 +69,7 @@ class Transformers:
     """
 
     needs_model: ClassVar[bool] = True
+    lists_first_tokens: ClassVar[bool] = True
     speed_only: ClassVar[frozenset[str]] = frozenset({"batch_size", "device_map", "window"})
 
     def __init__(self, model: Path, sampling: Sampling, options: Mapping[str, Any]) -> None:
@@ -237,7 +238,10 @@ class Transformers:
             output = self.model.generate(
                 input_ids=ids.to(device),
                 attention_mask=mask.to(device),
-                generation_config=self._generation_config(min(self._wanted(batch[0]), self._max_context - longest)),
+                generation_config=self._generation_config(
+                    min(self._wanted(batch[0]), self._max_context - longest),
+                    max(job.prompt.first_tokens for job in batch),
+                ),
             )
             chosen = output.sequences[:, longest:]
             logprobs = None
@@ -245,12 +249,23 @@ class Transformers:
                 logprobs = self.model.compute_transition_scores(
                     output.sequences, output.logits, normalize_logits=True
                 ).cpu()
-        return [
+        answers = [
             self._read_row(job, chosen[row].tolist(), None if logprobs is None else logprobs[row].tolist())
             for row, job in enumerate(batch)
         ]
+        return [
+            replace(answer, first_tokens=self._first_tokens(output.logits[0][row], job.prompt.first_tokens))
+            if job.prompt.first_tokens
+            else answer
+            for row, (job, answer) in enumerate(zip(batch, answers, strict=True))
+        ]
 
-    def _generation_config(self, max_new_tokens: int) -> Any:
+    def _first_tokens(self, logits: Any, count: int) -> tuple[tuple[str, float], ...]:
+        ranked = logits.float().log_softmax(-1).topk(count)
+        texts = [self.tokenizer.decode([token]) for token in ranked.indices.tolist()]
+        return tuple(zip(texts, ranked.values.tolist(), strict=True))
+
+    def _generation_config(self, max_new_tokens: int, first_tokens: int) -> Any:
         sampling = self._sampling
         # Every setting that a model's own generation_config.json may bring along is overruled.
         chosen: dict[str, Any] = {"do_sample": False}
@@ -262,7 +277,7 @@ class Transformers:
             eos_token_id=self.end_ids,
             pad_token_id=self.pad_id,
             return_dict_in_generate=True,
-            output_logits=sampling.logprobs,
+            output_logits=sampling.logprobs or first_tokens > 0,
         )
 
     def _seed(self, batch: Sequence[_Job]) -> int:

@@ -100,6 +100,7 @@ class Vllm:
     """
 
     needs_model: ClassVar[bool] = True
+    lists_first_tokens: ClassVar[bool] = True
     speed_only: ClassVar[frozenset[str]] = frozenset(
         {
             "data_parallel_size",
@@ -273,7 +274,7 @@ class Vllm:
             max_tokens=prompt.max_tokens or sampling.max_tokens,
             seed=sampling.seed + prompt.sample,
             # 0: the log-probability of the chosen token, and of no other.
-            logprobs=0 if sampling.logprobs else None,
+            logprobs=prompt.first_tokens or (0 if sampling.logprobs else None),
             structured_outputs=StructuredOutputsParams(json=dict(prompt.schema or {})) if enforced else None,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
@@ -301,4 +302,9 @@ class Vllm:
             completion_tokens=len(answer.token_ids),
             cached_tokens=int(output.num_cached_tokens or 0),
             sample=prompt.sample,
+            first_tokens=self._first_tokens(answer.logprobs) if prompt.first_tokens else (),
         )
+
+    def _first_tokens(self, logprobs: Any) -> tuple[tuple[str, float], ...]:
+        ranked = sorted(logprobs[0].items(), key=lambda each: -float(each[1].logprob)) if logprobs else ()
+        return tuple((str(self._tokenizer.decode([token])), float(each.logprob)) for token, each in ranked)

@@ -97,6 +97,8 @@ def load(text: str) -> Completion:
         for key in ("token_texts", "token_logprobs"):
             if key in value:
                 value[key] = tuple(value[key])
+        if "first_tokens" in value:
+            value["first_tokens"] = tuple((str(text), float(log)) for text, log in value["first_tokens"])
         return Completion(**value)
     except (TypeError, RecursionError) as error:
         raise ValueError("not a completion") from error
