@@ -74,6 +74,27 @@ Results go to stdout (`--json` for machines), progress goes to stderr. This page
 | 4 | something is missing on this machine: a model, a package, a driver, disk space |
 | 5 | a quality gate was missed (`evaluate.min_f1`, `--min-f1`) |
 | 130 | interrupted; the same command goes on |
+
+Options of the program itself come before the verb: `distill-offline --quiet run CONFIG`. `--quiet` (or
+`DISTILL_QUIET=1`) leaves nothing on stderr but warnings and errors. With `--log-format json` (or
+`DISTILL_LOG_FORMAT=json`) stderr is one JSON object a line, in ASCII:
+
+| field | of which level | what |
+|---|---|---|
+| `time` | all | UTC, RFC 3339, with milliseconds |
+| `level` | all | `info`, `progress`, `warning` or `error` |
+| `verb` | all | the verb (`models` for `models fetch`); not there if none was read |
+| `message` | all | what stands there in text |
+| `stage`, `done`, `total`, `counts` | `progress` | how far; `total` only where it is known; a line every ten seconds, and the last |
+| `error`, `exit_code` | `error` | the kind, as in `distill_offline/errors.py` or of click, and the exit code |
+| `by` | `warning`, `error` | the library that says it, or the kind of Python's warning |
+| `traceback` | `error` | of a fault of ours |
+
+What the process of an engine (llama.cpp, vLLM) or a traced command (`doctor --network -- COMMAND`) writes by itself
+is not ours, and passes as it is.
+
+`distill-offline completion bash` (or `zsh`, `fish`) prints what lets the shell complete verbs, options,
+configurations, settings, runs and models with Tab ([below](#completion)).
 """
 
 

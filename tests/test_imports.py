@@ -151,7 +151,7 @@ def test_the_list_of_verbs_imports_none_of_them() -> None:
         "print([name for name in sys.modules if name.startswith(('rich', 'distill_offline.cli.', 'pydantic'))])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "['distill_offline.cli.verbs']"
+    assert result.stdout.strip() == "['distill_offline.cli.log', 'distill_offline.cli.verbs']"
 
 
 def test_only_the_console_prints_and_knows_rich() -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import sys
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from distill_offline import __version__, offline
+from distill_offline.cli.log import FORMAT_VARIABLE, QUIET_VARIABLE, log
 from distill_offline.cli.verbs import VERBS
 from distill_offline.errors import DistillError, Interrupted, os_fault
 from distill_offline.offline.signals import own_sigchld
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["main"]
 
@@ -34,6 +40,19 @@ class _Verbs(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, verb.help) for name, verb in sorted(VERBS.items())])
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        log.verb = args[0] if args else None
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The verbs without importing them; options as click does."""
+        from click.shell_completion import CompletionItem
+
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return options + [CompletionItem(n, help=v.help) for n, v in sorted(VERBS.items()) if n.startswith(incomplete)]
+
     def invoke(self, ctx: click.Context) -> Any:
         """As click does, but Ctrl-C ends every verb with the same exit code."""
         try:
@@ -49,7 +68,20 @@ class _Verbs(click.Group):
     is_flag=True,
     help="Have the kernel give the command no network but loopback; if it cannot, do not run it.",
 )
-def commands(isolate: bool) -> None:
+@click.option(
+    "--quiet",
+    is_flag=True,
+    envvar=QUIET_VARIABLE,
+    help="Nothing on stderr but warnings and errors; results stay. Or set DISTILL_QUIET=1.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    envvar=FORMAT_VARIABLE,
+    default="text",
+    help="How to write to stderr: text, or a line of JSON for each message. Or set DISTILL_LOG_FORMAT.",
+)
+def commands(isolate: bool, quiet: bool, log_format: str) -> None:
     """Turn a local open LLM into a small, fast, auditable NLP model, inside a network that nothing leaves.
 
     Nothing connects to any other host; only `models fetch` does. With `--isolate` before the command, the kernel
@@ -58,6 +90,9 @@ def commands(isolate: bool) -> None:
     Exit codes: 0 done, 1 failed, 2 a mistake in the command, configuration or input, 3 too many rows quarantined,
     4 something is missing on this machine, 5 a quality gate was missed, 130 interrupted (run it again).
     """
+    log.quiet, log.as_json = quiet, log_format == "json"
+    if log.as_json:
+        log.take_over()
     if isolate:
         from distill_offline.offline import isolation
 
@@ -67,14 +102,36 @@ def commands(isolate: bool) -> None:
 def main() -> None:
     """The entry point: offline from the first moment; a user's mistake becomes one clean line and an exit code."""
     own_sigchld()
+    log.as_json = _asks_for_json(sys.argv[1:])  # mistakes in the options are told before click has read them
     try:
         if not offline.enforce_from_environment():
             offline.enforce()
-        commands(prog_name="distill-offline")
+        sys.exit(commands.main(prog_name="distill-offline", standalone_mode=False))
     except DistillError as error:
         _fail(error)
+    except click.ClickException as error:
+        if log.as_json:
+            log.write("error", error.format_message(), error=type(error).__name__, exit_code=error.exit_code)
+        else:
+            error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        _fail(Interrupted("interrupted."))
     except OSError as error:
         _fail(os_fault(error))  # not ours to mend: a disk that is full or read-only, a file that may not be read
+
+
+def _asks_for_json(arguments: list[str]) -> bool:
+    """Whether `--log-format` before the verb, or else the variable, says json."""
+    asked = os.environ.get(FORMAT_VARIABLE, "")
+    for option, value in itertools.pairwise([*arguments, ""]):
+        if not option.startswith("-") and option not in ("text", "json"):
+            break
+        if option == "--log-format":
+            asked = value
+        elif option.startswith("--log-format="):
+            asked = option.partition("=")[2]
+    return asked == "json"
 
 
 def _fail(error: DistillError) -> NoReturn:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from distill_offline.cli import completing
 from distill_offline.cli.console import Console
 from distill_offline.cli.options import json_option
 from distill_offline.errors import InputError
@@ -14,7 +15,7 @@ __all__ = ["advise"]
 
 
 @click.command()
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=click.Path(path_type=Path), shell_complete=completing.configs)
 @click.option("-o", "--output", "rows_file", type=click.Path(path_type=Path), help="The study's file of rows.")
 @click.option("--more", type=click.IntRange(min=1), default=150, help="How many further sentences people could label.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=30.0, help="A person's time for one sentence.")

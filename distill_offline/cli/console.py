@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from distill_offline.cli.log import Level, log
 from distill_offline.errors import DistillError
 from distill_offline.schema import Progress
 
@@ -36,7 +37,10 @@ class _Clock:
 
 @dataclass(slots=True)
 class Console:
-    """Shows what the library reports. `as_json`: stdout carries one JSON value and nothing else."""
+    """Shows what the library reports. `as_json`: stdout carries one JSON value and nothing else.
+
+    What goes to stderr, and whether as JSON, is up to cli/log.py.
+    """
 
     as_json: bool = False
     _out: RichConsole = field(default_factory=lambda: RichConsole(soft_wrap=True, width=_width()))
@@ -46,22 +50,25 @@ class Console:
 
     def say(self, line: str) -> None:
         """One line of news."""
-        self._close_line()
-        self._err.print(_text(line))
+        self._tell("info", line)
 
     def watch(self, progress: Progress) -> None:
         """How far a stage is: redrawn in place on a terminal, a plain line every ten seconds elsewhere."""
+        if not log.shows("progress"):
+            return
         now = time.monotonic()
         clock = self._clocks.setdefault(progress.stage, _Clock(now, progress, now - _EVERY_S + 2))
         ended = progress.total and progress.done >= progress.total and clock.first is not progress
         # Not rich's is_terminal: FORCE_COLOR makes that true for a log file, too.
-        redraws = self._err.file.isatty() and not self._err.is_dumb_terminal
+        redraws = not log.as_json and self._err.file.isatty() and not self._err.is_dumb_terminal
         if clock.has_ended or (not ended and now - clock.shown < (_REDRAW_S if redraws else _EVERY_S)):
             return
         clock.shown, clock.has_ended = now, bool(ended)
         line = _text(_describe(progress, clock.first, now - clock.began)).plain
         if not redraws:
-            self._err.print(Text(line))
+            total = progress.total or None  # 0: not known
+            counts = dict(progress.counts)
+            self._tell("progress", line, stage=progress.stage, done=progress.done, total=total, counts=counts)
             return
         width = max(20, self._err.width - 1)
         self._err.file.write(f"\r\x1b[2K{line[:width]}")
@@ -97,13 +104,12 @@ class Console:
 
     def error(self, error: DistillError) -> None:
         """A user's mistake, or the machine's: clean lines, no traceback."""
-        self._close_line()
-        self._err.print(Text.assemble(("error: ", "bold red"), _text(str(error))))
+        label, kind = ("error: ", "bold red"), type(error).__name__
+        self._tell("error", str(error), label, error=kind, exit_code=error.exit_code)
 
     def warn(self, line: str) -> None:
         """One line that nobody should miss; the work goes on."""
-        self._close_line()
-        self._err.print(Text.assemble(("warning: ", "bold yellow"), _text(line)))
+        self._tell("warning", line, ("warning: ", "bold yellow"))
 
     def scores(self, result: Mapping[str, Any]) -> None:
         """What `evaluate` of a run found: a row a model."""
@@ -161,6 +167,14 @@ class Console:
                 for name, row in groups.items()
             ],
         )
+
+    def _tell(self, level: Level, line: str, label: tuple[str, str] = ("", ""), **fields: Any) -> None:
+        """One line on stderr after its label (text and style), or as JSON with the fields."""
+        self._close_line()
+        if log.as_json:
+            log.write(level, line, **fields)
+        elif log.shows(level):
+            self._err.print(Text.assemble(label, _text(line)))
 
     def _close_line(self) -> None:
         if self._line_open:

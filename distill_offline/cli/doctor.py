@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from distill_offline.cli import completing
 from distill_offline.cli.console import Console
 from distill_offline.cli.options import json_option
 from distill_offline.errors import EnvironmentFault, InputError
@@ -15,7 +16,13 @@ __all__ = ["doctor"]
 
 
 @click.command()
-@click.argument("words", metavar="[CONFIG] | --network [-- COMMAND...]", nargs=-1, type=click.UNPROCESSED)
+@click.argument(
+    "words",
+    metavar="[CONFIG] | --network [-- COMMAND...]",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    shell_complete=completing.configs,
+)
 @click.option(
     "--network", is_flag=True, help="Show which layers keep the network out; with COMMAND, every address it names."
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from distill_offline.cli import completing
 from distill_offline.cli.console import Console
 from distill_offline.cli.options import json_option
 from distill_offline.errors import InputError, IntegrityError
@@ -26,7 +27,7 @@ def manifest() -> None:
 
 
 @manifest.command()
-@click.argument("folder", type=_PATH)
+@click.argument("folder", type=_PATH, shell_complete=completing.folders)
 def show(folder: Path) -> None:
     """Show the manifest of a stage or run, in short, as JSON.
 
@@ -38,7 +39,7 @@ def show(folder: Path) -> None:
 
 
 @manifest.command()
-@click.argument("folder", type=_PATH)
+@click.argument("folder", type=_PATH, shell_complete=completing.folders)
 @click.option("--deep", is_flag=True, help="Walk the whole chain behind it: student, teacher, inputs, bundle, signer.")
 @click.option("--bundle", type=_PATH, help="The bundle, or the installed release, that made it.")
 @click.option("--run", "run_folder", type=_PATH, help="For a folder made by `release`: the run that it came from.")
@@ -114,8 +115,8 @@ def _branch(link: Link) -> tuple[str, list[Any]]:
 
 
 @manifest.command()
-@click.argument("a", type=_PATH)
-@click.argument("b", type=_PATH)
+@click.argument("a", type=_PATH, shell_complete=completing.folders)
+@click.argument("b", type=_PATH, shell_complete=completing.folders)
 @json_option
 @click.pass_context
 def diff(context: click.Context, a: Path, b: Path, as_json: bool) -> None:
@@ -142,7 +143,7 @@ def diff(context: click.Context, a: Path, b: Path, as_json: bool) -> None:
 
 
 @manifest.command()
-@click.argument("folder", type=_PATH)
+@click.argument("folder", type=_PATH, shell_complete=completing.folders)
 @click.option("--ssh-key", type=_PATH, help="Sign with this key (ssh-keygen -Y).")
 @click.option("--openssl-key", type=_PATH, help="Sign with this P-256 key (PEM).")
 @click.option("--dsse", is_flag=True, help="Besides, write manifest.json.dsse by the P-256 key, for in-toto's tools.")

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from distill_offline.cli import completing
 from distill_offline.cli.console import Console
 from distill_offline.cli.options import json_option, stopping
 from distill_offline.errors import EnvironmentFault
@@ -69,7 +70,7 @@ def list_models(as_json: bool) -> None:
 
 
 @models.command()
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.argument("ids", metavar="ID...", nargs=-1, required=True, shell_complete=completing.model_ids)
 def fetch(ids: tuple[str, ...]) -> None:
     """Download pinned models into models/. This is the one command that uses a network; only digests are trusted.
 
@@ -90,7 +91,7 @@ def fetch(ids: tuple[str, ...]) -> None:
 
 
 @models.command()
-@click.argument("model", metavar="ID|FOLDER")
+@click.argument("model", metavar="ID|FOLDER", shell_complete=completing.model_ids)
 def pin(model: str) -> None:
     """Write the digests of a model that you brought in into the catalogue.
 
@@ -103,7 +104,7 @@ def pin(model: str) -> None:
 
 
 @models.command()
-@click.argument("ids", metavar="[ID...]", nargs=-1)
+@click.argument("ids", metavar="[ID...]", nargs=-1, shell_complete=completing.model_ids)
 @json_option
 def verify(ids: tuple[str, ...], as_json: bool) -> None:
     """Compare every byte of the models that are here with the catalogue.

@@ -14,7 +14,9 @@ from typing import Any
 
 import click
 
+from distill_offline.cli import completing
 from distill_offline.cli.console import Console
+from distill_offline.cli.log import log
 from distill_offline.errors import Interrupted
 from distill_offline.offline.signals import DRAINS
 
@@ -59,10 +61,15 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
         json_option,
         click.option("--dry-run", is_flag=True, help="Say what would be done, with counts; start no engine."),
         click.option(
-            "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change one setting: section.key=value."
+            "--set",
+            "changes",
+            multiple=True,
+            metavar="KEY=VALUE",
+            shell_complete=completing.settings,
+            help="Change one setting: section.key=value.",
         ),
         click.option("-o", "--output", type=click.Path(path_type=Path), help="The run folder [runs/NAME]."),
-        click.argument("config", type=click.Path(path_type=Path)),
+        click.argument("config", type=click.Path(path_type=Path), shell_complete=completing.configs),
     ):
         function = decorate(function)
     return function
@@ -107,8 +114,10 @@ def stopping(console: Console) -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         received.append(number)
         name = signal.Signals(number).name
+        told = f"{name}: finishing what is under way; press Ctrl-C to abort at once."
         # A handler must not print through rich: it may interrupt rich's own printing.
-        os.write(2, f"\n{name}: finishing what is under way; press Ctrl-C to abort at once.\n".encode())
+        if log.shows("info"):
+            os.write(2, (log.line("info", told) if log.as_json else f"\n{told}\n").encode())
 
     before = {number: signal.signal(number, note) for number in DRAINS}
     try:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from distill_offline.cli import completing
 from distill_offline.cli.console import Console
 from distill_offline.cli.options import json_option
 from distill_offline.errors import DistillError, InputError
@@ -17,7 +18,7 @@ __all__ = ["purge"]
 
 @click.command()
 @click.option("--document", required=True, metavar="ID", help="The document's id, as in annotations.jsonl.")
-@click.argument("runs", nargs=-1, metavar="[RUN]...", type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, metavar="[RUN]...", type=click.Path(path_type=Path), shell_complete=completing.runs)
 @json_option
 def purge(document: str, runs: tuple[Path, ...], as_json: bool) -> None:
     """Delete a document from runs: answers, demonstrations, annotations.

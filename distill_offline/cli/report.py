@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from distill_offline.cli import completing
 from distill_offline.cli.console import Console
 from distill_offline.cli.options import json_option
 
@@ -13,7 +14,7 @@ __all__ = ["report"]
 
 
 @click.command()
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path), shell_complete=completing.runs)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The file to write [report.html in this folder].")
 @click.option("--redact", is_flag=True, help="Leave out all text of the corpus: sentences, mentions and answers.")
 @json_option

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import click
 
+from distill_offline.cli import completing
 from distill_offline.cli.console import Console
 from distill_offline.cli.options import command_line, json_option
 from distill_offline.errors import InputError
@@ -44,7 +45,7 @@ def review() -> None:
 
 
 @review.command("open")
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path), shell_complete=completing.runs)
 @click.option("--reviewer", "reviewers", multiple=True, help="A person's name; several for several people [reviewer].")
 @click.option("--count", type=click.IntRange(min=1), default=100, help="How many sentences are looked at.")
 @click.option("--order", type=click.Choice(["value", "random"]), default="value", help="The most valuable ones first.")
@@ -104,7 +105,7 @@ def _in_address(host: str) -> str:
 
 
 @review.command("import")
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path), shell_complete=completing.runs)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The new folder.")
 @click.option(
     "--decisions", multiple=True, type=click.Path(path_type=Path), help="A file that a page without a server saved."

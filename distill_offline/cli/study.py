@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from distill_offline.cli import completing
 from distill_offline.cli.console import Console, duration
 from distill_offline.cli.options import command_line, json_option, stopping
 from distill_offline.errors import InputError, Interrupted, MissingModel
@@ -19,7 +20,7 @@ __all__ = ["default_rows_file", "study"]
 
 
 @click.command()
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=click.Path(path_type=Path), shell_complete=completing.configs)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="The file of rows [CONFIG without .yaml, .results.jsonl]."
 )

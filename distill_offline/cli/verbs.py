@@ -20,6 +20,7 @@ VERBS = {
     "advise": Verb("advise", "Say what to do next: label more, annotate, or stop."),
     "annotate": Verb("annotate", "Let the teacher label the corpus."),
     "combine": Verb("combine", "Join the labels of several teachers."),
+    "completion": Verb("completion", "Print what lets a shell complete commands with Tab."),
     "convert": Verb("convert", "Turn a corpus into another format."),
     "doctor": Verb("doctor", "Check this machine: packages, GPU, models, disks, network."),
     "evaluate": Verb("evaluate", "Score a student, annotations or a tagged file on gold."),
