@@ -85,7 +85,7 @@ Options of the program itself come before the verb: `distill-offline --quiet run
 | `level` | all | `info`, `progress`, `warning` or `error` |
 | `verb` | all | the verb (`models` for `models fetch`); not there if none was read |
 | `message` | all | what stands there in text |
-| `stage`, `done`, `total`, `counts` | `progress` | how far; `total` only where it is known; a line every ten seconds, and the last |
+| `stage` `done` `total` `counts` | `progress` | how far; `total` where known; a line every ten seconds |
 | `error`, `exit_code` | `error` | the kind, as in `distill_offline/errors.py` or of click, and the exit code |
 | `by` | `warning`, `error` | the library that says it, or the kind of Python's warning |
 | `traceback` | `error` | of a fault of ours |
