@@ -18,7 +18,7 @@ from typing import Any
 
 __all__ = ["Chromium", "chromium_program"]
 
-_SECONDS = 20.0  # for an answer, or for something to become true
+_SECONDS = 60.0  # for an answer, or for something to become true
 _FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--remote-debugging-pipe",
     "--disable-background-networking", "--disable-extensions", "--disable-dev-shm-usage", "--window-size=1200,900",
