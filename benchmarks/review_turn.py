@@ -1,13 +1,13 @@
 """A whole turn of review on real data: annotate, review 100 chosen sentences, train again. Gold plays the person.
 
-    python benchmarks/review_turn.py configs/studies/adapted-teacher.yaml --variant adapted \\
-        --run runs/conll2003-adapted --gold data/conll2003/train.txt --work review-turn -o rows.jsonl
+    python benchmarks/review_turn.py configs/studies/adapted-teacher.yaml --variant demonstrations \\
+        --gold data/conll2003/train.txt --work review-turn -o rows.jsonl
 
-For each seed of the study a student is trained on its gold and the teacher's labels (`none`). Then sentences of the
-run's annotations are chosen as `review` chooses them: the most valuable (`value`, with that student beside the teacher)
-or at random (`random`). They get the labels that --gold has, become corpus.original.reviewed, and the same arm is
-trained again. -o gains a line of counts for each seed and choice, without text; what is there is not made again.
-`--table` makes means, 95% intervals and paired tests of the lines.
+For each seed of the study a student is trained on its gold and the teacher's labels (`none`). Then sentences of these
+labels are chosen as `review` chooses them: the most valuable (`value`, with that student beside the teacher) or drawn
+at random (`random`). They get the labels that --gold has, become corpus.original.reviewed, and the same arm is trained
+again. -o gains a line of counts for each seed and choice, without text; what is there is not made again. `--table`
+makes means, 95% intervals and paired tests of the lines.
 """
 
 from __future__ import annotations
@@ -43,16 +43,15 @@ CHOICES = ("none", "random", "value")
 
 @click.command(help=__doc__)
 @click.argument("config", type=click.Path(path_type=Path, exists=True))
-@click.option("--variant", required=True, help="The study's variant, whose distilled labels are the run's.")
-@click.option("--run", "run", required=True, type=click.Path(path_type=Path, exists=True), help="The annotated run.")
-@click.option("--gold", required=True, help="The corpus that the run annotated, with the labels of people.")
+@click.option("--variant", required=True, help="The study's variant, whose distilled labels are reviewed.")
+@click.option("--gold", required=True, help="The corpus with the labels of people.")
 @click.option("--work", required=True, type=click.Path(path_type=Path), help="Where students and files are kept.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The rows.")
 @click.option("--count", default=100, show_default=True, help="How many sentences are reviewed.")
 @click.option("--set", "changes", multiple=True, help="As the study's own --set.")
 @click.option("--table", is_flag=True, help="Make tables of the rows; train nothing.")
 def main(
-    config: Path, variant: str, run: Path, gold: str, work: Path, output: Path, count: int,
+    config: Path, variant: str, gold: str, work: Path, output: Path, count: int,
     changes: tuple[str, ...], table: bool,
 ) -> None:  # fmt: skip
     rows = list(read_rows(output)) if output.exists() else []
@@ -69,21 +68,20 @@ def main(
         if cell.variant == variant and cell.arm.name != study.plan.baseline:
             for choice in CHOICES:
                 if (cell.seed, choice) not in done:
-                    row = turn(cell, choice, run / "annotate" / ANNOTATIONS, true, work, count)
+                    row = turn(cell, choice, true, work, count)
                     with output.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(row, sort_keys=True) + "\n")
 
 
-def turn(
-    cell: Cell, choice: str, annotations: Path, true: Mapping[str, Example], work: Path, count: int
-) -> dict[str, Any]:
+def turn(cell: Cell, choice: str, true: Mapping[str, Example], work: Path, count: int) -> dict[str, Any]:
     settings, told = cell.settings, {}
     if choice != "none":
         head = make_task(settings).head
-        student = Student.load(work / f"none-{cell.seed}/train/{cell.arm.name}/student")
+        before = work / f"none-{cell.seed}"
+        student = Student.load(before / "train" / cell.arm.name / "student")
         order: Order = "value" if choice == "value" else "random"
         label = student.predict if choice == "value" else None
-        items = choose(annotations, head, count, order=order, seed=cell.seed, label=label)
+        items = choose(before / "select" / ANNOTATIONS, head, count, order=order, seed=cell.seed, label=label)
         reviewed = [true[content_digest(item.sentence)] for item in items]
         file = work / f"reviewed-{choice}-{cell.seed}.jsonl"
         write_examples(file, reviewed)
