@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from annotated_runs import TYPES, run_of
 from click.testing import CliRunner
+from reviewing import GOOD, run_to_review
 
 from distill_offline import manifest, pipeline
 from distill_offline.annotations import AnnotationLine, LineValues, read_lines, write_lines
 from distill_offline.cli import commands
-from distill_offline.config.loading import dump, parse_settings
+from distill_offline.config.loading import dump
 from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import InputError
 from distill_offline.review.decisions import Decision, append, labels_of, latest, parse, read
@@ -32,10 +32,6 @@ from distill_offline.schema import Rejection, Sentence, Span, text_digest
 from distill_offline.storage.files import ANNOTATIONS
 
 NER = "token-classification"
-GOOD = {
-    "id": "d:1", "document": "d", "text": "00", "reviewer": "ana", "at": "2026-01-01T00:00:00Z", "action": "accept",
-    "spans": [[0, 1, "PERSON"]], "suggested": [], "source": "teacher", "seconds": 1.5, "keys": 1, "guideline": "g",
-}  # fmt: skip
 
 
 def sentence(number: int, document: str = "d") -> Sentence:
@@ -54,21 +50,7 @@ def line(
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    """Twenty sentences that a noisy teacher has labelled, and six that are learnt from beside them."""
-    settings = {
-        "name": "looked-at",
-        "task": {"types": TYPES, "guidelines": "Names only."},
-        "corpus": {
-            "original": {"train": {"path": "package:demo/train.jsonl", "limit": 6}},
-            "unlabelled": {"path": "package:demo/train.jsonl", "skip": 30, "limit": 20},
-        },
-        "backend": {"name": "scripted", "options": {"noise": 0.3}},
-        "annotate": {"demonstrations": {"strategy": "none"}, "max_quarantined": 0.9},
-        "train": {"encoder": "none"},
-    }
-    folder = run_of(tmp_path, parse_settings(settings, "test"))
-    pipeline.annotate(folder)
-    return folder
+    return run_to_review(tmp_path)
 
 
 def ask(
@@ -119,6 +101,7 @@ def test_a_decision_is_on_the_disk_at_once_and_half_a_line_is_cut_off(tmp_path: 
         ({"seconds": True}, "seconds"),
         ({"keys": -1}, "keys"),
         ({"reviewer": ""}, "reviewer"),
+        ({"at": "yesterday"}, "no time"),
     ],
 )
 def test_what_is_no_decision_is_named_with_its_line(tmp_path: Path, change: dict[str, Any], said: str) -> None:
@@ -134,6 +117,11 @@ def test_the_last_decision_of_a_person_counts_and_undo_takes_it_back() -> None:
 
     rows = [said("ana", "accept"), said("ben", "accept"), said("ana", "correct"), said("ben", "undo")]
     assert {key: row.action for key, row in latest(rows).items()} == {("d:1", "ana"): "correct"}
+
+
+def test_the_latest_decision_counts_whichever_file_it_is_in() -> None:
+    new = parse({**GOOD, "at": "2026-01-02T00:00:00Z", "action": "correct"})
+    assert latest([new, parse(GOOD)])["d:1", "ana"].action == "correct"
 
 
 def test_labels_follow_from_what_was_marked_for_each_kind() -> None:

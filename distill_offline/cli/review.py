@@ -85,7 +85,12 @@ def open_(
         raise InputError(f"review: {host} can be reached by other machines, so it needs --certificate and --key (TLS).")
     if file is not None and len(names) > 1:
         raise InputError("review: --file is for one reviewer. Write one file for each, with other seeds.")
+    if file is None:
+        server.check_address(host, port, certificate, key)
     made = open_review(opened_run(run), names, count=count, order=order, seed=seed, student=student, double=double)
+    for name, part in made.items.items():
+        if not part:
+            console.warn(f"there is nothing for {name}: all sentences were given to others, or are decided.")
     if file is not None:
         write_page(file, server.page(made.data(names[0])))
         console.result(
@@ -133,6 +138,8 @@ def import_(
     from distill_offline.review.session import ADJUDICATE, REVIEWED, import_reviews, opened_run
 
     files = dict(_named(value) for value in labelled)
+    if len(files) < len(labelled):
+        raise InputError("--labelled: each file needs a name of its own.")
     joined = import_reviews(
         opened_run(run), output, files=decisions, labelled=files, prefer=prefer, command=command_line()
     )
@@ -148,6 +155,11 @@ def import_(
         )
     for reason, ids in joined.lost.items():
         console.result(f"NOT used, {reason}: {len(ids)} decisions ({', '.join(ids[:5])}{' …' if len(ids) > 5 else ''})")
+    if joined.other_guideline:
+        console.warn(
+            f"{joined.other_guideline} decisions were made under other types, or another guideline, than the run has "
+            "now. They are used: look whether they still hold."
+        )
     if joined.differing:
         console.result(f"{len(joined.differing)} sentences on which people differ: {output / ADJUDICATE}")
     console.result(f"{len(joined.examples)} sentences: {output / REVIEWED}. Set corpus.original.reviewed to it.")

@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -56,6 +57,8 @@ def parse(row: Mapping[str, Any]) -> Decision:
             raise ValueError(f"`{name}` is not a string with something in it")
     if row.get("action") not in get_args(Action):
         raise ValueError(f"`action` is none of {', '.join(get_args(Action))}")
+    if _time(row["at"]) is None:
+        raise ValueError("`at` is no time with its zone (2026-01-31T12:00:00Z)")
     document, seconds, keys = row.get("document"), row.get("seconds"), row.get("keys")
     if document is not None and not isinstance(document, str):
         raise ValueError("`document` is not a string")
@@ -67,6 +70,14 @@ def parse(row: Mapping[str, Any]) -> Decision:
         row["id"], document, row["text"], row["reviewer"], row["at"], row["action"], _marked(row.get("spans")),
         _marked(row.get("suggested")), row["source"], float(seconds), keys, row["guideline"],
     )  # fmt: skip
+
+
+def _time(at: str) -> datetime | None:
+    try:
+        made = datetime.fromisoformat(at)
+    except ValueError:
+        return None
+    return made if made.tzinfo is not None else None
 
 
 def _marked(value: Any) -> tuple[Marked, ...]:
@@ -113,25 +124,34 @@ def _whole(descriptor: int) -> int:
     return 0
 
 
-def read(file: Path) -> Iterator[Decision]:
-    """The decisions of a file, streamed; half a line at its end, which a kill leaves, is none.
+def read(file: Path, *, may_be_cut: bool = True) -> Iterator[Decision]:
+    """The decisions of a file, streamed. Half a line at its end, which a kill leaves, is none if the file `may_be_cut`.
 
-    Raises InputError with file and line for what is none.
+    Raises InputError with file and line for what is none, and where the file cannot be read.
     """
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                yield parse(json.loads(line))
-            except (ValueError, RecursionError) as error:
-                raise InputError(f"{file}:{number}: this is not a decision of a review: {error}.") from error
+    try:
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if may_be_cut and not line.endswith(b"\n"):
+                    return
+                if not line.strip():
+                    continue
+                try:
+                    yield parse(json.loads(line))
+                except (ValueError, RecursionError) as error:
+                    hint = "" if line.endswith(b"\n") else " The file ends in this line: is it whole?"
+                    raise InputError(f"{file}:{number}: this is not a decision of a review: {error}.{hint}") from error
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror or type(error).__name__}).") from error
 
 
 def latest(decisions: Iterable[Decision]) -> dict[tuple[str, str], Decision]:
-    """The last decision of each person on each sentence, by (id, reviewer); what was taken back is not there."""
+    """The last decision of each person on each sentence, by (id, reviewer); what was taken back is not there.
+
+    The last one is that of the latest time, whichever file it is in; of the same time, the last one given.
+    """
     result: dict[tuple[str, str], Decision] = {}
-    for decision in decisions:
+    for decision in sorted(decisions, key=lambda each: datetime.fromisoformat(each.at)):
         key = decision.id, decision.reviewer
         result.pop(key, None)
         if decision.action != "undo":

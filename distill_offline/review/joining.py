@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -35,6 +35,7 @@ class Joined:
     differing: list[dict[str, Any]] = field(default_factory=list)
     lost: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     agreement: list[dict[str, Any]] = field(default_factory=list)
+    other_guideline: int = 0  # decisions that are used although people had other types or another guideline then
     by_reviewer: Counter[str] = field(default_factory=Counter)
 
     def counts(self) -> dict[str, Any]:
@@ -45,13 +46,21 @@ class Joined:
             "by_reviewer": dict(self.by_reviewer),
             "lost": {reason: len(ids) for reason, ids in self.lost.items()},
             "agreement": self.agreement,
+            "other_guideline": self.other_guideline,
         }
 
 
 def readings_of_decisions(
-    head: Head, decisions: Iterable[Decision], sentences: Mapping[str, Sentence], joined: Joined
+    head: Head,
+    decisions: Iterable[Decision],
+    sentences: Mapping[str, Sentence],
+    joined: Joined,
+    *,
+    types: Collection[str],
+    guideline: str,
 ) -> Iterator[Reading]:
-    """Those decisions that count; what is of another text, or of none that is here, is `lost`. A skip is no reading."""
+    """Those decisions that count. What is of another text, of none that is here, or has another type than `types` is
+    `lost`. A skip is no reading. Those that were made under another guideline than that of this digest are counted."""
     for decision in latest(decisions).values():
         if decision.action == "skip":
             continue
@@ -66,6 +75,10 @@ def readings_of_decisions(
             except ValueError as error:
                 joined.lost[f"labels that cannot be: {error}"].append(decision.id)
                 continue
+            if strange := sorted({name for _, _, name in decision.spans} - set(types)):
+                joined.lost[f"{strange[0]!r} is none of the types"].append(decision.id)
+                continue
+            joined.other_guideline += decision.guideline != guideline
             yield Reading(decision.id, decision.reviewer, labels)
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import socket
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from distill_offline.errors import MissingPackage
+from distill_offline.errors import InputError, MissingPackage
 from distill_offline.label_kinds import kind_of
 from distill_offline.report import as_json, script_of
 from distill_offline.review.decisions import Decision, append, labels_of, latest, parse, read
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-__all__ = ["Review", "application", "page", "serve"]
+__all__ = ["Review", "application", "check_address", "guideline_digest", "page", "serve"]
 
 _LARGEST = 1_000_000  # bytes of a decision
 
@@ -51,7 +53,7 @@ class Review:
 
     @property
     def guideline_digest(self) -> str:
-        return hashlib.sha256(json.dumps([dict(self.types), self.guideline]).encode()).hexdigest()[:16]
+        return guideline_digest(self.types, self.guideline)
 
     def data(self, reviewer: str) -> dict[str, Any]:
         """All that one person's page shows, with what they decided already."""
@@ -92,6 +94,11 @@ class Review:
 
     def _decisions(self) -> list[Decision]:
         return list(read(self.file)) if self.file.exists() else []
+
+
+def guideline_digest(types: Mapping[str, str], guideline: str) -> str:
+    """What tells whether people had the same types and the same guideline before them."""
+    return hashlib.sha256(json.dumps([dict(types), guideline]).encode()).hexdigest()[:16]
 
 
 def _item(item: Item) -> dict[str, Any]:
@@ -191,3 +198,21 @@ def serve(review: Review, host: str, port: int, *, certificate: Path | None = No
         made, host=host, port=port, log_level="warning", access_log=False, server_header=False,
         ssl_certfile=certificate, ssl_keyfile=key,
     )  # fmt: skip
+
+
+def check_address(host: str, port: int, certificate: Path | None = None, key: Path | None = None) -> None:
+    """Raises InputError where nothing can be served there, or the certificate and its key cannot be used."""
+    if certificate is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+        except (OSError, ValueError) as error:  # ssl's own errors are OSErrors
+            said = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
+            raise InputError(f"review: --certificate {certificate} and --key {key} cannot be used ({said}).") from error
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(address)
+    except OSError as error:
+        said = error.strerror or type(error).__name__
+        raise InputError(f"review: {host}, port {port}, cannot be served ({said}). Choose another --port.") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from distill_offline.errors import InputError
 from distill_offline.review.decisions import DECISIONS, latest, read
 from distill_offline.review.joining import Joined, Reading, join, readings_of_decisions, readings_of_examples
 from distill_offline.review.queue import Order, assigned, choose, items_of
-from distill_offline.review.server import Review
+from distill_offline.review.server import Review, guideline_digest
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import make_task, read_labelled
 from distill_offline.schema import Sentence
@@ -56,10 +56,13 @@ def open_review(
     """
     head, file = make_task(folder.settings).head, folder.path / "review" / DECISIONS
     annotations, queue = folder.folder("annotate") / ANNOTATIONS, file.with_name(QUEUE)
-    if len(set(reviewers)) < len(reviewers) or not all(reviewers):
+    if len(set(reviewers)) < len(reviewers):
         raise InputError("review: each reviewer needs a name of their own.")
+    for name in reviewers:
+        if not name.isprintable() or name != name.strip() or not name:
+            raise InputError(f"review: {name!r} is no name: a name has letters, and no blank at its ends.")
     decided = set(latest(read(file))) if file.exists() else set()
-    given: dict[str, list[str]] = json.loads(queue.read_text("utf-8")) if queue.exists() else {}
+    given = _given(queue)
     open_ids = {name: [id_ for id_ in given.get(name, ()) if (id_, name) not in decided] for name in reviewers}
     items = {name: items_of(annotations, head, ids) for name, ids in open_ids.items()}
     more = max(0, count - len({item.sentence.id for part in items.values() for item in part}))
@@ -83,8 +86,26 @@ def open_review(
     )
 
 
+def _given(queue: Path) -> dict[str, list[str]]:
+    """The ids that were given to each person."""
+    if not queue.exists():
+        return {}
+    try:
+        given = json.loads(queue.read_text("utf-8"))
+        if not all(isinstance(id_, str) for ids in given.values() for id_ in ids):
+            raise ValueError("ids are strings")
+    except (ValueError, AttributeError, TypeError) as error:
+        raise InputError(
+            f"{queue}: this is not the list of who looks at what ({error}). Move it away: it is made anew, and nothing "
+            "that was decided is lost."
+        ) from error
+    return dict(given)
+
+
 def write_page(output: Path, html: str) -> None:
-    """The page as a file of mode 0600: it holds text of the corpus."""
+    """The page as a new file of mode 0600: it holds text of the corpus. Raises InputError where something is there."""
+    if output.exists():
+        raise InputError(f"{output}: is there already. Choose another name, or remove it.")
     with replacing(output) as out:
         out.write(html)
 
@@ -113,11 +134,15 @@ def import_reviews(
         raise InputError(f"{folder.path}: nobody has reviewed anything yet. Begin with `review {folder.path}`.")
     sentences = _sentences(folder)
     joined = Joined()
-    decisions = [decision for file in given for decision in read(file)]
-    readings: list[Reading] = list(readings_of_decisions(head, decisions, sentences, joined))
+    decisions = [decision for file in given for decision in read(file, may_be_cut=file == own)]
+    task = folder.settings.task
+    digest = guideline_digest(task.types, guidelines_text(task.guidelines))
+    decided = readings_of_decisions(head, decisions, sentences, joined, types=task.types, guideline=digest)
+    readings: list[Reading] = list(decided)
     for reviewer, path in (labelled or {}).items():
         examples = read_labelled(folder.settings, Source(path=str(path)), origin="original")
         readings += readings_of_examples(examples, reviewer, sentences, joined)
+    _check_names(readings, labelled or {}, prefer)
     join(head, readings, sentences, joined, prefer=prefer)
     guidelines = sorted({decision.guideline for decision in decisions})
     fresh_folder(output)
@@ -137,6 +162,25 @@ def import_reviews(
         counts=joined.counts() | {"guidelines": len(guidelines)},
     )
     return joined
+
+
+def _check_names(readings: Sequence[Reading], labelled: Mapping[str, Path], prefer: str | None) -> None:
+    """Raises InputError where one person has said two things of a sentence, or the preferred one has said nothing."""
+    said: dict[tuple[str, str], Reading] = {}
+    for reading in readings:
+        before = said.setdefault((reading.id, reading.reviewer), reading)
+        if before.labels != reading.labels:
+            where = labelled.get(reading.reviewer, "a file")
+            raise InputError(
+                f"{where}: {reading.reviewer} has decided {reading.id} otherwise before. Give the file another name "
+                "and settle by --prefer."
+            )
+    if prefer is not None and prefer not in (names := {reading.reviewer for reading in readings}):
+        raise InputError(f"--prefer {prefer}: nobody of that name has decided anything. There are: {_names(names)}.")
+
+
+def _names(names: Collection[str]) -> str:
+    return ", ".join(map(repr, sorted(names))) or "none"
 
 
 def _sentences(folder: RunFolder) -> dict[str, Sentence]:
