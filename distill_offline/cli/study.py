@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +15,11 @@ from distill_offline.cli.options import command_line, json_option, stopping
 from distill_offline.errors import InputError, Interrupted, MissingModel
 
 if TYPE_CHECKING:
-    from distill_offline.study import Results, Study
+    from distill_offline.study import Examined, Results, Row, Study
 
-__all__ = ["default_rows_file", "study"]
+__all__ = ["MADE_OF", "default_rows_file", "rows_of_study", "study"]
+
+MADE_OF = "study.json"  # in the study's folder: configuration, changes and rows, as they were named, for `report`
 
 
 @click.command()
@@ -59,6 +62,7 @@ def study(
         raise click.UsageError("give one of --dry-run, --status and --table.")
     from distill_offline import study as studies
     from distill_offline.corpus import resolve_path
+    from distill_offline.storage.files import write_text
 
     console, path = Console(as_json), resolve_path(str(config))
     loaded = studies.Study.load(path, changes)
@@ -87,6 +91,8 @@ def study(
                     raise
                 left = error  # the hours are over: there is time for tables
     _show_tables(console, loaded, results, study_folder)
+    made_of = {"configuration": str(config), "changes": changes, "rows": str(results.path)}
+    write_text(study_folder / MADE_OF, json.dumps(made_of, indent=1) + "\n")
     if left is not None:
         console.say(f"to go on: {shlex.join(command_line())}")
         raise left
@@ -119,7 +125,8 @@ def _show_progress(console: Console, loaded: Study, results: Results, *, list_ce
     console.result(f"{state['done']} of {state['cells']} cells are done{old}{rest}{other}.")
 
 
-def _show_tables(console: Console, loaded: Study, results: Results, study_folder: Path) -> None:
+def rows_of_study(console: Console, loaded: Study, results: Results) -> tuple[list[Row], list[Examined]]:
+    """The study's rows and what was seen in cells, those of other settings or data left out and told."""
     from distill_offline import study as studies
 
     rows = [row for row in results.read() if row.study == loaded.settings.name]
@@ -134,14 +141,21 @@ def _show_tables(console: Console, loaded: Study, results: Results, study_folder
         looks = {loaded.examination_key(cell) for cell in loaded.cells}
     except (InputError, MissingModel) as error:
         console.say(f"study: the rows are shown unchecked against the corpora ({error})")
-    else:
-        other = sum(row.key not in keys for row in rows)
-        rows = [row for row in rows if row.key in keys]
-        seen = [examination for examination in seen if examination.key in looks]
-        if other:
-            console.say(f"study: {other} rows are of other settings or data; they are left out.")
+        return rows, seen
+    if other := sum(row.key not in keys for row in rows):
+        console.say(f"study: {other} rows are of other settings or data; they are left out.")
+    return (
+        [row for row in rows if row.key in keys],
+        [examination for examination in seen if examination.key in looks],
+    )
+
+
+def _show_tables(console: Console, loaded: Study, results: Results, study_folder: Path) -> None:
+    from distill_offline import study as studies
+
+    rows, seen = rows_of_study(console, loaded, results)
     summary, explanation = studies.summarise(loaded, rows), studies.summarise_examined(loaded, seen)
-    paths = studies.publish(summary, study_folder, explanation)
+    paths = studies.publish(summary, study_folder, explanation, rows)
     if console.as_json:
         console.json(studies.as_json(summary, explanation))
         return
@@ -151,3 +165,4 @@ def _show_tables(console: Console, loaded: Study, results: Results, study_folder
     for note in (*summary.notes, *explanation.notes):
         console.result(note)
     console.result(f"Tables and plots are in {study_folder}: {', '.join(path.name for path in paths)}.")
+    console.result(f"Open {study_folder / 'index.html'}: what it shows, what it cost, and what to do next.")

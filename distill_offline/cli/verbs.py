@@ -33,7 +33,7 @@ VERBS = {
     "pretrain": Verb("pretrain", "Let the encoder learn the site's own text."),
     "purge": Verb("purge", "Delete a document from runs."),
     "release": Verb("release", "Carry a student out in a small signed folder."),
-    "report": Verb("report", "Write the page of a run, with its text or without."),
+    "report": Verb("report", "Write the page of a run or of a study."),
     "review": Verb("review", "Let people confirm or correct labels, on a page."),
     "run": Verb("run", "Do all stages: annotate, select, train, evaluate, report."),
     "select": Verb("select", "Choose which annotations students may learn from."),

@@ -5,7 +5,7 @@ from distill_offline.study.examine.summary import Explanation, summarise_examine
 from distill_offline.study.examine.tables import examined_tables
 from distill_offline.study.grid import Cell, Study
 from distill_offline.study.methods import examined_by_method, rows_by_method
-from distill_offline.study.publish import as_json, publish
+from distill_offline.study.publish import as_json, page, publish
 from distill_offline.study.remaining import progress
 from distill_offline.study.results import Results, Row
 from distill_offline.study.running import Runner
@@ -27,6 +27,7 @@ __all__ = [
     "comparison_table",
     "examined_by_method",
     "examined_tables",
+    "page",
     "progress",
     "publish",
     "rows_by_method",

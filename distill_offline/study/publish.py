@@ -11,31 +11,31 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from distill_offline.storage.files import write_text
 from distill_offline.study.examine.plots import forgetting_curves, reliability_curves, teacher_errors_plot
 from distill_offline.study.examine.summary import NOTHING, ArmExamined, Explanation
 from distill_offline.study.examine.tables import examined_tables
+from distill_offline.study.page import study_page
 from distill_offline.study.plots import Curve, Difference, differences, learning_curves
+from distill_offline.study.results import Row
 from distill_offline.study.summary import Summary
 from distill_offline.study.tables import Table, arm_table, as_markdown, comparison_table, name_of, type_table
 
-__all__ = ["as_json", "publish"]
+__all__ = ["as_json", "page", "publish"]
 
 _CLEAR = 0.05  # of the corrected p
 
 
-def publish(summary: Summary, folder: Path, explanation: Explanation = NOTHING) -> list[Path]:
+def publish(summary: Summary, folder: Path, explanation: Explanation = NOTHING, rows: Sequence[Row] = ()) -> list[Path]:
     """Write the tables (arms, comparisons, types as CSV; summary.json, tables.md), *.svg and index.html into `folder`.
 
+    `rows` are what the summary was made of: the page says of them what they cost and what to do next.
     What an `explanation` shows goes beside them, with forgetting.csv, teacher_errors.csv and calibration.csv. Gives
     the paths. An SVG that would be empty is not written, nor a CSV of nothing seen.
     """
-    plots = {"learning_curves": _curves(summary), **_forest(summary), **_explained(explanation)}
-    tables = (arm_table(summary), comparison_table(summary), type_table(summary), *examined_tables(explanation))
-    notes = (*summary.notes, *explanation.notes)
+    plots, tables, notes = _plots(summary, explanation), _tables(summary, explanation), _notes(summary, explanation)
     texts = {
         "arms.csv": _csv([_flat(asdict(arm)) for arm in summary.arms]),
         "comparisons.csv": _csv([_flat(asdict(comparison)) for comparison in summary.tested]),
@@ -43,12 +43,30 @@ def publish(summary: Summary, folder: Path, explanation: Explanation = NOTHING) 
         **{name: _csv(rows) for name, rows in _seen(explanation).items() if rows},
         "summary.json": json.dumps(as_json(summary, explanation), indent=1) + "\n",
         "tables.md": _markdown(tables, notes),
-        "index.html": _page(summary.name, tables, list(plots.values()), notes),
+        "index.html": page(summary, rows, explanation),
         **{f"{name}.svg": str(plot) + "\n" for name, plot in plots.items() if plot},
     }
     for name, text in texts.items():
         write_text(folder / name, text)
     return [folder / name for name in texts]
+
+
+def page(summary: Summary, rows: Sequence[Row], explanation: Explanation = NOTHING) -> str:
+    """The page alone, as HTML."""
+    plots = list(_plots(summary, explanation).values())
+    return study_page(summary, rows, _tables(summary, explanation), plots, _notes(summary, explanation))
+
+
+def _plots(summary: Summary, explanation: Explanation) -> dict[str, Markup]:
+    return {"learning_curves": _curves(summary), **_forest(summary), **_explained(explanation)}
+
+
+def _tables(summary: Summary, explanation: Explanation) -> tuple[Table, ...]:
+    return (arm_table(summary), comparison_table(summary), type_table(summary), *examined_tables(explanation))
+
+
+def _notes(summary: Summary, explanation: Explanation) -> tuple[str, ...]:
+    return (*summary.notes, *explanation.notes)
 
 
 def as_json(summary: Summary, explanation: Explanation = NOTHING) -> dict[str, Any]:
@@ -122,13 +140,6 @@ def _seen(explanation: Explanation) -> dict[str, list[dict[str, Any]]]:
 def _markdown(tables: Sequence[Table], notes: Sequence[str]) -> str:
     listed = "".join(f"- {note}\n" for note in notes)
     return "".join(f"### {table.title}\n\n{as_markdown(table)}\n" for table in tables) + listed
-
-
-def _page(name: str, tables: Sequence[Table], plots: Sequence[Markup], notes: Sequence[str]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("distill_offline", "study"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.get_template("page.html.jinja").render(name=name, tables=tables, plots=plots, notes=notes)
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

@@ -85,7 +85,7 @@ class TypeTested:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """All that tables and plots show. `baselines` says, for each size, which variant's baseline stands there.
+    """All that tables and plots show. `baselines` says, for each size, which variant's arm `baseline` stands there.
 
     `by_type` has the comparisons of `tested` for each type, in the same order.
     """
@@ -99,6 +99,7 @@ class Summary:
     arms: tuple[ArmResult, ...]
     tested: tuple[Tested, ...]
     by_type: tuple[TypeTested, ...]
+    baseline: str
     baselines: dict[int, str]
     notes: tuple[str, ...]
 
@@ -133,6 +134,7 @@ def summarise(study: Study, rows: Iterable[Row]) -> Summary:
         arms=arms,
         tested=tested,
         by_type=_tested_by_type(tested, groups, study.plan.draws),
+        baseline=study.plan.baseline,
         baselines=baselines,
         notes=caveats(study, list(latest.values()), len(tested)),
     )
