@@ -167,8 +167,8 @@ def checked_span(span: Span) -> Span:
         raise ValueError("a span's type must be a string")
     if span.alignment not in _ALIGNMENTS:  # anything else might be text, and be exported
         raise ValueError(f"a span's alignment must be one of {', '.join(_ALIGNMENTS)}")
-    if not all(value is None or _is_number(value, 1.0) for value in (span.confidence, span.agreement)):
-        raise ValueError("a span's confidence and agreement must be numbers, 0 to 1")
+    if not all(value is None or _is_number(value, 1.0) for value in (span.confidence, span.agreement, span.verify)):
+        raise ValueError("a span's confidence, agreement and verify must be numbers, 0 to 1")
     return span
 
 
@@ -256,7 +256,7 @@ def _list(row: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
 
 def _span(row: Mapping[str, Any]) -> Span:
     values = row["start"], row["end"], row["type"], row.get("confidence"), row.get("alignment") or "tags"
-    return checked_span(Span(*values, row.get("agreement")))
+    return checked_span(Span(*values, row.get("agreement"), row.get("verify")))
 
 
 def _students(row: Mapping[str, Any], tokens: int) -> tuple[Span, ...]:
@@ -269,7 +269,7 @@ def _students(row: Mapping[str, Any], tokens: int) -> tuple[Span, ...]:
 
 def _span_row(span: Span) -> dict[str, Any]:
     row = {name: getattr(span, name) for name in Span.__dataclass_fields__}
-    return row if span.agreement is not None else {k: v for k, v in row.items() if k != "agreement"}
+    return {name: value for name, value in row.items() if value is not None or name not in ("agreement", "verify")}
 
 
 def _rejection(row: Mapping[str, Any]) -> Rejection:

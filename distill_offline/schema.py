@@ -173,7 +173,8 @@ class Span:
 
     `alignment` says how the mention was found: `gold`, `exact`, `repeated` (another place of one that was found exactly
     and said once), `normalised`, `fuzzy`, `tags`, or `students` (they gave it in place of a doubtful one). `agreement`
-    is the share of samples that gave this very span, if the teacher was asked more than once.
+    is the share of samples that gave this very span, if the teacher was asked more than once. `verify` is how sure the
+    teacher was of its yes when it was asked about this span (annotate.verify), 0 to 1.
     """
 
     start: int
@@ -182,6 +183,7 @@ class Span:
     confidence: float | None = None
     alignment: str = "gold"
     agreement: float | None = None
+    verify: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

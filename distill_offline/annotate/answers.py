@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import islice
 from pathlib import Path
@@ -75,11 +75,12 @@ def parse(
     quarantine: Path,
     *,
     samples: int = 1,
+    complete: Callable[[Sentence, Annotation], Annotation] | None = None,
 ) -> None:
     """Turn stored completions into the two files, in the corpus's order; needs no teacher.
 
     The same stored completions give the same bytes. Of several `samples` of a sentence those that can be used vote;
-    where none can, the sentence is quarantined for the first one's reason.
+    where none can, the sentence is quarantined for the first one's reason. `complete` adds what else is known.
     """
     rows, failures, kinds = store.rows(corpus_part), store.failures(), dict[str, str]()
     with replacing(output) as labelled, replacing(quarantine) as refused:
@@ -98,6 +99,8 @@ def parse(
                     cause = finish.removeprefix("error: ") or "the engine gave no answer"
                     counts.causes[kinds.setdefault(re.sub(r"\d+", "0", cause), cause)] += 1
                 continue
+            if complete is not None:
+                annotation = complete(sentence, annotation)
             counts.annotated += 1
             counts.rejected.update(rejection.reason for rejection in annotation.rejected)
             counts.aligned.update(span.alignment for span in annotation.spans)

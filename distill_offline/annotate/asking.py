@@ -16,7 +16,9 @@ from distill_offline.errors import BackendError, Interrupted, QuarantineError, U
 from distill_offline.schema import Completion, Example, Progress, Prompt, Sentence, Watch
 from distill_offline.tasks.base import Task
 
-__all__ = ["AskSettings", "Store", "ask", "batches", "changed_rows", "prompts", "survey"]
+__all__ = [
+    "AskSettings", "Asked", "Store", "ask", "ask_all", "batches", "changed_rows", "prompts", "survey", "survey_all",
+]  # fmt: skip
 
 Item = TypeVar("Item")
 _WINDOW = 4096  # prompts looked at together, to find those that begin alike
@@ -67,7 +69,10 @@ class AskSettings:
     watch: Watch = lambda progress: None
 
 
-def prompts(sentences: Iterable[Sentence], asking: AskSettings) -> Iterator[tuple[Sentence, Prompt, bytes]]:
+Asked = tuple[Sentence, Prompt, bytes]  # a prompt, the sentence that it is about, and the prompt's digest
+
+
+def prompts(sentences: Iterable[Sentence], asking: AskSettings) -> Iterator[Asked]:
     """Each sentence with its prompt and the prompt's digest, streaming; as often as there are samples of it."""
     for sentence, examples in asking.demonstrations.pick_each(sentences, asking.samples):
         for sample, demonstrations in enumerate(examples):
@@ -81,13 +86,30 @@ def ask(corpus_part: str, sentences: Iterable[Sentence], asking: AskSettings, *,
     The backend is made only when something has to be asked. Raises Interrupted after a clean stop, and QuarantineError
     where too many answers in a row are of no use; all that was answered until then is committed.
     """
-    return _Asking(corpus_part, asking, total).run(sentences)
+    return ask_all(corpus_part, prompts(sentences, asking), asking, asking.task.parse, total=total)
+
+
+def ask_all(
+    corpus_part: str,
+    asked: Iterable[Asked],
+    asking: AskSettings,
+    judge: Callable[[Sentence, Completion], object],
+    *,
+    total: int = 0,
+) -> Counts:
+    """As `ask`, for prompts of any kind; `judge` raises UnusableAnswer for what cannot be used."""
+    return _Asking(corpus_part, asking, judge, total).run(asked)
 
 
 def survey(corpus_part: str, sentences: Iterable[Sentence], asking: AskSettings) -> list[str]:
     """Write down which answer each row wants, and give the ids of those whose answer is not stored; asks nothing."""
+    return survey_all(corpus_part, prompts(sentences, asking), asking)
+
+
+def survey_all(corpus_part: str, asked: Iterable[Asked], asking: AskSettings) -> list[str]:
+    """As `survey`, for prompts of any kind."""
     rows, missing = 0, list[str]()
-    for batch in batches(prompts(sentences, asking), max(asking.chunk, 256)):
+    for batch in batches(asked, max(asking.chunk, 256)):
         known = asking.store.known({digest for _, _, digest in batch})
         asking.store.set_rows(
             corpus_part, rows, [Row(sentence.id, sentence.document, digest) for sentence, _, digest in batch]
@@ -110,8 +132,10 @@ class _Request:
 class _Asking:
     """One pass over one corpus: a generator feeds the engine while its answers are committed in chunks."""
 
-    def __init__(self, corpus_part: str, asking: AskSettings, total: int) -> None:
-        self._corpus_part, self._asking, self._total = corpus_part, asking, total
+    def __init__(
+        self, corpus_part: str, asking: AskSettings, judge: Callable[[Sentence, Completion], object], total: int
+    ) -> None:
+        self._corpus_part, self._asking, self._judged_by, self._total = corpus_part, asking, judge, total
         self.counts = Counts()
         self._sent: dict[int, _Request] = {}  # by the engine's position
         self._sent_count = 0
@@ -123,8 +147,8 @@ class _Asking:
         self._committed = time.monotonic()
         self._stopped = False
 
-    def run(self, sentences: Iterable[Sentence]) -> Counts:
-        missing = self._missing(sentences)
+    def run(self, asked: Iterable[Asked]) -> Counts:
+        missing = self._missing(asked)
         first = next(missing, None)
         if first is not None:
             try:
@@ -169,9 +193,9 @@ class _Asking:
             else:
                 return
 
-    def _missing(self, sentences: Iterable[Sentence]) -> Iterator[_Request]:
+    def _missing(self, asked: Iterable[Asked]) -> Iterator[_Request]:
         """Prompts that the store has no answer for; writes down on the way which answer each row wants."""
-        for batch in batches(prompts(sentences, self._asking), max(self._asking.chunk, _WINDOW)):
+        for batch in batches(asked, max(self._asking.chunk, _WINDOW)):
             self._stored.clear()
             known = self._asking.store.known({digest for _, _, digest in batch})
             rows = [Row(sentence.id, sentence.document, digest) for sentence, _, digest in batch]
@@ -211,7 +235,7 @@ class _Asking:
         """Count an answer that cannot be used; stop where they pile up."""
         reason = ""
         try:
-            self._asking.task.parse(sentence, completion)
+            self._judged_by(sentence, completion)
         except UnusableAnswer as error:
             reason = error.reason
             self.counts.unusable += 1

@@ -17,7 +17,8 @@ from distill_offline.annotate.frozen import frozen
 from distill_offline.annotate.out_of_fold import ask_part, asking_of, by_fold, folds_of
 from distill_offline.annotate.pool import demonstrations
 from distill_offline.annotate.unknown_types import lost_by_type
-from distill_offline.annotate.work import AnnotateInputs, Shard, corpus_of, stage_of
+from distill_offline.annotate.verify import Verified, ask_about, known_verdicts, note_questions, verdicts_of
+from distill_offline.annotate.work import AnnotateInputs, Shard, corpus_of, questions_of, stage_of
 from distill_offline.backends.base import Backend
 from distill_offline.completions import CompletionStore, absorb, check_readable, prompt_digest
 from distill_offline.errors import InputError, QuarantineError
@@ -58,7 +59,10 @@ def annotate(folder: RunFolder, *, refreeze: bool = False) -> dict[str, Any]:
         for corpus_part in work.parts:
             # The corpus is read three times, to count it, to ask and to parse: no more than a batch is ever held.
             counted = ask_part(work, corpus_part, store, engine)
-            counts[corpus_part] = _parse(folder, corpus_part, work.sentences, work.asking(store, engine), counted)
+            verified = ask_about(work, corpus_part, store, engine)
+            counts[corpus_part] = _parse(
+                folder, corpus_part, work.sentences, work.asking(store, engine), counted, verified
+            )
     work.check_unchanged(stage)
     return _sealed(stage, folder, counts)
 
@@ -78,6 +82,8 @@ def annotate_shard(folder: RunFolder, shard: Shard) -> dict[str, Any]:
         for corpus_part in work.parts:
             counted = ask_part(work, corpus_part, store, engine)
             counts[corpus_part] = {key: counted.as_dict()[key] for key in _SHARD_COUNTS}
+            if (verified := ask_about(work, corpus_part, store, engine)) is not None:
+                counts[corpus_part]["verify"] = verified.asked_as_dict()
     work.check_unchanged(stage)
     stage.seal(counts)
     return counts
@@ -126,7 +132,10 @@ def merge(folder: RunFolder, stores: tuple[Path, ...] = ()) -> dict[str, Any]:
             raise InputError("\n".join(_gap_in_words(corpus_part, ids) for corpus_part, ids in gaps.items() if ids))
         for corpus_part in work.parts:
             rows = sum(1 for _ in store.rows(corpus_part))
-            counts[corpus_part] = _parse(folder, corpus_part, work.sentences, asking, Counts(rows=rows, cached=rows))
+            if (verified := known_verdicts(work, corpus_part, store)) is not None:
+                note_questions(work, corpus_part, verified)
+            counted = Counts(rows=rows, cached=rows)
+            counts[corpus_part] = _parse(folder, corpus_part, work.sentences, asking, counted, verified)
     work.check_unchanged(stage)
     return {"stores": absorbed_by_store, "counts": _sealed(stage, folder, counts)}
 
@@ -143,6 +152,7 @@ def reparse(folder: RunFolder) -> dict[str, Any]:
         raise InputError(f"{target / STORE}: no answers are stored here. Run annotate first.")
     sentences = partial(corpus_of, settings, gold)
     parts, counts = ("unlabelled", *settings.annotate.gold), dict[str, Any]()
+    verified, questions = dict[str, Verified](), questions_of(settings)
     with CompletionStore(target / STORE) as store:
         # The teacher's model may be gone: what it was stands in the recipe of its answers.
         recipes = [store.recipes()[digest] for digest in sorted(store.recipes_of("unlabelled"))]
@@ -155,7 +165,11 @@ def reparse(folder: RunFolder) -> dict[str, Any]:
         )
         adapter = adapter_of(folder)
         for corpus_part in parts:
-            if inside := folds_of(adapter, corpus_part, sentences(corpus_part)):
+            inside = folds_of(adapter, corpus_part, sentences(corpus_part))
+            if questions is not None:
+                by = (adapter, inside) if adapter is not None and inside else None
+                verified[corpus_part] = verdicts_of(questions, store, recipes[0], by)
+            if inside:
                 assert adapter is not None
                 others = [store.add_recipe(recipes[0] | {"adapter": each.digest}) for each in adapter.folds]
                 asked = replace(asking, digest=by_fold(inside, dict(enumerate(others, 1))))
@@ -170,7 +184,8 @@ def reparse(folder: RunFolder) -> dict[str, Any]:
         stage.begin()
         for corpus_part in parts:
             rows = store.progress()[corpus_part][0]
-            counts[corpus_part] = _parse(folder, corpus_part, sentences, asking, Counts(rows=rows, cached=rows))
+            counted = Counts(rows=rows, cached=rows)
+            counts[corpus_part] = _parse(folder, corpus_part, sentences, asking, counted, verified.get(corpus_part))
     return _sealed(stage, folder, counts)
 
 
@@ -211,19 +226,24 @@ def _parse(
     corpus: Callable[[str, Counter[str]], Iterator[Sentence]],
     asking: AskSettings,
     counted: Counts,
+    verified: Verified | None = None,
 ) -> dict[str, Any]:
     """Write a part's two files out of the stored answers; `corpus` gives its sentences."""
     target = folder.folder("annotate")
     output = target if corpus_part == "unlabelled" else target / "gold" / corpus_part
     sentences = corpus(corpus_part, counted.passed_over)
     files = (output / ANNOTATIONS, output / QUARANTINE)
-    parse(sentences, corpus_part, asking.task, asking.store, counted, *files, samples=asking.samples)
+    complete = None if verified is None else verified.complete
+    parse(sentences, corpus_part, asking.task, asking.store, counted, *files, samples=asking.samples, complete=complete)
     folder.say(_in_one_line(corpus_part, counted, asking.task.head))
     for cause, rows in counted.causes.most_common(_MOST_CAUSES):
         folder.say(f"annotate {corpus_part}: engine_error, {rows} rows, for example: {cause}")
-    if (more := len(counted.causes) - _MOST_CAUSES) > 0:
-        folder.say(f"annotate {corpus_part}: engine_error: {more} further kinds: see {QUARANTINE}")
+    if (others := len(counted.causes) - _MOST_CAUSES) > 0:
+        folder.say(f"annotate {corpus_part}: engine_error: {others} further kinds: see {QUARANTINE}")
     counts = counted.as_dict()
+    if verified is not None:
+        folder.say(f"annotate {corpus_part}: {verified.in_words()}")
+        counts["verify"] = verified.as_dict()
     if warnings := _warn(folder, corpus_part, counts):
         counts["warnings"] = warnings
     return counts

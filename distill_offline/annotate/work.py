@@ -14,6 +14,7 @@ from distill_offline.annotate.asking import AskSettings
 from distill_offline.annotate.demonstrations import Demonstrations
 from distill_offline.annotate.frozen import frozen
 from distill_offline.annotate.pool import demonstrations
+from distill_offline.annotate.questions import Questions, check_can_be_asked
 from distill_offline.annotate.teacher import Teacher
 from distill_offline.backends.base import Backend
 from distill_offline.completions import CompletionStore, prompt_digest
@@ -27,7 +28,7 @@ from distill_offline.run.stage import Stage
 from distill_offline.schema import Sentence
 from distill_offline.tasks.base import Task
 
-__all__ = ["AnnotateInputs", "Shard", "corpus_of", "stage_of"]
+__all__ = ["AnnotateInputs", "Shard", "corpus_of", "questions_of", "stage_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,9 @@ class AnnotateInputs:
         settings = frozen(folder, gold, refreeze=refreeze, write=write)
         task = make_task(settings)
         teacher = Teacher.of(settings, task, adapter_of(folder, may_lack=not write))
+        if settings.annotate.verify is not None:
+            assert settings.backend is not None
+            check_can_be_asked(settings.backend, teacher.kind, task.head)
         return cls(folder, settings, task, gold, teacher, demonstrations(settings, gold), shard)
 
     @property
@@ -115,6 +119,8 @@ class AnnotateInputs:
             if not started:
                 started.append((teacher or self.teacher).start())
                 self.engine_identity.update(started[0].identity())  # loads it now: what comes after can be timed
+                if (questions := questions_of(self.settings)) is not None:
+                    questions.check_lists(started[0])
             return started[0]
 
         try:
@@ -160,6 +166,12 @@ def corpus_of(
     return (sentence for sentence in sentences if (sentence.id, sentence.tokens) in kept)
 
 
+def questions_of(settings: Settings) -> Questions | None:
+    """Those of annotate.verify; None without it."""
+    chosen = settings.annotate.verify
+    return None if chosen is None else Questions(chosen, settings.task.types)
+
+
 def stage_of(
     name: str, folder: RunFolder, settings: Settings, task: Task, picker: Demonstrations, recipe: Mapping[str, Any]
 ) -> Stage:
@@ -168,6 +180,7 @@ def stage_of(
     gold = {split: getattr(corpus.original, split) for split in settings.annotate.gold}
     # What of train stands in dev or test is dropped from it, so that these have a say, too.
     train = {"train": labels_digest(folder.settings, "train", "dev", "test")} if "train" in gold else {}
+    questions = questions_of(settings)
     return Stage(
         folder,
         name,
@@ -180,6 +193,7 @@ def stage_of(
             "limit": settings.annotate.limit,
             "samples": settings.annotate.samples,
             **({"context": settings.task.context} if settings.task.context else {}),
+            **({} if questions is None else {"verify": questions.identity()}),
         },
         inputs=source_paths(corpus.unlabelled, *gold.values()),
         models={"teacher": recipe["model"]},

@@ -149,6 +149,8 @@ class Console:
                 {f"{row['lowest']:.2f} to {row['highest']:.2f}": row for row in quality["by_confidence"]},
             )
             self.result(_reliability_in_words(quality["reliability"]))
+        if "verify" in quality:
+            self.result(f"yes or no: {_reliability_in_words(quality['verify'])}")
 
     def _kinds(self, title: str, what: str, groups: Mapping[str, Mapping[str, Any]]) -> None:
         kinds = ["correct", "wrong_type", "wrong_boundary", "spurious"]

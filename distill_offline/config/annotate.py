@@ -10,8 +10,9 @@ from annotated_types import Ge
 from distill_offline.config.corpus import Source
 from distill_offline.config.values import STRICT, Count, Fraction, Number
 from distill_offline.schema import Sampling
+from distill_offline.text.yes_or_no import alike
 
-__all__ = ["AnnotateSettings", "BackendSettings", "ClusterSettings", "DemonstrationSettings"]
+__all__ = ["AnnotateSettings", "BackendSettings", "ClusterSettings", "DemonstrationSettings", "VerifySettings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,31 @@ class ClusterSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VerifySettings:
+    """A second question about each entity that the teacher found: is it one, yes or no?"""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    instructions: str = (
+        "You check the labels of entities in sentences. An entity is labelled right only if the words are the whole "
+        "entity, and the type is the one that they have in this sentence. Answer with one word: {yes} or {no}."
+    )
+    """What the teacher is told first; the types with their definitions follow. `{yes}` and `{no}` are the words."""
+    question: str = 'Is "{mention}" in this sentence an entity of the type {type} ({definition})? {yes} or {no}?'
+    """What is asked about an entity, behind its sentence; `{mention}` and `{type}` must be in it."""
+    words: tuple[str, str] = ("Yes", "No")
+    """The words for yes and for no, in the language of the question; they must begin with other letters."""
+
+    def __post_init__(self) -> None:
+        if alike(self.words):
+            raise ValueError(
+                f"words: {self.words[0]!r} and {self.words[1]!r}: the first letters must tell them apart, since only "
+                "the first token of an answer is looked at."
+            )
+        if lacking := [name for name in ("{mention}", "{type}") if name not in self.question]:
+            raise ValueError(f"question: {lacking[0]} is not in it, so that all entities would be asked about alike.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AnnotateSettings:
     """How the teacher annotates, and when it is stopped."""
 
@@ -103,6 +129,8 @@ class AnnotateSettings:
     """[answers] How many of the latest answers `max_failure_rate` looks at."""
     cluster: ClusterSettings | None = None
     """Run the teacher on a Ray cluster."""
+    verify: VerifySettings | None = None
+    """Ask the teacher once more about each entity that it found, yes or no; `{}` does so as it comes, empty: off."""
 
     def __post_init__(self) -> None:
         if self.samples > 1 and not self.sampling.temperature and not self.demonstrations.can_vary:

@@ -57,7 +57,13 @@ def as_plain(settings: Any) -> Any:
         for section in ("adapt", "pretrain"):  # they came later: what a run without them has written stays what it is
             if plain[section] is None:
                 del plain[section]
+        for part, key, default in _CAME_LATER:
+            if plain[part][key] == default:
+                del plain[part][key]
     return plain
+
+
+_CAME_LATER = (("annotate", "verify", None), ("select", "confidence_from", "answer"))
 
 
 _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}

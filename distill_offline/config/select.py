@@ -44,6 +44,9 @@ class SelectSettings:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     calibration: Literal["none", "isotonic", "platt"] = "isotonic"
     """How the teacher's confidences become probabilities, if it labelled gold training sentences."""
+    confidence_from: Literal["answer", "verify", "both"] = "answer"
+    """Which confidence of the teacher counts: that of its `answer`; that of its yes to `annotate.verify`; or of
+    `both`, the square root of their product."""
     deduplicate: bool = True
     """Drop a sentence that is the same as one that is kept."""
     drop_rejected: bool = False

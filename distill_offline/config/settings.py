@@ -6,7 +6,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from distill_offline.config.adapt import AdaptSettings
-from distill_offline.config.annotate import AnnotateSettings, BackendSettings, ClusterSettings, DemonstrationSettings
+from distill_offline.config.annotate import (
+    AnnotateSettings,
+    BackendSettings,
+    ClusterSettings,
+    DemonstrationSettings,
+    VerifySettings,
+)
 from distill_offline.config.corpus import OFFSETS, CorpusSettings, OffsetUnit, OriginalSettings, Source
 from distill_offline.config.pretrain import PretrainSettings
 from distill_offline.config.select import CrossFitSettings, SelectSettings
@@ -19,7 +25,7 @@ __all__ = [
     "OFFSETS", "AdaptSettings", "AnnotateSettings", "ArmSettings", "BackendSettings", "ClusterSettings",
     "CorpusSettings", "CrossFitSettings", "DemonstrationSettings", "EvaluateSettings", "OffsetUnit",
     "OriginalSettings", "PretrainSettings", "Sampling", "SelectSettings", "Settings", "Source", "TaskSettings",
-    "TrainSettings",
+    "TrainSettings", "VerifySettings",
 ]  # fmt: skip
 
 
@@ -91,6 +97,11 @@ class Settings:
         folder_name(self.name)
         if self.adapt is not None:
             self._check_adapted(self.adapt)
+        if self.select.confidence_from != "answer" and self.annotate.verify is None:
+            raise ValueError(
+                f"select.confidence_from: {self.select.confidence_from} wants what annotate.verify asks for. Set "
+                "annotate.verify: {}."
+            )
 
     def _check_adapted(self, adapt: AdaptSettings) -> None:
         if self.corpus.original.train is None:

@@ -182,6 +182,7 @@ def _measured(result: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, Any
         by_split["gold training sentences"] = {"as given": learnt["before"], "calibrated": learnt["after"]}
     for quality in (row["quality"] for row in result["rows"] if "quality" in row):
         kinds = {"as given": quality["reliability"], "calibrated": quality.get("calibrated")}
+        kinds |= {"yes or no": quality.get("verify")}
         by_split[f"{result['split']} split"] = {name: bins for name, bins in kinds.items() if bins}
     return {where: kinds for where, kinds in by_split.items() if kinds}
 

@@ -58,7 +58,8 @@ class Quality:
     (place), `partial` (an overlap counts half), `ent_type` (type and an overlap). `by_type` counts a span under its own
     type, and a missed entity under gold's. `by_confidence` goes with `reliability.bins`, in order; the spans that
     `without_confidence` counts are in none of them. Nothing is missed by alignment kind or by confidence. `calibrated`
-    is the reliability of what a calibration makes of the confidences.
+    is the reliability of what a calibration makes of the confidences, `verify` that of the teacher's yes to the spans
+    (annotate.verify).
     """
 
     overall: Kinds
@@ -69,6 +70,7 @@ class Quality:
     reliability: Reliability | None
     without_confidence: int
     calibrated: Reliability | None = None
+    verify: Reliability | None = None
 
     def as_dict(self) -> dict[str, Any]:
         bins = self.reliability.bins if self.reliability else ()
@@ -84,6 +86,7 @@ class Quality:
             "reliability": self.reliability.as_dict() if self.reliability else None,
             "without_confidence": self.without_confidence,
             **({"calibrated": self.calibrated.as_dict()} if self.calibrated else {}),
+            **({"verify": self.verify.as_dict()} if self.verify else {}),
         }
 
 
@@ -100,6 +103,7 @@ def quality(gold: Spans, predicted: Spans, calibration: Calibration | None = Non
     scored = [(span.confidence, kind) for span, kind in judged.spans if span.confidence is not None]
     scores, right = [p for p, _ in scored], [kind == "correct" for _, kind in scored]
     reliability_bins = reliability(scores, right) if scored else None
+    verified = [(span.verify, kind == "correct") for span, kind in judged.spans if span.verify is not None]
     lowest = [row[0] for row in reliability_bins.bins] if reliability_bins else []
     by_bin = _counted((bisect_right(lowest, confidence) - 1, kind) for confidence, kind in scored)
     return Quality(
@@ -111,6 +115,7 @@ def quality(gold: Spans, predicted: Spans, calibration: Calibration | None = Non
         reliability_bins,
         len(judged.spans) - len(scored),
         reliability([calibration(p) for p in scores], right) if calibration and scored else None,
+        reliability([p for p, _ in verified], [is_right for _, is_right in verified]) if verified else None,
     )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from distill_offline.config.settings import Settings
 from distill_offline.errors import InputError
 from distill_offline.label_kinds import kind_of
 from distill_offline.run.gold import Gold, make_task
-from distill_offline.schema import Head, content_digest
+from distill_offline.schema import Head, Span, content_digest
+from distill_offline.select.teacher_confidence import Way, aurocs, confidence_of
 from distill_offline.spans.bio import decode_bio
 
 __all__ = ["CALIBRATION", "Calibrated", "calibrate"]
@@ -32,7 +33,8 @@ class Calibrated:
 
     `before`: the teacher's own confidences. `after`: each span by a map that was fitted without its sentence, so that
     this is what to expect on new text. `calibration` is fitted on all of them; where `after` has no lower Brier score
-    than `before`, it leaves confidences as they are (method `none`).
+    than `before`, it leaves confidences as they are (method `none`). `confidence_from` says which confidence this is,
+    and `aurocs` how well each of them tells right from wrong, if the teacher was asked to verify its spans.
     """
 
     calibration: Calibration
@@ -40,6 +42,8 @@ class Calibrated:
     after: Reliability
     spans: int
     sentences: int
+    confidence_from: Way = "answer"
+    aurocs: Mapping[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -48,6 +52,8 @@ class Calibrated:
             "after": self.after.as_dict(),
             "spans": self.spans,
             "sentences": self.sentences,
+            **({} if self.confidence_from == "answer" else {"confidence_from": self.confidence_from}),
+            **({"aurocs": dict(self.aurocs)} if self.aurocs else {}),
         }
 
     def in_words(self) -> str:
@@ -59,6 +65,10 @@ class Calibrated:
         told = "" if before.auroc is None else f"; AUROC {before.auroc:.2f}"
         if before.auroc is not None and before.auroc < _TELLING:
             told += ": they tell right from wrong hardly better than chance"
+        if self.aurocs:
+            told += (
+                f" (AUROC where all are there: {', '.join(f'{way} {value:.2f}' for way, value in self.aurocs.items())})"
+            )
         return (
             f"confidences {done}, by {self.spans} spans of {self.sentences} gold training sentences: Brier score "
             f"{before.brier:.3f} before, {after.brier:.3f} after (cross-fitted), expected calibration error "
@@ -83,10 +93,12 @@ def calibrate(settings: Settings, gold: Gold, annotations: Path, say: Callable[[
     judged = list(_judged(gold, annotations, head, counts))
     if counts["not_in_train"]:
         say(f"select: {counts['not_in_train']} of its sentences are no gold training sentences (any more): left out.")
-    if not judged:
+    way = settings.select.confidence_from
+    rated = [(content, p, right) for content, span, right in judged if (p := confidence_of(span, way)) is not None]
+    if not rated:
         say(f"{_RAW}: no span of its {counts['sentences']} gold training sentences has one.")
         return None
-    groups, scores, right = (list(column) for column in zip(*judged, strict=True))
+    groups, scores, right = (list(column) for column in zip(*rated, strict=True))
     try:
         calibration, fitted = fit(scores, right, method), cross_fitted(scores, right, groups, method)
     except InputError as error:
@@ -94,13 +106,15 @@ def calibrate(settings: Settings, gold: Gold, annotations: Path, say: Callable[[
         return None
     before, after = reliability(scores, right), reliability(fitted, right)
     helps = after.brier < before.brier
-    calibrated = Calibrated(calibration if helps else UNCHANGED, before, after, len(judged), counts["sentences"])
+    known = calibration if helps else UNCHANGED
+    told = aurocs((span, is_right) for _, span, is_right in judged)
+    calibrated = Calibrated(known, before, after, len(rated), counts["sentences"], way, told)
     say(f"select: {calibrated.in_words()}")
     return calibrated
 
 
-def _judged(gold: Gold, annotations: Path, head: Head, counts: Counter[str]) -> Iterator[tuple[str, float, bool]]:
-    """Each span that has a confidence: its sentence's content, the confidence, and whether it is right."""
+def _judged(gold: Gold, annotations: Path, head: Head, counts: Counter[str]) -> Iterator[tuple[str, Span, bool]]:
+    """Each span: its sentence's content, the span, and whether it is right."""
     held_out = gold.held_out()
     known = {example.sentence.id: example for example in gold.train}
     for line in read_lines(annotations, head):
@@ -115,5 +129,4 @@ def _judged(gold: Gold, annotations: Path, head: Head, counts: Counter[str]) -> 
         counts["sentences"] += 1
         true = {(span.start, span.end, span.type) for span in decode_bio(example.labels)}
         for span in line.spans:
-            if span.confidence is not None:
-                yield content, span.confidence, (span.start, span.end, span.type) in true
+            yield content, span, (span.start, span.end, span.type) in true

@@ -18,6 +18,7 @@ from distill_offline.scoring.comparison import LabelledSentence, compare
 from distill_offline.scoring.metrics import score
 from distill_offline.select.calibrate import Calibrated
 from distill_offline.select.rules import KEPT, judge, select
+from distill_offline.select.teacher_confidence import with_confidence
 from distill_offline.spans.bio import decode_bio
 
 __all__ = ["Effect", "effect_on_gold", "effect_on_truth"]
@@ -77,7 +78,8 @@ def effect_on_gold(
     """
     known = {example.sentence.id: example for example in gold.train}
     read = list(read_lines(annotations, head))
-    ours = [(line, known[line.sentence.id]) for line in read if line.sentence.id in known]
+    rated = (with_confidence(line, settings.confidence_from) for line in read)
+    ours = [(line, known[line.sentence.id]) for line in rated if line.sentence.id in known]
     ours = [(line, example) for line, example in ours if line.sentence.tokens == example.sentence.tokens]
     if not ours:
         return None

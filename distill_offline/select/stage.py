@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline.annotations import AnnotationLine, read_lines, write_lines
+from distill_offline.confidence.calibration import UNCHANGED, Calibration
 from distill_offline.config.loading import as_plain
 from distill_offline.config.settings import SelectSettings
 from distill_offline.errors import InputError
@@ -24,6 +25,7 @@ from distill_offline.select.cross_fit import cross_fit, is_cross_fitted
 from distill_offline.select.distilled import distilled_lines
 from distill_offline.select.effect import Effect, effect_on_gold, effect_on_truth
 from distill_offline.select.rules import select as keep
+from distill_offline.select.teacher_confidence import confidence_of
 from distill_offline.storage.digests import file_digests
 from distill_offline.storage.files import ANNOTATIONS, read_rows, write_rows, write_text
 
@@ -140,22 +142,31 @@ class _Labels:
         """All lines, read anew; the teacher's own confidences as probabilities. `counts` gains `stray_tags`."""
         crossed, head = self.cross_fitted, make_task(self.folder.settings).head
         lines = read_lines(crossed, head) if crossed else distilled_lines(self.folder, counts)
-        if calibrated is None or self.from_teacher is None:
+        way = self.folder.settings.select.confidence_from
+        if self.from_teacher is None or (calibrated is None and way == "answer"):
             yield from lines
             return
+        calibration = UNCHANGED if calibrated is None else calibrated.calibration
         # The teacher's lines come first, and cross-fitting gives confidences only to spans that it left without.
         for teacher_line, line in zip(read_lines(self.from_teacher, head), lines, strict=False):
-            yield self._calibrated(teacher_line, line, calibrated)
+            yield self._calibrated(teacher_line, line, calibration, counts)
         yield from lines
 
-    def _calibrated(self, teacher_line: AnnotationLine, line: AnnotationLine, calibrated: Calibrated) -> AnnotationLine:
-        crossing = self.folder.settings.select.cross_fit
+    def _calibrated(
+        self, teacher_line: AnnotationLine, line: AnnotationLine, calibration: Calibration, counts: Counter[str] | None
+    ) -> AnnotationLine:
+        crossing, way = self.folder.settings.select.cross_fit, self.folder.settings.select.confidence_from
         if crossing is not None and crossing.overrule:
             return line
         spans = []
         for teacher_span, span in zip(teacher_line.spans, line.spans, strict=True):
-            score = teacher_span.confidence
-            spans.append(span if score is None else replace(span, confidence=calibrated.calibration(score)))
+            score = confidence_of(teacher_span, way)
+            if score is None and teacher_span.confidence is None:
+                spans.append(span)  # what cross-fitting gave, if it did
+                continue
+            if score is None and counts is not None:
+                counts["spans_unverified"] += 1
+            spans.append(replace(span, confidence=None if score is None else calibration(score)))
         return replace(line, spans=tuple(spans))
 
 
@@ -191,6 +202,8 @@ def _effects(labels: _Labels, calibrated: Calibrated | None, gold: Gold, counts:
 def _plain(settings: SelectSettings) -> dict[str, Any]:
     """JSON of the settings, for the fingerprint: what a source could not say before is there only where it is set."""
     plain: dict[str, Any] = as_plain(settings)
+    if plain["confidence_from"] == "answer":
+        del plain["confidence_from"]
     if isinstance(plain["truth"], dict) and plain["truth"]["format"] is None:
         del plain["truth"]["format"]
     return plain
