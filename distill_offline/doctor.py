@@ -239,8 +239,8 @@ def _check_adapting(base: str, settings: AdaptSettings) -> list[Check]:
     on_gpu = torch.cuda.is_available()
     found = need(model, settings, on_gpu=on_gpu)
     if found is None:
-        remedy = "Name the folder of the same model as safetensors in adapt.base."
-        return [Check("adapt", "fail", f"{base} has no safetensors to train an adapter on", remedy)]
+        remedy = "Name the folder of the same model as safetensors in adapt.base, or install the package gguf."
+        return [Check("adapt", "fail", f"{base} has no weights that an adapter can be trained on", remedy)]
     there = torch.cuda.mem_get_info()[0] if on_gpu else os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     detail = f"{found.in_words()}; {there / 1e9:.1f} GB are free"
     if found.total <= there:

@@ -314,14 +314,14 @@ def test_a_base_that_cannot_be_trained_is_refused(tmp_path: Path, base: Path) ->
     import numpy as np
 
     file = tmp_path / "m.gguf"
-    writer = gguf.GGUFWriter(file, "llama")
+    writer = gguf.GGUFWriter(file, "gemma3")
     writer.add_tensor("output_norm.weight", np.ones(8, np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     chosen = settings(base, {"base": str(file)})
-    refused(RunFolder(tmp_path / "a", chosen), MissingModel, r"same model as safetensors .* adapt\.base")
+    refused(RunFolder(tmp_path / "a", chosen), MissingModel, r"'gemma3', and .* llama, qwen2, qwen3 alone.*adapt\.base")
     other = tiny_llama(tmp_path / "other", CHATML + " ", context=128)
     refused(RunFolder(tmp_path / "b", settings(base, {"base": str(other)})), ConfigError, "is another model than")
     odd = RunFolder(tmp_path / "c", settings(base, {"targets": ["nothing"]}))

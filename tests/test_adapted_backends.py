@@ -14,13 +14,17 @@ import pytest
 from model_fixtures import SMOLLM, ner_prompt, plain_prompt, real_model, smollm_folder, tiny_llama
 from openai_fake import Server, said
 
+from distill_offline.adapt.base_model import base_of
 from distill_offline.adapt.gguf_adapter import _permuted, write_gguf
 from distill_offline.backends.adapter import CONFIG, GGUF, WEIGHTS, gguf_adapter
 from distill_offline.backends.llama_cpp import LlamaCpp
 from distill_offline.backends.openai_server import OpenAIServer
 from distill_offline.backends.transformers import Transformers
 from distill_offline.backends.vllm import Vllm
+from distill_offline.config.loading import parse_settings
+from distill_offline.config.settings import AdaptSettings
 from distill_offline.errors import BackendError, ConfigError, MissingModel
+from distill_offline.models.adapting import need
 from distill_offline.schema import Sampling
 
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -121,6 +125,17 @@ def test_llama_cpp_answers_as_transformers_does_with_the_same_adapter(tmp_path: 
     found = dict(backend.complete(prompts))
     backend.close()
     assert {n: each.text for n, each in found.items()} == {n: each.text for n, each in expected.items()}
+
+
+@pytest.mark.slow
+def test_a_gguf_file_is_a_base_that_takes_the_memory_of_its_safetensors() -> None:
+    pytest.importorskip("gguf")
+    file, folder = real_model(SMOLLM), smollm_folder()
+    plain = {"name": "t", "backend": {"name": "llama_cpp", "model": str(file)}, "adapt": {}}
+    assert base_of(parse_settings(plain, "test")) == file
+    needs = [need(each, AdaptSettings(), on_gpu=False) for each in (file, folder)]
+    assert needs[0] is not None
+    assert needs[0] == needs[1]
 
 
 class FakeEngine:

@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from distill_offline.adapt.answers import f1_of_answers
+from distill_offline.adapt.base_model import base_of
 from distill_offline.adapt.gguf_adapter import write_gguf
 from distill_offline.adapt.lessons import Lesson, Pair, pairs
 from distill_offline.adapt.loop import Learnt, learn, updates_of
@@ -35,7 +36,7 @@ from distill_offline.storage.files import fresh_folder, make_folder, remove_fold
 from distill_offline.student.out_of_fold import folds
 from distill_offline.train.loop import prepare
 
-__all__ = ["adapt", "base_of", "is_adapted", "plan"]
+__all__ = ["adapt", "is_adapted", "plan"]
 
 FEWEST = 20  # gold training sentences
 _SHOWN = 5  # ids
@@ -100,37 +101,8 @@ def plan(folder: RunFolder) -> dict[str, Any]:
         "sentences": sentences,
         "updates": updates * adapters,
         "memory_bytes": found.total if found else None,
-        "detail": f"{detail}; {found.in_words() if found else 'memory unknown: the base is a GGUF file'}",
+        "detail": f"{detail}; {found.in_words() if found else 'memory unknown'}",
     }
-
-
-def base_of(settings: Settings) -> Path:
-    """The model that the adapter is trained on. Raises ConfigError and MissingModel where there is none to train on."""
-    adapt, backend = settings.adapt, settings.backend
-    if backend is None or adapt is None:
-        raise ConfigError(f"{settings.name}: adapt needs a teacher: give the section backend.")
-    if backend.name == "scripted":
-        raise ConfigError("adapt: a scripted teacher has no weights. Name an engine and a model in backend.")
-    if not adapt.base and backend.name == "openai_server":
-        raise ConfigError(
-            "adapt.base is missing: a server's model is known here by its name alone. Name the folder of the same "
-            "model as safetensors; when adapt is done, serve its adapter and name it in backend.options.adapter."
-        )
-    base = catalogue.locate(adapt.base or backend.model)
-    if not (base / "config.json").is_file():
-        raise MissingModel(
-            f"adapt: {base.name} is a GGUF file, which is for inference: an adapter is trained on the same model as "
-            "safetensors (a folder with config.json, tokenizer and *.safetensors). Fetch that one, and name it in "
-            "adapt.base; llama.cpp goes on with the GGUF file, and takes the adapter as GGUF, too."
-        )
-    if adapt.base and backend.name in ("transformers", "vllm"):
-        teacher = catalogue.locate(backend.model)
-        if catalogue.model_digest(teacher) != catalogue.model_digest(base):
-            raise ConfigError(
-                f"adapt.base: {base.name} is another model than backend.model ({teacher.name}): an adapter fits only "
-                "the weights that it was trained on. Leave adapt.base out."
-            )
-    return base
 
 
 def _on_gpu() -> bool:

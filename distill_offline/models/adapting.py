@@ -1,10 +1,11 @@
-"""How much memory it takes to adapt a model: by its config.json and the headers of its weights."""
+"""How much memory it takes to adapt a model: by the headers of its weights."""
 
 from __future__ import annotations
 
 import json
 import struct
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from distill_offline.config.settings import AdaptSettings
@@ -15,6 +16,7 @@ _LIMIT = 100 * 2**20  # bytes of a header
 _KEPT = 34  # numbers of a layer's width that are kept for each token (Korthikanti et al. 2022, without attention maps)
 _LEARNT = 16  # bytes of a learnt number: itself, its gradient and two moments, in float32
 _PROCESS = 0.6e9  # bytes of a process that has loaded torch and transformers
+_TABLE, _UNNAMED = "token_embd.weight", ""
 _ANSWER = 0.3  # share of a lesson's tokens whose logits are computed
 
 
@@ -37,14 +39,12 @@ class Need:
 
 
 def need(model: Path, settings: AdaptSettings, *, on_gpu: bool) -> Need | None:
-    """An estimate from above for a folder with safetensors; None for anything else."""
-    shapes = [shape for file in sorted(model.glob("*.safetensors")) for shape in _shapes(file)]
-    if not shapes or not (model / "config.json").is_file():
+    """An estimate from above for a folder with safetensors or a GGUF file; None for anything else."""
+    found = _of_safetensors(model) or _of_gguf(model)
+    if found is None:
         return None
-    config = json.loads((model / "config.json").read_bytes())
-    config = config.get("text_config", config)
-    width, layers = int(config["hidden_size"]), int(config["num_hidden_layers"])
-    vocabulary, number = int(config.get("vocab_size", 0)), 2 if on_gpu else 4
+    shapes, width, layers, vocabulary = found.shapes, found.width, found.layers, found.vocabulary
+    number = 2 if on_gpu else 4
     matrices = [shape for _, shape in shapes if len(shape) == 2]
     tables = sum(a * b for a, b in matrices if vocabulary in (a, b))
     inner = [
@@ -60,9 +60,46 @@ def need(model: Path, settings: AdaptSettings, *, on_gpu: bool) -> Need | None:
     return Need(weights, learnt * _LEARNT, activations)
 
 
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """Names and shapes of its weights; numbers of its hidden layers' width, its layers, and its subwords."""
+
+    shapes: list[tuple[str, tuple[int, ...]]]
+    width: int
+    layers: int
+    vocabulary: int
+
+
+def _of_safetensors(model: Path) -> _Model | None:
+    shapes = [shape for file in sorted(model.glob("*.safetensors")) for shape in _shapes(file)]
+    if not shapes or not (model / "config.json").is_file():
+        return None
+    config = json.loads((model / "config.json").read_bytes())
+    config = config.get("text_config", config)
+    vocabulary = int(config.get("vocab_size", 0))
+    return _Model(shapes, int(config["hidden_size"]), int(config["num_hidden_layers"]), vocabulary)
+
+
+def _of_gguf(model: Path) -> _Model | None:
+    """Of all parts, by their headers; None without the package gguf or where there is no such file."""
+    files = [model] if model.is_file() else sorted(model.glob("*.gguf"))
+    if not files or files[0].suffix.lower() != ".gguf" or find_spec("gguf") is None:
+        return None
+    from gguf import GGUFReader
+
+    tensors = [tensor for file in files for tensor in GGUFReader(file).tensors]
+    shapes = [(tensor.name, tuple(int(each) for each in tensor.shape)) for tensor in tensors]
+    table = dict(shapes).get(_TABLE)
+    if table is None or len(table) != 2:
+        return None
+    layers = {name.split(".")[1] for name, _ in shapes if name.startswith("blk.")}
+    # The names of `targets` are not a GGUF file's: all of its matrices are counted.
+    return _Model([(_UNNAMED, shape) for _, shape in shapes], table[0], len(layers), table[1])
+
+
 def _is_target(name: str, settings: AdaptSettings) -> bool:
     module = name.removesuffix(".weight")
-    return not settings.targets or module.endswith(settings.targets)
+    return not settings.targets or name == _UNNAMED or module.endswith(settings.targets)
 
 
 def _count(shape: tuple[int, ...]) -> int:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from distill_offline import registry
-from distill_offline.adapt.stage import base_of
+from distill_offline.adapt.base_model import base_of
 from distill_offline.backends import BACKENDS, EXTRAS, OPTIONS
 from distill_offline.backends.options import read_options
 from distill_offline.config.settings import Settings, Source

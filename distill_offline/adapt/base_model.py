@@ -1,0 +1,69 @@
+"""Which model an adapter is trained on, and whether one can be."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from distill_offline.adapt.gguf_adapter import ARCHITECTURES
+from distill_offline.backends.gguf_file import find_gguf
+from distill_offline.config.settings import AdaptSettings, Settings
+from distill_offline.errors import ConfigError, MissingModel
+from distill_offline.models import catalogue
+from distill_offline.models.headers import Unusable, gguf_header
+
+__all__ = ["base_of"]
+
+_ARCHITECTURE = "general.architecture"
+
+
+def base_of(settings: Settings) -> Path:
+    """The model that the adapter is trained on. Raises ConfigError and MissingModel where there is none to train on."""
+    adapt, backend = settings.adapt, settings.backend
+    if backend is None or adapt is None:
+        raise ConfigError(f"{settings.name}: adapt needs a teacher: give the section backend.")
+    if backend.name == "scripted":
+        raise ConfigError("adapt: a scripted teacher has no weights. Name an engine and a model in backend.")
+    if not adapt.base and backend.name == "openai_server":
+        raise ConfigError(
+            "adapt.base is missing: a server's model is known here by its name alone. Name the folder of the same "
+            "model as safetensors; when adapt is done, serve its adapter and name it in backend.options.adapter."
+        )
+    base = catalogue.locate(adapt.base or backend.model)
+    if not (base / "config.json").is_file():
+        _check_gguf(base, adapt)
+    if adapt.base and backend.name in ("transformers", "vllm"):
+        teacher = catalogue.locate(backend.model)
+        if catalogue.model_digest(teacher) != catalogue.model_digest(base):
+            raise ConfigError(
+                f"adapt.base: {base.name} is another model than backend.model ({teacher.name}): an adapter fits only "
+                "the weights that it was trained on. Leave adapt.base out."
+            )
+    return base
+
+
+def _check_gguf(base: Path, adapt: AdaptSettings) -> None:
+    """Raises MissingModel or ConfigError for a GGUF file that transformers cannot make the model of again."""
+    file = find_gguf(base)
+    with file.open("rb") as stream:
+        try:
+            found = gguf_header(stream, file.stat().st_size, [_ARCHITECTURE]).get(_ARCHITECTURE, b"").decode()
+        except (Unusable, UnicodeDecodeError) as error:
+            raise MissingModel(f"adapt: {file.name} {error}.") from error
+    known = sorted({name for name, _ in ARCHITECTURES.values()})
+    if found not in known:
+        raise MissingModel(
+            f"adapt: {file.name} is a GGUF file of the architecture {found!r}, and an adapter can be trained from one "
+            f"of {', '.join(known)} alone. Fetch the same model as safetensors (a folder with config.json, tokenizer "
+            "and *.safetensors), and name it in adapt.base."
+        )
+    if find_spec("gguf") is None:
+        raise ConfigError(
+            f"adapt: {file.name} is a GGUF file, and the package gguf, which reads it, is not installed. "
+            "Run: pip install 'distill_offline[llama-cpp]'"
+        )
+    if adapt.quantization:
+        raise ConfigError(
+            f"adapt.quantization: {file.name} is a GGUF file, whose weights cannot be quantized again. Leave it out, "
+            "or name the same model as safetensors in adapt.base."
+        )
