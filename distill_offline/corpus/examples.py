@@ -114,6 +114,8 @@ def read_with_entities(
     how: dict[str, Any] = {"labelled": not is_plain_text(given), "on_bad_file": given.on_bad_file, "counts": found}
     for record in read_records(given, head=head, keep_overlaps=True, **how):
         sentence, confidence = record.sentence, record.carried.get("confidence")
+        if not all(map(_is_confidence, (confidence, *(entity.confidence for entity in record.entities or ())))):
+            raise record.fault("a confidence is no number from 0 to 1. Correct it, or leave it out.")
         if record.labels is None:
             yield Labelled(sentence)
         elif not kind.per_token:
@@ -127,6 +129,10 @@ def read_with_entities(
             elif stray:
                 found["stray_tags"] += len(stray)
             yield Labelled(sentence, labels, _entities(record, labels))
+
+
+def _is_confidence(value: object) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1)
 
 
 def _entities(record: Record, labels: tuple[str, ...]) -> tuple[Span, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from distill_offline.corpus.lines import fault, text_lines
 
-__all__ = ["JsonLines", "jsonl_rows"]
+__all__ = ["JsonLines", "RepeatedKey", "json_value", "jsonl_rows"]
 
 
 class JsonLines:
@@ -28,7 +28,7 @@ class JsonLines:
                     file.write(json.dumps(row).encode() + b"\n")
 
 
-class _RepeatedKey(ValueError):
+class RepeatedKey(ValueError):
     """A key that occurs twice in an object: which one is meant?"""
 
 
@@ -47,7 +47,7 @@ def jsonl_rows(path: Path, shown: str) -> Iterator[tuple[int, object]]:
         except json.JSONDecodeError as error:
             reason = _reason(line, is_first=is_first) or f"not JSON: {error.msg} at column {error.colno}."
             raise fault(shown, number, reason) from error
-        except _RepeatedKey as error:
+        except RepeatedKey as error:
             raise fault(shown, number, f"not usable JSON: {error}.") from error
         except ValueError as error:
             raise fault(shown, number, "not usable JSON: a number has too many digits.") from error
@@ -66,11 +66,16 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     unique = dict(pairs)
     if len(unique) < len(pairs):
         repeated, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise _RepeatedKey(f"the key {repeated[:60]!r} occurs twice in one object")
+        raise RepeatedKey(f"the key {repeated[:60]!r} occurs twice in one object")
     return unique
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique)
+
+
+def json_value(text: str) -> Any:
+    """The value of a JSON text. Raises json.JSONDecodeError, RepeatedKey or another ValueError, RecursionError."""
+    return _DECODER.decode(text)
 
 
 def _reason(line: str, *, is_first: bool) -> str:

@@ -19,6 +19,7 @@ REASONS = {
     "further_annotators": "annotations by a further annotator of the same text that say something else",
     "discontinuous": "entities in several pieces",
     "crossing": "entities that cross the border of a sentence",
+    "unannotated": "texts without an .ann beside them",
     "relations": "relations, events and links between entities",
     "attributes": "attributes, notes and normalisations of entities",
     "other_layers": "annotations of other layers",

@@ -53,7 +53,10 @@ class Tags:
         if value is None:
             return None
         if "tokens" not in fields:
-            raise ValueError("`labels` are given without the `tokens` that they label")
+            raise ValueError(
+                "`labels` are given without the `tokens` that they label; if they are classes of the text, put such "
+                "rows into a file of their own"
+            )
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise ValueError("`labels` must be a list of strings")
         if len(value) != tokens:

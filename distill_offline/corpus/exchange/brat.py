@@ -37,12 +37,15 @@ class Brat(ToolFormat):
         files = sorted(path.rglob("*.ann")) if path.is_dir() else [path]
         if not files:
             raise CorpusError(f"{shown}: there is no .ann file in this folder.")
+        if path.is_dir():
+            left = sorted(each for each in path.rglob("*.txt") if not each.with_suffix(".ann").exists())
+            yield from ((1, Lost("unannotated", each.relative_to(path).as_posix())) for each in left)
         for file in files:
             name = f"{shown.rstrip('/')}/{file.relative_to(path).as_posix()}" if path.is_dir() else shown
             document = file.relative_to(path).with_suffix("").as_posix() if path.is_dir() else file.stem
             if not file.with_suffix(".txt").is_file():
                 raise CorpusError(f"{name}: its text is not there: {file.stem}.txt must be beside it.")
-            text = read_text(file.with_suffix(".txt"), name)
+            text = read_text(file.with_suffix(".txt"), name.removesuffix(file.suffix) + ".txt")
             yield from _rows(text, list(_annotations(file, name, text, document)), document)
 
     def write(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from distill_offline.corpus.columns import ColumnFile
 from distill_offline.corpus.holding import ALL, ToolFormat, tags_of
-from distill_offline.corpus.lines import text_lines
+from distill_offline.corpus.lines import fault, text_lines
 from distill_offline.errors import CorpusError
 
 __all__ = ["Conll2012", "ConllU"]
@@ -18,6 +18,7 @@ __all__ = ["Conll2012", "ConllU"]
 _OUT = str.maketrans({"\\": "\\\\", " ": "\\s", "\n": "\\n", "\r": "\\r", "\t": "\\t", "|": "\\p"})
 _IN = {"s": " ", "n": "\n", "r": "\r", "t": "\t", "p": "|", "\\": "\\"}
 _PART = ".000"  # of a document of which there is one; the reader of columns joins it to the name
+_NUMBER = re.compile(r"\d+(?:-\d+|\.\d+)?")
 _WHITE = re.compile(r"\s")
 
 
@@ -29,7 +30,7 @@ class ConllU(ToolFormat):
     def read(self, path: Path, shown: str) -> Iterator[tuple[int, Any]]:
         blocks = _blocks(path, shown)
         has_tags = _has_tags(path, shown)
-        for record, block in zip(ColumnFile(path, shown).read(Counter(), labelled=has_tags), blocks, strict=True):
+        for block, record in zip(blocks, ColumnFile(path, shown).read(Counter(), labelled=has_tags), strict=True):
             sentence = record.sentence
             row = {"tokens": list(sentence.tokens), "document": sentence.document, "index": sentence.index}
             row["text"], row["offsets"] = block.spaced(sentence.tokens, sentence.text)
@@ -132,7 +133,7 @@ def _has_tags(path: Path, shown: str) -> bool:
 
 def _blocks(path: Path, shown: str) -> Iterator[_Spacing]:
     block = _Spacing()
-    for _, line in text_lines(path, shown):
+    for number, line in text_lines(path, shown):
         if not line.strip():
             if block.spaces:
                 yield block
@@ -141,7 +142,10 @@ def _blocks(path: Path, shown: str) -> Iterator[_Spacing]:
             key, _, value = line[1:].partition("=")
             block.comments[key.strip()] = value[1:] if value.startswith(" ") else value
         else:
-            block.row(line.split("\t"))
+            cells = line.split("\t")
+            if len(cells) < 10 or not _NUMBER.fullmatch(cells[0]):
+                raise fault(shown, number, "a line of CoNLL-U has its number and ten columns, with tabs between them.")
+            block.row(cells)
     if block.spaces:
         yield block
 

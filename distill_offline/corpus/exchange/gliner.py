@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from distill_offline.corpus.exchange.json_records import json_records, not_one_of, write_json_list
+from distill_offline.corpus.exchange.json_records import json_records, listed, not_one_of, write_json_list
 from distill_offline.corpus.holding import ALL, ToolFormat, on_borders
 from distill_offline.corpus.lines import fault
 
@@ -25,7 +25,9 @@ class Gliner(ToolFormat):
             row = {key: record[key] for key in ("id", "document", "index", "text") if record.get(key) is not None}
             row["tokens"] = record["tokenized_text"]
             if record.get("ner") is not None:
-                row["spans"] = [_span(each, len(row["tokens"]), shown, number) for each in record["ner"]]
+                row["spans"] = [
+                    _span(each, len(row["tokens"]), shown, number) for each in listed(record, "ner", shown, number)
+                ]
             yield number, row
 
     def write(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline.corpus.foreign_rows import whose_row
-from distill_offline.corpus.jsonl import jsonl_rows
+from distill_offline.corpus.jsonl import RepeatedKey, json_value, jsonl_rows
 from distill_offline.corpus.lines import fault, read_text
 from distill_offline.errors import CorpusError
 
-__all__ = ["as_id", "json_records", "not_one_of", "write_json_lines", "write_json_list"]
+__all__ = ["as_id", "json_records", "listed", "not_one_of", "write_json_lines", "write_json_list"]
 
 
 def json_records(path: Path, shown: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -22,6 +22,19 @@ def json_records(path: Path, shown: str) -> Iterator[tuple[int, Mapping[str, Any
         if not isinstance(row, Mapping):
             raise fault(shown, number, "an object is wanted here.")
         yield number, row
+
+
+def listed(record: Mapping[str, Any], key: str, shown: str, number: int, *, of: type | None = None) -> list[Any]:
+    """The list of that name, empty where there is none. Raises CorpusError for anything else, and for one that holds
+    something else than `of`."""
+    value = record.get(key)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise fault(shown, number, f"`{key}` must be a list.")
+    if of is not None and not all(isinstance(each, of) for each in value):
+        raise fault(shown, number, f"`{key}` must hold {'objects' if of is dict else 'strings'}.")
+    return value
 
 
 def not_one_of(tool: str, row: Mapping[str, Any], wanted: str, shown: str, number: int) -> CorpusError:
@@ -62,9 +75,11 @@ def _begins_with(path: Path, letter: bytes) -> bool:
 
 def _listed(path: Path, shown: str) -> Iterator[tuple[int, object]]:
     try:
-        found = json.loads(read_text(path, shown))
+        found = json_value(read_text(path, shown))
     except json.JSONDecodeError as error:
         raise fault(shown, error.lineno, f"not JSON: {error.msg} at column {error.colno}.") from error
+    except RepeatedKey as error:
+        raise fault(shown, 1, f"not usable JSON: {error}.") from error
     except (ValueError, RecursionError) as error:
         raise fault(shown, 1, f"not usable JSON ({type(error).__name__}).") from error
     return enumerate(found, 1)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from distill_offline.corpus.exchange.json_records import as_id, json_records, not_one_of, write_json_list
+from distill_offline.corpus.exchange.json_records import as_id, json_records, listed, not_one_of, write_json_list
 from distill_offline.corpus.holding import ALL, ToolFormat
 from distill_offline.corpus.lines import fault
 from distill_offline.corpus.lost import Lost
@@ -33,11 +33,13 @@ class LabelStudio(ToolFormat):
         for number, task in json_records(path, shown):
             data = task.get("data")
             if not isinstance(data, Mapping):
-                raise not_one_of("Label Studio", task, "a task has `data`", shown, number)
+                hint = " Export JSON, not JSON-MIN" if "annotation_id" in task or "annotator" in task else ""
+                raise not_one_of("Label Studio", task, f"a task has `data`.{hint}".rstrip("."), shown, number)
             text = data.get(self._field(data, shown, number))
             row: dict[str, Any] = {"text": text, "document": data.get("document"), "index": data.get("index")}
             id_ = as_id(data.get("id")) or as_id(task.get("id")) or str(number)
             row["id"] = id_
+            _check(task, shown, number)
             given, losses = _chosen(task, id_)
             yield from ((number, loss) for loss in losses)
             if given is None and losses:
@@ -58,6 +60,24 @@ class LabelStudio(ToolFormat):
 
     def write(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         write_json_list(path, (_task(number, row) for number, row in enumerate(rows, 1)))
+
+
+def _check(task: Mapping[str, Any], shown: str, number: int) -> None:
+    """Raises CorpusError where what is read of a task has another shape than Label Studio writes."""
+    for name in ("annotations", "completions", "predictions"):
+        for each in listed(task, name, shown, number):
+            for result in listed(each, "result", shown, number, of=dict) if isinstance(each, Mapping) else ():
+                kind, value = result.get("type"), result.get("value")
+                if kind not in (*_SPANS, "choices"):
+                    continue
+                if not isinstance(value, Mapping):
+                    raise fault(shown, number, f"a result of the type {kind} has no `value`.")
+                for key in (*_SPANS, "choices"):
+                    listed(value, key, shown, number, of=str)
+                if kind != "choices" and isinstance(value.get("start"), str):
+                    raise fault(
+                        shown, number, "a region in HTML or a dialogue, whose place no text says. Label plain text."
+                    )
 
 
 def _chosen(task: Mapping[str, Any], id_: str) -> tuple[Mapping[str, Any] | None, list[Lost]]:
@@ -82,7 +102,7 @@ def _fill(row: dict[str, Any], given: Mapping[str, Any], text: Any) -> Iterator[
     """The row gains what the result says; gives what it does not."""
     result = [each for each in given.get("result") or [] if isinstance(each, Mapping)]
     regions = [each for each in result if each.get("type") in _SPANS and isinstance(each.get("value"), Mapping)]
-    choices = [c for each in result if each.get("type") == "choices" for c in each["value"].get("choices", ())]
+    choices = [c for each in result if each.get("type") == "choices" for c in each["value"].get("choices") or ()]
     relations = sum(each.get("type") == "relation" for each in result)
     others = len(result) - len(regions) - relations - sum(each.get("type") == "choices" for each in result)
     if relations:

@@ -6,22 +6,25 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from distill_offline.corpus.exchange.json_records import as_id, json_records, not_one_of, write_json_lines
+from distill_offline.corpus.exchange.json_records import as_id, json_records, listed, not_one_of, write_json_lines
 from distill_offline.corpus.holding import ALL, ToolFormat, flat, on_borders
 from distill_offline.corpus.lines import fault
 from distill_offline.corpus.lost import Lost
 
 __all__ = ["Prodigy"]
 
+_OF_SPANS = ("ner", "ner_manual", "spans", "spans_manual")  # where a task without `spans` has no entity
 _DROPPED = {"reject": "rejected", "ignore": "ignored"}
 
 
 class Prodigy(ToolFormat):
-    """The format `prodigy`: what was rejected or ignored is left out and counted; the last token of a span is in it."""
+    """The format `prodigy`: what was rejected or ignored is left out and counted; of several
+    annotators of a task the last one counts. The last token of a span is in it."""
 
     holds = ALL
 
     def read(self, path: Path, shown: str) -> Iterator[tuple[int, Any]]:
+        overruled = _overruled(path, shown)
         for line, task in json_records(path, shown):
             if not isinstance(task.get(self.text_field or "text"), str):
                 raise not_one_of("Prodigy", task, "it has no `text`", shown, line)
@@ -31,11 +34,14 @@ class Prodigy(ToolFormat):
             if task.get("answer") in _DROPPED:
                 yield line, Lost(_DROPPED[task["answer"]], id_)
                 continue
-            if task.get("relations"):
-                yield line, Lost("relations", id_, len(task["relations"]))
+            if line in overruled:
+                yield from ([(line, Lost("further_annotators", id_))] if overruled[line] else [])
+                continue
+            if relations := listed(task, "relations", shown, line):
+                yield line, Lost("relations", id_, len(relations))
             try:
-                _fill(row, task)
-            except (KeyError, TypeError) as error:
+                _fill(row, task, meta, shown, line)
+            except KeyError as error:
                 raise fault(shown, line, f"a span or token lacks {error}.") from error
             yield line, row
 
@@ -43,19 +49,36 @@ class Prodigy(ToolFormat):
         write_json_lines(path, map(_task, rows))
 
 
-def _fill(row: dict[str, Any], task: Mapping[str, Any]) -> None:
-    if task.get("tokens"):
-        row["tokens"] = [token["text"] for token in task["tokens"]]
-        row["offsets"] = [[token["start"], token["end"]] for token in task["tokens"]]
-    if isinstance(task.get("spans"), list):
+def _overruled(path: Path, shown: str) -> dict[int, bool]:
+    """The lines of tasks that somebody else answered later on, by whether they say something else."""
+    last: dict[Any, tuple[int, str, Any]] = {}
+    found = dict[int, bool]()
+    for line, task in json_records(path, shown):
+        who = task.get("_annotator_id") or task.get("_session_id")
+        if not who or task.get("answer") in _DROPPED:
+            continue
+        said = repr([task.get(key) for key in ("spans", "label", "accept")])
+        key = repr(task.get("_input_hash", task.get("text")))
+        if key in last and last[key][2] != who:
+            found[last[key][0]] = last[key][1] != said
+        last[key] = line, said, who
+    return found
+
+
+def _fill(row: dict[str, Any], task: Mapping[str, Any], meta: Mapping[str, Any], shown: str, line: int) -> None:
+    tokens, spans = (listed(task, key, shown, line, of=dict) for key in ("tokens", "spans"))
+    if tokens:
+        row["tokens"] = [token["text"] for token in tokens]
+        row["offsets"] = [[token["start"], token["end"]] for token in tokens]
+    is_looked_through = task.get("answer") == "accept" and task.get("_view_id") in _OF_SPANS
+    if task.get("spans") is not None or is_looked_through:
         row["entities"] = [
-            {"start": s["start"], "end": s["end"], "type": s["label"], "confidence": s.get("score")}
-            for s in task["spans"]
+            {"start": s["start"], "end": s["end"], "type": s["label"], "confidence": s.get("score")} for s in spans
         ]
-    elif isinstance(task.get("accept"), list):
-        row["labels"], row["confidence"] = list(task["accept"]), task.get("meta", {}).get("score")
+    elif task.get("accept") is not None:
+        row["labels"], row["confidence"] = list(map(str, listed(task, "accept", shown, line))), meta.get("score")
     elif isinstance(task.get("label"), str):
-        row["labels"], row["confidence"] = [task["label"]], task.get("meta", {}).get("score")
+        row["labels"], row["confidence"] = [task["label"]], meta.get("score")
 
 
 def _task(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ _NAMES = {
 }
 _HEADER = ("id", "document", "index", "text", "start", "end", "type", "mention", "confidence")
 _CLASS_HEADER = ("id", "document", "index", "text", "class", "confidence")
+_INSTEAD = (";", "\t")
 _Table = Iterable[tuple[int, Sequence[str]]]
 
 
@@ -37,7 +38,8 @@ def rows_of_table(table: _Table, shown: str, text_field: str | None) -> Iterator
     lines = iter(table)
     line, header = next(lines, (1, ()))
     columns = _columns(header, text_field, shown, line)
-    cells = ((number, _cells(row, columns)) for number, row in lines if any(row))
+    cells = ((number, _cells(row, columns, len(header), shown, number)) for number, row in lines if any(row))
+    seen: dict[int, int] = {}
     for _, group in groupby(cells, key=lambda item: item[1].get("id") or item[1]["text"]):
         block = list(group)
         number, first = block[0]
@@ -46,12 +48,25 @@ def rows_of_table(table: _Table, shown: str, text_field: str | None) -> Iterator
             row["index"] = _number(first["index"], int, "index", shown, number)
         if any(each["text"] != first["text"] for _, each in block):
             raise fault(shown, number, "lines of the same id have different texts.")
+        if "id" not in columns and "start" in columns:
+            before = seen.setdefault(hash(first["text"]), number)
+            if before != number:
+                raise fault(
+                    shown, number, f"the same text as in line {before}, and others between. Sort them, or add `id`."
+                )
         if "start" in columns:
             row["spans"] = [_span(each, shown, at) for at, each in block if each.get("start") or each.get("end")]
         elif first.get("type"):
             row["labels"] = [each["type"] for _, each in block]
-            if first.get("confidence"):
-                row["confidence"] = _number(first["confidence"], float, "confidence", shown, number)
+            if "id" not in columns and len(set(row["labels"])) < len(block):
+                raise fault(shown, block[1][0], "the same text with the same class as above. Remove it, or add `id`.")
+            sure = [
+                _number(each["confidence"], float, "confidence", shown, at)
+                for at, each in block
+                if each.get("confidence")
+            ]
+            if sure:
+                row["confidence"] = min(sure)  # of several classes the least
         yield number, row
 
 
@@ -62,12 +77,16 @@ def _columns(header: Sequence[str], text_field: str | None, shown: str, line: in
         wanted = (text_field.lower(),) if key == "text" and text_field else known
         if place := [names.index(name) for name in wanted if name in names]:
             found[key] = place[0]
+            if names.count(names[place[0]]) > 1:
+                raise fault(shown, line, f"two columns are called {names[place[0]]!r}. Rename one.")
     if "text" not in found or ("start" in found) != ("end" in found) or ("start" in found and "type" not in found):
         raise fault(shown, line, "a table of spans has a header with text, start, end and type, or text and class.")
     return found
 
 
-def _cells(row: Sequence[str], columns: Mapping[str, int]) -> dict[str, str]:
+def _cells(row: Sequence[str], columns: Mapping[str, int], width: int, shown: str, line: int) -> dict[str, str]:
+    if any(row[width:]):
+        raise fault(shown, line, f"there are more cells than the header's {width}. Is a text with a comma not quoted?")
     return {key: row[column] if column < len(row) else "" for key, column in columns.items()}
 
 
@@ -113,8 +132,19 @@ def table_of(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, list[str]
             yield row["id"], [*first, *own]
 
 
+def _parted(header: str, given: str) -> str:
+    """What parts the cells: `given`, or what spreadsheets write in its place where that alone makes the header one."""
+    for delimiter in (given, *_INSTEAD):
+        try:
+            _columns(next(csv.reader([header], delimiter=delimiter)), None, "", 1)
+        except (CorpusError, StopIteration, csv.Error):
+            continue
+        return delimiter
+    return given
+
+
 class CsvSpans(ToolFormat):
-    """The format `csv_spans`: commas, quotes, a header."""
+    """The format `csv_spans`: commas, quotes, a header. Read with semicolons or tabs, too, as the header shows."""
 
     holds = ALL - {"tokens", "no_class", "mixed"}
     delimiter = ","
@@ -123,11 +153,13 @@ class CsvSpans(ToolFormat):
         return rows_of_table(self._lines(path, shown), shown, self.text_field)
 
     def _lines(self, path: Path, shown: str) -> _Table:
-        for _ in text_lines(path, shown):  # what is no text is refused with its line
-            pass
+        header = ""
+        for number, line in text_lines(path, shown):  # what is no text is refused with its line
+            header = line if number == 1 else header
+        delimiter = self.delimiter if self.text_field else _parted(header, self.delimiter)
         csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
         with path.open(encoding="utf-8-sig", newline="") as file:
-            table = csv.reader(file, delimiter=self.delimiter, strict=True)
+            table = csv.reader(file, delimiter=delimiter, strict=True)
             before = 1
             try:
                 for row in table:

@@ -17,6 +17,7 @@ __all__ = ["WebAnno"]
 
 _HEAD = "#FORMAT=WebAnno TSV 3"
 _LAYER = "de.tudarmstadt.ukp.dkpro.core.api.ner.type.NamedEntity"
+_BUILT_IN = "T_SPde.tudarmstadt.ukp.dkpro.core."  # parts of speech, lemmas and the like are no entities
 _ESCAPED = re.compile(r"\\(.)")
 _LETTERS = {"t": "\t", "n": "\n", "r": "\r", "f": "\f", "b": "\b"}
 _CONTROLS = re.compile(r"[\\\x01-\x1f]")
@@ -25,7 +26,7 @@ _MARK = re.compile(r"(?<!\\)\[(\d+)\]$")
 
 
 class WebAnno(ToolFormat):
-    """The format `webanno`: the layer NamedEntity, else the only one of spans; other layers are counted."""
+    """The format `webanno`: the layer NamedEntity, else the only one of the project's own; others are counted."""
 
     holds = ALL - {"class", "classes", "no_class", "confidence", "document", "mixed"}
 
@@ -97,14 +98,16 @@ class _Block:
         id_ = self.id or f"{document}:{index}"
         chosen, others = _columns(layers, self.line, shown)
         offsets, pieces = list[list[int]](), dict[tuple[str, str], list[tuple[int, int]]]()
-        first = int(self.lines[0][1][1].partition("-")[0]) if self.lines else 0
-        lost = 0
+        first, lost = None, 0
         for number, cells in self.lines:
             try:
-                start, end = (place[int(each) - first] for each in cells[1].split("-"))
+                units = [int(each) for each in cells[1].split("-")]
+                first = units[0] if first is None else first
+                start, end = (place[unit - first] for unit in units)
+                own = cells[2]
             except (KeyError, ValueError, IndexError):
                 raise fault(shown, number, "these offsets are none of the sentence's text, in UTF-16.") from None
-            if _plain(cells[2]) != text[start:end] and cells[2] != text[start:end]:
+            if _plain(own) != text[start:end] and own != text[start:end]:
                 raise fault(shown, number, "the token is not what its offsets lead to.")
             if "." not in cells[0]:
                 offsets.append([start, end])
@@ -130,7 +133,8 @@ class _Block:
 def _columns(layers: list[tuple[str, list[str]]], line: int, shown: str) -> tuple[int | None, list[int]]:
     """The column of the entities' types, None where there is none; and those of other layers."""
     spans = [name for name, _ in layers if name.startswith("T_SP")]
-    named = [name for name in spans if name.endswith(".NamedEntity")] or spans
+    named = [name for name in spans if name.endswith(".NamedEntity")]
+    named = named or [name for name in spans if not name.startswith(_BUILT_IN)]
     if len(named) > 1:
         raise fault(shown, line, f"which layer has the entities? There are: {', '.join(name[4:] for name in named)}.")
     chosen, others, column = None, list[int](), 3
