@@ -149,6 +149,51 @@ def test_a_table_may_be_parted_as_spreadsheets_part_it(tmp_path: Path, delimiter
     assert [(each.start, each.end) for each in item.entities or ()] == [(6, 10)]
 
 
+def workbook(folder: Path, *sheets: list[list[Any]]) -> Source:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for rows in sheets:
+        sheet = book.create_sheet()
+        for row in rows:
+            sheet.append(row)
+    book.save(folder / "file.xlsx")
+    return Source(path=str(folder / "file.xlsx"))
+
+
+def test_other_sheets_are_told_and_blank_rows_before_the_header_are_none(tmp_path: Path) -> None:
+    header = ["text", "start", "end", "type"]
+    lost = Losses()
+    source = workbook(tmp_path, [[], header, ["Anna sang", 0, 4, "PER"]], [], [header, ["Bo", 0, 2, "PER"]])
+    (item,) = read_with_entities(source, counts=lost)
+    assert item.sentence.text == "Anna sang"
+    assert lost.ids == {"other_sheets": ["Sheet2"]}
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (["=A1&B1", 0, 4, "PER"], ":3: a cell is a formula or an error"),
+        (["#N/A", 0, 4, "PER"], ":3: a cell is a formula or an error"),
+        ([None, 0, 4, "PER"], ":3: a row without a text. Of merged cells"),
+    ],
+)
+def test_what_a_cell_does_not_hold_itself_is_no_text(tmp_path: Path, row: list[Any], said: str) -> None:
+    source = workbook(tmp_path, [["text", "start", "end", "type"], ["Anna", 0, 4, "PER"], row])
+    with pytest.raises(CorpusError, match=said):
+        list(read_with_entities(source))
+
+
+def test_tags_that_are_too_few_are_no_class(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table({"tokens": [["Anna", "sang"]], "ner_tags": [["B-PER"]]}), tmp_path / "a.parquet")
+    source = Source(path=str(tmp_path / "a.parquet"), format="hugging_face")
+    with pytest.raises(CorpusError, match=r"a.parquet:1: `ner_tags` holds 1 tags for 2 tokens"):
+        list(read_with_entities(source, head=head_of(source)))
+
+
 def test_of_several_classes_the_least_confidence_counts(tmp_path: Path) -> None:
     (item,), _ = read(tmp_path, "csv_spans", "text,class,confidence\nAnna,a,0.7\nAnna,b,0.5\n")
     assert (item.labels, item.confidence) == (("a", "b"), 0.5)

@@ -24,6 +24,7 @@ REASONS = {
     "attributes": "attributes, notes and normalisations of entities",
     "other_layers": "annotations of other layers",
     "other_results": "results that are neither entities nor classes",
+    "other_sheets": "sheets after the first one",
     "classes_beside": "classes of a text that has entities, too",
     "untyped": "entities without a type",
     "stray_tags": "tags that continue nothing",

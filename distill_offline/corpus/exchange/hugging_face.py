@@ -15,6 +15,7 @@ __all__ = ["HuggingFace"]
 
 _KEY = b"huggingface"
 _TAGS = ("ner_tags", "tags", "labels")
+_OF_TOKENS = _TAGS[:2]  # `labels` may be classes, too
 _CLASS = ("label", "labels")
 _BATCH = 1024
 
@@ -113,6 +114,8 @@ def _row(
     given = record[column] if isinstance(record[column], list) else [record[column]]
     if given == [-1]:  # not labelled, by the convention of the Hub
         return row
+    if column in _OF_TOKENS and "tokens" in row and len(given) != len(row["tokens"]):
+        raise fault(shown, number, f"`{column}` holds {len(given)} tags for {len(row['tokens'])} tokens.")
     row["labels"] = [_name(value, column, names, shown, number) for value in given]
     return row
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from distill_offline.corpus.holding import ALL, ToolFormat
 from distill_offline.corpus.lines import fault, text_lines
+from distill_offline.corpus.lost import Lost
 from distill_offline.errors import CorpusError, MissingPackage
 
 __all__ = ["CsvSpans", "TsvSpans", "Xlsx"]
@@ -36,7 +37,7 @@ _Table = Iterable[tuple[int, Sequence[str]]]
 def rows_of_table(table: _Table, shown: str, text_field: str | None) -> Iterator[tuple[int, dict[str, Any]]]:
     """A row for each text: lines that follow each other with the same id (or, without ids, the same text) are one."""
     lines = iter(table)
-    line, header = next(lines, (1, ()))
+    line, header = next(((number, row) for number, row in lines if any(row)), (1, ()))
     columns = _columns(header, text_field, shown, line)
     cells = ((number, _cells(row, columns, len(header), shown, number)) for number, row in lines if any(row))
     seen: dict[int, int] = {}
@@ -46,6 +47,10 @@ def rows_of_table(table: _Table, shown: str, text_field: str | None) -> Iterator
         row: dict[str, Any] = {key: first[key] for key in ("id", "document", "text") if first.get(key)}
         if first.get("index"):
             row["index"] = _number(first["index"], int, "index", shown, number)
+        if not first["text"]:
+            raise fault(
+                shown, number, "a row without a text. Of merged cells only the first has one: fill in the others."
+            )
         if any(each["text"] != first["text"] for _, each in block):
             raise fault(shown, number, "lines of the same id have different texts.")
         if "id" not in columns and "start" in columns:
@@ -181,23 +186,28 @@ class TsvSpans(CsvSpans):
 
 
 class Xlsx(ToolFormat):
-    """The format `xlsx`: the first sheet of a workbook. A formula is the text that was typed, not its value."""
+    """The format `xlsx`: the first sheet of a workbook; others that hold anything are counted. Formulas are refused."""
 
     holds = ALL - {"tokens", "no_class", "mixed"}
     longest = 32_767  # characters of a cell, as Excel has it
 
     def read(self, path: Path, shown: str) -> Iterator[tuple[int, Any]]:
-        return rows_of_table(self._lines(path, shown), shown, self.text_field)
-
-    def _lines(self, path: Path, shown: str) -> _Table:
         openpyxl = _openpyxl(shown)
         with path.open("rb") as file:
             try:
-                sheet = openpyxl.load_workbook(file, read_only=True).worksheets[0]
+                first, *others = openpyxl.load_workbook(file, read_only=True).worksheets
+                filled = [each.title for each in others if any(map(any, each.iter_rows(values_only=True)))]
             except Exception as error:  # zip, XML and openpyxl have errors of their own
                 raise CorpusError(f"{shown}: not a workbook that can be read ({type(error).__name__}).") from error
-            for number, row in enumerate(sheet.iter_rows(values_only=True), 1):
-                yield number, ["" if value is None else _plain(str(value)) for value in row]
+            yield from ((1, Lost("other_sheets", title)) for title in filled)
+            yield from rows_of_table(self._lines(first, shown), shown, self.text_field)
+
+    def _lines(self, sheet: Any, shown: str) -> _Table:
+        for number, row in enumerate(sheet.iter_rows(), 1):
+            for cell in row:
+                if (cell.data_type, cell.value is None) in (("f", False), ("e", False)):
+                    raise fault(shown, number, "a cell is a formula or an error. Paste its value in its place.")
+            yield number, ["" if cell.value is None else _plain(str(cell.value)) for cell in row]
 
     def write(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         openpyxl = _openpyxl(str(path))
