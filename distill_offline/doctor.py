@@ -16,8 +16,10 @@ from typing import Literal
 from distill_offline import children, offline
 from distill_offline.config.settings import AdaptSettings, Settings
 from distill_offline.errors import DistillError
+from distill_offline.manifest.pace import pace_of
 from distill_offline.models import catalogue
 from distill_offline.models.adapting import need
+from distill_offline.models.fitting import BESIDE, largest, memory_for_a_teacher, weights_of
 from distill_offline.offline import isolation
 from distill_offline.storage.filesystem import NETWORK, filesystem_of
 
@@ -55,6 +57,8 @@ def examine(config: Settings | None = None) -> list[Check]:
         *_check_accelerator(config),
         *_check_models(),
         *(_check_needs(config) if config else ()),
+        *_check_memory(config, memory_for_a_teacher()),
+        *([_check_pace(Path("runs") / config.name)] if config and config.asks_a_teacher else ()),
         *_check_disks({"working folder": Path.cwd(), "models folder": catalogue.models_folder()}),
         _check_environment(os.environ),
         _check_namespaces(isolation.probe().fault),
@@ -205,6 +209,35 @@ def _check_needs(config: Settings) -> list[Check]:
     if config.adapt is not None and config.backend is not None:
         checks += _check_adapting(config.adapt.base or config.backend.model, config.adapt)
     return checks
+
+
+def _check_memory(config: Settings | None, free: int | None) -> list[Check]:
+    """Which teacher fits; and whether the one that llama.cpp shall load does."""
+    if free is None:
+        return []
+    sizes = ", ".join(f"{billions:.1f} billion in {bits}" for bits, billions in largest(free).items())
+    checks = [Check("memory", "ok", f"{free / 1e9:.1f} GB free; the most parameters of a teacher that fit: {sizes}")]
+    if config is None or config.backend is None or config.backend.name != "llama_cpp":
+        return checks
+    try:
+        weights = weights_of(catalogue.find(config.backend.model))
+    except DistillError:
+        return checks  # told by _check_needs
+    detail = f"the weights of {config.backend.model} take {weights / 1e9:.1f} GB"
+    if weights + min(BESIDE, weights) <= free:
+        return [*checks, Check("memory of the teacher", "ok", f"{detail}: they fit")]
+    remedy = "Take the same model in fewer bits, or a smaller one, or free memory."
+    return [*checks, Check("memory of the teacher", "warn", f"{detail}, with the context more than is free", remedy)]
+
+
+def _check_pace(run: Path) -> Check:
+    """How many sentences an hour the teacher labelled when it last did; nothing is started to find out."""
+    pace = pace_of(run / "annotate")
+    now = "annotate CONFIG --probe 8 times it as things are now"
+    if pace is None:
+        return Check("sentences an hour", "ok", f"not measured yet; {now}")
+    detail = f"{pace.per_hour:,.0f} when {run} was made ({pace.asked} asked, loading included); {now}"
+    return Check("sentences an hour", "ok", detail)
 
 
 def _check_pretraining(encoder: str) -> list[Check]:

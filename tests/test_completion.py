@@ -1,20 +1,23 @@
-"""Tab in a shell: the script, and what it offers."""
+"""What a shell offers at Tab, and what `--help` shows."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.shell_completion import BashComplete
 from click.testing import CliRunner
 
 from distill_offline.cli import commands
+from distill_offline.cli.verbs import VERBS
 
 VARIABLE = "_DISTILL_OFFLINE_COMPLETE"
 ROOT = Path(__file__).parent.parent
@@ -99,3 +102,22 @@ def test_bash_takes_the_script_and_offers_verbs_without_importing_them(tmp_path:
     done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True)
     assert done.stdout.split() == ["release", "report", "review"]
     assert "AssertionError" not in done.stderr
+
+
+def test_every_help_fits_80_columns_and_is_cut_nowhere() -> None:
+    def helps(group: click.Group, path: str) -> Iterator[tuple[str, str]]:
+        context = click.Context(group, info_name=path, terminal_width=80)
+        yield path, group.get_help(context)
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            assert command is not None
+            if isinstance(command, click.Group):
+                yield from helps(command, f"{path} {name}")
+            else:
+                yield f"{path} {name}", command.get_help(click.Context(command, info_name=name, terminal_width=80))
+
+    shown = dict(helps(commands, "distill-offline"))
+    assert len(shown) > len(VERBS)
+    for path, text in shown.items():
+        assert [line for line in text.splitlines() if len(line) > 80] == [], path
+        assert not re.search(r"[a-z]\.\.\.$|…$", text, re.MULTILINE), path

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from distill_offline import doctor, offline
+from distill_offline import doctor, manifest, offline
 from distill_offline.config.settings import BackendSettings, CorpusSettings, Settings, TaskSettings, TrainSettings
 from distill_offline.doctor import Check, examine, worst
+from distill_offline.models.fitting import free_memory
 
 
 def by_name(checks: list[Check]) -> Mapping[str, Check]:
@@ -120,3 +122,68 @@ def test_worst_is_the_gravest() -> None:
     assert worst([ok, fail, warn]) == "fail"
     assert worst([ok, warn]) == "warn"
     assert worst([]) == "ok"
+
+
+def a_config(model: str, backend: str = "llama_cpp") -> Settings:
+    return Settings(
+        name="x",
+        task=TaskSettings(types={"X": "x"}),
+        corpus=CorpusSettings(),
+        backend=BackendSettings(name=backend, model=model),
+        train=TrainSettings(encoder="none"),
+    )
+
+
+def test_memory_says_which_teacher_fits_in_how_many_bits(models: Path) -> None:
+    [check] = doctor._check_memory(None, 8_000_000_000)
+    assert check.detail == (
+        "8.0 GB free; the most parameters of a teacher that fit: 10.7 billion in 4 bits, 6.1 billion in 8 bits, "
+        "3.2 billion in 16 bits"
+    )
+    assert "0.0 billion in 4 bits" in doctor._check_memory(None, 10**9)[0].detail
+    assert doctor._check_memory(None, None) == []
+
+
+def test_a_teacher_that_does_not_fit_is_warned_of(models: Path) -> None:
+    model = models / "mine.gguf"
+    model.parent.mkdir(parents=True)
+    with model.open("wb") as file:
+        file.write(b"GGUF")
+        file.truncate(4_000_000_000)  # no block of it is written
+    _, fits = doctor._check_memory(a_config(str(model)), 8_000_000_000)
+    assert (fits.status, "4.0 GB: they fit" in fits.detail) == ("ok", True)
+    _, does_not = doctor._check_memory(a_config(str(model)), 5_000_000_000)
+    assert (does_not.status, "fewer bits" in does_not.remedy) == ("warn", True)
+    assert len(doctor._check_memory(a_config(str(model), "transformers"), 5_000_000_000)) == 1
+
+
+def test_free_memory_is_the_containers_where_that_is_less(tmp_path: Path) -> None:
+    meminfo, cgroup = tmp_path / "meminfo", tmp_path / "cgroup"
+    meminfo.write_text("MemTotal:       9000 kB\nMemAvailable:   4000 kB\n")
+    assert free_memory(meminfo, cgroup) == 4000 * 1024
+    cgroup.mkdir()
+    (cgroup / "memory.current").write_text("1000000\n")
+    (cgroup / "memory.max").write_text("max\n")
+    assert free_memory(meminfo, cgroup) == 4000 * 1024
+    (cgroup / "memory.max").write_text("3000000\n")
+    assert free_memory(meminfo, cgroup) == 2_000_000
+    assert free_memory(tmp_path / "none", cgroup) is None
+
+
+def test_the_pace_of_a_teacher_is_that_of_the_last_annotation(tmp_path: Path) -> None:
+    assert "not measured yet" in doctor._check_pace(tmp_path).detail
+    folder = tmp_path / "annotate"
+    folder.mkdir()
+    (folder / "manifest.json").write_text("{}")
+    assert "not measured yet" in doctor._check_pace(tmp_path).detail
+    (folder / "manifest.json").unlink()
+
+    def sealed(asked: int) -> str:
+        manifest.seal(
+            folder, stage="annotate", config={}, seeds={}, inputs=[], models={"tiny": "ab" * 32},
+            started=datetime.now(UTC) - timedelta(hours=2), counts={"unlabelled": {"asked": asked}},
+        )  # fmt: skip
+        return doctor._check_pace(tmp_path).detail
+
+    assert re.match(r"1,0\d\d when .* was made \(2100 asked, loading included\)", sealed(2100))
+    assert "not measured yet" in sealed(3)

@@ -24,7 +24,13 @@ __all__ = ["convert"]
 @click.option("--token-column", type=int, help="The column of a column file's tokens, from 0 [recognised].")
 @click.option("--tag-column", type=int, help="The column of a column file's tags, from 0 [the last one].")
 @click.option("--scheme", type=click.Choice(get_args(TagScheme)), default="auto", help="The tag scheme of INPUT.")
-@click.option("--offsets", type=click.Choice(OFFSETS), default="characters", help="What start and end count in INPUT.")
+@click.option(
+    "--offsets",
+    type=click.Choice(OFFSETS),
+    metavar="UNIT",
+    default="characters",
+    help=f"What start and end count in INPUT: {', '.join(OFFSETS)}.",
+)
 @language_option
 @on_bad_file_option
 @click.option("--force", is_flag=True, help="Overwrite OUTPUT.")

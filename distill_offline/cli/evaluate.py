@@ -33,11 +33,16 @@ _SCHEMES = click.Choice(get_args(TagScheme))
 @click.option(
     "--offsets",
     type=click.Choice(OFFSETS),
+    metavar="UNIT",
     default="characters",
-    help="What the start and end of a span in the gold file count.",
+    help=f"What start and end of a span in the gold file count: {', '.join(OFFSETS)}.",
 )
 @click.option(
-    "--input-offsets", type=click.Choice(OFFSETS), default="characters", help="The same for INPUT, if it is a file."
+    "--input-offsets",
+    type=click.Choice(OFFSETS),
+    metavar="UNIT",
+    default="characters",
+    help="The same for INPUT, if it is a file.",
 )
 @format_option("--format", what="the gold file")
 @format_option("--input-format", what="INPUT, if it is a file")
