@@ -128,14 +128,20 @@ def test_llama_cpp_answers_as_transformers_does_with_the_same_adapter(tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_gguf_file_is_a_base_that_takes_the_memory_of_its_safetensors() -> None:
+def test_a_gguf_file_is_a_base_and_takes_the_memory_of_float32() -> None:
     pytest.importorskip("gguf")
-    file, folder = real_model(SMOLLM), smollm_folder()
-    plain = {"name": "t", "backend": {"name": "llama_cpp", "model": str(file)}, "adapt": {}}
+    file = real_model(SMOLLM)
+    plain: dict[str, Any] = {
+        "name": "gguf",
+        "task": {"name": "ner", "types": {"LOC": "places"}},
+        "corpus": {"original": {"train": "package:demo/train.jsonl"}},
+        "backend": {"name": "llama_cpp", "model": str(file)},
+        "adapt": {},
+    }
     assert base_of(parse_settings(plain, "test")) == file
-    needs = [need(each, AdaptSettings(), on_gpu=False) for each in (file, folder)]
-    assert needs[0] is not None
-    assert needs[0] == needs[1]
+    found = need(file, AdaptSettings(), on_gpu=False)
+    assert found is not None
+    assert found.weights == 4 * 134_515_008  # float32; the table of subwords stands for the output's as well
 
 
 class FakeEngine:
