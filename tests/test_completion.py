@@ -27,7 +27,8 @@ ROOT = Path(__file__).parent.parent
 def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """What is offered for the last word, typed in a folder with two configurations and a run."""
     monkeypatch.chdir(tmp_path)
-    for name in ("mine.yaml", "configs/paper/phase.yaml", "runs/mine/manifest.json", "runs/mine/train/manifest.json"):
+    runs = ("runs/mine/manifest.json", "runs/mine/train/manifest.json", "runs/grid/study.json")
+    for name in ("mine.yaml", "configs/paper/phase.yaml", *runs):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
 
@@ -50,7 +51,10 @@ def test_verbs_and_options_are_offered(offered: Callable[..., list[str]]) -> Non
 def test_configurations_runs_stages_models_and_settings_are_offered(offered: Callable[..., list[str]]) -> None:
     assert offered("run", "") == ["mine.yaml", "configs/paper/phase.yaml"]
     assert offered("doctor", "configs") == ["configs/paper/phase.yaml"]
-    assert offered("report", "runs/") == ["runs/mine"]
+    assert offered("review", "") == ["import", "open", "runs/mine"]
+    assert offered("review", "runs/mine", "--ho") == ["--host"]
+    assert offered("report", "") == ["runs/grid", "runs/mine", "mine.yaml", "configs/paper/phase.yaml"]
+    assert offered("purge", "--document", "x", "") == ["runs/mine"]
     assert offered("manifest", "show", "") == ["runs/mine", "runs/mine/train"]
     assert offered("models", "verify", "SmolLM2-135M-Instruct-G") == ["SmolLM2-135M-Instruct-GGUF"]
     assert offered("run", "mine.yaml", "--set", "train.upd") == ["train.updates="]

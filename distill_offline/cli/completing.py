@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-__all__ = ["configs", "folders", "model_ids", "runs", "settings"]
+__all__ = ["configs", "folders", "model_ids", "runs", "runs_and_studies", "settings"]
 
 _SCHEMA = Path(__file__).parent.parent / "data" / "configs" / "schema.json"
 _SOURCE_SCHEMA = Path(__file__).parent.parent.parent / "configs" / "schema.json"
@@ -23,6 +23,12 @@ def configs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
 def runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Runs below runs/."""
     return _or_files((str(Path(found).parent) for found in _here("runs/*/manifest.json")), incomplete)
+
+
+def runs_and_studies(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Runs and studies below runs/, then configurations."""
+    made = [str(Path(found).parent) for name in ("manifest", "study") for found in _here(f"runs/*/{name}.json")]
+    return _or_files([*sorted(set(made)), *_here("*.yaml"), *_here("configs/**/*.yaml")], incomplete)
 
 
 def folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -16,7 +16,9 @@ __all__ = ["report"]
 
 
 @click.command()
-@click.argument("source", metavar="RUN|STUDY", type=click.Path(path_type=Path), shell_complete=completing.runs)
+@click.argument(
+    "source", metavar="RUN|STUDY", type=click.Path(path_type=Path), shell_complete=completing.runs_and_studies
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The file to write [report.html in this folder].")
 @click.option("--redact", is_flag=True, help="Leave out all text of the corpus: sentences, mentions and answers.")
 @click.option("--rows", type=click.Path(path_type=Path), help="A study's file of rows [beside its configuration].")

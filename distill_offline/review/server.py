@@ -195,7 +195,7 @@ def serve(review: Review, host: str, port: int, *, certificate: Path | None = No
     made = application(review, ["127.0.0.1", "localhost"] if host in ("127.0.0.1", "localhost") else ["*"])
     review.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     uvicorn.run(
-        made, host=host, port=port, log_level="warning", access_log=False, server_header=False,
+        made, host=host, port=port, log_config=None, log_level="warning", access_log=False, server_header=False,
         ssl_certfile=certificate, ssl_keyfile=key,
     )  # fmt: skip
 
