@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,14 @@ def text(number: int) -> Sentence:
     return Sentence(
         f"t:{number}", "t", number, f"text {number}", ("text", str(number)), ((0, 4), (5, 5 + len(str(number))))
     )
+
+
+def test_a_sentence_that_is_cut_otherwise_is_no_second_one(gold: list[Example]) -> None:
+    lines = teacher(gold[:3], 1, misses=0.0)
+    first = lines[0].sentence
+    whole = replace(first, tokens=(first.text,), offsets=((0, len(first.text)),))
+    with pytest.raises(ValueError, match=f"sentence {first.id} is cut into other tokens"):
+        combine(NER, {"a": lines, "b": [AnnotationLine(whole, ("O",), ()), *lines[1:]]}, "majority")
 
 
 @pytest.mark.parametrize("method", ["majority", "dawid_skene"])

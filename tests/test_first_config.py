@@ -50,6 +50,17 @@ def test_the_configuration_is_valid_and_its_splits_share_no_document(tmp_path: P
     assert "such as" in file.read_text("utf-8")
 
 
+def test_too_little_gold_is_refused_and_types_without_labels_are_told(tmp_path: Path, gold: Path) -> None:
+    few = tmp_path / "few.jsonl"
+    few.write_text('{"tokens": ["Ann"], "labels": ["B-PERSON"]}\n' * 2)
+    with pytest.raises(InputError, match="2 labelled sentences cannot be divided"):
+        init(tmp_path / "few.yaml", "--gold", few)
+    assert "PLANET is in none of your labels" in init(tmp_path / "p.yaml", "--gold", gold, "--type", "PLANET=a planet")
+    one = tmp_path / "one.jsonl"
+    one.write_text('{"text": "a b", "label": "x"}\n' * 9)
+    assert "there is one class alone" in init(tmp_path / "one.yaml", "--gold", one)
+
+
 def test_a_file_without_documents_is_divided_by_sentence_and_without_text_there_is_no_teacher(tmp_path: Path) -> None:
     rows = [
         {"id": f"{n}", "text": f"Zeile {n}: größer", "label": "gut: ja" if n % 3 else "#schlecht"} for n in range(50)

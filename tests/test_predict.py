@@ -158,3 +158,20 @@ def test_entities_are_written_for_other_tools(folder: Path, tmp_path: Path, name
         else:
             assert "not written" in ran.output
             assert "confidences" in ran.output
+
+
+def test_an_input_is_never_overwritten(folder: Path, tmp_path: Path) -> None:
+    text, gold = tmp_path / "in.jsonl", tmp_path / "gold.jsonl"
+    text.write_text('{"text": "Ann left"}\n')
+    gold.write_text('{"tokens": ["Ann"], "labels": ["B-PERSON"]}\n')
+    (tmp_path / "link.jsonl").symlink_to(text)
+    for output, calibrate in ((text, None), (tmp_path / "link.jsonl", None), (gold, str(gold))):
+        with pytest.raises(InputError, match="is an input itself"):
+            predict(folder, str(text), output, calibrate=calibrate)
+    assert text.read_text() == '{"text": "Ann left"}\n'
+
+
+def test_nan_is_no_confidence(folder: Path, tmp_path: Path) -> None:
+    command = ["predict", str(folder), "package:demo/unlabelled", "-o", str(tmp_path / "o.jsonl"), "--min-confidence"]
+    result = CliRunner().invoke(commands, [*command, "nan"])
+    assert (result.exit_code, "nan is not a number" in result.output) == (2, True)

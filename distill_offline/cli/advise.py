@@ -8,7 +8,7 @@ import click
 
 from distill_offline.cli import completing
 from distill_offline.cli.console import Console
-from distill_offline.cli.options import json_option
+from distill_offline.cli.options import NumberRange, json_option
 from distill_offline.errors import InputError
 
 __all__ = ["advise"]
@@ -18,7 +18,7 @@ __all__ = ["advise"]
 @click.argument("config", type=click.Path(path_type=Path), shell_complete=completing.configs)
 @click.option("-o", "--output", "rows_file", type=click.Path(path_type=Path), help="The study's file of rows.")
 @click.option("--more", type=click.IntRange(min=1), default=150, help="How many further sentences people could label.")
-@click.option("--seconds", type=click.FloatRange(min=0.1), default=30.0, help="A person's time for one sentence.")
+@click.option("--seconds", type=NumberRange(min=0.1), default=30.0, help="A person's time for one sentence.")
 @json_option
 def advise(config: Path, rows_file: Path | None, more: int, seconds: float, as_json: bool) -> None:
     """Say what to do next: label more, let the teacher label, or stop.

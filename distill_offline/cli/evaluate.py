@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import click
 
 from distill_offline.cli.console import Console, percent
-from distill_offline.cli.options import format_option, json_option, language_option, on_bad_file_option
+from distill_offline.cli.options import NumberRange, format_option, json_option, language_option, on_bad_file_option
 from distill_offline.config.settings import OFFSETS, OffsetUnit, Source
 from distill_offline.config.values import TagScheme
 from distill_offline.errors import GateMissed
@@ -46,7 +46,7 @@ _SCHEMES = click.Choice(get_args(TagScheme))
 )
 @format_option("--format", what="the gold file")
 @format_option("--input-format", what="INPUT, if it is a file")
-@click.option("--min-f1", type=click.FloatRange(0, 1), help="Exit with code 5 if F1 is below this (0 to 1).")
+@click.option("--min-f1", type=NumberRange(0, 1), help="Exit with code 5 if F1 is below this (0 to 1).")
 @json_option
 def evaluate(
     labels: Path,

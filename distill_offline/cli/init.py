@@ -63,6 +63,10 @@ def init(
     write_config(file, content)
     counts = ", ".join(f"{name} {count}" for name, count in look.types.most_common())
     console.result(f"{gold}: {look.sentences} sentences in {look.documents} documents; {counts}.")
+    for name in sorted(set(definitions) - set(look.types)):
+        console.warn(f"{name} is in none of your labels: nothing can be learnt of it there, nor measured.")
+    if len(look.types) == 1 and look.head == "sequence-classification":
+        console.warn("there is one class alone: a student can learn nothing from that.")
     console.result(f"{file} is written. Read it, say what each type means, then: distill-offline run {file} --dry-run")
 
 

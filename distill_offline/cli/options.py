@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import signal
@@ -21,6 +22,7 @@ from distill_offline.errors import Interrupted
 from distill_offline.offline.signals import DRAINS
 
 __all__ = [
+    "NumberRange",
     "command_line",
     "config_options",
     "format_option",
@@ -43,6 +45,16 @@ language_option = click.option(
     "--language",
     help="Cut raw text into the words of this language, as corpus.language does [by rules for every script].",
 )
+
+
+class NumberRange(click.FloatRange):
+    """A number within bounds; `nan`, which no bound keeps out, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail("nan is not a number.", param, ctx)
+        return number
 
 
 def format_option(*names: str, what: str) -> Callable[..., Any]:

@@ -9,7 +9,7 @@ from typing import Literal
 import click
 
 from distill_offline.cli.console import Console
-from distill_offline.cli.options import format_option, on_bad_file_option
+from distill_offline.cli.options import NumberRange, format_option, on_bad_file_option
 from distill_offline.config.settings import Source
 
 __all__ = ["predict"]
@@ -30,7 +30,7 @@ __all__ = ["predict"]
 @click.option("--token-column", type=int, help="The column of a column file's tokens, from 0 [recognised].")
 @click.option(
     "--min-confidence",
-    type=click.FloatRange(0, 1),
+    type=NumberRange(0, 1),
     default=0.0,
     help="Leave out, and count, entities and classes that the student is less sure of (0 to 1).",
 )

@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem
 
 from distill_offline.cli import completing
 from distill_offline.cli.console import Console
-from distill_offline.cli.options import command_line, json_option
+from distill_offline.cli.options import NumberRange, command_line, json_option
 from distill_offline.errors import InputError
 
 __all__ = ["review"]
@@ -55,7 +55,7 @@ def review() -> None:
 @click.option("--count", type=click.IntRange(min=1), default=100, help="How many sentences are looked at.")
 @click.option("--order", type=click.Choice(["value", "random"]), default="value", help="The most valuable ones first.")
 @click.option("--student", type=click.Path(path_type=Path), help="A student: what it labels otherwise comes first.")
-@click.option("--double", type=click.FloatRange(0, 1), default=0.0, help="The share that two people look at.")
+@click.option("--double", type=NumberRange(0, 1), default=0.0, help="The share that two people look at.")
 @click.option("--seed", type=int, default=0, help="Decides the random order.")
 @click.option("--host", default="127.0.0.1", help="The address to serve on; another machine's needs --certificate.")
 @click.option("--port", type=click.IntRange(1, 65535), default=8765, help="The port to serve on.")

@@ -11,7 +11,7 @@ import click
 
 from distill_offline.cli import completing
 from distill_offline.cli.console import Console, duration
-from distill_offline.cli.options import command_line, json_option, stopping
+from distill_offline.cli.options import NumberRange, command_line, json_option, stopping
 from distill_offline.errors import InputError, Interrupted, MissingModel
 
 if TYPE_CHECKING:
@@ -33,9 +33,7 @@ MADE_OF = "study.json"  # in the study's folder: configuration, changes and rows
 @click.option("--status", is_flag=True, help="Show how many cells are done, and how long the rest will take.")
 @click.option("--table", is_flag=True, help="Only make tables and plots of the rows that are there.")
 @click.option("--renew", is_flag=True, help="Run cells again whose rows were made by another method than the present.")
-@click.option(
-    "--limit-hours", type=click.FloatRange(min=0, min_open=True), help="Stop before a cell that would end later."
-)
+@click.option("--limit-hours", type=NumberRange(min=0, min_open=True), help="Stop before a cell that would end later.")
 @json_option
 def study(
     config: Path,

@@ -31,6 +31,7 @@ _FEW = 150  # labelled sentences up to which training is short
 _SHOWN = 3  # mentions of a type
 _LONGEST_MENTION = 30
 _FEWEST_DOCUMENTS = 4
+_FEWEST_SENTENCES = 3  # one for each of train, dev and test
 
 
 @dataclass(slots=True)
@@ -60,6 +61,10 @@ def look_at(gold: Path, file_format: str | None = None) -> Look:
     if not look.types:
         raise InputError(
             f"{gold}: {look.sentences} sentences, and none of them has a label. Is this the labelled file?"
+        )
+    if look.sentences < _FEWEST_SENTENCES:
+        raise InputError(
+            f"{gold}: {look.sentences} labelled sentences cannot be divided into train, dev and test. Label more."
         )
     for name, mentions in seen.items():
         short = [

@@ -56,6 +56,10 @@ def predict(
     `lost` what the output's format cannot hold.
     """
     source = as_source(text, None, "auto")
+    gold = None if calibrate is None else as_source(calibrate, None, "auto")
+    for given in (source, *([gold] if gold is not None else [])):
+        if output.exists() and output.resolve() == Path(given.path).resolve():
+            raise InputError(f"{output}: is an input itself, and would be lost. Choose another name.")
     check_writable(output, read_sentences(source), file_format=output_format)
     model = Student.load(student)
     if not model.kind.per_token and written_format(output, output_format) == COLUMNS:
@@ -64,7 +68,7 @@ def predict(
         )
     check_writable(output, (), model.labels, file_format=output_format)
     counter = Counter[str]() if counts is None else counts
-    labeller = _Labeller(model, UNCHANGED if calibrate is None else _fitted(model, calibrate), min_confidence, counter)
+    labeller = _Labeller(model, UNCHANGED if gold is None else _fitted(model, gold), min_confidence, counter)
     sentences = read_sentences(replace(source, language=model.language), head=model.head, counts=counter)
     done = 0
 

@@ -9,7 +9,7 @@ under the same lattice that students decode by.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -86,8 +86,9 @@ def combine(
             given.setdefault(key, {})[teacher] = line
     if all(len(by_teacher) < 2 for by_teacher in given.values()):
         raise ValueError(
-            "no sentence was labelled by two of them: are these labels of the same text, cut the same way?"
+            "no sentence was labelled by two of them: are these labels of one text, cut alike? Look at the tokens"
         )
+    _check_ids(sentences.values())
     teachers, keys = list(said), list(sentences)
     reliability: dict[str, dict[str, float]] = {}
     if method == "majority":
@@ -118,6 +119,18 @@ def _annotation(line: AnnotationLine) -> Annotation:
     return Annotation(
         line.sentence.id, line.labels, line.spans, line.rejected, line.beside.confidence, line.beside.agreement
     )
+
+
+def _check_ids(sentences: Iterable[Sentence]) -> None:
+    """Raises ValueError where one id stands for two sentences."""
+    texts: dict[str, Sentence] = {}
+    for sentence in sentences:
+        other = texts.setdefault(sentence.id, sentence)
+        if other is not sentence and other.tokens != sentence.tokens:
+            what = "is cut into other tokens" if other.text == sentence.text else "has another text"
+            raise ValueError(
+                f"sentence {sentence.id} {what} for one teacher than for another. Use labels of one corpus"
+            )
 
 
 def _voted(head: Head, given: Mapping[str, AnnotationLine]) -> Annotation:
