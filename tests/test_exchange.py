@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import tempfile
 from dataclasses import replace
@@ -168,3 +169,16 @@ def test_any_text_comes_through_or_its_loss_is_counted(name: str, items: list[La
             assert theirs.sentence.document == mine.sentence.document
         if "id" in holds:
             assert theirs.sentence.id == mine.sentence.id
+
+
+def test_packages_are_looked_through_once_and_not_for_each_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named("spacy")
+    catalogue = importlib.import_module("catalogue")
+    calls = list[Any]()
+    get_all = catalogue.Registry.get_all
+    monkeypatch.setattr(catalogue.Registry, "get_all", lambda registry: (calls.append(registry), get_all(registry))[1])
+    items = [labelled(sentence("Anna sang.", index), Span(0, 1, "PER", 0.5)) for index in range(40)]
+    assert [places(item) for item in through(tmp_path, "spacy", items)] == [places(item) for item in items]
+    assert len(calls) < 20

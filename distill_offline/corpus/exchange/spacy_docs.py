@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class SpacyDocs(ToolFormat):
         spacy, tokens = _imported(shown)
         try:
             found = tokens.DocBin().from_disk(path)
+            beside, found.user_data = _unpacked(found.user_data), []
             docs = found.get_docs(spacy.blank("xx").vocab)
         except Exception as error:  # zlib, msgpack and spaCy have errors of their own
             raise CorpusError(f"{shown}: not a file of spaCy's DocBin ({type(error).__name__}).") from error
@@ -38,14 +39,33 @@ class SpacyDocs(ToolFormat):
                 raise fault(shown, number, f"this document cannot be read ({type(error).__name__}).") from error
             if doc is None:
                 return
-            yield from _rows(doc, number)
+            yield from _rows(doc, beside[number - 1] if number <= len(beside) else {}, number)
 
     def write(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         spacy, tokens = _imported(str(path))
-        vocab, docs = spacy.blank("xx").vocab, tokens.DocBin(store_user_data=True)
+        from srsly import msgpack
+
+        vocab, docs = spacy.blank("xx").vocab, tokens.DocBin()
+        # One packer for all: spaCy makes one a document, and each looks through all installed packages for extensions.
+        packer = msgpack.Packer(use_bin_type=True)
         for row in rows:
-            docs.add(_doc(row, vocab, tokens, self))
+            doc = _doc(row, vocab, tokens, self)
+            docs.add(doc)
+            docs.user_data.append(packer.pack(doc.user_data))
+        docs.store_user_data = True
         docs.to_disk(path)
+
+
+def _unpacked(packed: Sequence[bytes | None]) -> list[Mapping[Any, Any]]:
+    """The user_data of each document; one unpacker for all of them, too."""
+    from srsly import msgpack
+
+    unpacker, found = msgpack.Unpacker(raw=False, use_list=False), list[Mapping[Any, Any]]()
+    for part in packed:
+        if part:
+            unpacker.feed(part)
+        found.append((unpacker.unpack() if part else None) or {})
+    return found
 
 
 def _imported(shown: str) -> tuple[Any, Any]:
@@ -59,14 +79,15 @@ def _imported(shown: str) -> tuple[Any, Any]:
     return spacy, tokens
 
 
-def _rows(doc: Any, number: int) -> Iterator[tuple[int, Any]]:
-    ours = doc.user_data.get(_OURS) or {}
+def _rows(doc: Any, beside: Mapping[Any, Any], number: int) -> Iterator[tuple[int, Any]]:
+    ours = beside.get(_OURS) or {}
     row: dict[str, Any] = {key: ours[key] for key in ("id", "document", "index", "confidence") if key in ours}
     id_ = str(ours.get("id", number))
-    row["text"], row["offsets"] = doc.text, ours.get("offsets")
+    text = doc.text  # made anew at each look
+    row["text"], row["offsets"] = text, ours.get("offsets")
     if row["offsets"] is None:
         row["offsets"] = [[token.idx, token.idx + len(token)] for token in doc if not token.is_space]
-    row["tokens"] = [doc.text[start:end] for start, end in row["offsets"]]
+    row["tokens"] = [text[start:end] for start, end in row["offsets"]]
     groups = dict(doc.spans)
     spans = groups.pop(_GROUP, None) or doc.ents
     if other := sum(map(len, groups.values())):
