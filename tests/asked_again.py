@@ -21,13 +21,14 @@ class Asked(Scripted):
     """Says yes to what the file `truth` beside its answers lists, [text, mention, type], and no to all else.
 
     It is the surer the longer the mention. To mentions that begin with "?" it says something else. Questions are
-    written down in `asked.log` there.
+    written down in `asked.log` there, and with the adapter's name in `adapters.log`.
     """
 
     lists_first_tokens: ClassVar[bool] = True
 
     def __init__(self, model: Path, sampling: Sampling, options: Any) -> None:
-        super().__init__(model, sampling, options)
+        self._adapter = Path(options.get("adapter", "none")).name
+        super().__init__(model, sampling, {key: value for key, value in options.items() if key != "adapter"})
         self._folder = Path(str(options["answers"])).parent
         self._truth = {tuple(row) for row in json.loads((self._folder / "truth.json").read_text("utf-8"))}
 
@@ -38,6 +39,8 @@ class Asked(Scripted):
                 continue
             with (self._folder / "asked.log").open("a", encoding="utf-8") as log:
                 log.write(f"{prompt.sentence_id}\n")
+            with (self._folder / "adapters.log").open("a", encoding="utf-8") as log:
+                log.write(f"{self._adapter} {prompt.sentence_id}\n")
             yield position, self._verdict(prompt)
 
     def _verdict(self, prompt: Prompt) -> Completion:

@@ -11,17 +11,20 @@ import pytest
 from annotated_runs import TYPES, run_of
 
 from distill_offline import manifest, pipeline
+from distill_offline.annotate.out_of_fold import ask_part
 from distill_offline.annotate.questions import Questions
 from distill_offline.annotate.stage import annotate, annotate_shard, merge, reparse
-from distill_offline.annotate.work import Shard
+from distill_offline.annotate.verify import ask_about
+from distill_offline.annotate.work import AnnotateInputs, Shard
 from distill_offline.annotations import read_lines
 from distill_offline.completions import CompletionStore
 from distill_offline.config.loading import as_plain, parse_settings
 from distill_offline.config.settings import Settings, VerifySettings
 from distill_offline.errors import ConfigError, Interrupted
+from distill_offline.run.adapter import Adapter
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import make_task, read_gold, read_labelled
-from distill_offline.schema import Annotation, Completion, Example, Sentence, Span, join_tokens
+from distill_offline.schema import Annotation, Completion, Example, Sentence, Span, content_digest, join_tokens
 from distill_offline.spans.bio import decode_bio
 from distill_offline.storage.files import ANNOTATIONS, STORE
 from distill_offline.text.yes_or_no import alike, verdict
@@ -145,6 +148,32 @@ def test_shards_ask_their_own_and_merge_asks_nothing(tmp_path: Path) -> None:
         rows, completions = opened.forget(document)
         assert completions > rows // 2 > 0
         assert document not in {row[0].rpartition(":")[0] for row in opened.rows("test, verify")}
+
+
+def test_each_fold_is_asked_about_by_the_teacher_that_labelled_it(tmp_path: Path) -> None:
+    folder = run_of(tmp_path, settings_of(tmp_path))
+    plain = AnnotateInputs.of(folder)
+    contents = [content_digest(example.sentence) for example in plain.gold.train]
+    fold_of = {content: 1 + number % 2 for number, content in enumerate(contents)}
+    parts = tuple(Adapter(tmp_path / f"fold{n}", f"digest{n}", "") for n in (1, 2))
+    adapter = Adapter(tmp_path / "whole", "digest", "", parts, fold_of)
+    work = replace(plain, teacher=replace(plain.teacher, adapter=adapter))
+    with CompletionStore(tmp_path / "folds.sqlite") as store, work.engine() as engine:
+        ask_part(work, "train", store, engine)
+        verified = ask_about(work, "train", store, engine)
+        assert verified is not None
+        ids = [row[0] for row in store.rows("train, verify")]
+        assert {row[2] is None for row in store.rows("train, verify")} == {False}
+        assert not [name for name in store.progress() if "fold" in name]
+        folds = {
+            example.sentence.id: fold_of[content] for example, content in zip(plain.gold.train, contents, strict=True)
+        }
+        log = (tmp_path / "adapters.log").read_text("utf-8").splitlines()
+        asked = {id_: name for name, id_ in (line.split(" ", 1) for line in log) if id_ != "trial"}
+        assert asked == {id_: f"fold{folds[id_]}" for id_ in ids}
+        again = ask_about(work, "train", store, engine)
+        assert again is not None
+        assert (again.asked.asked, again.asked.cached) == (0, len(ids))
 
 
 def test_an_answer_of_neither_word_leaves_the_span_without_and_is_counted(tmp_path: Path) -> None:
