@@ -175,6 +175,7 @@ def test_packages_are_looked_through_once_and_not_for_each_document(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     named("spacy")
+    through(tmp_path, "spacy", [labelled(sentence("Anna sang."))])  # what the first use loads
     catalogue = importlib.import_module("catalogue")
     calls = list[Any]()
     get_all = catalogue.Registry.get_all

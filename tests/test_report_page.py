@@ -105,6 +105,25 @@ def test_the_verb_writes_the_page_anywhere_and_refuses_what_is_no_run(run: RunFo
         page_of_run(tmp_path)
 
 
+def test_nothing_but_a_page_is_overwritten_and_not_the_runs_own(run: RunFolder, tmp_path: Path) -> None:
+    def report(target: Path) -> str:
+        return str(CliRunner().invoke(commands, ["report", str(run.path), "-o", str(target)]).exception or "")
+
+    mine = tmp_path / "gold.jsonl"
+    mine.write_text("mine")
+    assert "is no page" in report(mine)
+    assert mine.read_text() == "mine"
+    assert "which its manifest seals" in report(run.path / "report" / "index.html")
+    assert report(tmp_path / "page.html") == report(tmp_path / "page.html") == ""
+
+
+def test_a_stage_whose_files_changed_is_told_on_the_page(run: RunFolder, tmp_path: Path) -> None:
+    assert "nothing of" not in page_of_run(run.path)
+    shutil.copytree(run.path, tmp_path / "run")
+    (tmp_path / "run" / "train" / "simple_mix" / "history.jsonl").write_text("{")
+    assert "nothing of train/simple_mix is shown" in page_of_run(tmp_path / "run")
+
+
 def test_purge_takes_the_text_out_of_the_page_and_the_document_out_of_the_predictions(
     run: RunFolder, tmp_path: Path
 ) -> None:

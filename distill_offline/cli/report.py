@@ -14,6 +14,8 @@ from distill_offline.errors import InputError
 
 __all__ = ["report"]
 
+_BEGINS = b"<!doctype html>"
+
 
 @click.command()
 @click.argument(
@@ -38,6 +40,7 @@ def report(source: Path, output: Path | None, redact: bool, rows: Path | None, a
     from distill_offline.storage.files import write_text
 
     console, target = Console(as_json), output or Path("report.html")
+    _check_output(target, source)
     if source.is_dir() and not _is_study(source):
         if rows is not None:
             raise InputError(f"report: --rows is for a study, and {source} is none.")
@@ -51,6 +54,18 @@ def report(source: Path, output: Path | None, redact: bool, rows: Path | None, a
         console.json({"file": str(target), "bytes": len(page.encode()), "has_text": has_text})
     else:
         console.result(f"{target}: the page of {source}{'' if has_text else ', without any text of its corpus'}.")
+
+
+def _check_output(target: Path, source: Path) -> None:
+    """Raises InputError where a file is there that is no page, or that the run's manifest seals."""
+    if not target.is_file():
+        return
+    with target.open("rb") as file:
+        is_page = file.read(len(_BEGINS)).lower() == _BEGINS
+    if not is_page:
+        raise InputError(f"{target}: is there already, and is no page. Choose another name.")
+    if target.resolve() == (source / "report" / "index.html").resolve():
+        raise InputError(f"{target}: is the run's own page, which its manifest seals. Choose another name.")
 
 
 def _is_study(folder: Path) -> bool:

@@ -50,6 +50,7 @@ def view_of(folder: RunFolder, result: Mapping[str, Any], *, redact: bool = Fals
     arms = [name for name in stages if name.startswith("train/")]
     histories = {name.removeprefix("train/"): folder.folder(name) / "history.jsonl" for name in arms}
     rows = _predictions(folder)
+    unsealed = [name for name in _stages(folder) if name not in stages]
     return report.View(
         name=folder.settings.name,
         result=result,
@@ -62,6 +63,7 @@ def view_of(folder: RunFolder, result: Mapping[str, Any], *, redact: bool = Fals
         confusion=_confusion(rows),
         quarantined=_quarantined(folder, redact=redact),
         pretraining=list(read_rows(folder.folder(PRETRAIN) / "history.jsonl")) if PRETRAIN in stages else (),
+        unsealed=unsealed,
         page=None if redact or not rows else _page(folder, result["split"], rows),
     )
 

@@ -60,6 +60,7 @@ class View:
 
     `stages` are the links of the chain of manifests, `costs` pairs of words, `confusion` has `(gold, given, count)` by
     reading, and `quarantined` a `total` and the first `answers`. Without `page` no text of the corpus is shown.
+    `unsealed` are stages that the settings have and that are not whole: nothing of them is shown.
     `pretraining` is the history of that stage; empty without one.
     """
 
@@ -75,6 +76,7 @@ class View:
     quarantined: Mapping[str, Any] | None = None
     page: Page | None = None
     pretraining: Sequence[Mapping[str, Any]] = ()
+    unsealed: Sequence[str] = ()
 
 
 def render(view: View) -> str:
