@@ -180,6 +180,8 @@ def test_a_page_without_a_server_saves_a_file_that_import_reads(
     page = tmp_path / "review.html"
     page.write_text(server.page(review.data("ben")), "utf-8")
     browser.open(page.as_uri())
+    shown = browser.evaluate("visible('a\\u2028b\\u061c\\ufeff\\u200b\\u202e\\u0085')")
+    assert shown == "a⟨U+2028⟩b⟨U+61C⟩⟨U+FEFF⟩⟨U+200B⟩⟨U+202E⟩⟨U+85⟩"
     total = browser.evaluate("by('progress').max")
     for number in range(1, int(total) + 1):
         browser.press("Enter")
