@@ -27,7 +27,7 @@ class Usage:
 
 
 class Readings:
-    """A thread that samples while the context is open; where there is no nvidia-smi it gives nothing."""
+    """A thread that samples while the context is open; if there is no nvidia-smi it gives nothing."""
 
     def __init__(self) -> None:
         self._samples: list[tuple[float, float | None, float | None]] = []  # time.time(), watts, MiB
@@ -80,7 +80,7 @@ def _ask() -> tuple[float | None, float | None]:
 
 
 def _total(values: tuple[str, ...]) -> float | None:
-    """The sum; None where one is no number, such as `[N/A]`."""
+    """The sum; None if one is no number, such as `[N/A]`."""
     if not all(re.fullmatch(r"\s*\d+(\.\d+)?\s*", value) for value in values):
         return None
     return sum(float(value) for value in values)

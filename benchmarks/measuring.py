@@ -48,7 +48,7 @@ class Timing:
     """One pass over a workload. `began` and `ended` are `time.time()`: comparable between processes.
 
     The engine's start lies before `began`. `completions` stand in the prompts' order; `whole_s` is the time of a whole
-    command, with the engine's start and everything, where there is one.
+    command, with the engine's start and everything, if there is one.
     """
 
     began: float
@@ -115,7 +115,7 @@ def _parses(task: Task, sentence: Sentence, completion: Completion) -> bool:
 
 
 def spread(values: Sequence[float], form: str = ".2f") -> str:
-    """The median, with the lowest and highest where there are several."""
+    """The median, with the lowest and highest if there are several."""
     middle = format(statistics.median(values), form)
     return middle if len(values) == 1 else f"{middle} ({min(values):{form}} to {max(values):{form}})"
 

@@ -156,7 +156,7 @@ def _verbose(pairs: str) -> str:
 def _perfect_tokens(work: Workload) -> dict[bool, float]:
     """Mean tokens of what a perfect teacher would say, in pairs (False) and in objects (True).
 
-    Empty where the sentences are not those of corpus.original.dev, or where `gguf` is not installed.
+    Empty if the sentences are not those of corpus.original.dev, or where `gguf` is not installed.
     """
     task = work.task
     answers = {example.sentence.id: task.answer(example) for example in read_gold(work.settings).dev}

@@ -160,7 +160,7 @@ def write_lines(file: Path, lines: Iterable[AnnotationLine]) -> int:
 
 
 def checked_span(span: Span) -> Span:
-    """The span itself. Raises ValueError where what came as one out of a file has fields of other kinds or sizes."""
+    """The span itself. Raises ValueError if what came as one out of a file has fields of other kinds or sizes."""
     if not _is_count(span.start) or not _is_count(span.end):
         raise ValueError("a span's start and end must be positions of tokens")
     if not span.type or not isinstance(span.type, str):
@@ -173,14 +173,14 @@ def checked_span(span: Span) -> Span:
 
 
 def checked_number(name: str, value: Any) -> float:
-    """One of the numbers of LineValues. Raises ValueError where it is none, or too large or too small."""
+    """One of the numbers of LineValues. Raises ValueError if it is none, or too large or too small."""
     if not _is_number(value, _HIGHEST[name]):
         raise ValueError(f"`{name}` is not a number, 0 {'or more' if name == 'weight' else 'to 1'}")
     return float(value)
 
 
 def checked_tokens(value: Any) -> tuple[str, ...]:
-    """Raises ValueError where `value` is no list of strings with something in each."""
+    """Raises ValueError if `value` is no list of strings with something in each."""
     if not _are_strings(value):
         raise ValueError("`tokens` must be a list of strings")
     if not value or not all(value):
@@ -189,7 +189,7 @@ def checked_tokens(value: Any) -> tuple[str, ...]:
 
 
 def checked_offsets(value: Any, tokens: Sequence[str], text: str) -> tuple[tuple[int, int], ...]:
-    """Raises ValueError where `value` is no list of ranges that lead to the tokens in the text, in order."""
+    """Raises ValueError if `value` is no list of ranges that lead to the tokens in the text, in order."""
     if not isinstance(value, (list, tuple)) or len(value) != len(tokens):
         raise ValueError(f"`offsets` must be a list of {len(tokens)} pairs, one a token")
     end_before = 0

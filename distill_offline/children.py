@@ -15,7 +15,7 @@ __all__ = ["Child", "run"]
 
 
 class Child(subprocess.Popen[Any]):
-    """A Popen that raises EnvironmentFault where the kernel has no exit code for us, as with SIGCHLD ignored.
+    """A Popen that raises EnvironmentFault if the kernel has no exit code for us, as with SIGCHLD ignored.
 
     Popen itself says 0 then: every failure would be a success.
     """

@@ -37,7 +37,7 @@ _BACKEND_PACKAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at; `remedy` is empty where nothing needs doing."""
+    """One thing that was looked at; `remedy` is empty if nothing needs doing."""
 
     name: str
     status: Status

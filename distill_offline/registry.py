@@ -190,7 +190,7 @@ def distributions_used() -> dict[str, str]:
 
 
 def check_has(kind: str, name: str, value: Any, attributes: Iterable[str]) -> None:
-    """Raises ConfigError where what `name` stands for lacks any of the attributes; says which."""
+    """Raises ConfigError if what `name` stands for lacks any of the attributes; says which."""
     if missing := [attribute for attribute in attributes if not hasattr(value, attribute)]:
         raise ConfigError(f"{kind}: {name} has no {', no '.join(missing)}; it must be there.")
 

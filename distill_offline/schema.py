@@ -124,7 +124,7 @@ class Sampling:
 
     @property
     def second_tokens(self) -> int:
-        """How many tokens an answer may have when it is asked for again; 0 where it is not."""
+        """How many tokens an answer may have when it is asked for again; 0 if it is not."""
         return 2 * self.max_tokens if self.retry_tokens is None else self.retry_tokens
 
 

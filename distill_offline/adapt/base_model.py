@@ -18,7 +18,7 @@ _ARCHITECTURE = "general.architecture"
 
 
 def base_of(settings: Settings) -> Path:
-    """The model that the adapter is trained on. Raises ConfigError and MissingModel where there is none to train on."""
+    """The model that the adapter is trained on. Raises ConfigError and MissingModel if there is none to train on."""
     adapt, backend = settings.adapt, settings.backend
     if backend is None or adapt is None:
         raise ConfigError(f"{settings.name}: adapt needs a teacher: give the section backend.")

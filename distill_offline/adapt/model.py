@@ -97,7 +97,7 @@ class Base:
 
 
 def check_quantization(settings: AdaptSettings, *, on_gpu: bool) -> None:
-    """Raises ConfigError where the base cannot be held in 4 bits."""
+    """Raises ConfigError if the base cannot be held in 4 bits."""
     if settings.quantization and not on_gpu:
         raise ConfigError(
             f"adapt.quantization: {settings.quantization} needs a GPU, and there is none here. Leave it out: on a CPU "

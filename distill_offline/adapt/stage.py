@@ -137,7 +137,7 @@ class _AdaptInputs:
         return self.settings.adapt
 
     def check(self) -> None:
-        """Raises ConfigError where there are too few sentences."""
+        """Raises ConfigError if there are too few sentences."""
         different = len({each.content for each in self.train})
         needed = max(FEWEST, 2 * self.adapt.folds)
         if different < needed:

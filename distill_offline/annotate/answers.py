@@ -121,7 +121,7 @@ def _changed(corpus_part: str, asked: str, present: str) -> InputError:
 
 
 def parsed(task: Task, sentence: Sentence, said: Sequence[Completion | None]) -> Annotation | str:
-    """What the samples of a sentence say, by vote where there are several; or why none of them can be used."""
+    """What the samples of a sentence say, by vote if there are several; or why none of them can be used."""
     read = [_read(task, sentence, completion) for completion in said]
     usable = [reading for reading in read if isinstance(reading, Annotation)]
     if not usable:

@@ -182,7 +182,7 @@ def _best(scores: np.ndarray, wanted: int) -> list[int]:
 
 
 def check_pool(settings: DemonstrationSettings, pool: Sequence[Example]) -> None:
-    """Raises ConfigError where demonstrations are asked for and there is nothing to choose from."""
+    """Raises ConfigError if demonstrations are asked for and there is nothing to choose from."""
     if settings.strategy != "none" and settings.k > 0 and not pool:
         raise ConfigError(
             f"annotate.demonstrations: strategy {settings.strategy} needs labelled sentences. "

@@ -114,7 +114,7 @@ _REMEDY = "Restore the run's frozen folder from a copy, or remove it: the next a
 
 
 def _check(version: Path, digests: Mapping[str, str]) -> None:
-    """Raises InputError where a frozen file is not what was frozen."""
+    """Raises InputError if a frozen file is not what was frozen."""
     try:
         present = _stored(version).digests()
     except (OSError, UnicodeDecodeError, DistillError) as error:

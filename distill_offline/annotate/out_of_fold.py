@@ -57,7 +57,7 @@ def by_fold(folds: Mapping[str, int], recipes: Mapping[int, bytes]) -> Callable[
 
 
 def folds_of(adapter: Adapter | None, part: str, sentences: Iterable[Sentence]) -> dict[str, int]:
-    """The fold, from 1, of each sentence, by id; empty where none is needed. What no adapter has seen is in 1."""
+    """The fold, from 1, of each sentence, by id; empty if none is needed. What no adapter has seen is in 1."""
     if part != "train" or adapter is None or not adapter.folds:
         return {}
     return {sentence.id: adapter.fold_of.get(content_digest(sentence), 1) for sentence in sentences}

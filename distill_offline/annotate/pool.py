@@ -36,7 +36,7 @@ def demonstrations(settings: Settings, gold: Gold) -> Demonstrations:
 
 
 def _check_samples(settings: AnnotateSettings, chosen: DemonstrationSettings, pool: int) -> None:
-    """Raises ConfigError where all samples of a sentence would show the same, since the pool holds no other."""
+    """Raises ConfigError if all samples of a sentence would show the same, since the pool holds no other."""
     fewest = {"no": 0, "order": 2, "set": chosen.k + 1}[chosen.vary]
     if settings.samples > 1 and not settings.sampling.temperature and pool < fewest:
         raise ConfigError(

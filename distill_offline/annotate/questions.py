@@ -43,11 +43,11 @@ class Questions:
         return Prompt(sentence.id, (system, user), max_tokens=1, first_tokens=LISTED)
 
     def read(self, completion: Completion) -> Verdict | None:
-        """How sure of yes; None where the answer begins with neither word."""
+        """How sure of yes; None if the answer begins with neither word."""
         return verdict(completion.first_tokens, self.settings.words)
 
     def judge(self, sentence: Sentence, completion: Completion) -> None:
-        """Raises UnusableAnswer where the answer begins with neither word."""
+        """Raises UnusableAnswer if the answer begins with neither word."""
         if self.read(completion) is None:
             raise UnusableAnswer("neither_yes_nor_no", sentence.id)
 
@@ -67,7 +67,7 @@ class Questions:
         return {"instructions": chosen.instructions, "question": chosen.question, "words": list(chosen.words)}
 
     def check_lists(self, backend: Backend) -> None:
-        """Ask the engine one question about a sentence of ours, before any other. Raises ConfigError where it lists no
+        """Ask the engine one question about a sentence of ours, before any other. Raises ConfigError if it lists no
         first tokens, BackendError where it does not answer."""
         tokens = ("Ada", "lives", "in", "Paris", ".")
         sentence = Sentence("trial", "", 0, join_tokens(tokens)[0], tokens, join_tokens(tokens)[1])
@@ -86,7 +86,7 @@ class Questions:
 
 
 def check_can_be_asked(backend: BackendSettings, kind: type[Backend], head: Head) -> None:
-    """Raises ConfigError where annotate.verify cannot work with this engine or task."""
+    """Raises ConfigError if annotate.verify cannot work with this engine or task."""
     if not kind_of(head).per_token:
         raise ConfigError("annotate.verify asks about entities, and the task labels whole texts. Leave it out.")
     if not getattr(kind, "lists_first_tokens", False):

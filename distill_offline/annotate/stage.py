@@ -38,7 +38,7 @@ def annotate(folder: RunFolder, *, refreeze: bool = False) -> dict[str, Any]:
     """The teacher's labels for the unlabelled sentences and for the gold splits that annotate.gold names.
 
     `refreeze`: take what prompt, guidelines and demonstrations are made from as it is now. Gives the counts of the
-    manifest. Raises QuarantineError where too many rows could not be used; all completions are kept then, and the files
+    manifest. Raises QuarantineError if too many rows could not be used; all completions are kept then, and the files
     of the stage can be looked at, but it is not sealed.
     """
     work = AnnotateInputs.of(folder, refreeze=refreeze)
@@ -100,7 +100,7 @@ def merge(folder: RunFolder, stores: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Join the answers of shards, or of any other stores of the same run, and write the annotations; no teacher.
 
     `stores` are files or the folders that hold them; by default those of the run's shards. Gives for each of them what
-    was found, and the counts. Raises InputError where rows are left without an answer; what was joined is kept.
+    was found, and the counts. Raises InputError if rows are left without an answer; what was joined is kept.
     """
     paths = [path / STORE if path.is_dir() else path for path in stores]
     paths = paths or sorted(folder.path.glob(f"shards/*/{STORE}"))
@@ -143,7 +143,7 @@ def merge(folder: RunFolder, stores: tuple[Path, ...] = ()) -> dict[str, Any]:
 def reparse(folder: RunFolder) -> dict[str, Any]:
     """Write the annotations again out of the stored answers, as the parser now reads them; needs no model.
 
-    Raises InputError where the run has no answer for some row.
+    Raises InputError if the run has no answer for some row.
     """
     gold = read_gold(folder.settings)
     settings = frozen(folder, gold, write=False)

@@ -35,7 +35,7 @@ class Verified:
     """Gives spans what the store knows of them, and counts it.
 
     `digest` is that of a prompt by the recipe of the teacher who was asked. Spans that `without` a confidence are left:
-    `unreadable` where the answer began with neither word, `unanswered` where there is none in the store.
+    `unreadable` where the answer began with neither word, `unanswered` if there is none in the store.
     """
 
     questions: Questions

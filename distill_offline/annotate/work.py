@@ -137,7 +137,7 @@ class AnnotateInputs:
         return stage
 
     def check_unchanged(self, stage: Stage) -> None:
-        """Raises InputError where a corpus file is not what it was when the stage began."""
+        """Raises InputError if a corpus file is not what it was when the stage began."""
         now = self.stage()
         if now.fingerprint != stage.fingerprint:
             raise InputError(

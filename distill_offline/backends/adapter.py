@@ -16,7 +16,7 @@ CONFIG, WEIGHTS, GGUF = "adapter_config.json", "adapter_model.safetensors", "ada
 
 
 def rank_of(folder: Path) -> int:
-    """The adapter's rank. Raises MissingModel where its two files are not there or not readable."""
+    """The adapter's rank. Raises MissingModel if its two files are not there or not readable."""
     lacking = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
     if lacking:
         raise MissingModel(
@@ -35,7 +35,7 @@ def rank_of(folder: Path) -> int:
 def gguf_adapter(folder: Path, model: Path) -> Path:
     """The adapter as GGUF, for the GGUF file `model`.
 
-    Raises MissingModel where it is not there, BackendError where it is for another architecture.
+    Raises MissingModel if it is not there, BackendError where it is for another architecture.
     """
     file = folder / GGUF
     if not file.is_file():
@@ -62,7 +62,7 @@ def gguf_adapter(folder: Path, model: Path) -> Path:
 def adapted(model: Any, folder: Path) -> Any:
     """The model with the adapter: merged where it computes in float32, else beside the weights.
 
-    Raises BackendError where the adapter was made for another model.
+    Raises BackendError if the adapter was made for another model.
     """
     import torch
     from peft import PeftModel

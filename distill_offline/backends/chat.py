@@ -40,7 +40,7 @@ class Chat:
     by a probe, and such a model gets the system text folded into its first user turn. `thinking` is handed to the
     template as `enable_thinking`. `template_sha256` is the digest of the template in use.
 
-    A template has limits in steps, time, size and depth. Raises ConfigError where there is none, BackendError where it
+    A template has limits in steps, time, size and depth. Raises ConfigError if there is none, BackendError where it
     cannot render even a plain user turn, or not within the limits.
     """
 

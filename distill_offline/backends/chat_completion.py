@@ -36,7 +36,7 @@ def read_chat_completion(
     `tags` are what the model's own template says of thoughts. `max_tokens`: how long the answer could be; one that does
     not say why it ended was cut off if it has as many tokens. An answer without log-probabilities that can be read, or
     without counts, is one all the same. Thinking that the server has split off is the completion's thinking, also where
-    there is nothing else: it never becomes the answer. Raises LookupError, TypeError or ValueError where there is no
+    there is nothing else: it never becomes the answer. Raises LookupError, TypeError or ValueError if there is no
     answer in it.
     """
     choices = response.get("choices")
@@ -82,7 +82,7 @@ def finish_of(said: Any, *, is_full: bool = False) -> str:
 
 
 def join_events(body: bytes) -> Mapping[str, Any] | None:
-    """The response that a stream of server-sent events adds up to; None where the body is none, or breaks off.
+    """The response that a stream of server-sent events adds up to; None if the body is none, or breaks off.
 
     Some proxies stream whatever is asked of them.
     """
@@ -197,7 +197,7 @@ def _is_said(value: Any) -> bool:
 
 
 def _count(usage: Mapping[str, Any], *names: str) -> int:
-    """The first of these counts that is one, in digits or not; 0 where none is."""
+    """The first of these counts that is one, in digits or not; 0 if none is."""
     for name in names:
         value = usage.get(name)
         try:

@@ -18,7 +18,7 @@ _CHAT_TEMPLATE = "tokenizer.chat_template"
 def find_gguf(model: Path) -> Path:
     """The GGUF file at `model`: the file itself, or the one in that folder (of a split model, its first part).
 
-    Raises MissingModel where there is none, more than one to choose from, or a part of it is missing.
+    Raises MissingModel if there is none, more than one to choose from, or a part of it is missing.
     """
     if model.is_file():
         return _with_all_parts(model)
@@ -44,7 +44,7 @@ def _with_all_parts(file: Path) -> Path:
 
 
 def read_chat_template(file: Path) -> str | None:
-    """The Jinja chat template in a GGUF file's metadata, or None where it has none.
+    """The Jinja chat template in a GGUF file's metadata, or None if it has none.
 
     The header is read strictly, and that of a split model's other parts too: raises MissingModel that says what is
     wrong with which of them.

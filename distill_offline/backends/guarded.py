@@ -18,14 +18,14 @@ _WANTED = ("needs_model", "speed_only", "identity", "complete", "close")
 
 
 def check_backend(name: str, kind: Any) -> None:
-    """Raises ConfigError where a user's backend is no class, or lacks what backends.base.Backend asks for."""
+    """Raises ConfigError if a user's backend is no class, or lacks what backends.base.Backend asks for."""
     if not isinstance(kind, type):
         raise ConfigError(f"{_KEY}: {name} is not a class.")
     check_has(_KEY, name, kind, _WANTED)
 
 
 class GuardedBackend:
-    """A user's backend behind the same interface. Raises ConfigError where it fails, or gives what is no answer."""
+    """A user's backend behind the same interface. Raises ConfigError if it fails, or gives what is no answer."""
 
     needs_model: ClassVar[bool] = False
     speed_only: ClassVar[frozenset[str]] = frozenset()

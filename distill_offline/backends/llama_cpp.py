@@ -220,7 +220,7 @@ class LlamaCpp:
     def _grammar(self, schema: Mapping[str, Any]) -> str:
         """The schema as a grammar without free whitespace, in which small models lose themselves until max_tokens.
 
-        Raises ValueError where llama.cpp cannot enforce the schema, which it would not say itself.
+        Raises ValueError if llama.cpp cannot enforce the schema, which it would not say itself.
         """
         key = json.dumps(schema)
         if key not in self._grammars:

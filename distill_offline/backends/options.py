@@ -55,7 +55,7 @@ def _is_required(field: Field[Any]) -> bool:
 
 
 def read_template(path: str | None) -> str | None:
-    """The Jinja chat template in a file that `backend.options.chat_template` names, or None where it names none."""
+    """The Jinja chat template in a file that `backend.options.chat_template` names, or None if it names none."""
     if path is None:
         return None
     try:
@@ -65,7 +65,7 @@ def read_template(path: str | None) -> str | None:
 
 
 def require(module: str, remedy: str) -> Any:
-    """The imported module. Raises MissingPackage, with the remedy, where it does not import."""
+    """The imported module. Raises MissingPackage, with the remedy, if it does not import."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

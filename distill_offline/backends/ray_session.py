@@ -30,7 +30,7 @@ _LONGEST = 26  # of 107 characters, what Ray's session and socket and our own fo
 class Session:
     """This process as part of a Ray cluster, from `join` to `leave`; `ray` is the package. One at a time in a process.
 
-    Raises MissingPackage without Ray, ConfigError for a folder that will not do, and BackendError where there is no
+    Raises MissingPackage without Ray, ConfigError for a folder that will not do, and BackendError if there is no
     cluster, or none with room for a single worker.
     """
 
@@ -44,7 +44,7 @@ class Session:
             offline.allow(host)
 
     def join(self) -> None:
-        """Join the cluster at the address; where there is none, start our own."""
+        """Join the cluster at the address; if there is none, start our own."""
         _set_switches(own_cluster=not self._cluster.address, log=self._cluster.log)
         self.ray = require("ray", _REMEDY)
         require("ray.data", _REMEDY)

@@ -168,7 +168,7 @@ class _Said:
 
 
 def seconds_to_wait(retry_after: str, most: float) -> float | None:
-    """What a Retry-After header asks for, at most `most` seconds; None where it is none. RFC 9110, section 10.2.3."""
+    """What a Retry-After header asks for, at most `most` seconds; None if it is none. RFC 9110, section 10.2.3."""
     text = retry_after.strip()
     if re.fullmatch(r"\d{1,12}(\.\d{0,6})?", text):
         return min(float(text), most)

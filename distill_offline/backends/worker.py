@@ -156,7 +156,7 @@ class Worker:
                 raise content[0]
 
     def _answered(self, content: list[Any], positions: list[int]) -> int:
-        """The position that an answer belongs to. Raises BackendError where it is none, or belongs to none."""
+        """The position that an answer belongs to. Raises BackendError if it is none, or belongs to none."""
         number = content[0] if isinstance(content[0], int) else -1
         position = positions[number] if 0 <= number < len(positions) else -1
         if position < 0 or position in self._done or not isinstance(content[1], Completion):

@@ -89,7 +89,7 @@ def build(settings: BundleSettings, output: Path, profile: Path | None, keys: Ke
 def resolve_only(settings: BundleSettings, output: Path, profile: Path | None, say: Say) -> dict[str, Any]:
     """Write the lock of each environment and sizes.json into `output`; no wheels but those built here are made or read.
 
-    The summary is what sizes.json holds: bytes, None where the index does not say. Raises as `build` does.
+    The summary is what sizes.json holds: bytes, None if the index does not say. Raises as `build` does.
     """
     _, chosen = _host(settings, profile)
     with _working(output) as work:
@@ -125,7 +125,7 @@ def _host(settings: BundleSettings, profile: Path | None) -> tuple[target.Profil
 
 
 def _host_notes(host: target.Profile | None, manifest: Mapping[str, Any], keys: Keys) -> list[str]:
-    """What its builder should know of the host. Raises EnvironmentFault where no disk of it has the space."""
+    """What its builder should know of the host. Raises EnvironmentFault if no disk of it has the space."""
     if host is None:
         return ["No profile of the host was given: nothing but `target` says whether it can run this."]
     needed = manifest["totals"]["installed_bytes"]

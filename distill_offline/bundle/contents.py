@@ -108,7 +108,7 @@ def whole_manifest(
     created: str,
     previous: str | None,
 ) -> dict[str, Any]:
-    """The whole manifest; raises IntegrityError where the format would not hold."""
+    """The whole manifest; raises IntegrityError if the format would not hold."""
     asked, chosen, resolved = settings.target, environments.target, environments.resolved
     entries = sorted(staging.entries.values(), key=lambda entry: str(entry["path"]))
     components = _components(settings, environments)

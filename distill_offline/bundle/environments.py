@@ -141,7 +141,7 @@ class Environments:
         return metadata
 
     def needs(self, environment: Environment) -> dict[str, list[str]]:
-        """Who needs whom. Raises IntegrityError where something is missing, ConfigError where something is needless."""
+        """Who needs whom. Raises IntegrityError if something is missing, ConfigError where something is needless."""
         about = self.metadata(environment)
         needs = edges(environment.roots, about)
         needless = sorted(about.keys() - needs.keys())

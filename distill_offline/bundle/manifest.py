@@ -46,7 +46,7 @@ def commit_of(project: Path) -> str | None:
 
 
 def previous_digest(settings: BundleSettings) -> str | None:
-    """The digest of the manifest before this one. Raises ConfigError where it is not that."""
+    """The digest of the manifest before this one. Raises ConfigError if it is not that."""
     if settings.previous_manifest is None:
         return None
     if settings.sequence == 1:

@@ -47,7 +47,7 @@ def for_target(target: Target, tags: Sequence[str] = ()) -> list[str]:
 
 @functools.cache
 def version() -> str:
-    """pip's version. Raises EnvironmentFault where there is none."""
+    """pip's version. Raises EnvironmentFault if there is none."""
     match = re.match(r"pip (\S+)", run(["--version"], "pip --version"))
     return match.group(1) if match else "unknown"
 

@@ -181,7 +181,7 @@ def _statement(facts: Facts, folder: Path) -> dict[str, Any]:
 
 
 def _refuse_traces(folder: Path, arm: str) -> None:
-    """Raises InputError where a configuration, a label or the arm's name holds a path or the name of this machine."""
+    """Raises InputError if a configuration, a label or the arm's name holds a path or the name of this machine."""
     host = socket.gethostname().partition(".")[0]
     named = re.compile(rf"(?<![A-Za-z0-9]){re.escape(host)}(?![A-Za-z0-9])", re.IGNORECASE) if len(host) > 3 else None
     values = [("the arm", arm)]

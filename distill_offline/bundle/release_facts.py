@@ -124,7 +124,7 @@ def _parents(definition: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _scores(run: Path, arm: Path) -> dict[str, Any]:
-    """The student's row, and what it was scored on. Raises InputError where evaluate did not see this very student."""
+    """The student's row, and what it was scored on. Raises InputError if evaluate did not see this very student."""
     folder, missing = (
         run / "evaluate",
         f"{arm.name}: evaluate has not scored this student. Run: distill-offline run CONFIG",
@@ -186,7 +186,7 @@ def _adapter(
 ) -> tuple[UsedModel, ...]:
     """The adapter that the teacher had learnt from gold, where its labels came by way of one; licensed as the teacher.
 
-    Raises IntegrityError where it is not the one that the answers were made with.
+    Raises IntegrityError if it is not the one that the answers were made with.
     """
     annotated = behind.get(_ANNOTATE)
     parents = _parents(annotated["predicate"]["buildDefinition"]) if annotated else {}
@@ -217,7 +217,7 @@ def _replaced(path: Path) -> list[str]:
 def _behind(run: Path, definition: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The statements of annotate and pretrain, where they had a part in the student.
 
-    Raises IntegrityError where the chain is broken.
+    Raises IntegrityError if the chain is broken.
     """
     waiting, statements = list(_parents(definition).items()), dict[str, Mapping[str, Any]]()
     for digest, name in waiting:

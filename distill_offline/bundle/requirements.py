@@ -89,7 +89,7 @@ def _floor(requirement: Requirement) -> Version:
 
 
 def check_floors(direct: Iterable[Direct], resolved: Mapping[str, str], environment: str) -> None:
-    """Raises IntegrityError where what was resolved is older than its floor, or is not there at all."""
+    """Raises IntegrityError if what was resolved is older than its floor, or is not there at all."""
     for wanted in direct:
         version = resolved.get(wanted.name)
         if version is None:
@@ -104,7 +104,7 @@ def check_floors(direct: Iterable[Direct], resolved: Mapping[str, str], environm
 def edges(roots: Mapping[str, Iterable[str]], wheels: Mapping[str, WheelMetadata]) -> dict[str, list[str]]:
     """Who needs whom: name → sorted names, from the roots (name → extras) through every wheel's own requirements.
 
-    Raises IntegrityError where something needed is missing or has a version that is not wanted.
+    Raises IntegrityError if something needed is missing or has a version that is not wanted.
     """
     asked: dict[str, set[str]] = {}
     edges_of: dict[str, set[str]] = {}

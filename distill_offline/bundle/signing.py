@@ -87,7 +87,7 @@ def _sign_p256(manifest: Path, key: Path) -> str:
 
 
 def p256_public(key: Path) -> tuple[bytes, str]:
-    """The PEM and digest of a private key's public half. Raises ConfigError where it is not on P-256."""
+    """The PEM and digest of a private key's public half. Raises ConfigError if it is not on P-256."""
     public = run(["openssl", "pkey", "-in", str(key), "-pubout"])
     try:
         return public, verify.p256_digest(public, key.name)

@@ -19,7 +19,7 @@ _SECONDS = urllib3.Timeout(connect=15, read=30)
 
 
 def sizes(packages: Iterable[Package]) -> dict[str, int | None]:
-    """Bytes by SHA-256; None where the index does not say (or wants credentials that only pip has)."""
+    """Bytes by SHA-256; None if the index does not say (or wants credentials that only pip has)."""
     settings = pip.configuration()
     pool = _pool(settings.get("cert"), settings.get("proxy") or os.environ.get("https_proxy"))
     listed = list(packages)

@@ -25,7 +25,7 @@ _OLDEST = {"x86_64": 5, "i686": 5}  # minor glibc version of an architecture's f
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What `air_gap_bundle.sh probe` found on the isolated host; versions are None where it found none."""
+    """What `air_gap_bundle.sh probe` found on the isolated host; versions are None if it found none."""
 
     arch: str
     glibc: str | None
@@ -104,7 +104,7 @@ def _platform_tags(arch: str, newest: int) -> list[str]:
 
 
 def choose(settings: TargetSettings, profile: Profile | None, carries_python: bool) -> Target:
-    """The target of a build. Raises ConfigError where the profile's host cannot run what the configuration asks."""
+    """The target of a build. Raises ConfigError if the profile's host cannot run what the configuration asks."""
     if profile is None:
         if settings.glibc is None:
             raise ConfigError("target.glibc is missing: write it there, or give the host's profile by --target.")

@@ -81,7 +81,7 @@ def _rank(wheel: Path, target: Target) -> int:
 
 
 def build_from_source(name: str, build: SourceBuild, store: Store, work: Path) -> Path:
-    """The wheel of a package that is published as source only; raises IntegrityError where it is not the pinned one."""
+    """The wheel of a package that is published as source only; raises IntegrityError if it is not the pinned one."""
     known = store.find(build.wheel_sha256)
     if known:
         return known

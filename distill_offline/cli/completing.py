@@ -16,7 +16,7 @@ _SOURCE_SCHEMA = Path(__file__).parent.parent.parent / "configs" / "schema.json"
 
 
 def configs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Configurations here and below configs/; whatever file begins so, where there is none."""
+    """Configurations here and below configs/; whatever file begins so, if there is none."""
     return _or_files([*_here("*.yaml"), *_here("configs/**/*.yaml")], incomplete)
 
 

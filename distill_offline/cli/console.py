@@ -21,7 +21,7 @@ from distill_offline.schema import Progress
 
 __all__ = ["Console", "duration", "percent"]
 
-_EVERY_S = 10.0  # between plain progress lines, where there is no terminal
+_EVERY_S = 10.0  # between plain progress lines, if there is no terminal
 _REDRAW_S = 0.2
 
 

@@ -57,7 +57,7 @@ def report(source: Path, output: Path | None, redact: bool, rows: Path | None, a
 
 
 def _check_output(target: Path, source: Path) -> None:
-    """Raises InputError where a file is there that is no page, or that the run's manifest seals."""
+    """Raises InputError if a file is there that is no page, or that the run's manifest seals."""
     if not target.is_file():
         return
     with target.open("rb") as file:

@@ -36,7 +36,7 @@ class Absorbed:
 
 
 def check_readable(path: Path) -> None:
-    """Raises StoreError where the file at `path` is no completion store that can be opened."""
+    """Raises StoreError if the file at `path` is no completion store that can be opened."""
     try:
         with closing(_opened(path)) as other:
             check_format(other, path)
@@ -51,7 +51,7 @@ def _opened(path: Path) -> sqlite3.Connection:
 def absorb(store: CompletionStore, path: Path) -> Absorbed:
     """Take over the completions of the file at `path` that `store` lacks; of a damaged one, those that can be read.
 
-    What is stored already is never changed, and the other file is only read. Raises StoreError where it is no store,
+    What is stored already is never changed, and the other file is only read. Raises StoreError if it is no store,
     or nothing of it can be read.
     """
     absorbed = Absorbed()

@@ -45,7 +45,7 @@ def prompt_digest(prompt: Prompt, recipe: bytes) -> bytes:
 
 
 def check_free(path: Path) -> None:
-    """Raises StoreError where another process has the store at `path` open for writing."""
+    """Raises StoreError if another process has the store at `path` open for writing."""
     if path.parent.is_dir():
         _locked(path, is_shared=is_network(path)).release()
 
@@ -84,7 +84,7 @@ class CompletionStore:
     """Opened by one process at a time; a context manager. `read_only` looks at a store that another may be writing.
 
     On a filesystem that other machines share (`is_shared`; default: as the mount's type says), SQLite's write-ahead log
-    is unsafe: a rollback journal is used there, and a lock file. Raises StoreError where the file is locked by another
+    is unsafe: a rollback journal is used there, and a lock file. Raises StoreError if the file is locked by another
     process, is no store of ours, is damaged, or cannot be written, InputError where a link or no plain file has one of
     its names; nothing that is stored is touched by that.
     """

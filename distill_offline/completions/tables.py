@@ -91,7 +91,7 @@ def dump(completion: Completion) -> str:
 
 
 def load(text: str) -> Completion:
-    """The completion again. Raises ValueError where the text is none."""
+    """The completion again. Raises ValueError if the text is none."""
     try:
         value = {"text": "", "finish_reason": "", **json.loads(text)}
         for key in ("token_texts", "token_logprobs"):

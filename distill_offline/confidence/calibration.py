@@ -52,7 +52,7 @@ class Calibration:
 
     @classmethod
     def of(cls, value: Mapping[str, Any]) -> Calibration:
-        """Out of `as_dict`'s JSON. Raises InputError where it is none."""
+        """Out of `as_dict`'s JSON. Raises InputError if it is none."""
         try:
             made = cls(
                 value["method"], tuple(map(float, value["x"])), tuple(map(float, value["y"])), value["fitted_on"]

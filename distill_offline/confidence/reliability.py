@@ -86,7 +86,7 @@ class Reliability:
 
 
 def reliability(scores: Sequence[float], is_right: Sequence[bool], bins: int = 10) -> Reliability:
-    """Measure scores against what is right. Raises InputError where there are none."""
+    """Measure scores against what is right. Raises InputError if there are none."""
     if not scores:
         raise InputError("calibration: there are no spans with a confidence to measure.")
     p, right = np.asarray(scores, dtype=float), np.asarray(is_right, dtype=float)

@@ -36,7 +36,7 @@ def spelled(
     """What the tokens of an answer say of each of its `(mention, type)`, which stand in it as JSON strings in order.
 
     `source`: the answer itself, out of all that was said: drafts before it have probabilities of their own. `after`:
-    the text within it behind which the pairs begin. None where the completion has no log-probabilities, or where the
+    the text within it behind which the pairs begin. None if the completion has no log-probabilities, or where the
     answer or a pair cannot be found again in the tokens.
     """
     if not completion.token_logprobs or len(completion.token_texts) != len(completion.token_logprobs):

@@ -189,7 +189,7 @@ def _names_at(path: Iterable[str]) -> list[str]:
 
 
 def _kind_at(path: Iterable[str]) -> Any:
-    """The annotated type of the setting at `path`; None where there is no such setting."""
+    """The annotated type of the setting at `path`; None if there is no such setting."""
     kind: Any = Settings
     for part in path:
         section = _section_of(kind)

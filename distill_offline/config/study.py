@@ -113,7 +113,7 @@ class StudySettings:
         return size - dev, dev
 
     def _check_examined(self, examine: ExamineSettings) -> None:
-        """Raises ValueError where what is to be examined is no part of the study.
+        """Raises ValueError if what is to be examined is no part of the study.
 
         A seed or size may be one that the study has not: several processes often share a study by its seeds.
         """

@@ -173,7 +173,7 @@ class TrainSettings:
     def before(self, arm: ArmSettings) -> tuple[ArmSettings, ...]:
         """The arms that `arm` needs, and those that they need, in an order in which they can be trained.
 
-        Raises ConfigError where an arm needs one that is not there, or, by whatever way, itself.
+        Raises ConfigError if an arm needs one that is not there, or, by whatever way, itself.
         """
         return self._ordered([arm])[:-1]
 

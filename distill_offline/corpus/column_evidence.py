@@ -112,7 +112,7 @@ class Evidence:
 
 
 def is_tabbed(path: Path, shown: str) -> bool:
-    """Whether tabs separate the cells of most rows; lines that begin with # count where there are no others."""
+    """Whether tabs separate the cells of most rows; lines that begin with # count if there are no others."""
     tabs, rows = Counter[bool](), Counter[bool]()
     for _, line in text_lines(path, shown, strict=False):
         if is_blank(line) or line.startswith(DOCUMENT_BORDER):

@@ -39,7 +39,7 @@ def trimmed(cells: list[str]) -> list[str]:
 
 
 def border_name(line: str) -> str | None:
-    """The name of the document that a line begins; empty where it has none, None where it begins none."""
+    """The name of the document that a line begins; empty if it has none, None if it begins none."""
     if not line.startswith(("#", DOCUMENT_BORDER)):
         return None
     if line.startswith(DOCUMENT_BORDER):
@@ -52,6 +52,6 @@ def border_name(line: str) -> str | None:
 
 
 def misc_tag(cell: str) -> str:
-    """The tag in a MISC cell of CoNLL-U; O where there is none."""
+    """The tag in a MISC cell of CoNLL-U; O if there is none."""
     match = MISC.search(cell)
     return match["value"] if match else "O"

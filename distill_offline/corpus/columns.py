@@ -155,7 +155,7 @@ def _tagged(values: Counter[str]) -> int:
 
 
 def unwritable(token: str, *, tagged: bool) -> str:
-    """Why a token cannot stand in a column file that we write, in a few words; empty where it can.
+    """Why a token cannot stand in a column file that we write, in a few words; empty if it can.
 
     What is allowed is what the reader gives back: a token may hold blanks where a tag follows it behind a tab.
     """
@@ -280,7 +280,7 @@ def _tag_of(row: list[str], layout: Layout) -> str:
 
 
 def _joined(parts: list[str], block: _Block, layout: Layout, shown: str) -> str:
-    """The tag of a multiword token out of those of its parts. Raises CorpusError where only some are in an entity."""
+    """The tag of a multiword token out of those of its parts. Raises CorpusError if only some are in an entity."""
     tags = plain_tags(parts, layout.coding)
     if len({tag[2:] for tag in tags}) > 1 or "B" in {tag[:1] for tag in tags[1:]}:
         raise fault(

@@ -80,7 +80,7 @@ def read_examples(
 ) -> Iterator[Example]:
     """The labelled sentences of a source, streamed; BIO tags come out as IOB2.
 
-    An invalid tag sequence raises CorpusError where the origin is `original`; where it is `distilled`, tags that
+    An invalid tag sequence raises CorpusError if the origin is `original`; where it is `distilled`, tags that
     continue nothing become O and are counted as `stray_tags`; `strays` gains their places. Spans that begin or end
     inside a token are counted as `unheld`, and an Example's own. `types` are the entity types or classes that are
     allowed. `scheme` `auto` reads a column file's tags once before. `token_column` is recognised where it is not given.

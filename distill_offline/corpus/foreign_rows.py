@@ -20,7 +20,7 @@ _Row = Mapping[str, Any]
 
 
 def foreign_row(row: object) -> str:
-    """Whose row this is, and what to do; empty where it looks like none that is known.
+    """Whose row this is, and what to do; empty if it looks like none that is known.
 
     The tool is told by what it alone writes, so that our own rows with further fields stay ours.
     """
@@ -35,7 +35,7 @@ def foreign_row(row: object) -> str:
 
 
 def whose_row(row: _Row) -> str:
-    """The tool that writes such rows; empty where it is none that is known."""
+    """The tool that writes such rows; empty if it is none that is known."""
     return next((whose for is_one, whose, _ in _MAKERS if is_one(row)), "")
 
 

@@ -101,7 +101,7 @@ _KEY, _GROUP = "format", "formats"
 
 
 def format_of_suffix(path: Path) -> str | None:
-    """The format that the file's suffix names, ours or an installed distribution's; None where it names none."""
+    """The format that the file's suffix names, ours or an installed distribution's; None if it names none."""
     suffix = path.suffix.lower()
     if suffix in _OURS:
         return _SUFFIXES.get(suffix)
@@ -111,7 +111,7 @@ def format_of_suffix(path: Path) -> str | None:
 def format_named(name: str) -> Format:
     """The format of rows of that name: of the table, an installed distribution's, or `package.module:Name`.
 
-    Raises ConfigError where there is none.
+    Raises ConfigError if there is none.
     """
     kind = registry.load(_KEY, name, {COLUMNS: "", TEXT: "", **FORMATS}, group=_GROUP)  # all that a source may name
     return cast(Format, kind() if name in FORMATS else GuardedFormat(registry.spelled(name, _GROUP), kind))

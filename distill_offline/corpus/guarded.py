@@ -18,7 +18,7 @@ _KEY = "format"
 class GuardedFormat:
     """A user's format behind the interface of formats.Format; made of its class.
 
-    Raises ConfigError where the class is none, where it lacks what is asked of it or fails, and where `write` leaves
+    Raises ConfigError if the class is none, where it lacks what is asked of it or fails, and where `write` leaves
     rows over. Messages name files and never what is in them.
     """
 
@@ -30,7 +30,7 @@ class GuardedFormat:
             self._format = kind()
 
     def check(self, method: str) -> None:
-        """Raises ConfigError where the format has no `read`, or no `write`."""
+        """Raises ConfigError if the format has no `read`, or no `write`."""
         if not callable(getattr(self._format, method, None)):
             raise ConfigError(f"{_KEY}: {self.name} has no method {method}; files of it cannot be {_DONE[method]}.")
 

@@ -61,7 +61,7 @@ class ToolFormat:
 
 
 def fitted(row: dict[str, Any], holds: frozenset[str], lost: Losses, path: Path) -> dict[str, Any]:
-    """The row without what the format cannot hold. Raises CorpusError where that is all its labels."""
+    """The row without what the format cannot hold. Raises CorpusError if that is all its labels."""
     id_ = row["id"]
     entities = entities_of(row)
     if entities is not None:
@@ -120,7 +120,7 @@ def entities_of(row: _Row) -> list[dict[str, Any]] | None:
 
 
 def on_borders(entity: _Row, offsets: Sequence[Sequence[int]]) -> tuple[int, int] | None:
-    """The tokens [first, behind) that an entity takes in; None where it begins or ends within one, or holds none."""
+    """The tokens [first, behind) that an entity takes in; None if it begins or ends within one, or holds none."""
     inside = [at for at, (start, end) in enumerate(offsets) if start < entity["end"] and end > entity["start"]]
     if not inside or offsets[inside[0]][0] < entity["start"] or offsets[inside[-1]][1] > entity["end"]:
         return None
@@ -137,7 +137,7 @@ def flat(entities: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]
 
 
 def tags_of(row: _Row) -> list[str] | None:
-    """A BIO tag a token of a row whose entities neither overlap nor cut tokens; None where it has no entities."""
+    """A BIO tag a token of a row whose entities neither overlap nor cut tokens; None if it has no entities."""
     if "entities" not in row:
         return None
     tags = ["O"] * len(row["tokens"])

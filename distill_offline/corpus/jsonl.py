@@ -79,7 +79,7 @@ def json_value(text: str) -> Any:
 
 
 def _reason(line: str, *, is_first: bool) -> str:
-    """What a line that is no JSON probably is, and what to do; empty where that is not clear."""
+    """What a line that is no JSON probably is, and what to do; empty if that is not clear."""
     stripped = line.strip()
     if is_first and stripped in ("[", "{", "[{"):
         how = _SPLIT if stripped[0] == "[" else "Write an object a line, for example with: jq -c . OLD > NEW"

@@ -13,9 +13,9 @@ __all__ = ["Labelled", "in_characters"]
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """A sentence to be written. `labels` are those of its kind (label_kinds), None where it has none.
+    """A sentence to be written. `labels` are those of its kind (label_kinds), None if it has none.
 
-    `entities` count characters of its text; None where it is not known whether there are any. `confidence` is that of
+    `entities` count characters of its text; None if it is not known whether there are any. `confidence` is that of
     its class, 0 to 1; of several classes the least. `confidence_kind` says what the confidences are: `plain` (the
     student's own probability) or `calibrated` (the share that is right among such, measured on gold).
     """

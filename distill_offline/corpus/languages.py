@@ -37,7 +37,7 @@ def tokenisation(language: str | None) -> str:
 def tokeniser(language: str | None) -> Callable[[str], Offsets]:
     """What gives the tokens of a text as ranges. `language`: a language of spaCy's (de, ja, xx), None for the rules.
 
-    Raises ConfigError where it is unknown, naming the known ones, or where what it needs is not installed.
+    Raises ConfigError if it is unknown, naming the known ones, or where what it needs is not installed.
     """
     if language is None:
         return token_offsets

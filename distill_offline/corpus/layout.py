@@ -40,7 +40,7 @@ class Layout:
     """The columns of a file, counted from 0.
 
     `width` is that of most rows and `first` the first line that has it (0: each sentence has its own width). `tag` is
-    None where there is no column but the token's; `in_misc`: it is CoNLL-U's MISC, where NER=... is the tag. `known`
+    None if there is no column but the token's; `in_misc`: it is CoNLL-U's MISC, where NER=... is the tag. `known`
     are the tag column's values. `unread` are further columns with
     entities that are not read. `header` is the line that names the columns, 0 for none. `numbered`: whether there are
     document borders without a name.
@@ -60,7 +60,7 @@ class Layout:
     in_misc: bool = False
 
     def is_comment(self, line: str, cells: Sequence[str], *, at_head: bool) -> bool | None:
-        """Whether a line that begins with # is a comment and no row; None where it could be either.
+        """Whether a line that begins with # is a comment and no row; None if it could be either.
 
         `at_head`: no row of a sentence stands right before it. A row has the file's width and, in its tag column, a
         tag (or what occurs there elsewhere); it may not look like `# key = value` unless tabs separate. A comment
@@ -172,7 +172,7 @@ def _token(seen: Evidence, kind: Kind, width: int, asked: int | None, shown: str
 def _tag(
     seen: Evidence, kind: Kind, width: int, token: int, asked: int | None, shown: str, line: int
 ) -> tuple[int | None, tuple[int, ...]]:
-    """The tag column, and others that hold entities, too. None where there is no column but the token's."""
+    """The tag column, and others that hold entities, too. None if there is no column but the token's."""
     if asked is not None:
         column = _resolved(asked, width or min(seen.widths), "tag_column", shown, line)
         if column == token:

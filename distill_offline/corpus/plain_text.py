@@ -54,7 +54,7 @@ class TextFile:
             raise _empty(self.shown)
 
     def check(self) -> None:
-        """Raises CorpusError where it is empty, not UTF-8, or no prose but a column file."""
+        """Raises CorpusError if it is empty, not UTF-8, or no prose but a column file."""
         text = read_text(self.path, self.shown)
         if not has_tokens(text):
             raise _empty(self.shown)

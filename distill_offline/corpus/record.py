@@ -21,12 +21,12 @@ class Record:
 
     `labels` are raw, in the file's own scheme unless `scheme` names theirs. `line` is the sentence's first line or
     its row, from 1; `step` is 1 where each token has a line of its own. `document_position` counts the file's
-    documents from 0 where the format has borders between them. `standoff` is where the labels came from, if out of a
+    documents from 0 if the format has borders between them. `standoff` is where the labels came from, if out of a
     stand-off file. `weight` and `masked` are those of an Example. `spans` are those that a row lists, in tokens, and
     `carried` the numbers beside its labels (annotations.LineValues), both as they stand there: unchecked.
     `unheld` are spans, in characters, that begin or end inside a token: no label says them; their tokens are masked.
     `unread` are the fields of a labelled row that no row has: they are kept nowhere.
-    `entities` are all that a row lists, in characters, as exactly as it does; None where it lists none.
+    `entities` are all that a row lists, in characters, as exactly as it does; None if it lists none.
     `has_text`: the file has the text itself, and not only its tokens.
     """
 

@@ -195,7 +195,7 @@ def _spans(
 
 
 def _by_tokens(listed: Sequence[ListedSpan], sentence: Sentence) -> tuple[Span, ...] | None:
-    """Spans of tokens in characters; None where one is not within the sentence, which is told of its labels."""
+    """Spans of tokens in characters; None if one is not within the sentence, which is told of its labels."""
     spans = [each.span for each in listed]
     if not all(0 <= span.start < span.end <= len(sentence.tokens) for span in spans):
         return None

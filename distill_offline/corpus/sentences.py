@@ -14,7 +14,7 @@ from distill_offline.corpus.tokenise import Offsets, token_offsets
 
 __all__ = ["LONGEST", "sentence_offsets"]
 
-LONGEST = 500  # tokens of a sentence; what goes on longer is cut, where there is a line end or a blank if there is one
+LONGEST = 500  # tokens of a sentence; what goes on longer is cut, if there is a line end or a blank if there is one
 
 _PARAGRAPH_BORDER = regex.compile(r"\n\s*\n|\r\s*\r|\u2029\s*")
 # Marks that end a sentence whether or not a blank follows: of Chinese, Japanese, Hindi, Arabic, Urdu, Burmese, Khmer...

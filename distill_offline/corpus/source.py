@@ -74,7 +74,7 @@ def as_source(source: AnySource, tag_column: int | None, scheme: AnyScheme, toke
 def resolve_path(path: str | Path) -> Path:
     """The file that a path means; `package:NAME` is one that is installed with this package.
 
-    `package:configs/NAME` falls back to the configs folder of an editable checkout. Raises CorpusError where a
+    `package:configs/NAME` falls back to the configs folder of an editable checkout. Raises CorpusError if a
     `package:` file is not there; other paths are not looked at.
     """
     text = str(path)
@@ -134,7 +134,7 @@ def read_records(
     """The part of the file or folder that the source names, streamed unless it is shuffled.
 
     Each sentence has `context` neighbours on either side: those of its document, whether or not they are in the part.
-    Raises CorpusError where the file is empty, or the part is. With `source.labels`, those of its sentences that have
+    Raises CorpusError if the file is empty, or the part is. With `source.labels`, those of its sentences that have
     labels there.
     """
     if source.skip < 0 or (source.limit or 0) < 0:
@@ -238,7 +238,7 @@ def _columns(path: Path, source: Source) -> ColumnFile:
 
 
 def existing(shown: str) -> Path:
-    """The path that `shown` means. Raises CorpusError where nothing is there, or nothing that may be read."""
+    """The path that `shown` means. Raises CorpusError if nothing is there, or nothing that may be read."""
     path = resolve_path(shown)
     if not path.exists():
         raise CorpusError(f"{shown}: there is no such file or folder. Paths are relative to where the command runs.")

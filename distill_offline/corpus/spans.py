@@ -41,7 +41,7 @@ class ListedSpan:
 
 
 def listed_spans(value: object) -> list[ListedSpan]:
-    """Raises SpanFault where `value` is no list of spans."""
+    """Raises SpanFault if `value` is no list of spans."""
     if not isinstance(value, list):
         raise SpanFault("`spans` must be a list.")
     listed = []
@@ -61,7 +61,7 @@ def _own_text(span: Mapping[str, Any]) -> str | None:
 
 
 def on_tokens(span: Range, offsets: Offsets) -> Range | None:
-    """The tokens that the characters take in; None where a border lies inside a token, or there is no token.
+    """The tokens that the characters take in; None if a border lies inside a token, or there is no token.
 
     Blanks, and what is in no token, make no difference at either end.
     """
@@ -74,7 +74,7 @@ def on_tokens(span: Range, offsets: Offsets) -> Range | None:
 
 
 def check_own_text(spans: Sequence[ListedSpan], sentence: Sentence, *, has_text: bool) -> None:
-    """Raises SpanFault where a span that counts tokens says that it has another text than its tokens."""
+    """Raises SpanFault if a span that counts tokens says that it has another text than its tokens."""
     for position, listed in enumerate(spans):
         start, end = listed.span.start, listed.span.end
         if agrees(listed.own_text, "".join(sentence.tokens[max(start, 0) : max(end, 0)])):
@@ -112,7 +112,7 @@ class SpanReader:
     _fit: Counter[OffsetUnit] = field(default_factory=Counter)
 
     def read(self, spans: Sequence[ListedSpan], text: str, line: int) -> list[Span]:
-        """The spans counted in characters. Raises SpanFault where one lies, or lies outside the text."""
+        """The spans counted in characters. Raises SpanFault if one lies, or lies outside the text."""
         read = in_characters(self.unit, text) or _plainly(text)
         others = {unit: reader for unit in OFFSETS if unit != self.unit and (reader := _reader(unit, text))}
         read_spans = []
@@ -129,7 +129,7 @@ class SpanReader:
         return read_spans
 
     def finish(self) -> None:
-        """Raises SpanFault where the spans so far, taken together, lie."""
+        """Raises SpanFault if the spans so far, taken together, lie."""
         likely = [unit for unit in OFFSETS if self._is_likely(unit)]
         if likely:
             unit = max(likely, key=lambda unit: (self._cut_there[unit], self._fit[unit] / self._differ[unit]))

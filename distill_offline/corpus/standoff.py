@@ -74,7 +74,7 @@ def write_standoff(path: Path, task: Head, rows: Iterable[StandoffLabels], corpu
 
 
 def read_header(path: Path, shown: str) -> Header:
-    """The first line of a stand-off file. Raises CorpusError where it is none of this version."""
+    """The first line of a stand-off file. Raises CorpusError if it is none of this version."""
     first = next(jsonl_rows(path, shown), None)
     return _header(first[1] if first else None, shown)
 
@@ -108,7 +108,7 @@ def _plain(row: StandoffLabels, kind: LabelKind) -> dict[str, Any]:
 
 
 def _plain_span(span: Span) -> list[Any]:
-    """In the order of Span's fields; the agreement of samples only where there is one."""
+    """In the order of Span's fields; the agreement of samples only if there is one."""
     plain = [span.start, span.end, span.type, span.confidence, span.alignment]
     return plain if span.agreement is None else [*plain, span.agreement]
 

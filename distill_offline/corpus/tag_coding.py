@@ -24,7 +24,7 @@ _OUTSIDE = frozenset({"O", "o"})
 @dataclass(frozen=True, slots=True)
 class Coding:
     """`style`: B-PER, PER-B, PER on every token, or (PER* and *). `ends_only`: I- and E- alone, as IOE1 and IOE2 have
-    them. `problem` says why the tags cannot be told; empty where they can."""
+    them. `problem` says why the tags cannot be told; empty if they can."""
 
     style: Style
     ends_only: bool = False

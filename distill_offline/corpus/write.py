@@ -49,7 +49,7 @@ def write_labelled(
 def check_writable(
     path: str | Path, sentences: Iterable[Sentence], labels: Iterable[str] = (), *, file_format: str | None = None
 ) -> None:
-    """Raises CorpusError where `path` could not hold the sentences with such labels, before any work is done for them.
+    """Raises CorpusError if `path` could not hold the sentences with such labels, before any work is done for them.
 
     `sentences` are read, once, for columns alone.
     """
@@ -69,7 +69,7 @@ def check_writable(
 
 
 def written_format(path: Path, file_format: str | None = None) -> str:
-    """The format in which `path` is to be written. Raises CorpusError where it cannot be told, or is only read."""
+    """The format in which `path` is to be written. Raises CorpusError if it cannot be told, or is only read."""
     suffix = path.suffix.lower()
     name = file_format or _SUFFIXES.get(suffix) or (None if is_ours(path) else format_of_suffix(path))
     if name is None or name == TEXT:

@@ -92,7 +92,7 @@ def _annotations(file: Path, gold: Source) -> GoldComparison:
 
 
 def _common_head(labels: Source, gold: Source) -> Head:
-    """What both files label. Raises InputError where it is not the same."""
+    """What both files label. Raises InputError if it is not the same."""
     wanted, head = head_of(gold), head_of(labels)
     common = widest(wanted, head)
     if common is None and not resolve_path(labels.path).stat().st_size:  # an empty file may mean either

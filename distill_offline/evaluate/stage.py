@@ -183,7 +183,7 @@ def _rated(answer: LabelledSentence, way: Way) -> LabelledSentence:
 
 
 def _labels(example: Example, answer: LabelledSentence) -> tuple[str, ...]:
-    """Raises InputError where they are of other tokens: what a metric compares goes token by token."""
+    """Raises InputError if they are of other tokens: what a metric compares goes token by token."""
     if answer.sentence.tokens != example.sentence.tokens:
         raise InputError(
             f"sentence {example.sentence.id}: the teacher's tokens are not those of gold, and the task's own metric "

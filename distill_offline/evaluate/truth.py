@@ -35,7 +35,7 @@ class GoldComparison:
     warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """The report's JSON, `by`, and `quality` where there is one."""
+        """The report's JSON, `by`, and `quality` if there is one."""
         values = {"by": self.by} | ({"quality": self.quality.as_dict()} if self.quality else {})
         return self.report.as_dict() | values
 
@@ -74,7 +74,7 @@ class Truth:
     ) -> GoldComparison:
         """The scores of what is given for each sentence, in order; `strays`: how many tags were none.
 
-        Raises InputError where a sentence has another text on either side: callers look before, and can say where.
+        Raises InputError if a sentence has another text on either side: callers look before, and can say where.
         """
         compared = [self._compare(*pair) for pair in zip(self.examples, answers, strict=True)]
         labels = [sentence.labels for sentence in compared]

@@ -23,7 +23,7 @@ def active(lengths: Index, token: int) -> int:
 
 
 def log_sum(weights: Float) -> Float:
-    """The logarithm of the sum of exponentials over the last axis; -inf where there is nothing but -inf."""
+    """The logarithm of the sum of exponentials over the last axis; -inf if there is nothing but -inf."""
     highest = weights.max(-1)
     shift = np.where(np.isfinite(highest), highest, 0.0)
     with np.errstate(divide="ignore"):

@@ -31,7 +31,7 @@ class LossRule:
     anew, so that a token comes back once the student believes its label. Positions labelled O are never masked, and
     masked ones still count in the mean that an update's loss is.
 
-    `outside` is the index of O, None where there is none.
+    `outside` is the index of O, None if there is none.
     """
 
     label_smoothing: float = 0.0

@@ -10,9 +10,9 @@ __all__ = ["accelerator"]
 
 
 def accelerator(mixed_precision: str) -> Any:
-    """The Accelerator of one process on its current GPU, or on the CPU where there is none.
+    """The Accelerator of one process on its current GPU, or on the CPU if there is none.
 
-    Raises ConfigError where `mixed_precision` is not possible here.
+    Raises ConfigError if `mixed_precision` is not possible here.
     """
     import torch
     from accelerate import Accelerator

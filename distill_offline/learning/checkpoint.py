@@ -87,7 +87,7 @@ class Checkpoints:
         return None
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint beside the one before it. Raises EnvironmentFault where the disk does not take it."""
+        """Write a checkpoint beside the one before it. Raises EnvironmentFault if the disk does not take it."""
         final = self._folder / str(checkpoint.updates)
         partial = final.with_name(final.name + _PARTIAL)
         try:

@@ -35,7 +35,7 @@ class LearnedRows:
     def of(cls, model: Any, ids: Iterator[Sequence[int]]) -> Self | None:
         """The rows of the model's input embeddings that `ids` name: all that training will look up.
 
-        None where the table has to be trained as it stands: anything but a plain torch Embedding that learns, or one
+        None if the table has to be trained as it stands: anything but a plain torch Embedding that learns, or one
         that another part of the model shares.
         """
         import torch

@@ -25,7 +25,7 @@ class Group:
     """Process `rank` of `size`; a group of one asks nobody and gives everything back as it is.
 
     All processes are to call its methods alike, in the same order; each of them then gets the same answer, bit for bit.
-    Raises Lost where another process is gone.
+    Raises Lost if another process is gone.
     """
 
     def __init__(self, rank: int = 0, size: int = 1, device: torch.device | None = None) -> None:
@@ -125,7 +125,7 @@ ALONE = Group()
 def joined(rank: int, size: int, store: Path, patience: float) -> Iterator[Group]:
     """The group whose processes meet in the file `store`, each on the GPU of its rank, without GPUs on the CPU.
 
-    No answer takes longer than `patience` seconds. Raises Lost where the others do not come.
+    No answer takes longer than `patience` seconds. Raises Lost if the others do not come.
     """
     import torch
 

@@ -41,7 +41,7 @@ def layer_depths(names: Sequence[str], base: str) -> dict[str, int]:
 
     `base` is the prefix of the encoder's parameters in the student (`bert`, `roberta`, `deberta`, `mpnet`, `model` for
     ModernBERT, ...). Embeddings and tables of relative positions lie below the first layer; what the encoder has above
-    its layers (a final norm, a pooler) goes with the last one. Raises ConfigError where no layer is found.
+    its layers (a final norm, a pooler) goes with the last one. Raises ConfigError if no layer is found.
     """
     inner = {name: name.removeprefix(base + ".") for name in names if name.startswith(base + ".")}
     layers = {name: int(match[1]) for name, short in inner.items() if (match := _LAYER.search(short))}

@@ -23,7 +23,7 @@ class Pace:
 
 
 def pace_of(annotate: Path) -> Pace | None:
-    """The pace of the last annotation in this folder; None where there is none, or too few sentences were asked."""
+    """The pace of the last annotation in this folder; None if there is none, or too few sentences were asked."""
     try:
         shown = show(annotate)
         asked = sum(part["asked"] for part in shown["counts"].values())

@@ -15,7 +15,7 @@ __all__ = ["bundle_of", "fingerprint_of", "is_whole", "read", "show"]
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The statement in the folder's manifest. Raises IntegrityError where there is none, or none that can be read."""
+    """The statement in the folder's manifest. Raises IntegrityError if there is none, or none that can be read."""
     try:
         if not (folder / NAME).is_file():  # a FIFO would be waited for
             raise FileNotFoundError
@@ -35,7 +35,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def _require_parts(statement: Mapping[str, Any]) -> None:
-    """Raises KeyError, TypeError or AttributeError where something is missing, or no such thing, that readers use."""
+    """Raises KeyError, TypeError or AttributeError if something is missing, or no such thing, that readers use."""
     definition, details = statement["predicate"]["buildDefinition"], statement["predicate"]["runDetails"]
     external, internal = definition["externalParameters"], definition["internalParameters"]
     config, changes = external.get("config") or {}, internal.get("changes", [])
@@ -76,7 +76,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def fingerprint_of(folder: Path) -> str | None:
-    """The fingerprint that `seal` was given, or None where the folder is not whole."""
+    """The fingerprint that `seal` was given, or None if the folder is not whole."""
     if not is_whole(folder):
         return None
     value = read(folder)["predicate"]["buildDefinition"]["internalParameters"].get("fingerprint")

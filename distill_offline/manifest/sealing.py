@@ -112,7 +112,7 @@ def seal_run(
 def seal_again(folder: Path, change: Mapping[str, Any]) -> None:
     """Take a folder whose files were changed on purpose as whole again; the manifest keeps `change` and its old digest.
 
-    What made the folder stays as it was recorded. Raises IntegrityError where there is no manifest to go on.
+    What made the folder stays as it was recorded. Raises IntegrityError if there is no manifest to go on.
     """
     statement, before = read(folder), file_digests([folder / NAME])[folder / NAME]
     unseal(folder)

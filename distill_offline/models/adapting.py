@@ -81,7 +81,7 @@ def _of_safetensors(model: Path) -> _Model | None:
 
 
 def _of_gguf(model: Path) -> _Model | None:
-    """Of all parts, by their headers; None without the package gguf or where there is no such file."""
+    """Of all parts, by their headers; None without the package gguf or if there is no such file."""
     files = [model] if model.is_file() else sorted(model.glob("*.gguf"))
     if not files or files[0].suffix.lower() != ".gguf" or find_spec("gguf") is None:
         return None

@@ -145,7 +145,7 @@ def pin(id_or_folder: str, catalogue_path: Path | None = None) -> ModelEntry:
     """Compute the digests of a model's files and write them into the catalogue; the entry as it is now.
 
     A folder that the catalogue does not know becomes a new `local` entry. Order is kept, comments are not. Raises
-    MissingModel where there are no weights, ConfigError for forbidden files or for digests that contradict a pin.
+    MissingModel if there are no weights, ConfigError for forbidden files or for digests that contradict a pin.
     """
     path = catalogue_path or models_folder() / "catalogue.yaml"
     known = Catalogue.load(path if path.exists() else None)

@@ -34,7 +34,7 @@ def from_index(
 ) -> None:
     """Download one wheel by `pip download` and put `members` (path in the wheel → path below `staging`) there.
 
-    pip's own configuration says which index or folder is asked. Raises EnvironmentFault where pip fails and
+    pip's own configuration says which index or folder is asked. Raises EnvironmentFault if pip fails and
     MissingModel where the wheel lacks a member or a member is larger than `size`, in bytes.
     """
     if importlib.util.find_spec("pip") is None:

@@ -62,7 +62,7 @@ def model_digest(path: Path) -> str:
     Of a file, its own digest; of a folder, the digest of its sorted (name, file digest) pairs. Digests of files that
     have not changed since come from a cache in the user's cache folder: path, inode, size, and both times, of which one
     cannot be set back.
-    Raises MissingModel where there are no weights.
+    Raises MissingModel if there are no weights.
     """
     if path.is_file():
         return _cached_digests([path])[path]
@@ -122,7 +122,7 @@ def _write_cache(cache: Path, content: dict[str, str]) -> None:
 
 
 def size_of(path: Path) -> int | None:
-    """Bytes of a file, None where there is none."""
+    """Bytes of a file, None if there is none."""
     return path.stat().st_size if path.is_file() else None
 
 

@@ -15,7 +15,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def free_memory(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = _CGROUP) -> int | None:
-    """Bytes of main memory that this process may still take; None where the system does not say.
+    """Bytes of main memory that this process may still take; None if the system does not say.
 
     A container's limit counts where it is lower than what the machine has.
     """
@@ -32,7 +32,7 @@ def free_memory(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = _CGROUP) -
 
 
 def memory_for_a_teacher() -> int | None:
-    """Bytes that are free on the first GPU, or in main memory where there is none."""
+    """Bytes that are free on the first GPU, or in main memory if there is none."""
     try:
         import torch
     except ImportError:

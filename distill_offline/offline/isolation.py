@@ -81,7 +81,7 @@ class Probe:
     """What a child found in a namespace of its own, or in ours where that has loopback only.
 
     `fault` says why there was none, else it is empty; `attempts` maps each documentation address to what connecting to
-    it gave, and is empty where it was not certain that nothing could leave.
+    it gave, and is empty if it was not certain that nothing could leave.
     """
 
     fault: str
@@ -90,7 +90,7 @@ class Probe:
 
 
 def state() -> NetworkState:
-    """The network of this process. Raises EnvironmentFault where it cannot be told: no Linux, or no /proc."""
+    """The network of this process. Raises EnvironmentFault if it cannot be told: no Linux, or no /proc."""
     if sys.platform != "linux":
         raise EnvironmentFault(f"network namespaces are Linux's; this is {sys.platform}.")
     try:
@@ -159,7 +159,7 @@ def enter() -> None:
 def restart_isolated() -> None:
     """Start this very command again inside a namespace with loopback only; returns only where it is in one already.
 
-    Same process, arguments, environment and folder. Raises EnvironmentFault where that cannot be done: the command
+    Same process, arguments, environment and folder. Raises EnvironmentFault if that cannot be done: the command
     never goes on outside.
     """
     if state().is_loopback_only:

@@ -46,7 +46,7 @@ _KERNEL_CANNOT = (
 
 @dataclass(slots=True)
 class Layer:
-    """What one layer shows, in sentences; `facts` are for machines, `remedy` is empty where nothing can be done."""
+    """What one layer shows, in sentences; `facts` are for machines, `remedy` is empty if nothing can be done."""
 
     name: Literal["environment", "kernel", "evidence"]
     verdict: Verdict

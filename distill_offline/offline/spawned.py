@@ -18,7 +18,7 @@ __all__ = ["how_it_ended", "serve_parent", "spawn"]
 def spawn(target: Callable[..., None], *arguments: Any, name: str) -> tuple[BaseProcess, Connection]:
     """A new process that runs `target(pipe, *arguments)`, and our end of the pipe; not a daemon, which may start none.
 
-    Raises OSError where it ends before it has read its arguments.
+    Raises OSError if it ends before it has read its arguments.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()

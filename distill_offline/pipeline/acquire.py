@@ -40,7 +40,7 @@ def acquire(
     student is least sure, by one of uncertainty.MEASURES; the student is not asked otherwise, but says whether texts
     are labelled as a whole. Of sentences with the same tokens only the first can be chosen, and none that stands in
     one of the `known` files. `counts` gains `sentences`, `duplicate`, `known`, and what was passed over. The text is
-    read twice. Raises InputError where nothing is left to choose from.
+    read twice. Raises InputError if nothing is left to choose from.
     """
     if output.suffix.lower() != ".jsonl":
         raise InputError(f"{output}: acquire writes .jsonl, which keeps ids and tokens.")

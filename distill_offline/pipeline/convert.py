@@ -50,7 +50,7 @@ class Converted:
 def convert(source: Source, output: Path, *, output_format: str | None = None, force: bool = False) -> Converted:
     """Read a corpus and write it in another format, streamed where the formats are.
 
-    Raises InputError where the output is there already and not `force`, CorpusError with file and line for what cannot
+    Raises InputError if the output is there already and not `force`, CorpusError with file and line for what cannot
     be read, and with the row's id for what cannot be written at all.
     """
     if output.exists() and not force:

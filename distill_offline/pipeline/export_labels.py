@@ -46,9 +46,9 @@ def export_labels(
     """Write the labels of `labels` for the sentences of `corpus` to `output`, as corpus/standoff.py says.
 
     `labels`: an annotate, cross_fit or select folder, its annotations.jsonl, or a labelled file (with `tag_column` and
-    `scheme`). A row goes with the sentence that has its id and tokens; where there is none, with the first one left
+    `scheme`). A row goes with the sentence that has its id and tokens; if there is none, with the first one left
     that has its tokens. `corpus` is read whole. Gives counts: `sentences` and `spans` written, `not_in_corpus` rows
-    left out for want of a sentence, `in_corpus` sentences. Raises InputError where nothing is left.
+    left out for want of a sentence, `in_corpus` sentences. Raises InputError if nothing is left.
     `language` says how raw text is tokenised, as corpus.language; `input_format` and `corpus_format` name the formats
     that suffixes do not.
     """

@@ -126,7 +126,7 @@ def first_config(
 
 
 def write_config(file: Path, content: str) -> None:
-    """Raises InputError where the file is there already."""
+    """Raises InputError if the file is there already."""
     if file.exists():
         raise InputError(f"{file}: it exists. Name another one, or remove it.")
     file.parent.mkdir(parents=True, exist_ok=True)

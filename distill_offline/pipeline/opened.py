@@ -70,7 +70,7 @@ class Run:
     def annotate(self) -> dict[str, Any]:
         """Ask the teacher, adapted first if that is asked for; gives counts.
 
-        Raises QuarantineError where too many answers could not be used.
+        Raises QuarantineError if too many answers could not be used.
         """
         if self.settings.adapt is not None:
             self.adapt()
@@ -101,7 +101,7 @@ class Run:
         return dict(self._alone(evaluate))
 
     def student(self, arm: str) -> Student:
-        """The trained student of an arm. Raises InputError where there is none yet."""
+        """The trained student of an arm. Raises InputError if there is none yet."""
         return Student.load(self._folder.whole(f"train/{arm}") / "student")
 
     def annotations(self, stage: str = "annotate") -> Iterator[AnnotationLine]:
@@ -119,7 +119,7 @@ def read_annotations(labels: str | Path) -> Iterator[AnnotationLine]:
     """What an annotate, cross_fit or select folder, or its annotations.jsonl, says of each sentence.
 
     Its spans with their confidences and how they were found, and the mentions that were rejected, with the reason.
-    Raises InputError where the folder has no annotations, or its stage was not run to its end.
+    Raises InputError if the folder has no annotations, or its stage was not run to its end.
     """
     path = resolve_path(labels)
     file = path / ANNOTATIONS if path.is_dir() else path

@@ -48,7 +48,7 @@ class _Purged:
     `adapter`: whether the teacher's, which adapt made, has.
 
     `unchecked`: what could not be looked at to say which students were trained on the document. `failed`: why the run
-    could not be purged to its end; empty where it was.
+    could not be purged to its end; empty if it was.
     """
 
     run: str
@@ -67,7 +67,7 @@ def purge_below(document: str, folders: Iterable[Path]) -> dict[str, Any]:
     """`purge` for every run at or below the folders, at any depth, and what was seen on the way.
 
     Gives `runs` (purge's), `skipped` folders and files that are `left` (purge_places.Places), with the reason each.
-    Raises InputError where a folder is not there or holds no run.
+    Raises InputError if a folder is not there or holds no run.
     """
     seen = Places()
     for folder in folders:

@@ -34,7 +34,7 @@ _CELLS = 20  # pairs of confused types for each reading
 def page_of_run(run: Path, *, redact: bool = False) -> str:
     """The page of a run's folder as HTML; with `redact` no text of the corpus is in it.
 
-    Raises InputError where the run was not evaluated.
+    Raises InputError if the run was not evaluated.
     """
     if not (run / "config.yaml").is_file():
         raise InputError(f"{run}: no run is here (config.yaml is missing).")

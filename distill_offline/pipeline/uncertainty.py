@@ -26,7 +26,7 @@ _SMALLEST = 1e-12  # of a probability, where its logarithm is taken
 
 
 def uncertainty(measure: str, probabilities: NDArray[np.float32]) -> float:
-    """How unsure a student is of one sentence, 0 where it is sure; `probabilities` are tokens × labels.
+    """How unsure a student is of one sentence, 0 if it is sure; `probabilities` are tokens × labels.
 
     Of tags they are those among all valid ones (Student.probabilities). All go back to uncertainty sampling (Lewis and
     Gale 1994), for sequences surveyed by Settles and Craven (2008).
@@ -66,7 +66,7 @@ def most_uncertain(scores: Sequence[float], n: int) -> list[int]:
 
 
 def uniform(count: int, n: int, seed: int) -> list[int]:
-    """`n` of `count` positions (all, where there are fewer), drawn at random, in the order of the draw."""
+    """`n` of `count` positions (all, if there are fewer), drawn at random, in the order of the draw."""
     return random.Random(seed).sample(range(count), min(n, count))
 
 

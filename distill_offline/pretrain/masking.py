@@ -25,7 +25,7 @@ _ORDERS, _MASKS = 0, 1  # so that the random numbers for one are not those for t
 class Windows:
     """Text as subwords: window i is `ids[starts[i] : starts[i + 1]]`, and `words` says of each which word it is of.
 
-    Words are numbered within a window, subwords of one word are neighbours; SPECIAL where there is none.
+    Words are numbered within a window, subwords of one word are neighbours; SPECIAL if there is none.
     """
 
     ids: Ints
@@ -57,7 +57,7 @@ class Hidden:
 
 
 def hide(windows: Windows, share: float, mask: int, others: Ints, seed: int, update: int) -> Hidden:
-    """Hide whole words until `share` of the subwords that are words' is hidden; at least one word, where there is one.
+    """Hide whole words until `share` of the subwords that are words' is hidden; at least one word, if there is one.
 
     `mask` is the subword [MASK], `others` are those that may stand in a hidden word's place.
     """

@@ -42,7 +42,7 @@ class Loaded:
 
     @classmethod
     def read(cls, folder: Path, max_length: int) -> Loaded:
-        """Raises MissingModel where the folder's files are none, InputError for an encoder that cannot guess words."""
+        """Raises MissingModel if the folder's files are none, InputError for an encoder that cannot guess words."""
         from transformers import AutoModelForMaskedLM
 
         # As a student, first: what is wrong with the folder is told there.
@@ -163,7 +163,7 @@ class Guesser:
             del self._decoder.forward
 
     def save(self, folder: Path) -> None:
-        """Write the encoder and its tokenizer; the head goes. Raises OSError where the disk does not take them."""
+        """Write the encoder and its tokenizer; the head goes. Raises OSError if the disk does not take them."""
         from transformers import AutoModel, AutoTokenizer
 
         encoder, report = AutoModel.from_pretrained(
@@ -184,7 +184,7 @@ class Guesser:
 
 
 def _decoder_of(loaded: Loaded) -> Any:
-    """The layer that makes logits of the vocabulary. Raises InputError where it, or the table, is no plain one."""
+    """The layer that makes logits of the vocabulary. Raises InputError if it, or the table, is no plain one."""
     import torch
 
     embedding, decoder = loaded.model.get_input_embeddings(), loaded.model.get_output_embeddings()

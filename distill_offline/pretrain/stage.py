@@ -39,7 +39,7 @@ ENCODER = "encoder"
 def pretrain(folder: RunFolder) -> dict[str, Any]:
     """Make pretrain/encoder/ of train.encoder and the text; gives counts. Without the section there is nothing to do.
 
-    Raises InputError where no text is left to learn, or the encoder cannot guess words.
+    Raises InputError if no text is left to learn, or the encoder cannot guess words.
     """
     settings = folder.settings.pretrain
     if settings is None:

@@ -27,7 +27,7 @@ _CHUNK = 1024  # sentences made into subwords at once: seconds until a stop is h
 
 
 def text_sources(settings: Settings, pretrain: PretrainSettings) -> list[Source]:
-    """What is read, in this order. Raises ConfigError where there is nothing."""
+    """What is read, in this order. Raises ConfigError if there is nothing."""
     corpus = settings.corpus
     original = corpus.original
     usual = [corpus.unlabelled, corpus.distilled, original.train, original.reviewed]

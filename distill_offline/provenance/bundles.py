@@ -35,7 +35,7 @@ class Bundles:
             self._learn(self.named_bundle)
 
     def link(self, named: Mapping[str, Any] | None, made_by: str, stages: str) -> Link:
-        """The link from stages to the bundle that `manifest show` tells of; None where it tells of none."""
+        """The link from stages to the bundle that `manifest show` tells of; None if it tells of none."""
         if named is None:
             tell = broken if self.named_bundle else gap
             text = f"{stages}: made by {made_by}; it was not made by a bundle"

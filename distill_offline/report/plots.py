@@ -25,7 +25,7 @@ class Line:
 
 
 def line_plot(title: str, lines: Sequence[Line]) -> Markup:
-    """An SVG of the curves over a common x axis from 0, with a legend; empty where there is no point."""
+    """An SVG of the curves over a common x axis from 0, with a legend; empty if there is no point."""
     drawn = [line for line in lines if line.points]
     if not drawn:
         return Markup("")
@@ -35,7 +35,7 @@ def line_plot(title: str, lines: Sequence[Line]) -> Markup:
 def reliability_plot(title: str, lines: Sequence[Line]) -> Markup:
     """An SVG of each bin's share that is right (y) over its mean confidence (x), beside the diagonal where they agree.
 
-    Above the diagonal a teacher is better than it thinks, below it worse. Empty where there is no point.
+    Above the diagonal a teacher is better than it thinks, below it worse. Empty if there is no point.
     """
     drawn = [line for line in lines if line.points]
     if not drawn:

@@ -201,7 +201,7 @@ def serve(review: Review, host: str, port: int, *, certificate: Path | None = No
 
 
 def check_address(host: str, port: int, certificate: Path | None = None, key: Path | None = None) -> None:
-    """Raises InputError where nothing can be served there, or the certificate and its key cannot be used."""
+    """Raises InputError if nothing can be served there, or the certificate and its key cannot be used."""
     if certificate is not None:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)

@@ -30,7 +30,7 @@ REVIEWED, ADJUDICATE, QUEUE = "reviewed.jsonl", "adjudicate.jsonl", "queue.json"
 
 
 def opened_run(path: Path) -> RunFolder:
-    """The run in a folder, as its configuration says. Raises InputError where there is none, or no annotations."""
+    """The run in a folder, as its configuration says. Raises InputError if there is none, or no annotations."""
     if not (path / "config.yaml").is_file():
         raise InputError(f"{path}: no run is here (config.yaml is missing).")
     folder = RunFolder(path, load(path / "config.yaml", ()))
@@ -103,7 +103,7 @@ def _given(queue: Path) -> dict[str, list[str]]:
 
 
 def write_page(output: Path, html: str) -> None:
-    """The page as a new file of mode 0600: it holds text of the corpus. Raises InputError where something is there."""
+    """The page as a new file of mode 0600: it holds text of the corpus. Raises InputError if something is there."""
     if output.exists():
         raise InputError(f"{output}: is there already. Choose another name, or remove it.")
     with replacing(output) as out:
@@ -122,7 +122,7 @@ def import_reviews(
     """Decisions of the run's page, of `files` that pages without a server saved, and of `labelled` files of other
     tools (by reviewer), as human-labelled sentences in the new folder `output`, sealed with its manifest.
 
-    Raises InputError where there is no decision at all, or the folder exists.
+    Raises InputError if there is no decision at all, or the folder exists.
     """
     started = datetime.now(UTC)
     head = make_task(folder.settings).head
@@ -165,7 +165,7 @@ def import_reviews(
 
 
 def _check_names(readings: Sequence[Reading], labelled: Mapping[str, Path], prefer: str | None) -> None:
-    """Raises InputError where one person has said two things of a sentence, or the preferred one has said nothing."""
+    """Raises InputError if one person has said two things of a sentence, or the preferred one has said nothing."""
     said: dict[tuple[str, str], Reading] = {}
     for reading in readings:
         before = said.setdefault((reading.id, reading.reviewer), reading)

@@ -39,9 +39,9 @@ class Adapter:
 
 
 def adapter_of(folder: RunFolder, *, may_lack: bool = False) -> Adapter | None:
-    """The run's adapter; None where the configuration has no section `adapt`.
+    """The run's adapter; None if the configuration has no section `adapt`.
 
-    Raises InputError where it has not been made; with `may_lack` that is an empty one.
+    Raises InputError if it has not been made; with `may_lack` that is an empty one.
     """
     if folder.settings.adapt is None:
         return None

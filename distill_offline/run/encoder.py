@@ -32,7 +32,7 @@ class StartingEncoder:
 def starting_encoder(folder: RunFolder, arm: str | None = None) -> StartingEncoder:
     """What the students of `arm` start from; without an arm those of select.cross_fit.
 
-    Raises ConfigError where none is named, MissingModel where it is not there, InputError where pretrain has not been
+    Raises ConfigError if none is named, MissingModel where it is not there, InputError where pretrain has not been
     run to its end.
     """
     named = folder.require("train.encoder", folder.settings.train.encoder)
@@ -50,7 +50,7 @@ def starts_pretrained(settings: Settings, arm: str | None = None) -> bool:
 
 
 def check_pretrained_arms(settings: Settings) -> None:
-    """Raises ConfigError where pretrain.arms names none, or an average is of students of two encoders."""
+    """Raises ConfigError if pretrain.arms names none, or an average is of students of two encoders."""
     if settings.pretrain is None:
         return
     known = {arm.name for arm in settings.train.arms}

@@ -49,7 +49,7 @@ class RunFolder:
         return self.path / stage
 
     def whole(self, stage: str) -> Path:
-        """The folder of a stage that has been run to its end; raises InputError where it has not."""
+        """The folder of a stage that has been run to its end; raises InputError if it has not."""
         if not manifest.is_whole(self.folder(stage)):
             raise InputError(f"{self.folder(stage)}: {stage} has not been run to its end. Run it first.")
         return self.folder(stage)
@@ -63,7 +63,7 @@ class RunFolder:
     def open(self) -> None:
         """Make the folder, say what changed since its last use, and write config.yaml.
 
-        Raises StoreError, and changes nothing, where another process is annotating into it; InputError where anything
+        Raises StoreError, and changes nothing, if another process is annotating into it; InputError where anything
         in it is a link or no plain file.
         """
         self.check()
@@ -83,7 +83,7 @@ class RunFolder:
             out.write(text)
 
     def check(self) -> None:
-        """Raises InputError where anything in the folder is a link or no plain file; before something is written."""
+        """Raises InputError if anything in the folder is a link or no plain file; before something is written."""
         check_own(self.path)
 
     def changes(self) -> list[str]:

@@ -77,7 +77,7 @@ class Gold:
 
 
 def read_gold(settings: Settings) -> Gold:
-    """The splits of corpus.original, after the overlap rule. Raises OverlapError where it says `error`."""
+    """The splits of corpus.original, after the overlap rule. Raises OverlapError if it says `error`."""
     original = settings.corpus.original
     lost = {name: Losses() for name in ("train", "dev", "test")}
     splits = [

@@ -53,7 +53,7 @@ class Stage:
             manifest.link(self.folder, parents)
 
     def begin(self) -> Path:
-        """Take the seal off and make the folder. Raises InputError where anything in the run leads out of it."""
+        """Take the seal off and make the folder. Raises InputError if anything in the run leads out of it."""
         self.run.check()
         manifest.unseal(self.run.path)
         manifest.unseal(self.folder)

@@ -30,7 +30,7 @@ def say_lost(folder: RunFolder, lost: Mapping[str, Losses], splits: Collection[s
 
 
 def unheld_counts(splits: Mapping[str, Sequence[Example]]) -> dict[str, Any]:
-    """`unheld`, by split: how many there are, and the ids of their rows; empty where there are none."""
+    """`unheld`, by split: how many there are, and the ids of their rows; empty if there are none."""
     counts = {
         split: {
             "spans": sum(len(example.unheld) for example in examples),
@@ -43,7 +43,7 @@ def unheld_counts(splits: Mapping[str, Sequence[Example]]) -> dict[str, Any]:
 
 
 def in_words(name: str, examples: Sequence[Example]) -> str:
-    """One line on those of a gold file or split; empty where there are none."""
+    """One line on those of a gold file or split; empty if there are none."""
     rows = [example for example in examples if example.unheld]
     if not rows:
         return ""

@@ -48,7 +48,7 @@ class AnnotationLines:
     def answer(self, example: Example) -> LabelledSentence:
         """What the file says of a gold sentence; no entity, or no class, where it says nothing.
 
-        Raises InputError where the sentence of that id has another text here.
+        Raises InputError if the sentence of that id has another text here.
         """
         number, answer = self.answers.get(example.sentence.id, (0, None))
         if answer is None:

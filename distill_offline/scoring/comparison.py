@@ -59,7 +59,7 @@ class Compared:
 def compare(
     sentence: Sentence, labels: Sequence[str], answer: LabelledSentence, unheld: Iterable[Span] = ()
 ) -> Compared | None:
-    """Gold's labels of a sentence and those given for it; None where the two texts are not the same.
+    """Gold's labels of a sentence and those given for it; None if the two texts are not the same.
 
     By tokens where both have the same ones, else by the characters that can be seen: blanks, format characters and
     composed or decomposed letters (NFC, NFD) do not matter. Tokens in which there is nothing to be seen decide nothing

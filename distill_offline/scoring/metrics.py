@@ -54,7 +54,7 @@ def score(metric: str, gold: Labels, predicted: Labels, *, on: str = "") -> Repo
     """How good `predicted` is on `gold`, by the metric of that name: entity_f1, macro_f1, or one from outside.
 
     `gold` and `predicted` have a sequence of labels a sentence; `on` is the gold set's digest, for the report.
-    Raises ValueError where shapes differ, and bio.InvalidTags, which is one, where entity tags are not valid IOB2.
+    Raises ValueError if shapes differ, and bio.InvalidTags, which is one, where entity tags are not valid IOB2.
     """
     measured = _measured(metric, gold, predicted)
     counts = {"sentences": len(gold), **measured.counts}
@@ -62,7 +62,7 @@ def score(metric: str, gold: Labels, predicted: Labels, *, on: str = "") -> Repo
 
 
 def check_metric(metric: str) -> None:
-    """Raises ConfigError where a task names a metric that is none."""
+    """Raises ConfigError if a task names a metric that is none."""
     if not callable(load("metric", metric, METRICS, group="metrics")):
         raise ConfigError(f"metric: {metric} is not a function (gold, predicted) → Measured.")
 
@@ -98,7 +98,7 @@ def quick_f1(metric: str, gold: Labels, predicted: Labels) -> float:
 
 
 def accuracy(counts: Mapping[str, int]) -> float | None:
-    """The share of sentences with the right class, of a Report's counts; None where the metric counts no classes."""
+    """The share of sentences with the right class, of a Report's counts; None if the metric counts no classes."""
     return counts["correct"] / max(1, counts["sentences"]) if "correct" in counts else None
 
 

@@ -42,7 +42,7 @@ class Kinds:
 
     @property
     def precision(self) -> float | None:
-        """The share of spans that are right, where there are any."""
+        """The share of spans that are right, if there are any."""
         return self.correct / self.spans if self.spans else None
 
     def as_dict(self) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _of_spans(kinds: Kinds) -> dict[str, Any]:
 def quality(gold: Spans, predicted: Spans, calibration: Calibration | None = None) -> Quality:
     """What the `predicted` spans of each sentence are worth; with a `calibration`, what it would make of them, too.
 
-    Within a sentence neither side's spans may overlap. Raises ValueError where the numbers of sentences differ.
+    Within a sentence neither side's spans may overlap. Raises ValueError if the numbers of sentences differ.
     """
     judged = _judged(gold, predicted)
     scored = [(span.confidence, kind) for span, kind in judged.spans if span.confidence is not None]

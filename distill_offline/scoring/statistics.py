@@ -46,7 +46,7 @@ _MOST_FLIPS = 20  # seeds up to which all sign flips are gone through
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean, the sample standard deviation behind it, and a 95% interval; None where one value alone says neither."""
+    """A mean, the sample standard deviation behind it, and a 95% interval; None if one value alone says neither."""
 
     mean: float
     deviation: float | None
@@ -74,7 +74,7 @@ class Comparison:
 def f1(counts: Counts | Values, average: Average) -> Values:
     """F1 out of counts (..., types, 3), the last axis true positives, false positives, false negatives.
 
-    `micro` adds the types up; `macro` is the mean over the types that occur in gold or prediction. 0 where none does.
+    `micro` adds the types up; `macro` is the mean over the types that occur in gold or prediction. 0 if none does.
     """
     values = np.asarray(counts, dtype=np.float64)
     if average == "micro":

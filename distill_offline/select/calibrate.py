@@ -77,7 +77,7 @@ class Calibrated:
 
 
 def calibrate(settings: Settings, gold: Gold, annotations: Path, say: Callable[[str], None]) -> Calibrated | None:
-    """What turns a teacher's confidences into probabilities, by select.calibration; None where there is nothing to fit.
+    """What turns a teacher's confidences into probabilities, by select.calibration; None if there is nothing to fit.
 
     `annotations` is annotate/gold/train/annotations.jsonl. A span is right where gold has the very same one. Only
     gold.train is looked at, less what stands in dev or test. `say` is told the result, or why there is none.

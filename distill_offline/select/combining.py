@@ -122,7 +122,7 @@ def _annotation(line: AnnotationLine) -> Annotation:
 
 
 def _check_ids(sentences: Iterable[Sentence]) -> None:
-    """Raises ValueError where one id stands for two sentences."""
+    """Raises ValueError if one id stands for two sentences."""
     texts: dict[str, Sentence] = {}
     for sentence in sentences:
         other = texts.setdefault(sentence.id, sentence)

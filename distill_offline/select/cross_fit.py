@@ -45,7 +45,7 @@ def cross_fit(folder: RunFolder) -> dict[str, int]:
     of exactly this span (out_of_fold.span_confidence), a class's its probability; `missed`, for spans, the probability
     of an entity where the label says O; `students` are the entities that it finds itself. Labels that have a confidence
     keep it, unless `overrule` is set. Dev and test are never trained on. A fold that is finished is kept when the stage
-    is interrupted, the one under way by its checkpoints. Raises InputError where there are fewer different sentences
+    is interrupted, the one under way by its checkpoints. Raises InputError if there are fewer different sentences
     than folds.
     """
     settings: CrossFitSettings = folder.require("select.cross_fit", folder.settings.select.cross_fit)

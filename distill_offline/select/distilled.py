@@ -19,7 +19,7 @@ def distilled_lines(folder: RunFolder, counts: Counter[str] | None) -> Iterator[
 
     Spans and classes keep the confidence that they come with, out of stand-off labels or rows. `counts` gains
     `stray_tags`, and `rows_with_unread_fields`: fields that no line of annotations has are not kept, and the first such
-    row is told. Raises InputError where there is a teacher and it has not annotated to the end.
+    row is told. Raises InputError if there is a teacher and it has not annotated to the end.
     """
     counter = Counter[str]() if counts is None else counts
     for line in _lines(folder, counter):

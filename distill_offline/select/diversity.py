@@ -15,7 +15,7 @@ _PASSES = 5
 
 
 def spread(texts: Sequence[str], n: int, seed: int) -> list[int]:
-    """The positions of `n` texts (all, where there are fewer) that are unlike each other, best first.
+    """The positions of `n` texts (all, if there are fewer) that are unlike each other, best first.
 
     TF-IDF vectors of lower-cased words are put into at most 100 clusters (scikit-learn's MiniBatchKMeans; one a text
     wanted, where fewer are), which then give one text each in turn, the large clusters first and of each the text

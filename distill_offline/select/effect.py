@@ -74,7 +74,7 @@ def effect_on_gold(
     """The same rules on the teacher's labels for the gold training sentences, which the selection itself never sees.
 
     Confidences are calibrated by a map that was fitted without their sentence. A budget becomes the same share of the
-    sentences: `kept_of_budget`, 0 to 1. None where the teacher labelled none of them.
+    sentences: `kept_of_budget`, 0 to 1. None if the teacher labelled none of them.
     """
     known = {example.sentence.id: example for example in gold.train}
     read = list(read_lines(annotations, head))

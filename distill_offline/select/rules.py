@@ -121,7 +121,7 @@ class _Candidate:
 
 
 def _fault(line: AnnotationLine, settings: SelectSettings) -> str:
-    """What speaks against a line by itself; empty where nothing does."""
+    """What speaks against a line by itself; empty if nothing does."""
     confidence = line.confidence
     if settings.drop_rejected and line.rejected:
         return "had_rejected_mentions"

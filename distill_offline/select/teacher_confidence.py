@@ -18,7 +18,7 @@ WAYS: tuple[Way, ...] = ("answer", "verify", "both")
 
 
 def confidence_of(span: Span, way: Way) -> float | None:
-    """How sure the teacher is of a span of its own, 0 to 1; None where one that is wanted is missing."""
+    """How sure the teacher is of a span of its own, 0 to 1; None if one that is wanted is missing."""
     if way == "answer":
         return span.confidence
     if way == "verify" or span.verify is None:
@@ -34,7 +34,7 @@ def with_confidence(line: AnnotationLine, way: Way) -> AnnotationLine:
 
 
 def aurocs(judged: Iterable[tuple[Span, bool]]) -> dict[str, float]:
-    """The AUROC of each confidence over the spans that have all of them, for (span, is right); empty where it cannot
+    """The AUROC of each confidence over the spans that have all of them, for (span, is right); empty if it cannot
     be taken, or where nothing was verified."""
     whole = [(span, right) for span, right in judged if confidence_of(span, "both") is not None]
     found = dict[str, float]()

@@ -50,7 +50,7 @@ def detect_scheme(tags_by_sentence: Iterable[Sequence[str]], *, least: int = 1) 
 
 
 def to_iob2(tags: Sequence[str], scheme: Scheme) -> tuple[str, ...]:
-    """The same entities in IOB2. Raises InvalidTags where the sequence is not valid in `scheme`.
+    """The same entities in IOB2. Raises InvalidTags if the sequence is not valid in `scheme`.
 
     In iob1 a B- that nothing of its type precedes is redundant, but clear, and valid here: published corpora have it.
     """

@@ -14,7 +14,7 @@ own text, longer mentions first; a shorter one takes a part of such a place only
 more often stands for so many places, whatever its types.
 
 The rule for overlaps: an earlier pass wins over a later one; within a pass the longer mention wins, then the one given
-first. The loser takes its next free place, and is rejected as `overlapping` where there is none.
+first. The loser takes its next free place, and is rejected as `overlapping` if there is none.
 """
 
 from __future__ import annotations

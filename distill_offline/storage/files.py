@@ -51,7 +51,7 @@ def _raise_unless_gone(error: OSError) -> None:
 
 
 def check_plain(path: Path, *, is_folder: bool = False) -> None:
-    """Raises InputError where `path` is a link or special file, or one with a second name that is written in place.
+    """Raises InputError if `path` is a link or special file, or one with a second name that is written in place.
 
     `is_folder`: a regular file is refused, too. (A folder in a file's place takes no byte: to open it fails.)
     """
@@ -74,21 +74,21 @@ def _problem(name: str, status: os.stat_result, *, is_folder: bool) -> str:
 
 
 def make_folder(path: Path) -> None:
-    """The folder is there, private where it was made now. Raises InputError where a link has its name."""
+    """The folder is there, private where it was made now. Raises InputError if a link has its name."""
     if path.is_symlink():
         check_plain(path, is_folder=True)
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def remove_folder(path: Path) -> None:
-    """The folder is gone, with all that was in it. Raises InputError where a link or a file has its name."""
+    """The folder is gone, with all that was in it. Raises InputError if a link or a file has its name."""
     check_plain(path, is_folder=True)
     if path.is_dir():
         shutil.rmtree(path)
 
 
 def fresh_folder(path: Path) -> None:
-    """A folder with nothing in it, private. Raises InputError where a link or a file has its name."""
+    """A folder with nothing in it, private. Raises InputError if a link or a file has its name."""
     remove_folder(path)
     path.mkdir(parents=True, mode=0o700)
 

@@ -13,7 +13,7 @@ __all__ = ["Lock"]
 
 
 class Lock:
-    """An exclusive lock for the file at `path`. Raises BlockingIOError where another process holds it,
+    """An exclusive lock for the file at `path`. Raises BlockingIOError if another process holds it,
     InputError where the lock file's name is taken by a link or no plain file.
 
     The file's folder is what is locked, so that no lock file is left behind and readers are not shut out. Filesystems

@@ -28,7 +28,7 @@ _LONGEST = 1 << 20  # subwords of a window that anybody could mean
 class StudentShape:
     """What a student's config.json says: its labels in the order of the head's columns, its head, its window.
 
-    `transitions` are None where it says nothing of them.
+    `transitions` are None if it says nothing of them.
     """
 
     labels: tuple[str, ...]
@@ -38,7 +38,7 @@ class StudentShape:
 
 
 def read_shape(folder: Path) -> StudentShape:
-    """Raises MissingModel where the folder holds no student, InputError for one that is not ours to use."""
+    """Raises MissingModel if the folder holds no student, InputError for one that is not ours to use."""
     if not (folder / "config.json").is_file():
         raise MissingModel(f"{folder}: no student here (config.json is missing).")
     require_sound(folder, str(folder))
@@ -99,7 +99,7 @@ def _check_labels(labels: Sequence[Any], kind: LabelKind, location: str) -> None
 def load_model(folder: Path, labels: Sequence[str], head: Head, *, new_head: bool) -> tuple[Any, Any]:
     """(model, tokenizer). With `new_head` the folder is an encoder's, and what it has for a head is left out.
 
-    Raises MissingModel where the folder's files are none, or do not make up a model of these labels; OutOfMemory.
+    Raises MissingModel if the folder's files are none, or do not make up a model of these labels; OutOfMemory.
     """
     import transformers
 

@@ -106,7 +106,7 @@ class Student:
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """A trained student. Raises MissingModel where the folder holds none, InputError for another kind of model."""
+        """A trained student. Raises MissingModel if the folder holds none, InputError for another kind of model."""
         folder = Path(folder)
         shape = read_shape(folder)
         model, tokenizer = load_model(folder, shape.labels, shape.head, new_head=False)
@@ -126,7 +126,7 @@ class Student:
         return label_texts(self, [texts])[0] if isinstance(texts, str) else label_texts(self, texts)
 
     def save(self, folder: str | Path) -> None:
-        """Write weights (safetensors), tokenizer and labels. Raises OSError where the disk does not take them."""
+        """Write weights (safetensors), tokenizer and labels. Raises OSError if the disk does not take them."""
         try:
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)

@@ -17,7 +17,7 @@ def window_length(model: Any, tokenizer: Any, max_length: int) -> int:
 
     RoBERTa and its kin (XLM-R, CamemBERT, MPNet, Longformer) count positions from behind the padding's, so that of
     their table `padding_idx + 1` rows are never a token's. Encoders of relative positions say -1, nothing, or what they
-    were trained with. Raises InputError where too little is left.
+    were trained with. Raises InputError if too little is left.
     """
     limits = [max_length, *_positive(getattr(model.config, "max_position_embeddings", None))]
     limits += _positive(getattr(tokenizer, "model_max_length", None))

@@ -20,7 +20,7 @@ def pack(counts: Counts) -> str:
 
 
 def unpack(text: str, types: int) -> Counts:
-    """The counts that `pack` was given. Raises InputError where it was not."""
+    """The counts that `pack` was given. Raises InputError if it was not."""
     try:
         values = np.frombuffer(zlib.decompress(base64.b64decode(text, validate=True)), dtype="<u2")
         return np.moveaxis(values.reshape(types, 3, -1), -1, 0).astype(np.uint16)

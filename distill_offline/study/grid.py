@@ -108,7 +108,7 @@ class Study:
         )
 
     def examination_key(self, cell: Cell, before: int | None = None) -> str | None:
-        """The digest of all that decides what is seen in the cell; None where it is not to be examined.
+        """The digest of all that decides what is seen in the cell; None if it is not to be examined.
 
         Distilled data is part of it even where the arm learns from gold alone: it is looked at all the same.
         """

@@ -31,7 +31,7 @@ class Lines(ABC, Generic[T]):
     @staticmethod
     @abstractmethod
     def parse(line: bytes) -> T:
-        """The value that a line holds; raises ValueError, TypeError, KeyError or InputError where it holds none."""
+        """The value that a line holds; raises ValueError, TypeError, KeyError or InputError if it holds none."""
 
     def read(self) -> list[T]:
         """All values in the order in which they were written, without a last one that was cut off by a kill.

@@ -90,7 +90,7 @@ def _next_steps(rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def _errors(summary: Summary, rows: Sequence[Row]) -> list[Table]:
-    """How many mistakes of each kind a student makes, as a mean over an arm's seeds; nothing where none are counted."""
+    """How many mistakes of each kind a student makes, as a mean over an arm's seeds; nothing if none are counted."""
     kinds = list(dict.fromkeys(kind for row in rows for kind in row.errors))
     if not kinds:
         return []

@@ -17,7 +17,7 @@ __all__ = ["Remaining", "RemainingCell", "progress"]
 
 @dataclass(frozen=True, slots=True)
 class RemainingCell:
-    """A cell that lacks its row, or the examination of that key (None where it lacks none)."""
+    """A cell that lacks its row, or the examination of that key (None if it lacks none)."""
 
     cell: Cell
     key: str
@@ -113,7 +113,7 @@ class Remaining:
 def progress(study: Study, results: Results, *, renew: bool = False) -> dict[str, Any]:
     """How far a study is: `cells`, `done`, `other` rows (of other settings or data), `old` ones of them that are done
     (by another method, none with `renew`), `seconds` expected for the rest
-    (None where nothing was measured), and `missing`, a line each in the order in which they run."""
+    (None if nothing was measured), and `missing`, a line each in the order in which they run."""
     left = Remaining.of(study, results.read(), Examinations.beside(results.path).read(), renew=renew)
     seconds = left.seconds()
     return {

@@ -25,7 +25,7 @@ class Row:
 
     `pools` counts sentences: `original` trained on, `dev`, `dev_in_size` (1 where dev is part of the size),
     `distilled`, `dropped` (of original, because they stand in dev or test). `training` has what the train stage
-    counted, `updates`, `batch_size`, `learning_rate` and `seconds` (None where a finished student was found). `counts`
+    counted, `updates`, `batch_size`, `learning_rate` and `seconds` (None if a finished student was found). `counts`
     is unpacked by `sentence_counts`. `method` is manifest.method's of the code that made it; rows from before have
     none, see study.methods.
     """

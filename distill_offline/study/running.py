@@ -115,7 +115,7 @@ class Runner:
             raise Interrupted(f"study: {hours:g} hours would be over before another cell ends; {state}")
 
     def _check_reference(self, left: Remaining) -> None:
-        """Raises ConfigError where the reference has none of the sentences of corpus.distilled."""
+        """Raises ConfigError if the reference has none of the sentences of corpus.distilled."""
         looked_at = next((e for e in left.cells if e.examination is not None and left.needs_training(e)), None)
         if self.study.reference is None or looked_at is None:
             return

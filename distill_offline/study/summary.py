@@ -188,7 +188,7 @@ def _arm(group: Group, rows: dict[int, Row], drawn: Values) -> ArmResult:
 
 
 def _type_f1(rows: dict[int, Row], seeds: Sequence[int], name: str) -> list[float]:
-    """0 where the type was neither there nor found."""
+    """0 if the type was neither there nor found."""
     return [rows[seed].per_type[name]["f1"] if name in rows[seed].per_type else 0.0 for seed in seeds]
 
 

@@ -88,7 +88,7 @@ def as_markdown(table: Table) -> str:
 
 
 def name_of(group: Group, *, several: bool) -> str:
-    """The arm, with its variant before it where there are several."""
+    """The arm, with its variant before it if there are several."""
     return f"{group.variant}/{group.arm}" if several else group.arm
 
 

@@ -44,7 +44,7 @@ def verdict_of(summary: Summary) -> Verdict:
 
 
 def _gain(summary: Summary, arms: dict[Group, ArmResult], size: int) -> Tested | None:
-    """None where nothing was compared with the baseline of this size."""
+    """None if nothing was compared with the baseline of this size."""
     baseline = Group(size, summary.baselines[size], summary.baseline)
     tested = [comparison for comparison in summary.tested if comparison.against == baseline]
     if arms[baseline].distilled_share == 0:

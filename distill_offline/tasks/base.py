@@ -33,7 +33,7 @@ class Task(Protocol):
         ...
 
     def parse(self, sentence: Sentence, completion: Completion) -> Annotation:
-        """The labels in a completion. Raises UnusableAnswer where there are none to trust."""
+        """The labels in a completion. Raises UnusableAnswer if there are none to trust."""
         ...
 
     def identity(self) -> Any:

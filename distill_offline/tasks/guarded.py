@@ -34,7 +34,7 @@ _METHODS = ("identity", "prompt", "answer", "parse")
 class GuardedTask:
     """A user's task behind the same interface; made of its class and the settings.
 
-    Raises ConfigError where the class is none, lacks what tasks.base.Task asks for, or fails; where a prompt is no
+    Raises ConfigError if the class is none, lacks what tasks.base.Task asks for, or fails; where a prompt is no
     Prompt; and where an annotation does not fit its sentence. Messages name the row's id and never what is in it.
     Labels are one BIO tag a token, so spans must not overlap: one that the labels do not have, and that overlaps one
     that they have, is rejected as `overlapping`. Any other contradiction between the two leaves it open which one is
@@ -120,7 +120,7 @@ class GuardedTask:
 def _agreeing(kind: LabelKind, sentence: Sentence, annotation: Annotation) -> Annotation:
     """The annotation with the spans that its labels make, and those that overlap them among its rejections.
 
-    Raises UnusableAnswer where labels and spans contradict each other otherwise.
+    Raises UnusableAnswer if labels and spans contradict each other otherwise.
     """
     made = kind.places(annotation.labels)
     held = [span for span in annotation.spans if made.get((span.start, span.end)) == span.type]

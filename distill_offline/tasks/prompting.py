@@ -81,7 +81,7 @@ class PromptTemplate:
         return line if len(line) >= _SHORTEST_QUESTION else ""
 
     def whole_number(self, name: str) -> int | None:
-        """The number, from 1, that the template sets by that name outside its blocks; None where it sets none."""
+        """The number, from 1, that the template sets by that name outside its blocks; None if it sets none."""
         value = self._set.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise ConfigError(f"task.prompt: {self.name}: {name} must be a whole number, 1 or more.")
@@ -151,7 +151,7 @@ def first_clause(definition: str) -> str:
 
 
 def prompt_source(settings: TaskSettings) -> str:
-    """The template's text. Raises ConfigError where `task.prompt` is neither a prompt of ours nor a readable file.
+    """The template's text. Raises ConfigError if `task.prompt` is neither a prompt of ours nor a readable file.
 
     A task with a folder of its own under prompts/ has its prompts there; those beside the folders are for entities.
     """

@@ -90,7 +90,7 @@ def _is_json(text: str) -> bool:
 
 
 def answer_part(text: str, asked: str = "") -> str:
-    """What of a stored answer is not thinking; empty where it breaks off, or ends, within a thought.
+    """What of a stored answer is not thinking; empty if it breaks off, or ends, within a thought.
 
     `asked`: the text that the question was about. It may itself hold such tags: where the answer repeats it, they are
     spoken of.

@@ -123,7 +123,7 @@ def make_schedule(
     """The schedule called `name` (or `package.module:function`) with its options bound.
 
     `tau` and `natural` are filled in where the function asks for them. Raises ConfigError for an unknown schedule,
-    an option that it does not take, or one that it needs and did not get. The schedule itself raises ConfigError where
+    an option that it does not take, or one that it needs and did not get. The schedule itself raises ConfigError if
     what it gives is no probability.
     """
     function = load("train.arms.schedule", name, SCHEDULES, group="schedules")
@@ -156,7 +156,7 @@ def make_schedule(
 
 
 def _parameters(name: str, function: Schedule) -> list[inspect.Parameter]:
-    """What a schedule takes besides t. Raises ConfigError where it takes no t."""
+    """What a schedule takes besides t. Raises ConfigError if it takes no t."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError) as error:
@@ -174,7 +174,7 @@ def with_share(schedule: Schedule, share: float, updates: int) -> Schedule:
     can have equal exposure to distilled data, and what is compared is shape. γ is found by bisection over the very
     t = update / updates that a run uses; the mean is exact for continuous schedules, and within 1 / updates for steps.
     A constant schedule is constant at `share`, but where it is 0 or 1 throughout it is left alone: it is the end
-    of the scale that others are compared with. Raises ConfigError where no stretching gives that share.
+    of the scale that others are compared with. Raises ConfigError if no stretching gives that share.
     """
     values = [schedule(update / updates) for update in range(updates)]
     if max(values) == min(values):
@@ -262,7 +262,7 @@ class Blend:
         return changes[0] if len(changes) == 1 else None
 
     def check(self) -> None:
-        """Raises ConfigError where the schedule fails, or asks for sentences of a pool that is empty."""
+        """Raises ConfigError if the schedule fails, or asks for sentences of a pool that is empty."""
         for update in range(self.updates):
             self._probability(update)
 

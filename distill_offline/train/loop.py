@@ -85,7 +85,7 @@ def train(
 
     In a `group` of several processes each calls this with an equal student and all else the same; they share the
     windows of every update, add up their gradients, and end with equal students, of which process 0 has the best
-    weights. Process 0 alone writes checkpoints. Raises Lost where another process is gone.
+    weights. Process 0 alone writes checkpoints. Raises Lost if another process is gone.
     """
     remedy = (
         f"Set train.micro_batch_tokens ({settings.micro_batch_tokens}) or train.max_length ({settings.max_length}) "

@@ -45,7 +45,7 @@ class Member:
 def count(wanted: int | str) -> int:
     """How many processes `train.processes` means here: `auto` is one a GPU, and 1 without any.
 
-    Raises ConfigError where there are GPUs, but fewer: two processes of a group cannot share one.
+    Raises ConfigError if there are GPUs, but fewer: two processes of a group cannot share one.
     """
     if wanted == 1:
         return 1

@@ -122,7 +122,7 @@ def _check_average(arm: ArmSettings, trained: set[str]) -> None:
 def _check_schedule(
     name: str, options: tuple[tuple[str, float], ...], tau: float, share: float | None, updates: int
 ) -> None:
-    """Raises ConfigError where a schedule fails whatever the pools hold, provided that they hold something."""
+    """Raises ConfigError if a schedule fails whatever the pools hold, provided that they hold something."""
     schedule = blending.make_schedule(name, dict(options), tau=tau, n_distilled=1, n_original=1)
     if share is not None:
         schedule = blending.with_share(schedule, share, updates)
@@ -317,7 +317,7 @@ def _weights(trained: Iterable[Path]) -> list[str]:
 
 
 def blend_of(arm: ArmSettings, settings: TrainSettings, pools: training.Pools, seed: int) -> blending.Blend:
-    """What the arm draws. Raises ConfigError where its schedule fails, or asks a pool that is empty."""
+    """What the arm draws. Raises ConfigError if its schedule fails, or asks a pool that is empty."""
     sizes = len(pools.distilled), len(pools.original)
     name = arm.schedule or arm.name
     schedule = blending.make_schedule(name, arm.options, tau=settings.tau, n_distilled=sizes[0], n_original=sizes[1])

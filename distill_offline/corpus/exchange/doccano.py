@@ -54,7 +54,7 @@ _LABELS = ("entities", "label", "labels", "cats", "annotations")
 
 
 def _split(record: Mapping[str, Any], shown: str, line: int) -> tuple[list[str] | None, list[Any] | None]:
-    """The classes of a record and its spans; each None where there is no list of such."""
+    """The classes of a record and its spans; each None if there is no list of such."""
     classes: list[str] | None = None
     spans: list[Any] | None = None
     for key in _LABELS:

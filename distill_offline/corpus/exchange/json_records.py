@@ -25,7 +25,7 @@ def json_records(path: Path, shown: str) -> Iterator[tuple[int, Mapping[str, Any
 
 
 def listed(record: Mapping[str, Any], key: str, shown: str, number: int, *, of: type | None = None) -> list[Any]:
-    """The list of that name, empty where there is none. Raises CorpusError for anything else, and for one that holds
+    """The list of that name, empty if there is none. Raises CorpusError for anything else, and for one that holds
     something else than `of`."""
     value = record.get(key)
     if value is None:
@@ -45,7 +45,7 @@ def not_one_of(tool: str, row: Mapping[str, Any], wanted: str, shown: str, numbe
 
 
 def as_id(value: object) -> str | None:
-    """An id as text; None where there is none."""
+    """An id as text; None if there is none."""
     return str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) and value != "" else None
 
 

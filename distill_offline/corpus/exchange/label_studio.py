@@ -63,7 +63,7 @@ class LabelStudio(ToolFormat):
 
 
 def _check(task: Mapping[str, Any], shown: str, number: int) -> None:
-    """Raises CorpusError where what is read of a task has another shape than Label Studio writes."""
+    """Raises CorpusError if what is read of a task has another shape than Label Studio writes."""
     for name in ("annotations", "completions", "predictions"):
         for each in listed(task, name, shown, number):
             for result in listed(each, "result", shown, number, of=dict) if isinstance(each, Mapping) else ():

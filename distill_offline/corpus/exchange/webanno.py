@@ -131,7 +131,7 @@ class _Block:
 
 
 def _columns(layers: list[tuple[str, list[str]]], line: int, shown: str) -> tuple[int | None, list[int]]:
-    """The column of the entities' types, None where there is none; and those of other layers."""
+    """The column of the entities' types, None if there is none; and those of other layers."""
     spans = [name for name, _ in layers if name.startswith("T_SP")]
     named = [name for name in spans if name.endswith(".NamedEntity")]
     named = named or [name for name in spans if not name.startswith(_BUILT_IN)]

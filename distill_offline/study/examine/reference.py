@@ -42,7 +42,7 @@ class Truth:
         """The examples of `pool` that have gold here, in order: the sentence of that id where its tokens are the same,
         else one with the same tokens.
 
-        Raises ConfigError where there are examples, and none of them has.
+        Raises ConfigError if there are examples, and none of them has.
         """
         examples, gold = list[Example](), list[tuple[str, ...]]()
         unmatched = ambiguous = 0

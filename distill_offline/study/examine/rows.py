@@ -23,7 +23,7 @@ class Point:
     """F1 of the student after so many updates.
 
     `agreement` is compared with the distilled labels of the sample, `gold` against the reference's of the same
-    sentences, `held_out` against gold of the split that is scored. None where there is nothing to hold it against.
+    sentences, `held_out` against gold of the split that is scored. None if there is nothing to hold it against.
     `p` is the schedule's at the last update.
     """
 
@@ -42,7 +42,7 @@ class Examined:
     samples, `distilled` and `held_out`. `schedule` is p(t): (from which update on, p), at most 100 of them; it and
     `curve` are empty for averaged students. `errors` (None without a reference) and `calibration` are of the finished
     student, with the weights that dev chose after `best_update`. `is_the_rows`: whether it got right and wrong exactly
-    what the cell's row says (None where this is the run that made the row). `seconds` is what looking took,
+    what the cell's row says (None if this is the run that made the row). `seconds` is what looking took,
     `method` what a row's is.
     """
 
