@@ -68,6 +68,18 @@ def test_types_of_another_task_make_no_gold_and_another_guideline_is_told(run: R
     )
 
 
+def test_an_import_of_which_nothing_can_be_used_makes_no_folder(run: RunFolder, tmp_path: Path) -> None:
+    review = open_review(run, ["ana"], count=1)
+    file = tmp_path / "back.jsonl"
+    file.write_text("")
+    with pytest.raises(InputError, match=r"back\.jsonl: no decision can be used\. There is none"):
+        import_reviews(run, tmp_path / "out", files=[file])
+    file.write_text(json.dumps(row_of(review, text=text_digest("another"))) + "\n")
+    with pytest.raises(InputError, match="another text now: 1"):
+        import_reviews(run, tmp_path / "out", files=[file])
+    assert not (tmp_path / "out").exists()
+
+
 def test_names_that_would_hide_a_reading_are_refused(run: RunFolder, tmp_path: Path) -> None:
     review = open_review(run, ["ana"], count=1)
     file = tmp_path / "back.jsonl"

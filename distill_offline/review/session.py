@@ -144,6 +144,8 @@ def import_reviews(
         readings += readings_of_examples(examples, reviewer, sentences, joined)
     _check_names(readings, labelled or {}, prefer)
     join(head, readings, sentences, joined, prefer=prefer)
+    if not joined.examples and not joined.differing:
+        raise InputError(_nothing_usable([*given, *(labelled or {}).values()], joined))
     guidelines = sorted({decision.guideline for decision in decisions})
     fresh_folder(output)
     write_examples(output / REVIEWED, joined.examples)
@@ -162,6 +164,16 @@ def import_reviews(
         counts=joined.counts() | {"guidelines": len(guidelines)},
     )
     return joined
+
+
+def _nothing_usable(files: Sequence[Path], joined: Joined) -> str:
+    """The error of an import that would make an empty gold file."""
+    lost = "; ".join(
+        f"{reason}: {len(ids)} ({', '.join(ids[:3])}{' …' if len(ids) > 3 else ''})"
+        for reason, ids in joined.lost.items()
+    )
+    shown, why = ", ".join(map(str, files)), lost or "There is none, or all were skipped"
+    return f"{shown}: no decision can be used. {why}. Review some sentences first, or name the run that was reviewed."
 
 
 def _check_names(readings: Sequence[Reading], labelled: Mapping[str, Path], prefer: str | None) -> None:
