@@ -192,6 +192,21 @@ def test_training_does_not_start_from_half_an_annotation(tmp_path: Path, setting
         pipeline.select(folder(tmp_path, settings))
 
 
+def test_a_stage_that_was_edited_says_so_and_is_made_anew(tmp_path: Path, settings: Settings) -> None:
+    run = folder(tmp_path, settings)
+    pipeline.annotate(run)
+    file = tmp_path / "annotate/annotations.jsonl"
+    before = file.read_bytes()
+    file.write_bytes(before + b"\n")
+    with pytest.raises(
+        InputError, match=r"annotate was changed after it had ended: annotations\.jsonl\. .*review import"
+    ):
+        pipeline.select(run)
+    pipeline.annotate(run)
+    assert file.read_bytes() == before
+    pipeline.select(run)
+
+
 def test_sentences_of_dev_and_test_never_enter_training(tmp_path: Path, settings: Settings) -> None:
     leaking = replace(settings.corpus, unlabelled="package:demo/test.jsonl")
     run = folder(tmp_path, replace(settings, corpus=leaking))

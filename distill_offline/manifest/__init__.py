@@ -5,7 +5,7 @@ A manifest is written last and atomically, so a folder that has one is whole. It
 
 from distill_offline.manifest.checking import Finding, verify
 from distill_offline.manifest.folder import NAME, dependencies_of
-from distill_offline.manifest.reading import bundle_of, fingerprint_of, is_whole, read, show
+from distill_offline.manifest.reading import bundle_of, fingerprint_of, is_whole, read, show, why_not_whole
 from distill_offline.manifest.sealing import link, seal, seal_again, seal_run, unseal
 from distill_offline.manifest.statement import versions
 from distill_offline.storage.digests import digest_of
@@ -27,4 +27,5 @@ __all__ = [
     "unseal",
     "verify",
     "versions",
+    "why_not_whole",
 ]

@@ -11,7 +11,7 @@ from distill_offline.errors import IntegrityError
 from distill_offline.manifest.folder import NAME, RELEASE, RUN
 from distill_offline.manifest.statement import BUILD_TYPE, PREDICATE, STATEMENT, shown
 
-__all__ = ["bundle_of", "fingerprint_of", "is_whole", "read", "show"]
+__all__ = ["bundle_of", "fingerprint_of", "is_whole", "read", "show", "why_not_whole"]
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -70,9 +70,39 @@ def is_whole(folder: Path) -> bool:
     """Whether the manifest is there and every file has the size it records; cheap, no file is read."""
     try:
         subjects = read(folder)["subject"]
-        return all((folder / subject["name"]).stat().st_size == subject["annotations"]["size"] for subject in subjects)
+        return all(_size(folder / subject["name"]) == _sealed_size(subject) for subject in subjects)
     except (IntegrityError, OSError):
         return False
+
+
+def why_not_whole(*folders: Path) -> str:
+    """What is wrong with a stage's folder that is not whole, and what to do: the end of a sentence about the stage.
+
+    The first of `folders` with a manifest is the stage's; without one the stage has not ended yet.
+    """
+    for folder in folders:
+        try:
+            subjects = read(folder)["subject"]
+        except (IntegrityError, OSError):
+            continue
+        changed = [subject["name"] for subject in subjects if _size(folder / subject["name"]) != _sealed_size(subject)]
+        shown = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+        return (
+            f"was changed after it had ended: {shown}. Run it again: it writes its files anew, from what is stored. "
+            "Labels that people corrected come in by `review import --labelled NAME=FILE`"
+        )
+    return "has not been run to its end. Run it first"
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _sealed_size(subject: Mapping[str, Any]) -> int:
+    return int(subject["annotations"]["size"])
 
 
 def fingerprint_of(folder: Path) -> str | None:

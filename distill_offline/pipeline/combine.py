@@ -80,8 +80,9 @@ def _file(path: Path) -> Path:
     file = resolved / ANNOTATIONS
     if not file.is_file():
         return resolved  # a folder of labelled files
-    if not any(map(manifest.is_whole, (resolved, *resolved.parents[:2]))):
-        raise InputError(f"{path}: its stage has not been run to its end. Run it first.")
+    stages = (resolved, *resolved.parents[:2])
+    if not any(map(manifest.is_whole, stages)):
+        raise InputError(f"{path}: its stage {manifest.why_not_whole(*stages)}.")
     return file
 
 

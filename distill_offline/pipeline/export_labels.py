@@ -107,8 +107,9 @@ def _read(
         if not file.is_file():
             raise InputError(f"{labels}: there are no annotations ({ANNOTATIONS}) in this folder.")
         # annotate/gold/test has no manifest of its own
-        if path.is_dir() and not any(map(manifest.is_whole, (path, *path.parents[:2]))):
-            raise InputError(f"{labels}: its stage has not been run to its end. Run it first.")
+        stages = (path, *path.parents[:2])
+        if path.is_dir() and not any(map(manifest.is_whole, stages)):
+            raise InputError(f"{labels}: its stage {manifest.why_not_whole(*stages)}.")
         head = head_of(file)
         return [_labelled(line, head) for line in read_lines(file, head)], head
     source = Source(path=str(path), format=file_format, tag_column=tag_column)

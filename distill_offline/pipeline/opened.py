@@ -126,6 +126,7 @@ def read_annotations(labels: str | Path) -> Iterator[AnnotationLine]:
     if not file.is_file():
         raise InputError(f"{labels}: there are no annotations ({ANNOTATIONS}) here.")
     # annotate/gold/test has no manifest of its own
-    if path.is_dir() and not any(map(manifest.is_whole, (path, *path.parents[:2]))):
-        raise InputError(f"{labels}: its stage has not been run to its end. Run it first.")
+    stages = (path, *path.parents[:2])
+    if path.is_dir() and not any(map(manifest.is_whole, stages)):
+        raise InputError(f"{labels}: its stage {manifest.why_not_whole(*stages)}.")
     yield from read_lines(file, head_of(file))

@@ -45,11 +45,9 @@ def adapter_of(folder: RunFolder, *, may_lack: bool = False) -> Adapter | None:
     """
     if folder.settings.adapt is None:
         return None
-    if not manifest.is_whole(folder.folder("adapt")):
-        if may_lack:
-            return Adapter()
-        raise InputError(f"{folder.folder('adapt')}: adapt has not been run to its end. Run it first.")
-    place = folder.folder("adapt")
+    if may_lack and not manifest.is_whole(folder.folder("adapt")):
+        return Adapter()
+    place = folder.whole("adapt")
     found, parts = _read(place / ADAPTER), sorted((place / FOLDS).glob(f"*/{ADAPTER}"), key=_number)
     if not parts:
         return found

@@ -50,9 +50,10 @@ class RunFolder:
 
     def whole(self, stage: str) -> Path:
         """The folder of a stage that has been run to its end; raises InputError if it has not."""
-        if not manifest.is_whole(self.folder(stage)):
-            raise InputError(f"{self.folder(stage)}: {stage} has not been run to its end. Run it first.")
-        return self.folder(stage)
+        folder = self.folder(stage)
+        if not manifest.is_whole(folder):
+            raise InputError(f"{folder}: {stage} {manifest.why_not_whole(folder)}.")
+        return folder
 
     def require(self, key: str, value: Any) -> Any:
         """`value`, or the error that the configuration lacks `key`."""
