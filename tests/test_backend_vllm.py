@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -78,6 +79,11 @@ def test_greedy_texts_equal_those_of_transformers_on_the_same_weights(backend: V
         assert (ours.prompt_tokens, ours.completion_tokens) == (theirs.prompt_tokens, theirs.completion_tokens)
         assert ours.token_texts == theirs.token_texts
         assert ours.token_logprobs == pytest.approx(theirs.token_logprobs, abs=1e-2)
+    listed = [replace(plain_prompt(PLAIN[0]), first_tokens=20, max_tokens=1)]
+    (ours,), (theirs,) = completions(backend, listed), completions(oracle, listed)
+    assert len(ours.first_tokens) == len(theirs.first_tokens) == 20
+    assert dict(ours.first_tokens).keys() == dict(theirs.first_tokens).keys()
+    assert dict(ours.first_tokens) == pytest.approx(dict(theirs.first_tokens), abs=1e-2)
     assert backend.identity()["chat_template_sha256"] == oracle.identity()["chat_template_sha256"]
 
 
