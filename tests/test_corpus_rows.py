@@ -102,8 +102,14 @@ def test_a_class_keeps_its_confidence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ({"text": "in Rome", "spans": [{**SURE, "confidence": 50}]}, "confidence and agreement must be numbers, 0 to"),
-        ({"text": "in Rome", "spans": [{**SURE, "agreement": "all"}]}, "confidence and agreement must be numbers"),
+        (
+            {"text": "in Rome", "spans": [{**SURE, "confidence": 50}]},
+            "confidence, agreement and verify must be numbers",
+        ),
+        (
+            {"text": "in Rome", "spans": [{**SURE, "agreement": "all"}]},
+            "confidence, agreement and verify must be numbers",
+        ),
         ({"text": "in Rome", "spans": [{**SURE, "alignment": 3}]}, "alignment must be one of"),
         ({"text": "in Rome", "spans": [{**SURE, "alignment": "as Rome"}]}, "alignment must be one of"),
         ({"text": "in Rome", "spans": [SURE], "missed": "yes"}, "`missed` is not a number, 0 to 1"),

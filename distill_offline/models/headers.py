@@ -386,7 +386,7 @@ def json_problem(content: bytes, path: str) -> str:
 
 
 def _names_files_beside(weights: Any, name: str) -> bool:
-    """Whether a map from tensors to files, if there is one, leads nowhere but to files in its own folder."""
+    """Whether a map from tensors to files, where there is one, leads nowhere but to files in its own folder."""
     end = r"\.safetensors\Z" if name.endswith(".safetensors.index.json") else r"\Z"
     plain = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@-]*" + end)
     files = list(weights.values()) if isinstance(weights, dict) else []
