@@ -14,7 +14,7 @@ from distill_offline.study.methods import methods_note
 from distill_offline.study.plots import Difference, differences
 from distill_offline.study.results import Row
 from distill_offline.study.summary import Group, Summary, Tested
-from distill_offline.study.tables import Table, name_of
+from distill_offline.study.tables import Table, has_variants, name_of
 from distill_offline.study.verdict import verdict_of
 
 __all__ = ["study_page"]
@@ -51,7 +51,7 @@ def study_page(
 
 
 def _picture(summary: Summary, gains: Sequence[Tested]) -> Markup:
-    several = len({arm.group.variant for arm in summary.arms}) > 1
+    several = has_variants(summary)
     rows = [
         Difference(
             f"{gain.group.size:,}: {name_of(gain.group, several=several)}",
@@ -94,7 +94,7 @@ def _errors(summary: Summary, rows: Sequence[Row]) -> list[Table]:
     kinds = list(dict.fromkeys(kind for row in rows for kind in row.errors))
     if not kinds:
         return []
-    several = len({arm.group.variant for arm in summary.arms}) > 1
+    several = has_variants(summary)
     by_group: dict[Group, list[Row]] = defaultdict(list)
     for row in rows:
         by_group[Group(row.size, row.variant, row.arm)].append(row)

@@ -21,7 +21,15 @@ from distill_offline.study.page import study_page
 from distill_offline.study.plots import Curve, Difference, differences, learning_curves
 from distill_offline.study.results import Row
 from distill_offline.study.summary import Summary
-from distill_offline.study.tables import Table, arm_table, as_markdown, comparison_table, name_of, type_table
+from distill_offline.study.tables import (
+    Table,
+    arm_table,
+    as_markdown,
+    comparison_table,
+    has_variants,
+    name_of,
+    type_table,
+)
 
 __all__ = ["as_json", "page", "publish"]
 
@@ -78,7 +86,7 @@ def as_json(summary: Summary, explanation: Explanation = NOTHING) -> dict[str, A
 
 
 def _curves(summary: Summary) -> Markup:
-    several = len({arm.group.variant for arm in summary.arms}) > 1
+    several = has_variants(summary)
     points: dict[str, list[tuple[int, float, float, float]]] = {}
     for arm in summary.arms:
         points_of_line = points.setdefault(name_of(arm.group, several=several), [])
@@ -91,7 +99,7 @@ def _curves(summary: Summary) -> Markup:
 
 def _forest(summary: Summary) -> dict[str, Markup]:
     """A plot for each arm that others are compared with; one for each variant's where a group is compared with two."""
-    several = len({arm.group.variant for arm in summary.arms}) > 1
+    several = has_variants(summary)
     times = Counter((comparison.group, comparison.against.arm) for comparison in summary.tested)
     apart = {arm for (_, arm), count in times.items() if count > 1}
     by_baseline: dict[tuple[str, ...], list[Difference]] = {}
@@ -109,7 +117,7 @@ def _forest(summary: Summary) -> dict[str, Markup]:
 
 def _explained(explanation: Explanation) -> dict[str, Markup]:
     """The plots of what was seen, for each size."""
-    several = len({arm.group.variant for arm in explanation.arms}) > 1
+    several = has_variants(explanation)
     by_size: dict[int, list[tuple[str, ArmExamined]]] = {}
     for arm in explanation.arms:
         by_size.setdefault(arm.group.size, []).append((name_of(arm.group, several=several), arm))

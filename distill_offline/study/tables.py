@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from distill_offline.scoring.statistics import Interval
 from distill_offline.study.summary import ArmResult, Group, Summary
 
-__all__ = ["Table", "arm_table", "as_markdown", "comparison_table", "name_of", "p_value", "type_table"]
+if TYPE_CHECKING:
+    from distill_offline.study.examine.summary import Explanation
+
+__all__ = ["Table", "arm_table", "as_markdown", "comparison_table", "has_variants", "name_of", "p_value", "type_table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ def arm_table(summary: Summary) -> Table:
 def comparison_table(summary: Summary) -> Table:
     """A comparison a line, in points of F1."""
     columns = ("arm", "against", "size", "seeds", "difference", "95% [both]", "p", "p Holm", "p t")
-    several = _has_variants(summary)
+    several = has_variants(summary)
     rows = tuple(
         (
             name_of(comparison.group, several=several),
@@ -65,7 +69,7 @@ def comparison_table(summary: Summary) -> Table:
 def type_table(summary: Summary) -> Table:
     """The same comparisons by type: points of F1, in brackets p Holm over all types of all comparisons."""
     types = list(dict.fromkeys(comparison.type for comparison in summary.by_type))
-    several = _has_variants(summary)
+    several = has_variants(summary)
     lines: dict[tuple[Group, Group], dict[str, str]] = {}
     for comparison in summary.by_type:
         difference = f"{100 * comparison.result.difference:+.1f} ({p_value(comparison.p_holm)})"
@@ -98,7 +102,7 @@ def p_value(p: float) -> str:
 
 def _arm_row(summary: Summary, arm: ArmResult, types: Sequence[str]) -> tuple[str, ...]:
     return (
-        name_of(arm.group, several=_has_variants(summary)),
+        name_of(arm.group, several=has_variants(summary)),
         str(arm.group.size),
         f"{arm.original:.0f}",
         f"{arm.dev:.0f}" if arm.dev_in_size else f"+{arm.dev:.0f}",
@@ -115,7 +119,8 @@ def _arm_row(summary: Summary, arm: ArmResult, types: Sequence[str]) -> tuple[st
     )
 
 
-def _has_variants(summary: Summary) -> bool:
+def has_variants(summary: Summary | Explanation) -> bool:
+    """Whether an arm's name does not say which it is: there are several variants of it."""
     return len({arm.group.variant for arm in summary.arms}) > 1
 
 

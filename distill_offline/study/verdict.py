@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distill_offline.study.summary import ArmResult, Group, Summary, Tested
-from distill_offline.study.tables import name_of, p_value
+from distill_offline.study.tables import has_variants, name_of, p_value
 
 __all__ = ["Verdict", "verdict_of"]
 
@@ -58,7 +58,7 @@ def _on_dev(arm: ArmResult) -> float:
 
 def _headline(summary: Summary, arms: dict[Group, ArmResult], gain: Tested) -> str:
     result, size = gain.result, f"{gain.group.size:,} labelled sentences"
-    several = _several(summary)
+    several = has_variants(summary)
     if arms[gain.against].distilled_share == 0 and arms[gain.group].distilled_share != 0:
         what, verb, over = "The teacher's labels", ("bring", "lose"), f"{size} alone"
         refused = "do not train on them"
@@ -78,7 +78,7 @@ def _headline(summary: Summary, arms: dict[Group, ArmResult], gain: Tested) -> s
 
 
 def _details(summary: Summary, arms: dict[Group, ArmResult], gains: Sequence[Tested], last: Tested) -> list[str]:
-    several, best, against = _several(summary), arms[last.group], arms[last.against]
+    several, best, against = has_variants(summary), arms[last.group], arms[last.against]
     things = "entities" if summary.metric == "entity_f1" else "classes"
     seeds = f"{last.result.seeds} seeds and the" if last.result.seeds > 1 else "the"
     warned = "" if last.result.seeds > 1 else " One seed was trained: another one moves these figures, too."
@@ -126,13 +126,9 @@ def _choice(summary: Summary, gain: Tested, *, has_dev: bool) -> str:
 def _alone(summary: Summary) -> str:
     best = max(summary.arms, key=lambda arm: (arm.group.size, _on_dev(arm)))
     return (
-        f"{name_of(best.group, several=_several(summary))} has F1 {100 * best.f1.mean:.1f} "
+        f"{name_of(best.group, several=has_variants(summary))} has F1 {100 * best.f1.mean:.1f} "
         f"({_interval(best.low, best.high)}) with {best.group.size:,} labelled sentences."
     )
-
-
-def _several(summary: Summary) -> bool:
-    return len({arm.group.variant for arm in summary.arms}) > 1
 
 
 def _interval(low: float, high: float) -> str:

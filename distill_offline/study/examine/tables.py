@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from distill_offline.study.examine.rows import Point
 from distill_offline.study.examine.summary import ALL, ArmExamined, Explanation
-from distill_offline.study.tables import Table, name_of
+from distill_offline.study.tables import Table, has_variants, name_of
 
 __all__ = ["examined_tables"]
 
 
 def examined_tables(explanation: Explanation) -> tuple[Table, ...]:
     """An arm a line in each; without the tables for which nothing was seen."""
-    several = len({arm.group.variant for arm in explanation.arms}) > 1
+    several = has_variants(explanation)
     named = [
         ((name_of(arm.group, several=several), str(arm.group.size), str(len(arm.seeds))), arm)
         for arm in explanation.arms
