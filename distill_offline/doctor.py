@@ -274,9 +274,9 @@ def _check_adapting(base: str, settings: AdaptSettings) -> list[Check]:
     if found is None:
         remedy = "Name the folder of the same model as safetensors in adapt.base, or install the package gguf."
         return [Check("adapt", "fail", f"{base} has no weights that an adapter can be trained on", remedy)]
-    there = torch.cuda.mem_get_info()[0] if on_gpu else os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    detail = f"{found.in_words()}; {there / 1e9:.1f} GB are free"
-    if found.total <= there:
+    free = memory_for_a_teacher()
+    detail = f"{found.in_words()}; {'an unknown number of' if free is None else f'{free / 1e9:.1f}'} GB are free"
+    if free is None or found.total <= free:
         return [Check("adapt", "ok", detail)]
     remedy = "Set adapt.gradient_checkpointing, lower adapt.batch_tokens, or on a GPU set adapt.quantization: 4bit."
     return [Check("adapt", "warn", detail, remedy)]
