@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import struct
+import math
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +12,6 @@ from distill_offline.config.settings import AdaptSettings
 
 __all__ = ["Need", "need"]
 
-_LIMIT = 100 * 2**20  # bytes of a header
 _KEPT = 34  # numbers of a layer's width that are kept for each token (Korthikanti et al. 2022, without attention maps)
 _LEARNT = 16  # bytes of a learnt number: itself, its gradient and two moments, in float32
 _PROCESS = 0.6e9  # bytes of a process that has loaded torch and transformers
@@ -50,7 +49,7 @@ def need(model: Path, settings: AdaptSettings, *, on_gpu: bool) -> Need | None:
     inner = [
         shape for name, shape in shapes if len(shape) == 2 and vocabulary not in shape and _is_target(name, settings)
     ]
-    whole = sum(_count(shape) for _, shape in shapes)
+    whole = sum(math.prod(shape) for _, shape in shapes)
     weights = whole * number if settings.quantization is None else (whole - tables) * 0.56 + tables * number
     learnt = settings.rank * sum(a + b for a, b in inner)
     tokens = max(settings.batch_tokens, settings.max_length)
@@ -102,16 +101,9 @@ def _is_target(name: str, settings: AdaptSettings) -> bool:
     return not settings.targets or name == _UNNAMED or module.endswith(settings.targets)
 
 
-def _count(shape: tuple[int, ...]) -> int:
-    count = 1
-    for each in shape:
-        count *= each
-    return count
-
-
 def _shapes(file: Path) -> list[tuple[str, tuple[int, ...]]]:
     """Names and shapes of the tensors in a safetensors file, by its header."""
-    with file.open("rb") as stream:
-        (size,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(min(size, _LIMIT)))
-    return [(name, tuple(each["shape"])) for name, each in header.items() if name != "__metadata__"]
+    from safetensors import safe_open
+
+    with safe_open(file, framework="numpy") as tensors:
+        return [(name, tuple(tensors.get_slice(name).get_shape())) for name in tensors.keys()]  # noqa: SIM118
