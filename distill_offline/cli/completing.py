@@ -11,8 +11,7 @@ from click.shell_completion import CompletionItem
 
 __all__ = ["configs", "folders", "model_ids", "runs", "runs_and_studies", "settings"]
 
-_SCHEMA = Path(__file__).parent.parent / "data" / "configs" / "schema.json"
-_SOURCE_SCHEMA = Path(__file__).parent.parent.parent / "configs" / "schema.json"
+_SCHEMA = "package:configs/schema.json"
 
 
 def configs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -51,10 +50,13 @@ def model_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 
 def settings(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """`section.key=` for each setting, from the schema that editors use."""
-    schema = next((path for path in (_SCHEMA, _SOURCE_SCHEMA) if path.is_file()), None)
-    if schema is None:
+    from distill_offline.corpus.source import resolve_path
+    from distill_offline.errors import CorpusError
+
+    try:
+        whole = json.loads(resolve_path(_SCHEMA).read_text("utf-8"))
+    except CorpusError:
         return []
-    whole = json.loads(schema.read_text("utf-8"))
     found = []
     for section, about in whole["properties"].items():
         parts = [part["$ref"] for part in about.get("allOf", about.get("anyOf", ())) if "$ref" in part]
