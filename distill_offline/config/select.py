@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from annotated_types import Ge, Le
 
 from distill_offline.config.corpus import Source
 from distill_offline.config.values import STRICT, Count, Fraction, Positive
 
-__all__ = ["CrossFitSettings", "SelectSettings"]
+__all__ = ["ConfidenceFrom", "CrossFitSettings", "SelectSettings"]
+
+ConfidenceFrom: TypeAlias = Literal["answer", "verify", "both"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,7 @@ class SelectSettings:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     calibration: Literal["none", "isotonic", "platt"] = "isotonic"
     """How the teacher's confidences become probabilities, if it labelled gold training sentences."""
-    confidence_from: Literal["answer", "verify", "both"] = "answer"
+    confidence_from: ConfidenceFrom = "answer"
     """Which confidence of the teacher counts: that of its `answer`; that of its yes to `annotate.verify`; or of
     `both`, the square root of their product."""
     deduplicate: bool = True

@@ -30,7 +30,7 @@ from distill_offline.scoring.annotation_lines import AnnotationLines
 from distill_offline.scoring.comparison import LabelledSentence
 from distill_offline.scoring.metrics import accuracy, score
 from distill_offline.select.calibrate import CALIBRATION
-from distill_offline.select.teacher_confidence import Way, confidence_of
+from distill_offline.select.teacher_confidence import rated
 from distill_offline.storage.digests import file_digests
 from distill_offline.storage.files import ANNOTATIONS, write_rows
 from distill_offline.student.model import Student
@@ -166,7 +166,7 @@ def _teacher(
         return _scored(task, examples, [answer.labels for answer in answers], missing)
     calibration = Calibration.of(learnt["calibration"]) if learnt else None
     if (way := (learnt or {}).get("confidence_from", "answer")) != "answer":  # which one the calibration is of
-        answers = [_rated(answer, way) for answer in answers]
+        answers = [replace(answer, spans=rated(answer.spans or (), way)) for answer in answers]
     held = Truth(task.head, examples).of_entities(
         answers, {"unanswered": missing}, strays=len(lines.strays) or None, with_quality=True, calibration=calibration
     )
@@ -175,11 +175,6 @@ def _teacher(
         own_scores = _scored(task, examples, [_labels(*pair) for pair in zip(examples, answers, strict=True)], missing)
         result |= own_scores | {"counts": result["counts"] | own_scores["counts"]}
     return result
-
-
-def _rated(answer: LabelledSentence, way: Way) -> LabelledSentence:
-    spans = answer.spans or ()
-    return replace(answer, spans=tuple(replace(span, confidence=confidence_of(span, way)) for span in spans))
 
 
 def _labels(example: Example, answer: LabelledSentence) -> tuple[str, ...]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Literal
+from typing import TypeAlias, get_args
 
 from distill_offline.annotations import AnnotationLine
 from distill_offline.confidence.reliability import reliability
+from distill_offline.config.select import ConfidenceFrom
 from distill_offline.schema import Span
 
-__all__ = ["WAYS", "Way", "aurocs", "confidence_of", "with_confidence"]
+__all__ = ["WAYS", "Way", "aurocs", "confidence_of", "rated", "with_confidence"]
 
-Way = Literal["answer", "verify", "both"]
-WAYS: tuple[Way, ...] = ("answer", "verify", "both")
+Way: TypeAlias = ConfidenceFrom
+WAYS: tuple[Way, ...] = get_args(ConfidenceFrom)
 
 
 def confidence_of(span: Span, way: Way) -> float | None:
@@ -30,7 +31,12 @@ def with_confidence(line: AnnotationLine, way: Way) -> AnnotationLine:
     """A teacher's line whose `confidence` is the one that counts."""
     if way == "answer":
         return line
-    return replace(line, spans=tuple(replace(span, confidence=confidence_of(span, way)) for span in line.spans))
+    return replace(line, spans=rated(line.spans, way))
+
+
+def rated(spans: Iterable[Span], way: Way) -> tuple[Span, ...]:
+    """A teacher's spans whose `confidence` is the one that counts."""
+    return tuple(replace(span, confidence=confidence_of(span, way)) for span in spans)
 
 
 def aurocs(judged: Iterable[tuple[Span, bool]]) -> dict[str, float]:
