@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from distill_offline import manifest
-from distill_offline.annotations import AnnotationLine, read_lines, write_lines
+from distill_offline.annotations import AnnotationLine, LineValues, read_lines, write_lines
 from distill_offline.cli import commands
 from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import InputError
@@ -68,7 +68,7 @@ def test_a_reliable_teacher_outweighs_two_that_confuse_types(gold: list[Example]
         "bad": teacher(gold, 2, misses=0.05, confuses=0.7),
         "worse": teacher(gold, 3, misses=0.05, confuses=0.75),
     }
-    voted, weighed = (f1(gold, combine(NER, said, m, gold[:40]).lines) for m in ("majority", "dawid_skene"))
+    voted, weighed = (f1(gold, combine(NER, said, *how).lines) for how in (("majority",), ("dawid_skene", gold[:40])))
     assert weighed > voted + 0.1
     assert weighed > 0.95
     found = combine(NER, said, "dawid_skene", gold[:40]).teachers
@@ -78,7 +78,7 @@ def test_a_reliable_teacher_outweighs_two_that_confuse_types(gold: list[Example]
 def test_gold_keeps_two_that_share_their_mistakes_from_outvoting_a_better_one(gold: list[Example]) -> None:
     copied = teacher(gold, 5, misses=0.4, confuses=0.4)
     said = {"good": teacher(gold, 6, misses=0.1), "twin": copied, "other twin": copied}
-    blind, told = (f1(gold[60:], combine(NER, said, "dawid_skene", part).lines[60:]) for part in ((), gold[:60]))
+    blind, told = (f1(gold[60:], combine(NER, said, "dawid_skene", part).lines[60:]) for part in (None, gold[:60]))
     assert blind < 0.6
     assert told > blind + 0.2
 
@@ -179,3 +179,71 @@ def test_the_verb_joins_folders_and_files_and_seals_what_it_made(tmp_path: Path,
     (tmp_path / "a" / "manifest.json").unlink()
     with pytest.raises(InputError, match="not been run to its end"):
         combine_files({"a": tmp_path / "a", "b": tmp_path / "b.jsonl"}, tmp_path / "c")
+
+
+def said_of(sentence: Sentence, *labels: str, masked: tuple[int, ...] = ()) -> AnnotationLine:
+    return AnnotationLine(sentence, labels, decode_bio(labels), beside=LineValues(masked=masked))
+
+
+def test_of_sentences_alike_those_with_the_same_id_go_together() -> None:
+    first, second = text(1), replace(text(1), id="t:2")
+    said = {
+        "a": [said_of(second, "B-PER", "O")],
+        "b": [said_of(first, "O", "B-PER"), said_of(second, "B-PER", "O")],
+        "c": [said_of(replace(first, id="other"), "B-PER", "O")],  # whose ids are of another kind
+    }
+    found = combine(NER, said, "majority")
+    assert [(x.sentence.id, x.labels) for x in found.lines] == [("t:2", ("B-PER", "O")), ("t:1", ("O", "B-PER"))]
+    assert found.by_teachers == {1: 1, 3: 1}
+
+
+@pytest.mark.parametrize("method", ["majority", "dawid_skene"])
+def test_what_teachers_mask_is_no_vote_and_stays_masked(method: str) -> None:
+    known = [said_of(text(n), "B-PER", "O") for n in range(2, 20)]
+    masked = said_of(text(1), "O", "O", masked=(0,))
+    said = {"a": [masked, *known], "b": [masked, *known], "c": [said_of(text(1), "O", "O"), *known]}
+    [line, *_] = combine(NER, said, method).lines  # type: ignore[arg-type]
+    assert (line.labels, line.beside.masked) == (("O", "O"), (0,))
+    said = {"a": [masked, *known], "b": [said_of(text(1), "B-PER", "O"), *known]}
+    [line, *_] = combine(NER, said, method).lines  # type: ignore[arg-type]
+    assert (line.labels, line.beside.masked) == (("B-PER", "O"), ())
+
+
+def test_gold_that_is_of_no_use_is_refused(gold: list[Example]) -> None:
+    said = {"a": teacher(gold[:20], 1, misses=0.1), "b": teacher(gold[:20], 2, misses=0.1)}
+    with pytest.raises(ValueError, match="majority is counted without gold"):
+        combine(NER, said, "majority", gold[:20])
+    for other in ([], gold[30:40]):
+        with pytest.raises(ValueError, match=f"none of the {len(other)} sentences of gold"):
+            combine(NER, said, "dawid_skene", other)
+    nothing = [AnnotationLine(text(1), ())]
+    assert combine("multi-label-classification", {"a": nothing, "b": nothing}, gold=[Example(text(1), (), "original")])
+
+
+def test_labels_of_gold_beside_the_annotations_count_and_do_not_come_out(tmp_path: Path, gold: list[Example]) -> None:
+    copied = teacher(gold, 5, misses=0.4, confuses=0.4)
+    said = {"good": teacher(gold, 6, misses=0.1), "twin": copied, "other": copied}
+    for name, lines in said.items():
+        (tmp_path / name / "gold" / "train").mkdir(parents=True)
+        write_lines(tmp_path / name / "annotations.jsonl", lines[60:])
+        write_lines(tmp_path / name / "gold" / "train" / "annotations.jsonl", lines[: 60 if name != "other" else 0])
+        manifest.seal(tmp_path / name, stage="annotate", config={}, seeds={}, inputs=[], models={})
+    write_examples(tmp_path / "gold.jsonl", gold[:60])
+    folders = {name: tmp_path / name for name in said}
+    found = combine_files(folders, tmp_path / "told", gold=tmp_path / "gold.jsonl")
+    assert [told["on_gold"] for told in found.teachers.values()] == [60, 60, 0]
+    assert len(found.lines) == 90
+    assert f1(gold[60:], found.lines) > f1(gold[60:], combine_files(folders, tmp_path / "blind").lines) + 0.1
+    named = [row["name"] for row in manifest.show(tmp_path / "told")["inputs"]]
+    assert named.count("annotations.jsonl") == 6
+
+
+def test_what_a_file_of_labels_says_and_no_line_can_hold_is_told(tmp_path: Path, gold: list[Example]) -> None:
+    write_lines(tmp_path / "annotations.jsonl", teacher(gold[:5], 1, misses=0.0))
+    (tmp_path / "b.conll").write_text("".join(f"{t} I-DATE\n" for t in gold[0].sentence.tokens[:2]) + "\n", "utf-8")
+    with (tmp_path / "b.conll").open("a") as file:
+        file.write("".join(f"{t} O\n" for t in gold[1].sentence.tokens))
+    command = ["combine", f"a={tmp_path / 'annotations.jsonl'}", f"b={tmp_path / 'b.conll'}", "-o", str(tmp_path / "x")]
+    result = CliRunner().invoke(commands, command)
+    assert result.exit_code == 0, result.output
+    assert "b: not kept: 1 tags that continue nothing." in result.output

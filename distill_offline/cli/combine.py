@@ -40,6 +40,7 @@ def combine(
 
     Example: distill-offline combine small=runs/a/annotate large=runs/b/annotate --gold gold.jsonl -o combined
     """
+    from distill_offline.corpus.lost import REASONS
     from distill_offline.pipeline.combine import combine as join
 
     named = [value.partition("=") for value in teachers]
@@ -55,10 +56,22 @@ def combine(
     if as_json:
         console.json({"folder": str(output), "sentences": len(found.lines), "teachers": found.teachers})
         return
+    words = {**REASONS, "unheld": "entities that no tags can hold", "spans_unlike_labels": "spans unlike their tags"}
+    columns = ["teacher", "sentences", "% exactly as combined", *(["of gold"] if gold is not None else [])]
     rows = [
-        [name, told["sentences"], "–" if told["agrees"] is None else f"{100 * told['agrees']:.1f}"]
+        [
+            name,
+            told["sentences"],
+            "–" if told["agrees"] is None else f"{100 * told['agrees']:.1f}",
+            *([told["on_gold"]] if gold is not None else []),
+        ]
         for name, told in found.teachers.items()
     ]
-    console.table("combine", ["teacher", "sentences", "% exactly as combined"], rows)
+    console.table("combine", columns, rows)
+    for name, told in found.teachers.items():
+        if told.get("on_gold") == 0:
+            console.warn(f"combine: {name} labelled no sentence of gold: how often it is right is a guess.")
+        if lost := [f"{count} {words.get(what, what)}" for what, count in told.get("lost", {}).items()]:
+            console.warn(f"combine: {name}: not kept: {', '.join(lost)}.")
     several = ", ".join(f"{count:,} by {number}" for number, count in found.by_teachers.items())
     console.result(f"{len(found.lines):,} sentences ({several}): {output}")

@@ -9,8 +9,9 @@ under the same lattice that students decode by.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -20,16 +21,17 @@ from distill_offline.annotations import AnnotationLine
 from distill_offline.label_kinds import kind_of
 from distill_offline.label_kinds.decoding import Scored, decode, distributions
 from distill_offline.schema import Annotation, Example, Head, Sentence, Span
+from distill_offline.select.same_sentences import Given, same_sentences
 from distill_offline.spans.bio import decode_bio
 
 __all__ = ["Combined", "Method", "Reliability", "combine", "dawid_skene"]
 
-_Key = tuple[tuple[str, ...], int]  # a sentence's tokens, and which of those alike it is
 Method = Literal["majority", "dawid_skene"]
 Floats = NDArray[np.float64]
 
 _ITERATIONS, _ENOUGH = 100, 1e-5
 _PRIOR_RIGHT, _PRIOR_WRONG = 2.0, 0.05  # counts that each confusion matrix begins with, so that rare labels stay sane
+_NOTHING: Mapping[str, Sequence[AnnotationLine]] = MappingProxyType({})
 _AT_ONCE = 1024  # sentences decoded at once
 
 
@@ -51,7 +53,8 @@ class Combined:
 
     `teachers` has for each the number of sentences it labelled, the share of them on which it gave exactly the combined
     labels, and, by Dawid and Skene, for each label the probability that it gives it where it is true (None if that was
-    not estimated). `by_teachers` counts sentences by how many teachers labelled them.
+    not estimated); with gold also the number of gold's sentences that it labelled (`on_gold`). `by_teachers` counts
+    sentences by how many teachers labelled them.
     """
 
     lines: list[AnnotationLine]
@@ -63,74 +66,91 @@ def combine(
     head: Head,
     said: Mapping[str, Sequence[AnnotationLine]],
     method: Method = "dawid_skene",
-    gold: Sequence[Example] = (),
+    gold: Sequence[Example] | None = None,
+    beside: Mapping[str, Sequence[AnnotationLine]] = _NOTHING,
 ) -> Combined:
     """The labels of all teachers, by name, as one line for each sentence that any of them labelled.
 
-    Sentences are the same if they have the same tokens; of several alike the first goes with the first. They come in
-    the order of the first teacher, then in that of the next, with the id of whoever comes first. With `gold` that the
-    teachers labelled, too, the confusion matrices are those on gold, and nothing is guessed: teachers that make the
-    same mistakes do not pass for right because they agree. What comes out is what the teachers say, for gold's own
-    sentences, too. Raises ValueError for fewer than two teachers, and if no sentence was labelled by two of them.
+    Which sentences are the same, and their order, is said in same_sentences.py. With `gold` that the teachers labelled,
+    too, the confusion matrices are those on gold, and nothing is guessed: teachers that make the same mistakes do not
+    pass for right because they agree. Labels of gold's sentences may also stand `beside`, and then serve for that
+    alone. What comes out is what the teachers say, for gold's own sentences, too. Raises ValueError for fewer than two
+    teachers, if no sentence was labelled by two of them, and if `gold` is of no use.
     """
     if len(said) < 2:
         raise ValueError("there is nothing to combine: give the labels of two teachers at least")
-    sentences: dict[_Key, Sentence] = {}
-    given: dict[_Key, dict[str, AnnotationLine]] = {}
-    for teacher, lines in said.items():
-        met = Counter[tuple[str, ...]]()
-        for line in lines:
-            key = line.sentence.tokens, met[line.sentence.tokens]
-            met[line.sentence.tokens] += 1
-            sentences.setdefault(key, line.sentence)
-            given.setdefault(key, {})[teacher] = line
-    if all(len(by_teacher) < 2 for by_teacher in given.values()):
+    given = same_sentences(said)
+    if all(len(by_teacher) < 2 for _, by_teacher in given):
         raise ValueError(
             "no sentence was labelled by two of them: are these labels of one text, cut alike? Look at the tokens"
         )
-    _check_ids(sentences.values())
-    teachers, keys = list(said), list(sentences)
+    there = {sentence.tokens for sentence, _ in given}
+    further = [each for each in same_sentences(beside) if each[0].tokens not in there]
+    teachers, known = list(said), _known([*given, *further], method, gold)
     reliability: dict[str, dict[str, float]] = {}
     if method == "majority":
-        annotations = [_voted(head, given[key]) for key in keys]
+        annotations = [_voted(head, by_teacher) for _, by_teacher in given]
     else:
-        truth = {example.sentence.tokens: example.labels for example in gold}
-        known = [truth.get(sentences[key].tokens) for key in keys]
-        if gold and not any(known):
-            raise ValueError("no sentence of gold was labelled by the teachers")
-        annotations, reliability = _estimated(head, [(sentences[key], given[key]) for key in keys], teachers, known)
+        annotations, reliability = _estimated(head, [*given, *further], teachers, known)
     lines = [
-        AnnotationLine.of(sentences[key], replace(annotation, id=sentences[key].id))
-        for key, annotation in zip(keys, annotations, strict=True)
+        _line(sentence, replace(annotation, id=sentence.id), by_teacher)
+        for (sentence, by_teacher), annotation in zip(given, annotations, strict=False)
     ]
-    found: dict[str, dict[str, Any]] = {}
-    for teacher in teachers:
-        same = [given[key][teacher].labels == line.labels for key, line in zip(keys, lines, strict=True)
-                if teacher in given[key]]  # fmt: skip
-        found[teacher] = {
-            "sentences": len(same),
-            "agrees": round(sum(same) / len(same), 4) if same else None,
-            "gives_what_is_true": reliability.get(teacher),
-        }
-    return Combined(lines, found, dict(sorted(Counter(map(len, given.values())).items())))
+    seen = zip([*given, *further], known, strict=True)
+    on_gold = None if gold is None else [by_teacher for (_, by_teacher), labels in seen if labels is not None]
+    found = {
+        name: _of_teacher(name, given, lines, on_gold) | {"gives_what_is_true": reliability.get(name)}
+        for name in teachers
+    }
+    by_teachers = Counter(len(by_teacher) for _, by_teacher in given)
+    return Combined(lines, found, dict(sorted(by_teachers.items())))
+
+
+def _of_teacher(
+    name: str,
+    given: Sequence[Given],
+    lines: Sequence[AnnotationLine],
+    on_gold: Sequence[Mapping[str, AnnotationLine]] | None,
+) -> dict[str, Any]:
+    """How much a teacher labelled, and how much of it came out."""
+    said = [(by_teacher[name], line) for (_, by_teacher), line in zip(given, lines, strict=True) if name in by_teacher]
+    same = sum(own.labels == line.labels for own, line in said)
+    return {
+        "sentences": len(said),
+        "agrees": round(same / len(said), 4) if said else None,
+        **({} if on_gold is None else {"on_gold": sum(name in by_teacher for by_teacher in on_gold)}),
+    }
+
+
+def _known(given: Sequence[Given], method: Method, gold: Sequence[Example] | None) -> list[tuple[str, ...] | None]:
+    """Gold's labels of each sentence, None if it has none. Raises ValueError if gold is of no use."""
+    if gold is None:
+        return [None] * len(given)
+    if method == "majority":
+        raise ValueError("the majority is counted without gold. Leave --gold out, or use --method dawid_skene")
+    truth = {example.sentence.tokens: example.labels for example in gold}
+    known = [truth.get(sentence.tokens) for sentence, _ in given]
+    if all(labels is None for labels in known):
+        raise ValueError(
+            f"none of the {len(gold)} sentences of gold was labelled by the teachers. Let them label it, too "
+            "(annotate.gold), and join those labels"
+        )
+    return known
+
+
+def _line(sentence: Sentence, annotation: Annotation, given: Mapping[str, AnnotationLine]) -> AnnotationLine:
+    """The line of a sentence; tokens that half of the teachers mask, and that no entity stands on, stay masked."""
+    times = Counter(token for line in given.values() for token in set(line.beside.masked))
+    inside = {token for span in annotation.spans for token in range(span.start, span.end)}
+    masked = tuple(sorted(token for token, count in times.items() if 2 * count >= len(given) and token not in inside))
+    line = AnnotationLine.of(sentence, annotation)
+    return replace(line, beside=line.beside.with_(masked=masked)) if masked else line
 
 
 def _annotation(line: AnnotationLine) -> Annotation:
     return Annotation(
         line.sentence.id, line.labels, line.spans, line.rejected, line.beside.confidence, line.beside.agreement
     )
-
-
-def _check_ids(sentences: Iterable[Sentence]) -> None:
-    """Raises ValueError if one id stands for two sentences."""
-    texts: dict[str, Sentence] = {}
-    for sentence in sentences:
-        other = texts.setdefault(sentence.id, sentence)
-        if other is not sentence and other.tokens != sentence.tokens:
-            what = "is cut into other tokens" if other.text == sentence.text else "has another text"
-            raise ValueError(
-                f"sentence {sentence.id} {what} for one teacher than for another. Use labels of one corpus"
-            )
 
 
 def _voted(head: Head, given: Mapping[str, AnnotationLine]) -> Annotation:
@@ -186,14 +206,11 @@ def _expected(votes: NDArray[np.int64], confusions: Floats, prior: Floats) -> Fl
     return result
 
 
-_Given = tuple[Sentence, Mapping[str, AnnotationLine]]
-
-
 _Known = Sequence[tuple[str, ...] | None]  # gold's labels of each sentence, if it has any
 _Result = tuple[list[Annotation], dict[str, dict[str, float]]]
 
 
-def _estimated(head: Head, given: Sequence[_Given], teachers: Sequence[str], known: _Known) -> _Result:
+def _estimated(head: Head, given: Sequence[Given], teachers: Sequence[str], known: _Known) -> _Result:
     kind = kind_of(head)
     if kind.per_token:
         return _of_tags(given, teachers, known)
@@ -202,7 +219,7 @@ def _estimated(head: Head, given: Sequence[_Given], teachers: Sequence[str], kno
     return _of_class_sets(given, teachers, known)
 
 
-def _of_tags(given: Sequence[_Given], teachers: Sequence[str], known: _Known) -> _Result:
+def _of_tags(given: Sequence[Given], teachers: Sequence[str], known: _Known) -> _Result:
     types = sorted(
         {label[2:] for _, lines in given for line in lines.values() for label in line.labels if label != "O"}
     )
@@ -217,7 +234,10 @@ def _of_tags(given: Sequence[_Given], teachers: Sequence[str], known: _Known) ->
             truth[start : start + length] = [number.get(label, -1) for label in gold]
         for place, teacher in enumerate(teachers):
             if teacher in lines:
-                votes[start : start + length, place] = [number[label] for label in lines[teacher].labels]
+                line, masked = lines[teacher], set(lines[teacher].beside.masked)
+                votes[start : start + length, place] = [
+                    -1 if token in masked else number[label] for token, label in enumerate(line.labels)
+                ]
         start += length
     found = dawid_skene(votes, len(names), truth)
     annotations = list(_decoded(given, names, np.log(np.maximum(found.probabilities, 1e-12)), lengths))
@@ -225,7 +245,7 @@ def _of_tags(given: Sequence[_Given], teachers: Sequence[str], known: _Known) ->
 
 
 def _decoded(
-    given: Sequence[_Given], names: tuple[str, ...], logs: Floats, lengths: Sequence[int]
+    given: Sequence[Given], names: tuple[str, ...], logs: Floats, lengths: Sequence[int]
 ) -> Iterator[Annotation]:
     ends = np.cumsum([0, *lengths])
     for first in range(0, len(given), _AT_ONCE):
@@ -262,7 +282,7 @@ def _diagonals(teachers: Sequence[str], names: Sequence[str], found: Reliability
     }
 
 
-def _of_classes(given: Sequence[_Given], teachers: Sequence[str], known: _Known) -> _Result:
+def _of_classes(given: Sequence[Given], teachers: Sequence[str], known: _Known) -> _Result:
     names = sorted({line.labels[0] for _, lines in given for line in lines.values()})
     votes = np.array(
         [[names.index(lines[t].labels[0]) if t in lines else -1 for t in teachers] for _, lines in given], np.int64
@@ -279,7 +299,7 @@ def _of_classes(given: Sequence[_Given], teachers: Sequence[str], known: _Known)
     return annotations, _diagonals(teachers, names, found)
 
 
-def _of_class_sets(given: Sequence[_Given], teachers: Sequence[str], known: _Known) -> _Result:
+def _of_class_sets(given: Sequence[Given], teachers: Sequence[str], known: _Known) -> _Result:
     """Each class of each text is a question of its own, answered by yes or no."""
     names = sorted({name for _, lines in given for line in lines.values() for name in line.labels})
     votes = np.array(
