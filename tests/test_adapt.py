@@ -273,6 +273,7 @@ def test_each_gold_sentence_is_answered_by_an_adapter_that_has_not_seen_it(
     [started] = list(in_process)
     assert len(set(started)) == 3
     again = pipeline.annotate(RunFolder(folder.path, folder.settings))
+    assert [step["cached"] for step in pipeline.plan(folder, ("annotate",))] == [3, 20]
     pipeline.reparse(folder)
     assert again["train"]["asked"] == 20  # the sealed counts: nothing was asked again
     assert len(started) == 3
@@ -496,3 +497,64 @@ def test_doctor_says_how_much_memory_it_takes(base: Path) -> None:
     found = {check.name: check for check in doctor._check_needs(settings(base, {}))}
     assert found["adapt"].status == "ok"
     assert "GB of memory (base 0.0, adapter 0.0" in found["adapt"].detail
+
+
+def test_a_damaged_adapter_is_neither_used_nor_sealed_again(tmp_path: Path, base: Path, made: Path) -> None:
+    run, chosen, said = tmp_path / "run", settings(base, {}), list[str]()
+    shutil.copytree(made, run)
+    adapter = run / "adapt" / "adapter"
+    whole = {name: (adapter / name).read_bytes() for name in (WEIGHTS, "made.json", "adapter.gguf")}
+    for name, damage in (
+        (WEIGHTS, whole[WEIGHTS][:-4]),
+        (WEIGHTS, whole[WEIGHTS][:-4] + b"\0\0\0\0"),  # of the same size
+        ("adapter.gguf", whole["adapter.gguf"][:-4] + b"\0\0\0\0"),
+        ("made.json", b'{"base": '),
+    ):
+        (adapter / name).write_bytes(damage)
+        assert not pipeline.is_adapted(RunFolder(run, chosen))
+        with pytest.raises(InputError, match=r"Run adapt again|Run it again"):
+            AnnotateInputs.of(RunFolder(run, chosen))
+        (adapter / name).write_bytes(whole[name])
+    assert pipeline.is_adapted(RunFolder(run, chosen))
+    (adapter / WEIGHTS).write_bytes(whole[WEIGHTS][:-4])
+    pipeline.adapt(RunFolder(run, chosen, say=said.append))
+    assert "adapt: is here already" not in said
+    assert (adapter / WEIGHTS).read_bytes() == whole[WEIGHTS]
+
+
+def test_an_adapter_of_other_settings_labels_nothing(tmp_path: Path, base: Path, made: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(made, run)
+    changed = RunFolder(run, settings(base, {"rank": 5}))
+    asks: list[Callable[[], Any]] = [
+        lambda: pipeline.annotate_shard(changed, pipeline.Shard(1, 2)),
+        lambda: pipeline.probe(changed, 1),
+        lambda: pipeline.sample(changed, 1),
+    ]
+    for ask in asks:
+        with pytest.raises(InputError, match="has not learnt from gold as the configuration asks now"):
+            ask()
+    assert not (run / "shards").exists()
+
+
+def test_an_adapter_that_was_made_on_a_gpu_is_not_made_again_on_a_cpu(
+    tmp_path: Path, base: Path, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "_on_gpu", lambda: True)
+    said: list[str] = []
+    pipeline.adapt(RunFolder(made, settings(base, {}), say=said.append))
+    assert said == ["adapt: up to date"]
+
+
+def test_a_dry_run_refuses_what_the_run_would_and_counts_no_answer_of_an_old_adapter(
+    tmp_path: Path, base: Path, made: Path, in_process: Iterator[list[str]]
+) -> None:
+    with pytest.raises(ConfigError, match="5 different gold training sentences are too few"):
+        pipeline.plan(RunFolder(tmp_path / "few", settings(base, {}, count=5)), ("adapt",))
+    run = RunFolder(tmp_path / "run", settings(base, {}))
+    shutil.copytree(made, run.path)
+    pipeline.annotate(run)
+    adapt, annotate = pipeline.plan(run, ("adapt", "annotate"))
+    assert (adapt["fresh"], annotate["fresh"], annotate["cached"]) == (True, True, 3)
+    adapt, annotate = pipeline.plan(RunFolder(run.path, settings(base, {"rank": 5})), ("adapt", "annotate"))
+    assert (adapt["fresh"], annotate["fresh"], annotate["cached"], annotate["again"]) == (False, False, 0, 3)

@@ -25,7 +25,7 @@ from distill_offline.errors import ConfigError, InputError, MissingModel
 from distill_offline.learning.checkpoint import Checkpoints
 from distill_offline.manifest.method import source_digest
 from distill_offline.models import catalogue
-from distill_offline.run.adapter import ADAPTER, FOLDS, MADE, adapter_digest
+from distill_offline.run.adapter import ADAPTER, FOLD_OF, FOLDS, MADE, adapter_digest, gguf_digest, made_of
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import Gold, make_task, read_gold
 from distill_offline.run.sources import labels_digest, source_paths
@@ -50,13 +50,12 @@ def adapt(folder: RunFolder) -> dict[str, Any]:
     Raises ConfigError for a base that cannot be adapted or too few sentences, before anything is changed.
     """
     settings: AdaptSettings = folder.require("adapt", folder.settings.adapt)
-    check_quantization(settings, on_gpu=_on_gpu())
     work = _AdaptInputs.of(folder, write=True)
-    stage = work.stage()
-    if stage.is_fresh():
+    if (done := work.done()) is not None:
         folder.say("adapt: up to date")
-        return stage.sealed_counts()
+        return done.sealed_counts()
     work.check()
+    stage = work.stage()
     say_unheld(folder, {"train": work.gold.train, "dev": work.gold.dev})
     target = stage.begin()
     made, fold_of = {"": work.make(target, "", work.train)}, work.fold_of()
@@ -66,7 +65,7 @@ def adapt(folder: RunFolder) -> dict[str, Any]:
         made[str(number)] = work.make(target / FOLDS / str(number), str(number), lessons)
     _clear(target, settings.folds)
     if fold_of:
-        write_text(target / FOLDS / "fold_of.json", json.dumps(dict(sorted(fold_of.items())), indent=0) + "\n")
+        write_text(target / FOLDS / FOLD_OF, work.fold_file())
     counts = {**made[""], **unheld_counts({"train": work.gold.train, "dev": work.gold.dev})}
     if settings.folds:
         counts["folds"] = {name: each for name, each in made.items() if name}
@@ -79,17 +78,20 @@ def is_adapted(folder: RunFolder) -> bool:
     if folder.settings.adapt is None:
         return True
     try:
-        return _AdaptInputs.of(folder, write=False).stage().is_fresh()
+        return _AdaptInputs.of(folder, write=False).done() is not None
     except (InputError, MissingModel):
         return False
 
 
 def plan(folder: RunFolder) -> dict[str, Any]:
-    """What the stage would do: a step of pipeline.plan, with how much memory it takes."""
+    """What the stage would do: a step of pipeline.plan, with its memory. Raises ConfigError as `adapt` does."""
     from distill_offline.models.adapting import need
 
     settings: AdaptSettings = folder.require("adapt", folder.settings.adapt)
     work = _AdaptInputs.of(folder, write=False)
+    is_done = work.done() is not None
+    if not is_done:
+        work.check()
     sentences, updates = len(work.train), updates_of(len(work.train), settings)
     found = need(work.base, settings, on_gpu=_on_gpu())
     adapters = 1 + settings.folds
@@ -97,7 +99,7 @@ def plan(folder: RunFolder) -> dict[str, Any]:
     detail += f"; {adapters} adapters one after another" if adapters > 1 else ""
     return {
         "stage": "adapt",
-        "fresh": is_adapted(folder),
+        "fresh": is_done,
         "sentences": sentences,
         "updates": updates * adapters,
         "memory_bytes": found.total if found else None,
@@ -137,7 +139,8 @@ class _AdaptInputs:
         return self.settings.adapt
 
     def check(self) -> None:
-        """Raises ConfigError if there are too few sentences."""
+        """Raises ConfigError if there are too few sentences, or the base cannot be held in 4 bits here."""
+        check_quantization(self.adapt, on_gpu=_on_gpu())
         different = len({each.content for each in self.train})
         needed = max(FEWEST, 2 * self.adapt.folds)
         if different < needed:
@@ -148,7 +151,21 @@ class _AdaptInputs:
         if self.adapt.pick != "last" and not self.gold.dev:
             self.folder.say("adapt: without corpus.original.dev no epoch can be chosen; the last one is kept.")
 
-    def stage(self) -> Stage:
+    def done(self) -> Stage | None:
+        """The stage, if adapt/ holds what it makes, whether on a GPU or a CPU, and nothing in it is damaged."""
+        for on_gpu in (_on_gpu(), not _on_gpu()):
+            if (stage := self.stage(on_gpu=on_gpu)).is_fresh() and self._is_intact(stage.folder):
+                return stage
+        return None
+
+    def _is_intact(self, target: Path) -> bool:
+        places = (target, *(target / FOLDS / str(number) for number in range(1, self.adapt.folds + 1)))
+        file = target / FOLDS / FOLD_OF
+        folds = file.read_text("utf-8", "replace") if file.is_file() else ""
+        return folds == self.fold_file() and all(made_of(place / ADAPTER) is not None for place in places)
+
+    def stage(self, *, on_gpu: bool | None = None) -> Stage:
+        """`on_gpu`: as if it ran on a GPU, or on a CPU; None: where it is."""
         settings, options = self.settings, self._options
         template = options.get("chat_template")
         return Stage(
@@ -166,7 +183,7 @@ class _AdaptInputs:
                 "chat_template": file_digests([Path(template)])[Path(template)] if template else None,
                 "method": source_digest(_METHOD),
                 "seed": settings.seed,
-                "on_gpu": _on_gpu(),
+                "on_gpu": _on_gpu() if on_gpu is None else on_gpu,
                 # Generated answers choose the epoch: how long they may be counts.
                 **({"max_tokens": settings.annotate.sampling.max_tokens} if self.adapt.pick == "dev_f1" else {}),
             },
@@ -186,12 +203,17 @@ class _AdaptInputs:
         found = folds(contents, self.adapt.folds, self.settings.seed)
         return {content: fold + 1 for content, fold in zip(contents, found, strict=True)}
 
+    def fold_file(self) -> str:
+        """fold_of as a file's text; empty without folds."""
+        found = self.fold_of()
+        return json.dumps(dict(sorted(found.items())), indent=0) + "\n" if found else ""
+
     def make(self, place: Path, fold: str, train: Sequence[Pair]) -> dict[str, Any]:
         """Train an adapter into place/adapter/, unless it lies there finished; gives its counts."""
         name = f"adapt fold {fold}" if fold else "adapt"
         fingerprint = digest_of([self.stage().fingerprint, fold])
-        done = place / ADAPTER / MADE
-        if done.is_file() and (made := json.loads(done.read_text("utf-8")))["fingerprint"] == fingerprint:
+        made = made_of(place / ADAPTER)
+        if made is not None and made.get("fingerprint") == fingerprint:
             self.folder.say(f"{name}: is here already")
             return dict(made["counts"])
         threads = prepare(self.settings.seed)
@@ -288,7 +310,8 @@ class _AdaptInputs:
         write_adapter(partial, base, learnt.weights)
         write_gguf(partial, base.backend.model.base_model.model.config)
         write_rows(partial / "history.jsonl", learnt.history)
-        kept = {"base": catalogue.model_digest(self.base), "digest": adapter_digest(partial), **made}
+        digests = {"digest": adapter_digest(partial), "gguf": gguf_digest(partial)}
+        kept = {"base": catalogue.model_digest(self.base), **digests, **made}
         write_text(partial / MADE, json.dumps(kept, indent=2, sort_keys=True) + "\n")
         remove_folder(place / ADAPTER)
         partial.rename(place / ADAPTER)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline.annotate.asking import batches, prompts
+from distill_offline.annotate.out_of_fold import asking_of
 from distill_offline.annotate.work import AnnotateInputs
 from distill_offline.backends.base import PromptCounter
 from distill_offline.completions import CompletionStore
@@ -51,16 +52,17 @@ class _Tally:
             self.sampled, self.every = self.sampled[::2], 2 * self.every
 
 
-def forecast(folder: RunFolder, *, refreeze: bool = False) -> Iterator[dict[str, Any]]:
+def forecast(folder: RunFolder, *, refreeze: bool = False, is_adapted: bool = True) -> Iterator[dict[str, Any]]:
     """For each corpus that annotate would ask about, a step of plan() with more in it.
 
     `rows`; `cached` rows, whose answer is stored; `asked` prompts (identical ones are asked once), of which `again` are
     for rows that have an answer already, to another prompt or of another teacher; `prompt_tokens` and `too_long` where
     the backend's tokenizer can be had without its engine, else None (`tokens_are_exact`: counted, not estimated from a
     sample; so for too_long); `disk_bytes` needed and `disk_free`; `examples`: the messages of the first three prompts.
-    The first step names `changes`, the lines by which the configuration differs from the run's last use.
+    The first step names `changes`, the lines by which the configuration differs from the run's last use. `is_adapted`:
+    whether the run's adapter, if there is to be one, is the one that will be used.
     """
-    work = AnnotateInputs.of(folder, refreeze=refreeze, write=False)
+    work = AnnotateInputs.of(folder, refreeze=refreeze, write=False, is_adapted=is_adapted)
     counter = work.teacher.counter()
     changes, is_fresh = folder.changes(), work.stage().is_fresh()
     with CompletionStore(folder.folder("annotate") / STORE, read_only=True) as store:
@@ -75,7 +77,8 @@ def _step(
 ) -> dict[str, Any]:
     answered = Counter(hash(id_) for id_ in store.answered_ids(corpus_part))
     tally = _Tally()
-    for batch in batches(prompts(work.sentences(corpus_part), work.asking(store, work.teacher.start)), 500):
+    asking = asking_of(work, corpus_part, store, work.teacher.start)
+    for batch in batches(prompts(work.sentences(corpus_part), asking), 500):
         known = store.known({digest for _, _, digest in batch})
         for sentence, prompt, digest in batch:
             tally.rows += 1

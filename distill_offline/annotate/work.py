@@ -20,7 +20,7 @@ from distill_offline.backends.base import Backend
 from distill_offline.completions import CompletionStore, prompt_digest
 from distill_offline.config.settings import Settings
 from distill_offline.errors import InputError
-from distill_offline.run.adapter import adapter_of
+from distill_offline.run.adapter import Adapter, adapter_of
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import Gold, make_task, read_gold, read_labelled, unlabelled
 from distill_offline.run.sources import labels_digest, source_digest, source_paths
@@ -65,12 +65,22 @@ class AnnotateInputs:
     engine_identity: dict[str, Any] = field(default_factory=dict)  # empty until the engine has been needed
 
     @classmethod
-    def of(cls, folder: RunFolder, *, refreeze: bool = False, write: bool = True, shard: Shard | None = None) -> Self:
-        """Read everything but the corpus; `write` and `refreeze` are those of frozen()."""
+    def of(
+        cls,
+        folder: RunFolder,
+        *,
+        refreeze: bool = False,
+        write: bool = True,
+        shard: Shard | None = None,
+        is_adapted: bool = True,
+    ) -> Self:
+        """Read everything but the corpus; `write` and `refreeze` are those of frozen(). Without `is_adapted` an adapter
+        that lies there is an old one, in whose place another will be made."""
         gold = read_gold(folder.settings)
         settings = frozen(folder, gold, refreeze=refreeze, write=write)
         task = make_task(settings)
-        teacher = Teacher.of(settings, task, adapter_of(folder, may_lack=not write))
+        adapter = adapter_of(folder, may_lack=not write) if is_adapted else Adapter()
+        teacher = Teacher.of(settings, task, adapter)
         if settings.annotate.verify is not None:
             assert settings.backend is not None
             check_can_be_asked(settings.backend, teacher.kind, task.head)

@@ -44,7 +44,7 @@ def annotate(
     shard = None if mode["shard"] is None else pipeline.Shard.parse(mode["shard"])
     with open_run(config, output, changes, console) as folder:
         if dry_run:
-            _show_forecast(console, pipeline.plan(folder, ("annotate",), refreeze=mode["refreeze"]))
+            _show_forecast(console, pipeline.plan(folder, ("adapt", "annotate"), refreeze=mode["refreeze"]))
         elif mode["status"]:
             _show_status(console, pipeline.status(folder))
         elif mode["sample"]:

@@ -1,12 +1,11 @@
 """One function a verb: read artifacts, call the stage, write artifacts, seal the manifest."""
 
 from distill_offline.adapt.stage import adapt, is_adapted
-from distill_offline.annotate.probe import probe
-from distill_offline.annotate.sample import sample
-from distill_offline.annotate.stage import annotate, annotate_shard, merge, reparse
+from distill_offline.annotate.stage import annotate, reparse
 from distill_offline.annotate.work import Shard
 from distill_offline.evaluate.stage import evaluate
 from distill_offline.pipeline.acquire import acquire
+from distill_offline.pipeline.adapted import annotate_shard, merge, probe, sample
 from distill_offline.pipeline.plan import plan, status
 from distill_offline.pipeline.purge import purge, purge_below
 from distill_offline.pipeline.run import run

@@ -38,7 +38,9 @@ def plan(
         elif stage == "adapt":
             steps += [adapting.plan(folder)] if folder.settings.adapt is not None else []
         elif stage == "annotate":
-            steps += forecast(folder, refreeze=refreeze) if folder.settings.asks_a_teacher else []
+            if folder.settings.asks_a_teacher:
+                is_adapted = folder.settings.adapt is None or adapting.is_adapted(folder)
+                steps += forecast(folder, refreeze=refreeze, is_adapted=is_adapted)
         elif stage == "select":
             crossed = [*_cross_fit(folder)]
             before = before and (not crossed or all(step["fresh"] for step in steps))  # they start from the encoder
