@@ -455,3 +455,27 @@ def test_a_head_that_came_with_the_encoder_is_gone_on_with(kind: str, tmp_path: 
     counts = made(tmp_path / "run", settings(base, updates=3))
     assert counts["loss_before"] > 0
     assert "pooler.dense.weight" not in load_file(tmp_path / "run" / WEIGHTS)  # it had none, and a random one is no use
+
+
+def test_what_cannot_be_made_is_told_by_the_dry_run_too(encoder: Path, tmp_path: Path) -> None:
+    text = RunFolder(tmp_path / "run", settings(encoder, text=str(tmp_path / "none.txt")))
+    with pytest.raises(InputError, match=r"none\.txt: no such file"):
+        pipeline.plan(text, ("pretrain",))
+    arms = RunFolder(tmp_path / "run", settings(encoder, arms=["nobody"]))
+    for how in (lambda: pipeline.plan(arms, ("pretrain",)), lambda: pipeline.pretrain(arms)):
+        with pytest.raises(ConfigError, match="there is no arm 'nobody'"):
+            how()
+    with pytest.raises(
+        InputError, match=r"0 are in dev or test, too, and \d+ are held out \(pretrain.held_out: 0.999\)"
+    ):
+        made(tmp_path / "out", settings(encoder, held_out=0.999))
+
+
+def test_text_that_the_tokenizer_does_not_know_is_told(encoder: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("東京で会議が開かれた。\n\nThe pump stopped.\n", "utf-8")
+    warned: list[str] = []
+    text = settings(encoder, text=str(tmp_path / "text.txt"), updates=1)
+    counts = made(tmp_path / "run", text, on_warning=warned.append)
+    assert counts["share_unknown"] > 0.2
+    assert "has no subwords for" in warned[0]
+    assert "share_unknown" not in made(tmp_path / "known", settings(encoder, updates=1))

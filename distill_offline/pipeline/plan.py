@@ -10,7 +10,7 @@ from distill_offline import manifest
 from distill_offline.adapt import stage as adapting
 from distill_offline.annotate.forecast import forecast
 from distill_offline.completions import CompletionStore
-from distill_offline.pretrain.stage import is_pretrained
+from distill_offline.pretrain import stage as pretraining
 from distill_offline.run.encoder import PRETRAIN, check_pretrained_arms, starts_pretrained
 from distill_offline.run.folder import RunFolder
 from distill_offline.select.cross_fit import is_cross_fitted
@@ -28,7 +28,8 @@ def plan(
 
     A step is fresh where its folder was made from what configuration and files are now, and where all steps that it
     builds on are; of other arms than the named ones (all where none is), what is there counts. What annotate adds is
-    said in forecast.py. Nothing is written. Raises ConfigError for wrong arms.
+    said in forecast.py. Nothing is written. Raises ConfigError for wrong arms, InputError and MissingModel if what the
+    encoder or the teacher is to learn is not there.
     """
     steps: list[dict[str, Any]] = []
     for stage in stages:
@@ -91,10 +92,11 @@ def _cross_fit(folder: RunFolder) -> Iterator[dict[str, Any]]:
 def _pretrain(folder: RunFolder) -> Iterator[dict[str, Any]]:
     settings = folder.settings.pretrain
     if settings is not None:
+        check_pretrained_arms(folder.settings)
         size = f"{settings.updates} updates" if settings.updates else f"{settings.passes} passes over the text"
         yield {
             "stage": PRETRAIN,
-            "fresh": is_pretrained(folder),
+            "fresh": manifest.fingerprint_of(folder.folder(PRETRAIN)) == pretraining.fingerprint(folder),
             "detail": f"{size}, {settings.update_tokens} subwords an update",
         }
 

@@ -17,9 +17,10 @@ from distill_offline.learning.repeatable import prepare
 from distill_offline.manifest.method import PRETRAINING, source_digest
 from distill_offline.models import catalogue
 from distill_offline.pretrain import loop
+from distill_offline.pretrain.masking import SPECIAL, Windows
 from distill_offline.pretrain.model import Loaded
 from distill_offline.pretrain.text import Text, encode, held_out_sources, read_text, text_sources
-from distill_offline.run.encoder import PRETRAIN
+from distill_offline.run.encoder import PRETRAIN, check_pretrained_arms
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import make_task
 from distill_offline.run.sources import source_digest as digest_of_source
@@ -34,6 +35,7 @@ __all__ = ["decides", "fingerprint", "identity", "is_pretrained", "pretrain", "t
 _DECIDES_NOTHING = ("text", "never", "arms", "checkpoint_every")
 
 ENCODER = "encoder"
+_MANY_UNKNOWN = 0.05  # of the subwords
 
 
 def pretrain(folder: RunFolder) -> dict[str, Any]:
@@ -44,6 +46,7 @@ def pretrain(folder: RunFolder) -> dict[str, Any]:
     settings = folder.settings.pretrain
     if settings is None:
         return {}
+    check_pretrained_arms(folder.settings)
     stage = _stage(folder, settings)
     if stage.is_fresh():
         folder.say("pretrain: up to date")
@@ -152,12 +155,19 @@ def _read(folder: RunFolder, settings: PretrainSettings, loaded: Loaded) -> tupl
     language = folder.settings.corpus.language
     encoded = encode(sentences, loaded.tokenizer, loaded.window, head, language, watch=folder.watch, stop=folder.stop)
     text = Text.of(encoded, settings.held_out)
+    held_out = sum(Text.is_out(encoded.contents, settings.held_out))
     if not len(text.learnt):
         raise InputError(
             f"pretrain: no text is left to learn: of {counts['sentences_read']} sentences "
-            f"{counts['dropped_as_in_dev_or_test']} are in dev or test, too. Name more in pretrain.text."
+            f"{counts['dropped_as_in_dev_or_test']} are in dev or test, too, and {held_out} are held out "
+            f"(pretrain.held_out: {settings.held_out:g}). Name more in pretrain.text."
         )
-    held_out = sum(Text.is_out(encoded.contents, settings.held_out))
+    unknown = _unknown(text.learnt, loaded.tokenizer)
+    if unknown > _MANY_UNKNOWN:
+        folder.warn(
+            f"pretrain: the tokenizer of {loaded.folder.name} has no subwords for {unknown:.0%} of the text, and the "
+            "encoder cannot learn what it does not tell apart. Take one that knows the text's script."
+        )
     return text, {
         "sentences_read": counts["sentences_read"],
         "dropped_as_in_dev_or_test": counts["dropped_as_in_dev_or_test"],
@@ -165,8 +175,17 @@ def _read(folder: RunFolder, settings: PretrainSettings, loaded: Loaded) -> tupl
         "sentences_learnt": len(encoded.contents) - held_out,
         "sentences_held_out": held_out,
         "subwords_learnt": len(text.learnt.ids),
+        **({"share_unknown": round(unknown, 4)} if unknown else {}),
         **{key: counts[key] for key in ("bad_file", "ignored_file") if counts[key]},
     }
+
+
+def _unknown(text: Windows, tokenizer: Any) -> float:
+    """The share of the text's subwords that are the tokenizer's one for what it does not know."""
+    words = text.ids[text.words != SPECIAL]
+    if tokenizer.unk_token_id is None or not len(words):
+        return 0.0
+    return float((words == tokenizer.unk_token_id).mean())
 
 
 def _stage(folder: RunFolder, settings: PretrainSettings) -> Stage:
