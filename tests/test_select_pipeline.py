@@ -218,6 +218,28 @@ def test_labels_out_of_plain_rows_are_selected_by_their_confidence(annotated: Se
     assert confidences(folder, "select") == [0.9]
 
 
+def test_a_threshold_that_meets_no_number_is_told(settings: Settings, tmp_path: Path) -> None:
+    brought, warned = tmp_path / "brought.jsonl", list[str]()
+    rows = [{"id": str(n), "tokens": ["Marta", "saw", str(n)], "labels": ["B-PERSON", "O", "O"]} for n in range(3)]
+    write_rows(brought, rows)
+    only = replace(settings, backend=None, corpus=replace(settings.corpus, unlabelled=None, distilled=str(brought)))
+    all_of_them = selecting(only, min_confidence=0.5, weigh=True, min_agreement=0.6, max_missed=0.5)
+    pipeline.select(run_of(tmp_path, all_of_them, on_warning=warned.append))
+    assert [line.partition(" has no effect")[0] for line in warned] == [
+        "select.min_confidence: 0.5",
+        "select.weigh: true",
+        "select.min_agreement: 0.6",
+        "select.max_missed: 0.5",
+    ]
+    write_rows(
+        brought,
+        [*rows, {**rows[0], "id": "more", "spans": [{"start": 0, "end": 1, "type": "PERSON", "confidence": 0.9}]}],
+    )
+    warned.clear()
+    pipeline.select(run_of(tmp_path, selecting(only, min_confidence=0.5, weigh=True), on_warning=warned.append))
+    assert warned == []
+
+
 def test_cross_fitting_comes_first_and_the_teachers_own_confidences_are_calibrated(
     annotated: Settings, tmp_path: Path, encoder: Path
 ) -> None:

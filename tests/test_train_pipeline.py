@@ -206,6 +206,12 @@ def test_of_what_the_labelling_student_is_unsure_nothing_is_learnt(encoder: Path
         settings(encoder, [{"name": "simple_mix", "min_label_confidence": 0.5}])
 
 
+def test_an_arm_that_would_learn_nothing_of_unsure_labels_is_refused(encoder: Path, tmp_path: Path) -> None:
+    again = {"name": "again", "schedule": "distilled_only", "labelled_by": "simple_mix", "min_label_confidence": 1.0}
+    with pytest.raises(InputError, match="simple_mix is less sure than 1 of all tokens"):
+        train(tmp_path, settings(encoder, [{"name": "simple_mix"}, again]))
+
+
 def test_labelling_again_is_stopped_between_two_parts_of_the_pool(encoder: Path, tmp_path: Path) -> None:
     given = settings(encoder)
     train(tmp_path, given)

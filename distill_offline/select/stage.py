@@ -24,6 +24,7 @@ from distill_offline.select.calibrate import CALIBRATION, Calibrated, calibrate
 from distill_offline.select.cross_fit import cross_fit, is_cross_fitted
 from distill_offline.select.distilled import distilled_lines
 from distill_offline.select.effect import Effect, effect_on_gold, effect_on_truth
+from distill_offline.select.idle import without_effect
 from distill_offline.select.rules import select as keep
 from distill_offline.select.teacher_confidence import confidence_of
 from distill_offline.storage.digests import file_digests
@@ -57,6 +58,8 @@ def select(folder: RunFolder) -> dict[str, int]:
     counters = iter([counts])  # the lines are read several times, what is odd in them is counted once
     held_out = [example.sentence.text for example in (*gold.dev, *gold.test)]
     lines = partial(_without_reviewed, labels, calibrated, reviewed_texts(settings))
+    for setting in without_effect(lines(None), chosen):
+        folder.warn(f"select.{setting}")
     kept = keep(lambda: lines(next(counters, None)), chosen, held_out, counts, seed=settings.seed)
     write_lines(target / ANNOTATIONS, kept)
     selected = {key: counts[key] for key in sorted(counts)}

@@ -178,6 +178,7 @@ def _train_arm(folder: RunFolder, arm: ArmSettings, observe: Callable[[int, Stud
         distilled, relabelled = labelled_again(
             folder, arm.labelled_by, distilled, min_confidence=arm.min_label_confidence or 0.0
         )
+        _say_unsure(folder, arm, distilled, relabelled)
     pools = training.Pools(distilled, gold.train, gold.dev)
     blend_of(arm, resolved, pools, settings.seed)  # before anything is taken away
     splits = {"train": gold.train, "dev": gold.dev}
@@ -219,6 +220,17 @@ def _train_arm(folder: RunFolder, arm: ArmSettings, observe: Callable[[int, Stud
     job.checkpoints(folder.say).clear()
     stage.seal(counts)
     return counts
+
+
+def _say_unsure(folder: RunFolder, arm: ArmSettings, distilled: Sequence[Example], counts: Mapping[str, int]) -> None:
+    """What is not learnt from. Raises InputError if that is every token."""
+    if masked := counts.get("distilled_tokens_unsure", 0):
+        tokens = sum(len(example.labels) for example in distilled)
+        told = f"{arm.labelled_by} is less sure than {arm.min_label_confidence:g} of"
+        if masked == tokens:
+            raise InputError(f"train: {told} all tokens. Set min_label_confidence lower.")
+        entities = counts["distilled_spans_unsure"]
+        folder.say(f"train: {told} {entities} entities and, with these, {masked} of {tokens} tokens: not learnt from")
 
 
 @dataclass(frozen=True, slots=True)

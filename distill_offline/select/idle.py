@@ -1,0 +1,51 @@
+"""Which settings of `select` change nothing, since no label has the number that they look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from distill_offline.annotations import AnnotationLine
+from distill_offline.config.settings import SelectSettings
+
+__all__ = ["without_effect"]
+
+_CONFIDENCE = "no label has a confidence. Set select.cross_fit, or use labels that have one"
+
+
+def without_effect(lines: Iterable[AnnotationLine], settings: SelectSettings) -> Iterator[str]:
+    """A line for each such setting: its name and value, and why; `lines` are read until all numbers have been met."""
+    asked = _asked(settings)
+    lacking, is_empty = dict.fromkeys(number for number, _, _ in asked), True
+    for line in lines if asked else ():
+        is_empty = False
+        for number in [number for number in lacking if _has(line, number)]:
+            del lacking[number]
+        if not lacking:
+            break
+    if not is_empty:
+        yield from (f"{setting} has no effect: {why}." for number, setting, why in asked if number in lacking)
+
+
+def _asked(settings: SelectSettings) -> list[tuple[str, str, str]]:
+    """The number that a setting looks at, the setting, and why it is not there."""
+    asked = []
+    for name in ("min_confidence", "min_sentence_confidence"):
+        if value := getattr(settings, name):
+            asked.append(("confidence", f"{name}: {value:g}", _CONFIDENCE))
+    if settings.weigh:
+        asked.append(("confidence", "weigh: true", _CONFIDENCE))
+    if settings.budget is not None and settings.prefer == "confident":
+        asked.append(("confidence", "prefer: confident", _CONFIDENCE))
+    if settings.min_agreement:
+        why = "no label says how many samples agree. Set annotate.samples, or leave it out"
+        asked.append(("agreement", f"min_agreement: {settings.min_agreement:g}", why))
+    if settings.max_missed < 1:
+        why = "no sentence says what it may lack. Set select.cross_fit"
+        asked.append(("missed", f"max_missed: {settings.max_missed:g}", why))
+    return asked
+
+
+def _has(line: AnnotationLine, number: str) -> bool:
+    """Whether a line, or a span of it, has this number."""
+    labels = (line.beside, *line.spans)
+    return any(getattr(label, number, None) is not None for label in labels)
