@@ -20,7 +20,7 @@ from distill_offline.annotations import read_lines
 from distill_offline.completions import CompletionStore
 from distill_offline.config.loading import as_plain, parse_settings
 from distill_offline.config.settings import Settings, VerifySettings
-from distill_offline.errors import ConfigError, Interrupted
+from distill_offline.errors import ConfigError, InputError, Interrupted
 from distill_offline.run.adapter import Adapter
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import make_task, read_gold, read_labelled
@@ -148,6 +148,22 @@ def test_shards_ask_their_own_and_merge_asks_nothing(tmp_path: Path) -> None:
         rows, completions = opened.forget(document)
         assert completions > rows // 2 > 0
         assert document not in {row[0].rpartition(":")[0] for row in opened.rows("test, verify")}
+
+
+def test_labels_whose_questions_were_never_asked_are_not_sealed_as_verified(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    plain = replace(settings, annotate=replace(settings.annotate, verify=None))
+    for number in (1, 2):
+        annotate_shard(run_of(tmp_path, plain), Shard(number, 2))
+    with pytest.raises(InputError, match=r"rows of unlabelled, verify have no answer"):
+        merge(run_of(tmp_path, settings))
+    merge(run_of(tmp_path, plain))
+    with pytest.raises(InputError, match=r"never asked about the entities of unlabelled .* Run annotate"):
+        reparse(run_of(tmp_path, settings))
+    assert not (tmp_path / "asked.log").exists()
+    counts = annotate(run_of(tmp_path, settings))["unlabelled"]
+    assert (counts["asked"], counts["verify"]["unanswered"]) == (0, 0)
+    assert counts["verify"]["asked"] > 0
 
 
 def test_each_fold_is_asked_about_by_the_teacher_that_labelled_it(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import CorpusError
 from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Example, Span
+from distill_offline.select.idle import without_effect
 from distill_offline.spans.bio import decode_bio, encode_bio
 from distill_offline.storage.files import ANNOTATIONS, read_rows, write_rows
 from distill_offline.student.model import Student
@@ -238,6 +239,9 @@ def test_a_threshold_that_meets_no_number_is_told(settings: Settings, tmp_path: 
     warned.clear()
     pipeline.select(run_of(tmp_path, selecting(only, min_confidence=0.5, weigh=True), on_warning=warned.append))
     assert warned == []
+    [told] = without_effect((), SelectSettings(confidence_from="verify"), has_teacher=False)
+    assert "confidence_from: verify has no effect: these labels are not of this run's teacher" in told
+    assert not [*without_effect((), SelectSettings(confidence_from="verify"), has_teacher=True)]
 
 
 def test_cross_fitting_comes_first_and_the_teachers_own_confidences_are_calibrated(

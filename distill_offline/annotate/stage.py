@@ -17,7 +17,7 @@ from distill_offline.annotate.frozen import frozen
 from distill_offline.annotate.out_of_fold import ask_part, asking_of, by_fold, folds_of
 from distill_offline.annotate.pool import demonstrations
 from distill_offline.annotate.unknown_types import lost_by_type
-from distill_offline.annotate.verify import Verified, ask_about, known_verdicts, note_questions, verdicts_of
+from distill_offline.annotate.verify import Verified, ask_about, known_verdicts, note_questions, part_of, verdicts_of
 from distill_offline.annotate.work import AnnotateInputs, Shard, corpus_of, questions_of, stage_of
 from distill_offline.backends.base import Backend
 from distill_offline.completions import CompletionStore, absorb, check_readable, prompt_digest
@@ -130,10 +130,12 @@ def merge(folder: RunFolder, stores: tuple[Path, ...] = ()) -> dict[str, Any]:
         }
         if any(gaps.values()):
             raise InputError("\n".join(_gap_in_words(corpus_part, ids) for corpus_part, ids in gaps.items() if ids))
-        for corpus_part in work.parts:
+        known = {corpus_part: known_verdicts(work, corpus_part, store) for corpus_part in work.parts}
+        unasked = {part: note_questions(work, part, each) for part, each in known.items() if each is not None}
+        if any(unasked.values()):
+            raise InputError("\n".join(_gap_in_words(part_of(part), ids) for part, ids in unasked.items() if ids))
+        for corpus_part, verified in known.items():
             rows = sum(1 for _ in store.rows(corpus_part))
-            if (verified := known_verdicts(work, corpus_part, store)) is not None:
-                note_questions(work, corpus_part, verified)
             counted = Counts(rows=rows, cached=rows)
             counts[corpus_part] = _parse(folder, corpus_part, work.sentences, asking, counted, verified)
     work.check_unchanged(stage)
@@ -186,6 +188,12 @@ def reparse(folder: RunFolder) -> dict[str, Any]:
             rows = store.progress()[corpus_part][0]
             counted = Counts(rows=rows, cached=rows)
             counts[corpus_part] = _parse(folder, corpus_part, sentences, asking, counted, verified.get(corpus_part))
+    for corpus_part, told in verified.items():
+        if told.spans and told.unanswered == told.spans:
+            raise InputError(
+                f"annotate --reparse: the teacher was never asked about the entities of {corpus_part} as "
+                "annotate.verify says now. Run annotate: it asks for that alone."
+            )
     return _sealed(stage, folder, counts)
 
 

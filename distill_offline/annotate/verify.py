@@ -120,10 +120,11 @@ def ask_about(
     return verified
 
 
-def note_questions(work: AnnotateInputs, corpus_part: str, verified: Verified) -> None:
-    """Write down which answers the spans of a corpus want; asks nothing."""
+def note_questions(work: AnnotateInputs, corpus_part: str, verified: Verified) -> list[str]:
+    """Write down which answers the spans of a corpus want, and give the ids of the sentences of those that are not
+    stored, each as often as it lacks one; asks nothing."""
     asking = work.asking(verified.store, _no_engine)
-    survey_all(part_of(corpus_part), _asked(work, corpus_part, verified, None), asking)
+    return survey_all(part_of(corpus_part), _asked(work, corpus_part, verified, None), asking)
 
 
 def _no_engine() -> Backend:

@@ -12,8 +12,13 @@ __all__ = ["without_effect"]
 _CONFIDENCE = "no label has a confidence. Set select.cross_fit, or use labels that have one"
 
 
-def without_effect(lines: Iterable[AnnotationLine], settings: SelectSettings) -> Iterator[str]:
-    """A line for each such setting: its name and value, and why; `lines` are read until all numbers have been met."""
+def without_effect(lines: Iterable[AnnotationLine], settings: SelectSettings, *, has_teacher: bool) -> Iterator[str]:
+    """A line for each such setting: its name and value, and why; `lines` are read until all numbers have been met.
+
+    `has_teacher`: whether some of them are of the run's own teacher.
+    """
+    if settings.confidence_from != "answer" and (why := _confidence_is_not_the_teachers(settings, has_teacher)):
+        yield f"confidence_from: {settings.confidence_from} has no effect: {why}."
     asked = _asked(settings)
     lacking, is_empty = dict.fromkeys(number for number, _, _ in asked), True
     for line in lines if asked else ():
@@ -24,6 +29,13 @@ def without_effect(lines: Iterable[AnnotationLine], settings: SelectSettings) ->
             break
     if not is_empty:
         yield from (f"{setting} has no effect: {why}." for number, setting, why in asked if number in lacking)
+
+
+def _confidence_is_not_the_teachers(settings: SelectSettings, has_teacher: bool) -> str:
+    """Whose confidences count instead; empty if the teacher's do."""
+    if settings.cross_fit is not None and settings.cross_fit.overrule:
+        return "cross_fit.overrule takes the students' confidences"
+    return "" if has_teacher else "these labels are not of this run's teacher, and keep the confidence that they have"
 
 
 def _asked(settings: SelectSettings) -> list[tuple[str, str, str]]:

@@ -58,7 +58,7 @@ def select(folder: RunFolder) -> dict[str, int]:
     counters = iter([counts])  # the lines are read several times, what is odd in them is counted once
     held_out = [example.sentence.text for example in (*gold.dev, *gold.test)]
     lines = partial(_without_reviewed, labels, calibrated, reviewed_texts(settings))
-    for setting in without_effect(lines(None), chosen):
+    for setting in without_effect(lines(None), chosen, has_teacher=labels.from_teacher is not None):
         folder.warn(f"select.{setting}")
     kept = keep(lambda: lines(next(counters, None)), chosen, held_out, counts, seed=settings.seed)
     write_lines(target / ANNOTATIONS, kept)
