@@ -24,7 +24,8 @@ from distill_offline.backends.transformers import Transformers
 from distill_offline.bundle.release_facts import UsedModel, _adapter
 from distill_offline.completions import CompletionStore
 from distill_offline.config.loading import as_plain, parse_settings
-from distill_offline.config.settings import AdaptSettings, Settings
+from distill_offline.config.settings import AdaptSettings, Settings, Source
+from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import (
     BackendError,
     ConfigError,
@@ -558,3 +559,46 @@ def test_a_dry_run_refuses_what_the_run_would_and_counts_no_answer_of_an_old_ada
     assert (adapt["fresh"], annotate["fresh"], annotate["cached"]) == (True, True, 3)
     adapt, annotate = pipeline.plan(RunFolder(run.path, settings(base, {"rank": 5})), ("adapt", "annotate"))
     assert (adapt["fresh"], annotate["fresh"], annotate["cached"], annotate["again"]) == (False, False, 0, 3)
+
+
+def test_what_annotate_would_refuse_afterwards_is_refused_before_anything_is_learnt(tmp_path: Path, base: Path) -> None:
+    def told(backend: dict[str, Any], adapt: dict[str, Any], **more: Any) -> None:
+        plain = as_plain(settings(base, adapt)) | {"backend": {"model": str(base), **backend}}
+        plain["annotate"] |= more
+        pipeline.plan(RunFolder(tmp_path / "run", parse_settings(plain, "test")), ("adapt",))
+
+    with pytest.raises(ConfigError, match="it is 600, and vLLM has room for 512"):
+        told({"name": "vllm"}, {"rank": 600})
+    with pytest.raises(ConfigError, match=r"backend.options.adapter: the section adapt makes an adapter of its own"):
+        told({"name": "transformers", "options": {"adapter": str(tmp_path)}}, {})
+    with pytest.raises(ConfigError, match="a model that thinks begins with a thought"):
+        told({"name": "transformers", "options": {"thinking": True}}, {}, verify={})
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text('{"model_type": "gemma3", "text_config": {"model_type": "gemma3_text"}}')
+    with pytest.raises(
+        ConfigError, match="other is a gemma3_text, and an adapter for llama_cpp can be written for llama"
+    ):
+        told({"name": "llama_cpp", "model": str(tmp_path)}, {"base": str(other)})
+
+
+def test_gold_without_an_entity_teaches_to_find_none_and_that_is_told(tmp_path: Path, base: Path) -> None:
+    plain, warned = as_plain(settings(base, {})), list[str]()
+    rows = [{"id": f"n{n}", "text": f"Nothing in line {n}.", "spans": []} for n in range(20)]
+    (tmp_path / "none.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plain["corpus"]["original"]["train"] = str(tmp_path / "none.jsonl")
+    pipeline.plan(RunFolder(tmp_path / "run", parse_settings(plain, "t"), on_warning=warned.append), ("adapt",))
+    assert warned == ["adapt: none of 20 sentences has an entity: the teacher learns to find none."]
+
+
+def test_reviewed_sentences_are_learnt_from_and_named_whatever_neighbours_are_shown(tmp_path: Path, base: Path) -> None:
+    plain = as_plain(settings(base, {}))
+    examples = [*read_examples(Source(path="package:demo/train.jsonl", skip=30, limit=4), origin="original")]
+    write_examples(tmp_path / "reviewed.jsonl", examples)
+    plain["corpus"]["original"]["reviewed"] = str(tmp_path / "reviewed.jsonl")
+    for context in (0, 1):
+        plain["task"]["context"] = context
+        found = stage._AdaptInputs.of(RunFolder(tmp_path / "run", parse_settings(plain, "test")), write=False)
+        assert {each.sentence.id for each in examples} <= {each.id for each in found.train}
+        assert len(found.train) == 24
+        assert tmp_path / "reviewed.jsonl" in found.stage().inputs

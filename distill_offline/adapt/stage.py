@@ -12,6 +12,7 @@ from jinja2 import TemplateError
 
 from distill_offline.adapt.answers import f1_of_answers
 from distill_offline.adapt.base_model import base_of
+from distill_offline.adapt.enough import check_can_learn
 from distill_offline.adapt.gguf_adapter import write_gguf
 from distill_offline.adapt.lessons import Lesson, Pair, pairs
 from distill_offline.adapt.loop import Learnt, learn, updates_of
@@ -38,7 +39,6 @@ from distill_offline.train.loop import prepare
 
 __all__ = ["adapt", "is_adapted", "plan"]
 
-FEWEST = 20  # gold training sentences
 _SHOWN = 5  # ids
 _DECIDES_NOTHING = ("base", "checkpoint_every", "folds")  # the base counts by its digest, folds for each by itself
 _METHOD = tuple(f"distill_offline.adapt.{name}" for name in ("answers", "gguf_adapter", "lessons", "loop", "model"))
@@ -139,17 +139,9 @@ class _AdaptInputs:
         return self.settings.adapt
 
     def check(self) -> None:
-        """Raises ConfigError if there are too few sentences, or the base cannot be held in 4 bits here."""
+        """Raises ConfigError if there is too little to learn from, or something that would be refused afterwards."""
         check_quantization(self.adapt, on_gpu=_on_gpu())
-        different = len({each.content for each in self.train})
-        needed = max(FEWEST, 2 * self.adapt.folds)
-        if different < needed:
-            raise ConfigError(
-                f"adapt: {different} different gold training sentences are too few to learn from; it needs {needed}. "
-                "Label more, or leave the section adapt out and show them as demonstrations."
-            )
-        if self.adapt.pick != "last" and not self.gold.dev:
-            self.folder.say("adapt: without corpus.original.dev no epoch can be chosen; the last one is kept.")
+        check_can_learn(self.folder, self.settings, self.gold, {each.content for each in self.train}, self.task.head)
 
     def done(self) -> Stage | None:
         """The stage, if adapt/ holds what it makes, whether on a GPU or a CPU, and nothing in it is damaged."""
@@ -166,7 +158,7 @@ class _AdaptInputs:
 
     def stage(self, *, on_gpu: bool | None = None) -> Stage:
         """`on_gpu`: as if it ran on a GPU, or on a CPU; None: where it is."""
-        settings, options = self.settings, self._options
+        settings, options, original = self.settings, self._options, self.settings.corpus.original
         template = options.get("chat_template")
         return Stage(
             self.folder,
@@ -187,7 +179,7 @@ class _AdaptInputs:
                 # Generated answers choose the epoch: how long they may be counts.
                 **({"max_tokens": settings.annotate.sampling.max_tokens} if self.adapt.pick == "dev_f1" else {}),
             },
-            inputs=source_paths(settings.corpus.original.train, settings.corpus.original.dev),
+            inputs=source_paths(original.train, original.reviewed, original.dev),
             models={"base": catalogue.model_digest(self.base)},
         )
 

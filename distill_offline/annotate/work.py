@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,7 +18,7 @@ from distill_offline.annotate.questions import Questions, check_can_be_asked
 from distill_offline.annotate.teacher import Teacher
 from distill_offline.backends.base import Backend
 from distill_offline.completions import CompletionStore, prompt_digest
-from distill_offline.config.settings import Settings
+from distill_offline.config.settings import Settings, Source
 from distill_offline.errors import InputError
 from distill_offline.run.adapter import Adapter, adapter_of
 from distill_offline.run.folder import RunFolder
@@ -171,9 +171,22 @@ def corpus_of(
         return (example.sentence for example in examples)
     # Read again: what is in `gold` has no neighbours, since demonstrations are to show none.
     kept = {(example.sentence.id, example.sentence.tokens) for example in examples}
-    source = getattr(settings.corpus.original, corpus_part)
-    sentences = (example.sentence for example in read_labelled(settings, source, origin="original", context=width))
-    return (sentence for sentence in sentences if (sentence.id, sentence.tokens) in kept)
+    original = settings.corpus.original
+    sources = [getattr(original, corpus_part), *([original.reviewed] if corpus_part == "train" else [])]
+    return _with_neighbours(settings, [source for source in sources if source is not None], kept)
+
+
+def _with_neighbours(
+    settings: Settings, sources: Sequence[str | Source], wanted: set[tuple[str, tuple[str, ...]]]
+) -> Iterator[Sentence]:
+    """The sentences with these ids and tokens, each once."""
+    left = set(wanted)
+    for source in sources:
+        for example in read_labelled(settings, source, origin="original", context=settings.task.context):
+            key = example.sentence.id, example.sentence.tokens
+            if key in left:
+                left.remove(key)
+                yield example.sentence
 
 
 def questions_of(settings: Settings) -> Questions | None:
