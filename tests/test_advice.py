@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from studying import write_config
 
 from distill_offline.cli import commands
+from distill_offline.manifest.method import method
 from distill_offline.study import Results, Row, Study
 from distill_offline.study.advice import advise
 from distill_offline.study.counts import pack
@@ -98,6 +99,24 @@ def test_the_teachers_worth_is_a_paired_comparison_at_the_largest_size(blended: 
     assert gain.difference == pytest.approx(blended, abs=0.02)
 
 
+def test_a_size_with_few_seeds_is_no_ground_to_forecast_from() -> None:
+    alone = row("original_only", 450, 0, steep(450))
+    [only] = advise([*curve("original_only", steep), alone]).curves
+    assert only.forecast is not None
+    assert (only.forecast.measured, only.forecast.size, only.seeds[450]) == (400, 550, 1)
+    lines = advise([*curve("original_only", steep), alone]).lines
+    assert any(f"from {100 * only.f1[400]:.1f} with 400;" in line for line in lines)
+
+
+def test_the_arm_that_labels_are_forecast_for_is_chosen_on_dev() -> None:
+    better = [
+        replace(each, training={**each.training, "best_dev_f1": 0.1})
+        for each in curve("simple_mix", lambda n: steep(n) + 0.1)
+    ]
+    lines = advise([*curve("original_only", steep), *better]).lines
+    assert any("would bring original_only" in line for line in lines)
+
+
 def test_one_kind_of_arm_alone_and_no_rows_are_told() -> None:
     assert "not measured" in advise(curve("simple_mix", steep)).lines[0]
     assert advise([]).lines == ("Nothing has been measured yet: run the study first.",)
@@ -116,8 +135,22 @@ def test_the_verb_reads_the_rows_of_its_own_study(tmp_path: Path) -> None:
     results.add(row("elsewhere", 8, 0, 0.9))
     result = CliRunner().invoke(commands, ["advise", str(config), "-o", str(results.path), "--json"])
     assert result.exit_code == 0, result.output
-    said = json.loads(result.output)
+    said = json.loads(result.stdout)
     assert said["rows"] == len(study.cells)
     assert yaml.safe_load(config.read_text("utf-8"))["study"]["sizes"] == [8, 16]
     shown = CliRunner().invoke(commands, ["advise", str(config), "-o", str(results.path)])
     assert "learning curves" in shown.output
+
+
+def test_rows_of_other_settings_are_no_part_of_the_curves(tmp_path: Path) -> None:
+    encoder = tmp_path / "encoder"
+    encoder.mkdir()
+    (encoder / "model.safetensors").write_bytes(b"weights")
+    config = write_config(tmp_path / "small.yaml", encoder, seeds=[0, 1, 2], sizes=[8, 16])
+    study, results = Study.load(config), Results(tmp_path / "rows.jsonl")
+    for number, cell in enumerate(study.cells):
+        made = replace(row(cell.arm.name, cell.size, cell.seed, 0.6), study=study.settings.name, variant=cell.variant)
+        results.add(replace(made, key=study.key(cell) if number else "of other settings", method=method()))
+    result = CliRunner().invoke(commands, ["advise", str(config), "-o", str(results.path), "--json"])
+    assert json.loads(result.stdout)["rows"] == len(study.cells) - 1
+    assert "1 rows are of other settings or data; they are left out" in result.output

@@ -28,7 +28,7 @@ def advise(config: Path, rows_file: Path | None, more: int, seconds: float, as_j
 
     Example: distill-offline advise configs/paper/phase2.yaml --more 250
     """
-    from distill_offline.cli.study import default_rows_file
+    from distill_offline.cli.study import default_rows_file, rows_of_study
     from distill_offline.corpus import resolve_path
     from distill_offline.study import Results, Study
     from distill_offline.study.advice import advise as advice_on
@@ -37,7 +37,7 @@ def advise(config: Path, rows_file: Path | None, more: int, seconds: float, as_j
     loaded = Study.load(path, ())
     results = Results(rows_file or default_rows_file(config, path, only_read=True))
     names = {cell.name for cell in loaded.cells}
-    rows = [row for row in results.read() if row.study == loaded.settings.name and row.cell in names]
+    rows = [row for row in rows_of_study(console, loaded, results)[0] if row.cell in names]
     try:
         found = advice_on(rows, more=more, seconds=seconds)
     except ValueError as error:

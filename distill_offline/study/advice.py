@@ -31,12 +31,14 @@ _Scores = Mapping[int, Mapping[int, float]]  # by size and seed
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """F1 that is expected at `size`, and the gain over the largest size that was measured, each with a 95% interval.
+    """F1 that is expected at `size`, and the gain, with a 95% interval, over `measured`, the largest size with enough
+    seeds.
 
     `missed_by` is by how much the same forecast, made without the largest size, missed what was measured there.
     """
 
     size: int
+    measured: int
     f1: float
     gain: float
     low: float
@@ -92,7 +94,9 @@ def advise(rows: Sequence[Row], *, more: int = 150, seconds: float = 30.0) -> Ad
     gains = tuple(gain for size in sorted({row.size for row in rows}) if (gain := _gain(rows, size)) is not None)
     if not rows:
         return Advice(("Nothing has been measured yet: run the study first.",), (), ())
-    return Advice((*_on_the_teacher(gains), *_on_labels(curves, more, seconds), *_on_the_study(rows)), curves, gains)
+    return Advice(
+        (*_on_the_teacher(gains), *_on_labels(curves, rows, more, seconds), *_on_the_study(rows)), curves, gains
+    )
 
 
 def _by_arm(rows: Sequence[Row]) -> dict[tuple[str, str], dict[int, dict[int, float]]]:
@@ -104,13 +108,13 @@ def _by_arm(rows: Sequence[Row]) -> dict[tuple[str, str], dict[int, dict[int, fl
 
 def _curve(variant: str, arm: str, scores: _Scores, more: int) -> Curve:
     means = {size: float(np.mean(list(of_size.values()))) for size, of_size in sorted(scores.items())}
-    return Curve(variant, arm, means, {size: len(scores[size]) for size in means}, _forecast(scores, max(means) + more))
+    return Curve(variant, arm, means, {size: len(scores[size]) for size in means}, _forecast(scores, more))
 
 
-def _forecast(scores: _Scores, target: int) -> Forecast | None:
-    """None without enough sizes and seeds, or if `target` is too far out."""
+def _forecast(scores: _Scores, more: int) -> Forecast | None:
+    """For `more` sentences than the largest size with enough seeds; None without enough of both, or for too many."""
     sizes = sorted(size for size, of_size in scores.items() if len(of_size) >= FEWEST_SEEDS)
-    if len(sizes) < FEWEST_SIZES or target > _FARTHEST * sizes[-1]:
+    if len(sizes) < FEWEST_SIZES or (target := sizes[-1] + more) > _FARTHEST * sizes[-1]:
         return None
     means = np.array([np.mean(list(scores[size].values())) for size in sizes])
     generator = np.random.default_rng(0)
@@ -120,7 +124,9 @@ def _forecast(scores: _Scores, target: int) -> Forecast | None:
     fitted = expected - _at(sizes, means[None], sizes[-1])[0]
     low, high = np.quantile(gains, [0.025, 0.975])
     before = _at(sizes[:-1], means[None, :-1], sizes[-1])[0]
-    return Forecast(target, float(expected), float(fitted), float(low), float(high), float(means[-1] - before))
+    return Forecast(
+        target, sizes[-1], float(expected), float(fitted), float(low), float(high), float(means[-1] - before)
+    )
 
 
 def _resampled(values: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
@@ -196,22 +202,27 @@ def _on_the_teacher(gains: Sequence[Gain]) -> list[str]:
     return [f"Not enough to tell whether the teacher should label: {what} ({told})."]
 
 
-def _on_labels(curves: Sequence[Curve], more: int, seconds: float) -> list[str]:
-    known = [curve for curve in curves if curve.forecast is not None]
+def _on_labels(curves: Sequence[Curve], rows: Sequence[Row], more: int, seconds: float) -> list[str]:
+    known = {(curve.variant, curve.arm): curve for curve in curves if curve.forecast is not None}
     hours = more * seconds / 3600
     if not known:
         return [
             f"Not enough to tell what {more} more labelled sentences would bring: it takes {FEWEST_SIZES} sizes with "
             f"{FEWEST_SEEDS} seeds each, up to half of the size that is asked about."
         ]
-    best = max(known, key=lambda curve: list(curve.f1.values())[-1])
+    arms: dict[tuple[str, str], dict[int, Row]] = {name: {} for name in known}
+    for row in rows:
+        curve = known.get((row.variant, row.arm))
+        if curve is not None and curve.forecast is not None and row.size == curve.forecast.measured:
+            arms[row.variant, row.arm][row.seed] = row
+    best = known[_best(arms)]
     forecast = best.forecast
     assert forecast is not None
     told = (
         f"{more} more labelled sentences ({hours:.1f} hours at {seconds:.0f} s each) would bring {best.arm} "
         f"{100 * forecast.gain:+.1f} F1 ({_interval(forecast.low, forecast.high)}), from "
-        f"{100 * list(best.f1.values())[-1]:.1f}; the same forecast missed the largest size by "
-        f"{100 * forecast.missed_by:+.1f}"
+        f"{100 * best.f1[forecast.measured]:.1f} with {forecast.measured:,}; the same forecast missed the largest size "
+        f"by {100 * forecast.missed_by:+.1f}"
     )
     if abs(forecast.missed_by) > max(abs(forecast.gain), _WORTH):
         return [f"Not enough to tell whether to label more: {told}, which is more than the gain itself."]
