@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
+from safetensors.numpy import save_file
 from studying import write_config
 
 from distill_offline.cli import commands
@@ -145,7 +146,7 @@ def test_the_verb_reads_the_rows_of_its_own_study(tmp_path: Path) -> None:
 def test_rows_of_other_settings_are_no_part_of_the_curves(tmp_path: Path) -> None:
     encoder = tmp_path / "encoder"
     encoder.mkdir()
-    (encoder / "model.safetensors").write_bytes(b"weights")
+    save_file({"weight": np.zeros(2, np.float32)}, encoder / "model.safetensors")
     config = write_config(tmp_path / "small.yaml", encoder, seeds=[0, 1, 2], sizes=[8, 16])
     study, results = Study.load(config), Results(tmp_path / "rows.jsonl")
     for number, cell in enumerate(study.cells):
