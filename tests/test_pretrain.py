@@ -479,3 +479,18 @@ def test_text_that_the_tokenizer_does_not_know_is_told(encoder: Path, tmp_path: 
     assert counts["share_unknown"] > 0.2
     assert "has no subwords for" in warned[0]
     assert "share_unknown" not in made(tmp_path / "known", settings(encoder, updates=1))
+
+
+def test_labels_that_pretrained_students_chose_are_part_of_a_rows_key(encoder: Path, tmp_path: Path) -> None:
+    text = str(tmp_path / "train.conll")
+    variants = {
+        f"{name}{updates}": {"pretrain": {"text": text, "updates": updates, "arms": ["union"]}, **select}
+        for updates in (3, 4)
+        for name, select in (("plain", {}), ("crossed", {"select.cross_fit": {"folds": 2}}))
+    }
+    study = Study.load(write_config(tmp_path / "study.yaml", encoder, variants=variants))
+    keys = {(cell.variant, cell.arm.name): study.key(cell) for cell in study.cells}
+    [other] = {arm for _, arm in keys} - {"union"}
+    assert keys["plain3", "union"] != keys["plain4", "union"]
+    assert keys["plain3", other] == keys["plain4", other]
+    assert keys["crossed3", other] != keys["crossed4", other]

@@ -177,11 +177,12 @@ class Study:
 
     def _pretrained(self, settings: Settings, arm: ArmSettings) -> dict[str, Any]:
         """What decides the encoder, its method too: rows tell that of training alone."""
-        pretrain = settings.pretrain
-        if pretrain is None or not starts_pretrained(settings, arm.name):
+        pretrain, starts = settings.pretrain, starts_pretrained(settings, arm.name)
+        if pretrain is None or not (starts or settings.select.cross_fit is not None):
             return {}
         name = f"pretrain {_said(pretrain)} {settings.train.encoder} {settings.corpus.language}"
-        return {"pretrained": self._once(name, lambda: digest_of(identity(settings, pretrain)))}
+        key = "pretrained" if starts else "cross_fit_pretrained"  # its students choose what an arm learns from
+        return {key: self._once(name, lambda: digest_of(identity(settings, pretrain)))}
 
     def _labeller(self, settings: Settings, arm: ArmSettings) -> dict[str, Any]:
         if not arm.labelled_by:
