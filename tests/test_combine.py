@@ -216,6 +216,10 @@ def test_gold_that_is_of_no_use_is_refused(gold: list[Example]) -> None:
     for other in ([], gold[30:40]):
         with pytest.raises(ValueError, match=f"none of the {len(other)} sentences of gold"):
             combine(NER, said, "dawid_skene", other)
+    vessels = [replace(each, labels=tuple(x[:2] + "VESSEL" if x != "O" else x for x in each.labels)) for each in gold]
+    with pytest.raises(ValueError, match=r"gold has other types \(VESSEL\) than the teachers \(DATE, "):
+        combine(NER, said, "dawid_skene", vessels)
+    assert combine(NER, said, "dawid_skene", [*vessels[:1], *gold[1:20]]).strange == ("VESSEL",)
     nothing = [AnnotationLine(text(1), ())]
     assert combine("multi-label-classification", {"a": nothing, "b": nothing}, gold=[Example(text(1), (), "original")])
 

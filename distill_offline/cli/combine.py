@@ -68,6 +68,10 @@ def combine(
         for name, told in found.teachers.items()
     ]
     console.table("combine", columns, rows)
+    if found.strange:
+        console.warn(
+            f"combine: no teacher gives {', '.join(found.strange)}, as gold does; such places are passed over."
+        )
     for name, told in found.teachers.items():
         if told.get("on_gold") == 0:
             console.warn(f"combine: {name} labelled no sentence of gold: how often it is right is a guess.")

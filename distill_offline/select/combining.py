@@ -54,12 +54,13 @@ class Combined:
     `teachers` has for each the number of sentences it labelled, the share of them on which it gave exactly the combined
     labels, and, by Dawid and Skene, for each label the probability that it gives it where it is true (None if that was
     not estimated); with gold also the number of gold's sentences that it labelled (`on_gold`). `by_teachers` counts
-    sentences by how many teachers labelled them.
+    sentences by how many teachers labelled them; `strange` are types (or classes) of gold that no teacher ever gives.
     """
 
     lines: list[AnnotationLine]
     teachers: dict[str, dict[str, Any]]
     by_teachers: dict[int, int]
+    strange: tuple[str, ...] = ()
 
 
 def combine(
@@ -87,6 +88,7 @@ def combine(
     there = {sentence.tokens for sentence, _ in given}
     further = [each for each in same_sentences(beside) if each[0].tokens not in there]
     teachers, known = list(said), _known([*given, *further], method, gold)
+    strange = _strange(head, [*given, *further], known)
     reliability: dict[str, dict[str, float]] = {}
     if method == "majority":
         annotations = [_voted(head, by_teacher) for _, by_teacher in given]
@@ -103,7 +105,7 @@ def combine(
         for name in teachers
     }
     by_teachers = Counter(len(by_teacher) for _, by_teacher in given)
-    return Combined(lines, found, dict(sorted(by_teachers.items())))
+    return Combined(lines, found, dict(sorted(by_teachers.items())), strange)
 
 
 def _of_teacher(
@@ -136,6 +138,18 @@ def _known(given: Sequence[Given], method: Method, gold: Sequence[Example] | Non
             "(annotate.gold), and join those labels"
         )
     return known
+
+
+def _strange(head: Head, given: Sequence[Given], known: Sequence[tuple[str, ...] | None]) -> tuple[str, ...]:
+    """The types of gold that no teacher gives. Raises ValueError if these are all that gold has."""
+    kind = kind_of(head)
+    in_gold = {name for labels in known if labels is not None for _, name in kind.names(labels)}
+    said = {name for _, lines in given for line in lines.values() for _, name in kind.names(line.labels)}
+    if in_gold and said and not in_gold & said:
+        raise ValueError(
+            f"gold has other types ({', '.join(sorted(in_gold))}) than the teachers ({', '.join(sorted(said))})"
+        )
+    return tuple(sorted(in_gold - said))
 
 
 def _line(sentence: Sentence, annotation: Annotation, given: Mapping[str, AnnotationLine]) -> AnnotationLine:
