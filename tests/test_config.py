@@ -105,6 +105,12 @@ def test_an_entity_type_may_be_called_like_a_branch(file: Path) -> None:
         ("backend: {}", "backend.name is missing."),
         ("annotate: {demonstrations: {pool: 5}}", "annotate.demonstrations.pool: a path is expected, or a section"),
         ("1: 2", "1: keys should be strings"),
+        (
+            "annotate: {verify: {words: [Ja, No]}}",
+            "annotate.verify.words.1: input should be a valid string (it is False). Put",
+        ),
+        ("select: {doubtful: relabel}", "select: doubtful: relabel takes the labels of students; it needs cross_fit"),
+        ("select: {confidence_from: both}", "select.confidence_from: both wants what annotate.verify asks for."),
     ],
 )
 def test_a_wrong_value_is_shown_with_its_key(file: Path, text: str, expected: str) -> None:

@@ -31,6 +31,12 @@ def test_every_backend_has_its_options_in_the_table() -> None:
     assert set(OPTIONS) == set(BACKENDS)
 
 
+def test_a_teacher_that_cannot_be_asked_yes_or_no_is_a_fault() -> None:
+    right = {**WRONG, "task": {"types": {"PERSON": "a human"}}, "corpus": {}, "train": {"arms": []}}
+    scripted = {**right, "backend": {"name": "scripted"}, "annotate": {"verify": {}}}
+    assert [line.partition(": ")[0] for line in faults(parse_settings(scripted, "test"))] == ["annotate.verify"]
+
+
 def test_all_faults_are_found_at_once() -> None:
     found = faults(parse_settings({**WRONG, "task": {"types": {"PERSON": "a human"}}}, "wrong.yaml"))
     assert [line.partition(": ")[0].partition(" is unknown")[0] for line in found] == [

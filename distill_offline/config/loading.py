@@ -151,9 +151,13 @@ def _problems(error: ValidationError) -> list[str]:
             continue  # the other branch of `str | Source`: its own message says what is wrong
         elif branch == "Source" and item["type"] == "dataclass_type":
             problems.append(f"{key}: a path is expected, or a section with path (it is {_shortened(item['input'])}).")
+        elif item["type"] == "value_error":  # what a section says of itself; it names its keys
+            message = str(item["ctx"]["error"]).removesuffix(".")
+            problems.append(f"{key}: {message}." if key else f"{message}.")
         else:
             message = item["msg"][0].lower() + item["msg"][1:]
-            problems.append(f"{key or 'the configuration'}: {message} (it is {_shortened(item['input'])}).")
+            hint = _QUOTES if item["type"] == "string_type" and isinstance(item["input"], bool) else ""
+            problems.append(f"{key or 'the configuration'}: {message} (it is {_shortened(item['input'])}).{hint}")
     return list(dict.fromkeys(problems))
 
 
@@ -162,6 +166,7 @@ def _shortened(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
+_QUOTES = " Put it in quotes: YAML takes yes and no, on and off for true and false."
 _SHOWN = 80  # characters of a wrong value
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from distill_offline import registry
 from distill_offline.adapt.base_model import base_of
+from distill_offline.annotate.questions import check_can_be_asked
 from distill_offline.backends import BACKENDS, EXTRAS, OPTIONS
 from distill_offline.backends.options import read_options
 from distill_offline.config.settings import Settings, Source
@@ -70,7 +71,9 @@ def _check_backend(settings: Settings) -> None:
     backend = settings.backend
     if backend is None:
         return
-    registry.load("backend.name", backend.name, BACKENDS, EXTRAS, group="backends")
+    engine = registry.load("backend.name", backend.name, BACKENDS, EXTRAS, group="backends")
+    if settings.annotate.verify is not None:
+        check_can_be_asked(backend, engine, make_task(settings).head)
     if backend.name in OPTIONS:
         kind = registry.load("backend.options", backend.name, OPTIONS)
         answers: dict[str, Any] = (
