@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from distill_offline.confidence.calibration import UNCHANGED
+from distill_offline.pipeline.report_page import _costs
 from distill_offline.report import View, render
 from distill_offline.report.plots import Line, line_plot, reliability_plot
 from distill_offline.schema import Span
@@ -201,3 +202,15 @@ def test_plot_without_points_is_nothing(lines: list[Line]) -> None:
 
 def test_plot_of_a_single_point_at_zero_is_drawn() -> None:
     assert 'points="44.0,130.0"' in str(line_plot("t", [Line("a", [(0.0, 0.5)])]))
+
+
+def test_the_teachers_tokens_are_those_of_its_second_question_too() -> None:
+    verified = {"asked": 9, "prompt_tokens": 900, "completion_tokens": 9}
+    parts = {
+        "unlabelled": {"annotated": 4, "prompt_tokens": 100, "completion_tokens": 20, "verify": verified},
+        "test": {"annotated": 2, "prompt_tokens": 50, "completion_tokens": 10},
+    }
+    costs = dict(_costs({"annotate": {"counts": parts, "started": None}}))
+    assert costs == {
+        "sentences labelled by the teacher": "6", "tokens that it read": "1,050", "tokens that it wrote": "39"
+    }  # fmt: skip

@@ -117,6 +117,9 @@ def _costs(shown: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
         for part_counts in shown.get("annotate", {"counts": {}})["counts"].values()
         if isinstance(part_counts, Mapping)
     ]
+    parts += [
+        part_counts["verify"] for part_counts in parts if "verify" in part_counts
+    ]  # its questions cost tokens, too
     for key, what in (("annotated", "sentences labelled by the teacher"), ("prompt_tokens", "tokens that it read"),
                       ("completion_tokens", "tokens that it wrote")):  # fmt: skip
         if total := sum(int(part_counts.get(key) or 0) for part_counts in parts):
