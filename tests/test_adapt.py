@@ -602,3 +602,14 @@ def test_reviewed_sentences_are_learnt_from_and_named_whatever_neighbours_are_sh
         assert {each.sentence.id for each in examples} <= {each.id for each in found.train}
         assert len(found.train) == 24
         assert tmp_path / "reviewed.jsonl" in found.stage().inputs
+
+
+def test_what_the_model_cannot_read_is_left_out_whatever_max_length_says(tmp_path: Path) -> None:
+    small = tiny_llama(tmp_path / "small", context=300)
+    warned: list[str] = []
+    folder = RunFolder(tmp_path / "run", settings(small, {"epochs": 1}), on_warning=warned.append)
+    folder.open()
+    counts = pipeline.adapt(folder)
+    assert counts["sentences"] + counts["left_out"] == 20
+    assert counts["left_out"] > 0
+    assert "they are longer than what the model reads (300), or the chat template refuses them" in warned[0]

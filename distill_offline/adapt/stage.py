@@ -256,7 +256,13 @@ class _AdaptInputs:
         return lambda: f1_of_answers(base.backend, self.task, examples, prompts)
 
     def _lessons(self, base: Base, found: Sequence[Pair], name: str) -> tuple[list[Lesson], int]:
-        """Those that fit into max_length and that the template takes; the others are told by their ids."""
+        """Those that fit into max_length and the model and that the template takes; others are told by their ids."""
+        longest = min(self.adapt.max_length, base.backend.max_context)
+        limit = (
+            f"adapt.max_length ({longest} tokens)"
+            if longest == self.adapt.max_length
+            else f"what the model reads ({longest})"
+        )
         kept, lost = list[Lesson](), list[str]()
         for each in found:
             try:
@@ -264,7 +270,7 @@ class _AdaptInputs:
             except TemplateError:
                 lost.append(each.id)
                 continue
-            if len(lesson.ids) <= self.adapt.max_length:
+            if len(lesson.ids) <= longest:
                 kept.append(lesson)
             else:
                 lost.append(each.id)
@@ -272,11 +278,10 @@ class _AdaptInputs:
             more = f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
             self.folder.warn(
                 f"{name}: {len(lost)} of {len(found)} sentences are left out (rows {', '.join(lost[:_SHOWN])}{more}): "
-                f"they are longer than adapt.max_length ({self.adapt.max_length} tokens), or the chat template "
-                "refuses them."
+                f"they are longer than {limit}, or the chat template refuses them."
             )
         if found and not kept:
-            raise ConfigError(f"{name}: no sentence fits into adapt.max_length ({self.adapt.max_length} tokens).")
+            raise ConfigError(f"{name}: no sentence fits into {limit}.")
         return kept, len(lost)
 
     def _tell(self, name: str, learnt: Learnt, counts: Mapping[str, Any]) -> None:

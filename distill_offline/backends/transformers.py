@@ -82,7 +82,7 @@ class Transformers:
         self.chat = Chat(self.tokenizer, thinking=self._options.thinking, template=template)
         self._dtype = str(self.model.dtype).removeprefix("torch.")
         config = self.model.config.get_text_config()
-        self._max_context = self._options.max_context or int(getattr(config, "max_position_embeddings", 4096))
+        self.max_context = self._options.max_context or int(getattr(config, "max_position_embeddings", 4096))
         self.end_ids, self.pad_id = _end_tokens(self.model, self.tokenizer)
 
     def identity(self) -> Mapping[str, Any]:
@@ -92,7 +92,7 @@ class Transformers:
             "engine": self._engine.__version__,
             "dtype": self._dtype,
             "quantization": self._options.quantization,
-            "max_context": self._max_context,
+            "max_context": self.max_context,
             "chat_template_sha256": self.chat.template_sha256,
             "thinking": self._options.thinking,
         }
@@ -178,7 +178,7 @@ class Transformers:
             return Completion(
                 text="", finish_reason=f"error: chat template: {without_echo(str(error), prompt)}", sample=prompt.sample
             )
-        if len(ids) >= self._max_context:
+        if len(ids) >= self.max_context:
             return Completion(text="", finish_reason="prompt_too_long", prompt_tokens=len(ids), sample=prompt.sample)
         return _Job(position, prompt, ids)
 
@@ -186,7 +186,7 @@ class Transformers:
         """Longest first, so that memory runs out at once or never; a prompt that is short of room stands alone."""
         roomy: list[_Job] = []
         for job in sorted(jobs, key=lambda job: len(job.ids), reverse=True):
-            if len(job.ids) + self._wanted(job) > self._max_context:
+            if len(job.ids) + self._wanted(job) > self.max_context:
                 yield [job]
             else:
                 roomy.append(job)
@@ -239,7 +239,7 @@ class Transformers:
                 input_ids=ids.to(device),
                 attention_mask=mask.to(device),
                 generation_config=self._generation_config(
-                    min(self._wanted(batch[0]), self._max_context - longest),
+                    min(self._wanted(batch[0]), self.max_context - longest),
                     max(job.prompt.first_tokens for job in batch),
                 ),
             )
