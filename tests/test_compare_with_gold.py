@@ -261,6 +261,14 @@ def test_a_sentence_that_annotations_hold_twice_is_refused(folder: str) -> None:
     assert f"{ANNOTATIONS}:2: sentence a occurs before, in line 1" in fault(folder, "--gold", gold)
 
 
+def test_annotations_without_a_sentence_are_not_called_those_of_another_corpus(folder: str) -> None:
+    gold = rows("gold.jsonl", {"id": "a", "text": "aspirin/x", "spans": []})
+    Path(f"run/{ANNOTATIONS}").write_text("")
+    assert "there is no sentence in it. If a teacher was to label some, look into its quarantine.jsonl" in fault(
+        folder, "--gold", gold
+    )
+
+
 def test_gold_that_no_token_holds_is_missed_and_counted() -> None:
     span = {"start": 0, "end": 4, "type": "D"}
     gold = rows("gold.jsonl", {"id": "a", "text": "aspirinx y", "spans": [span]}, *({"text": f"filler {n}", "spans": [

@@ -14,7 +14,7 @@ from distill_offline.label_kinds import kind_of, widest
 from distill_offline.schema import Head
 from distill_offline.scoring.annotation_lines import AnnotationLines, strays_in_words
 from distill_offline.scoring.comparison import LabelledSentence
-from distill_offline.storage.files import ANNOTATIONS
+from distill_offline.storage.files import ANNOTATIONS, QUARANTINE
 from distill_offline.student.model import Student
 
 __all__ = ["GoldComparison", "compare_with_gold"]
@@ -81,6 +81,10 @@ def _file(labelled: Source, gold: Source, head: Head) -> GoldComparison:
 def _annotations(file: Path, gold: Source) -> GoldComparison:
     truth = Truth.read(gold, _common_head(Source(path=str(file)), gold))
     lines, ids = AnnotationLines.read(file, truth.head), {example.sentence.id for example in truth.examples}
+    if not lines.answers:
+        raise InputError(
+            f"{file}: there is no sentence in it. If a teacher was to label some, look into its {QUARANTINE}."
+        )
     if not ids & set(lines.answers):
         raise InputError(f"{file}: none of its sentence ids occurs in {gold.path}; these are labels of another corpus.")
     counts = {"unanswered": len(ids - set(lines.answers)), "not_in_gold": len(set(lines.answers) - ids)}
