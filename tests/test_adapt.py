@@ -557,6 +557,9 @@ def test_a_dry_run_refuses_what_the_run_would_and_counts_no_answer_of_an_old_ada
     pipeline.annotate(run)
     adapt, annotate = pipeline.plan(run, ("adapt", "annotate"))
     assert (adapt["fresh"], annotate["fresh"], annotate["cached"]) == (True, True, 3)
+    (run.path / "adapt/adapter" / WEIGHTS).rename(tmp_path / "elsewhere")
+    assert pipeline.reparse(run)["unlabelled"]["rows"] == 3  # which needs no model and no adapter
+    (tmp_path / "elsewhere").rename(run.path / "adapt/adapter" / WEIGHTS)
     adapt, annotate = pipeline.plan(RunFolder(run.path, settings(base, {"rank": 5})), ("adapt", "annotate"))
     assert (adapt["fresh"], annotate["fresh"], annotate["cached"], annotate["again"]) == (False, False, 0, 3)
 

@@ -165,7 +165,9 @@ def reparse(folder: RunFolder) -> dict[str, Any]:
             *(task, picker, store, store.add_recipe(recipes[0]), prompt_digest, _no_engine),
             samples=settings.annotate.samples,
         )
-        adapter = adapter_of(folder)
+        # Which fold a gold sentence is in is all that is wanted of it; what it was stands in the recipe, too.
+        has_folds = settings.adapt is not None and settings.adapt.folds and "train" in parts
+        adapter = adapter_of(folder) if has_folds else None
         for corpus_part in parts:
             inside = folds_of(adapter, corpus_part, sentences(corpus_part))
             if questions is not None:
