@@ -28,7 +28,7 @@ from distill_offline.spans.bio import decode_bio
 from distill_offline.storage.digests import file_digests
 from distill_offline.student.model import Student
 from distill_offline.train.self_training import labelled_again
-from distill_offline.train.stage import distilled_pool
+from distill_offline.train.stage import check_arms, distilled_pool
 
 ARMS: list[dict[str, Any]] = [{"name": "simple_mix"}, {"name": "reverse"}]
 
@@ -204,6 +204,11 @@ def test_of_what_the_labelling_student_is_unsure_nothing_is_learnt(encoder: Path
     assert weights(tmp_path, "again") != sealed
     with pytest.raises(ConfigError, match="min_label_confidence is about the labels of another arm's student"):
         settings(encoder, [{"name": "simple_mix", "min_label_confidence": 0.5}])
+
+
+def test_transitions_that_no_student_could_be_read_with_are_refused_before_training() -> None:
+    with pytest.raises(ConfigError, match="transitions: simple_mix has 1e\\+06, a weight beside which"):
+        check_arms(TrainSettings(arms=(ArmSettings(name="simple_mix"),), transitions=1e6))
 
 
 def test_an_arm_that_would_learn_nothing_of_unsure_labels_is_refused(encoder: Path, tmp_path: Path) -> None:

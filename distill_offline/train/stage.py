@@ -43,6 +43,7 @@ __all__ = [
 
 # Of train's settings. The encoder counts by its digest, several processes by their number.
 _DECIDES_NOTHING = ("arms", "encoder", "checkpoint_every", "processes")
+_MOST_TRANSITIONS = 1000  # a student whose table held larger numbers could not be read
 
 
 def train(
@@ -101,6 +102,11 @@ def check_arms(settings: TrainSettings) -> None:
             _check_average(arm, trained)
         else:
             resolved = settings.of(arm)
+            if resolved.transitions > _MOST_TRANSITIONS:
+                raise ConfigError(
+                    f"train.transitions: {arm.name} has {resolved.transitions:g}, a weight beside which the head's own "
+                    f"scores count for nothing (at most {_MOST_TRANSITIONS}). 1 takes the frequencies as they are."
+                )
             if arm.labelled_by and (arm.schedule or arm.name) == "original_only":
                 raise ConfigError(
                     f"train.arms: {arm.name} is original_only and learns no label of {arm.labelled_by}'s."
