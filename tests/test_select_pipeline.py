@@ -14,11 +14,12 @@ from annotated_runs import run_of
 from confident_teacher import confident
 
 from distill_offline import manifest, pipeline
+from distill_offline.annotations import AnnotationLine, LineValues
 from distill_offline.config.settings import CrossFitSettings, SelectSettings, Settings, Source, TrainSettings
 from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import CorpusError
 from distill_offline.run.folder import RunFolder
-from distill_offline.schema import Example, Span
+from distill_offline.schema import Example, Sentence, Span
 from distill_offline.select.idle import without_effect
 from distill_offline.spans.bio import decode_bio, encode_bio
 from distill_offline.storage.files import ANNOTATIONS, read_rows, write_rows
@@ -239,6 +240,11 @@ def test_a_threshold_that_meets_no_number_is_told(settings: Settings, tmp_path: 
     warned.clear()
     pipeline.select(run_of(tmp_path, selecting(only, min_confidence=0.5, weigh=True), on_warning=warned.append))
     assert warned == []
+    sport = AnnotationLine(
+        Sentence("s", "", 0, "goal", ("goal",), ((0, 4),)), ("sport",), beside=LineValues(confidence=0.4)
+    )
+    [told] = without_effect([sport], SelectSettings(min_confidence=0.5, weigh=True), has_teacher=True)
+    assert "min_confidence: 0.5 has no effect" in told  # a class has one, and min_sentence_confidence looks at that
     [told] = without_effect((), SelectSettings(confidence_from="verify"), has_teacher=False)
     assert "confidence_from: verify has no effect: these labels are not of this run's teacher" in told
     assert not [*without_effect((), SelectSettings(confidence_from="verify"), has_teacher=True)]

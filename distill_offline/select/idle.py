@@ -9,6 +9,7 @@ from distill_offline.config.settings import SelectSettings
 
 __all__ = ["without_effect"]
 
+_OF_SPANS = "spans' confidence"
 _CONFIDENCE = "no label has a confidence. Set select.cross_fit, or use labels that have one"
 
 
@@ -41,9 +42,11 @@ def _confidence_is_not_the_teachers(settings: SelectSettings, has_teacher: bool)
 def _asked(settings: SelectSettings) -> list[tuple[str, str, str]]:
     """The number that a setting looks at, the setting, and why it is not there."""
     asked = []
-    for name in ("min_confidence", "min_sentence_confidence"):
-        if value := getattr(settings, name):
-            asked.append(("confidence", f"{name}: {value:g}", _CONFIDENCE))
+    if settings.min_confidence:
+        why = "no entity has a confidence. Set select.cross_fit; of classes min_sentence_confidence is the threshold"
+        asked.append((_OF_SPANS, f"min_confidence: {settings.min_confidence:g}", why))
+    if settings.min_sentence_confidence:
+        asked.append(("confidence", f"min_sentence_confidence: {settings.min_sentence_confidence:g}", _CONFIDENCE))
     if settings.weigh:
         asked.append(("confidence", "weigh: true", _CONFIDENCE))
     if settings.budget is not None and settings.prefer == "confident":
@@ -52,12 +55,13 @@ def _asked(settings: SelectSettings) -> list[tuple[str, str, str]]:
         why = "no label says how many samples agree. Set annotate.samples, or leave it out"
         asked.append(("agreement", f"min_agreement: {settings.min_agreement:g}", why))
     if settings.max_missed < 1:
-        why = "no sentence says what it may lack. Set select.cross_fit"
+        why = "no sentence says what it may lack. It takes select.cross_fit, and a task of entities"
         asked.append(("missed", f"max_missed: {settings.max_missed:g}", why))
     return asked
 
 
 def _has(line: AnnotationLine, number: str) -> bool:
     """Whether a line, or a span of it, has this number."""
-    labels = (line.beside, *line.spans)
-    return any(getattr(label, number, None) is not None for label in labels)
+    if number == _OF_SPANS:
+        return any(span.confidence is not None for span in line.spans)
+    return any(getattr(label, number, None) is not None for label in (line.beside, *line.spans))
