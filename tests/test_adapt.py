@@ -594,6 +594,18 @@ def test_gold_without_an_entity_teaches_to_find_none_and_that_is_told(tmp_path: 
     assert warned == ["adapt: none of 20 sentences has an entity: the teacher learns to find none."]
 
 
+@pytest.mark.parametrize(("epochs", "told"), [(2, True), (40, False)])
+def test_few_updates_are_told_with_what_to_change(tmp_path: Path, base: Path, epochs: int, told: bool) -> None:
+    said = list[str]()
+    folder = RunFolder(tmp_path / "run", settings(base, {"epochs": epochs}), say=said.append)
+    pipeline.plan(folder, ("adapt",))
+    advice = (
+        "adapt: 6 updates are few to learn from 20 sentences. Raise adapt.epochs (2) or lower adapt.batch_size (8) "
+        "until there are 100 or more."
+    )
+    assert [line for line in said if "updates are few" in line] == [advice] * told
+
+
 def test_reviewed_sentences_are_learnt_from_and_named_whatever_neighbours_are_shown(tmp_path: Path, base: Path) -> None:
     plain = as_plain(settings(base, {}))
     examples = [*read_examples(Source(path="package:demo/train.jsonl", skip=30, limit=4), origin="original")]

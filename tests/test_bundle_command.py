@@ -33,6 +33,7 @@ SMALL = (
     "annotate.limit=4", "annotate.gold=[]", "annotate.max_quarantined=1", "train.updates=2", "train.eval_every=2",
     'corpus.original.dev={path: "package:demo/dev.jsonl", limit: 4}',
     'corpus.original.test={path: "package:demo/test.jsonl", limit: 4}',
+    "corpus.original.train.limit=20", "adapt.epochs=1",
 )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ SMALL = (
     "annotate.limit=4", "annotate.gold=[]", "annotate.max_quarantined=1", "train.updates=2", "train.eval_every=2",
     'corpus.original.dev={path: "package:demo/dev.jsonl", limit: 4}',
     'corpus.original.test={path: "package:demo/test.jsonl", limit: 4}',
+    "corpus.original.train.limit=20", "adapt.epochs=1",
 )  # fmt: skip
 
 VLLM = """
@@ -75,7 +76,7 @@ def test_every_stage_of_the_quickstart_reaches_for_nothing(tmp_path: Path) -> No
     assert_nothing_was_touched(report)
     folder = tmp_path / "runs/quickstart"
     assert manifest.verify(folder) == []
-    for stage in ("annotate", "select", "train/simple_mix", "evaluate", "report", "."):
+    for stage in ("adapt", "annotate", "select", "train/simple_mix", "evaluate", "report", "."):
         internal = manifest.read(folder / stage)["predicate"]["buildDefinition"]["internalParameters"]
         assert internal["network"]["namespace"] == "loopback only", stage
 

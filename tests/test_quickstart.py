@@ -38,21 +38,22 @@ def environment() -> dict[str, str]:
 
 
 def test_the_quickstart_runs_with_no_network_but_loopback(tmp_path: Path, environment: dict[str, str]) -> None:
-    """All stages and arms with their real models, on a third of the sentences: the teacher takes most of the time.
+    """All stages and arms with their real models, on few of the sentences: the teacher takes most of the time.
 
-    From so few labels of so small a teacher a student may learn no entity, and on another machine the teacher answers
-    otherwise: what `distilled_only` scores is chance here. That it was trained and scored is not.
+    It learns from gold once instead of twelve times. From so few labels of such a teacher a student may learn no
+    entity, and on another machine it answers otherwise: what `distilled_only` scores is chance here. That it was
+    trained and scored is not.
     """
     if fault := probe().fault:
         pytest.skip(f"no network namespace here: {fault}")
     command = [sys.executable, "-m", "distill_offline", "--isolate", "run", CONFIG, "--json"]
-    command += ["--set", "annotate.limit=20"]
+    command += ["--set", "annotate.limit=20", "--set", "adapt.epochs=1"]
     command += ["--set", "corpus.original.test={path: 'package:demo/test.jsonl', limit: 40}"]
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     scores = {row["name"]: row["overall"]["f1"] for row in json.loads(result.stdout)["rows"]}
     assert list(scores) == ["teacher", "original_only", "distilled_only", "simple_mix"]
-    assert scores["simple_mix"] > 0.4
+    assert scores["simple_mix"] > 0.3
     assert scores["original_only"] > 0.4
     assert 0.0 <= scores["distilled_only"] < scores["simple_mix"]
     assert manifest.verify(tmp_path / "runs/quickstart") == []
@@ -66,7 +67,7 @@ def test_a_real_teacher_killed_in_the_middle_goes_on_without_asking_again(
 ) -> None:
     command = [sys.executable, "-m", "distill_offline", "annotate", CONFIG, "--json"]
     command += ["--set", "annotate.limit=16", "--set", "annotate.gold=[]", "--set", "annotate.chunk=2"]
-    command += ["--set", "annotate.max_quarantined=1"]
+    command += ["--set", "annotate.max_quarantined=1", "--set", "adapt=null"]
     child = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
     folder = tmp_path / "runs/quickstart/annotate"
     stored: set[str] = set()

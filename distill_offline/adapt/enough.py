@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from distill_offline import registry
+from distill_offline.adapt.loop import updates_of
 from distill_offline.annotate.questions import check_can_be_asked
 from distill_offline.backends import BACKENDS, EXTRAS
 from distill_offline.config.settings import Settings
@@ -17,12 +18,13 @@ from distill_offline.schema import Head
 __all__ = ["check_can_learn"]
 
 FEWEST = 20  # gold training sentences
+_FEW_UPDATES = 100  # with 28, 49 sentences of the demo taught a small teacher far less than with 156 (docs/results.md)
 
 
 def check_can_learn(folder: RunFolder, settings: Settings, gold: Gold, contents: Collection[str], head: Head) -> None:
     """`contents` are the content digests of the sentences that are learnt from. Raises ConfigError.
 
-    Tells if no epoch can be chosen, or none of the sentences has an entity.
+    Tells if no epoch can be chosen, if updates are few, or if none of the sentences has an entity.
     """
     adapt, backend = folder.require("adapt", settings.adapt), settings.backend
     needed = max(FEWEST, 2 * adapt.folds)
@@ -39,3 +41,9 @@ def check_can_learn(folder: RunFolder, settings: Settings, gold: Gold, contents:
         folder.warn(f"adapt: none of {len(contents)} sentences has an entity: the teacher learns to find none.")
     if adapt.pick != "last" and not gold.dev:
         folder.say("adapt: without corpus.original.dev no epoch can be chosen; the last one is kept.")
+    updates = updates_of(len(contents), adapt)
+    if updates < _FEW_UPDATES:
+        folder.say(
+            f"adapt: {updates} updates are few to learn from {len(contents)} sentences. Raise adapt.epochs "
+            f"({adapt.epochs}) or lower adapt.batch_size ({adapt.batch_size}) until there are {_FEW_UPDATES} or more."
+        )
