@@ -191,6 +191,23 @@ def test_the_headline_says_what_the_interval_allows(better: int, said: str) -> N
         assert "original_only" in next_steps(lost, 200, None)[0]
 
 
+def test_without_dev_the_verdict_is_of_a_blend_wherever_it_stands() -> None:
+    examples, learners = arms(40)
+    labels = {name: learner.labels for name, learner in learners.items()}
+    undecided = {
+        "distilled_only": Learner(9, 0, None, [("O", "O")] * len(examples)),
+        "original_only": Learner(0, 9, None, labels["original_only"]),
+        "simple_mix": Learner(9, 9, None, labels["simple_mix"]),
+    }
+    found = verdict("token-classification", examples, undecided)
+    assert found is not None
+    assert (found["best"], found["baseline"]) == ("simple_mix", "original_only")
+    by_dev = {**undecided, "distilled_only": Learner(9, 0, 0.1, undecided["distilled_only"].labels)}
+    chosen = verdict("token-classification", examples, by_dev)
+    assert chosen is not None
+    assert chosen["best"] == "distilled_only"
+
+
 def test_one_arm_alone_is_told_without_a_comparison_and_nothing_gives_no_verdict() -> None:
     examples, learners = arms(1)
     alone = verdict("token-classification", examples, {"original_only": learners["original_only"]})

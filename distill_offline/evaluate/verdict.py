@@ -33,9 +33,10 @@ class Learner:
 def verdict(head: Head, examples: Sequence[Example], learners: Mapping[str, Learner]) -> dict[str, Any] | None:
     """The comparison as JSON; None if there is no student or nothing to score.
 
-    `best` is the best student on dev of those that learnt distilled sentences (of all, if none did), with its `f1`,
-    `precision`, `recall` and `interval` (95%). `baseline` is the best of those that learnt human labels alone, with the
-    `difference` between the two, its `difference_interval` and `p`; they are missing if no arm is one of the two kinds.
+    `best` is the best student on dev of those that learnt distilled sentences (of all, if none did), or without dev the
+    first that learnt both kinds; with its `f1`, `precision`, `recall` and `interval` (95%). `baseline` is the best of
+    those that learnt human labels alone, with the `difference` between the two, its `difference_interval` and `p`; they
+    are missing if no arm is one of the two kinds.
     """
     blended = {name: learner for name, learner in learners.items() if learner.distilled_drawn}
     alone = {n: learner for n, learner in learners.items() if learner.original_drawn and not learner.distilled_drawn}
@@ -70,10 +71,13 @@ def verdict(head: Head, examples: Sequence[Example], learners: Mapping[str, Lear
 
 
 def _best(learners: Mapping[str, Learner]) -> str:
-    """The best on dev; the first of those that are equal, or that have no such figure."""
-    return max(
-        learners, key=lambda name: -1.0 if learners[name].dev_f1 is None else float(learners[name].dev_f1 or 0.0)
-    )
+    """The best on dev. Without such figures one that learnt both kinds of label before others; then the first."""
+
+    def rank(name: str) -> tuple[float, bool]:
+        learner = learners[name]
+        return (-1.0 if learner.dev_f1 is None else learner.dev_f1, bool(learner.original_drawn))
+
+    return max(learners, key=rank)
 
 
 def _counts(
