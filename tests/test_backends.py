@@ -185,9 +185,9 @@ def test_scripted_is_fast_enough_for_rehearsals_of_a_large_corpus() -> None:
     backend = scripted({prompt.sentence_id: ANSWER for prompt in prompts})
 
     def seconds() -> float:
-        start = time.perf_counter()
+        start = time.process_time()  # of the processor: what else the machine does is no part of it
         assert sum(1 for _ in backend.complete(prompts)) == 20_000
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     assert min(seconds() for _ in range(3)) < 20_000 / 50_000
 
