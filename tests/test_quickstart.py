@@ -47,7 +47,7 @@ def test_the_quickstart_runs_with_no_network_but_loopback(tmp_path: Path, enviro
     if fault := probe().fault:
         pytest.skip(f"no network namespace here: {fault}")
     command = [sys.executable, "-m", "distill_offline", "--isolate", "run", CONFIG, "--json"]
-    command += ["--set", "annotate.limit=20", "--set", "adapt.epochs=1"]
+    command += ["--set", "annotate.limit=20", "--set", "adapt.epochs=1", "--set", "train.updates=160"]
     command += ["--set", "corpus.original.test={path: 'package:demo/test.jsonl', limit: 40}"]
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
