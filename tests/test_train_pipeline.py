@@ -263,6 +263,16 @@ def test_an_arm_that_cannot_be_is_refused_before_any_is_trained(
     assert not (tmp_path / "train").exists()
 
 
+@pytest.mark.parametrize("with_dev", [True, False])
+def test_a_figure_on_dev_is_shown_only_if_there_is_dev(encoder: Path, tmp_path: Path, with_dev: bool) -> None:
+    given, shown = settings(encoder, ARMS[:1]), set[str]()
+    if not with_dev:
+        original = replace(given.corpus.original, dev=None)
+        given = replace(given, corpus=replace(given.corpus, original=original))
+    train(tmp_path, given, watch=lambda progress: shown.update(progress.counts))
+    assert shown == {"loss", *(["dev_f1"] if with_dev else [])}
+
+
 def test_a_stopped_arm_goes_on_and_leaves_no_checkpoint_behind(encoder: Path, tmp_path: Path) -> None:
     given = settings(encoder, ARMS[:1])
     train(tmp_path / "whole", given)
