@@ -21,6 +21,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from measuring import paired_difference
 
 from distill_offline import offline, pipeline
 from distill_offline.label_kinds.losses import CROSS_ENTROPY, Loss, LossRule
@@ -32,7 +33,6 @@ from distill_offline.run.gold import make_task, read_gold
 from distill_offline.schema import Sentence
 from distill_offline.scoring.metrics import score
 from distill_offline.scoring.sentence_counts import sentence_counts
-from distill_offline.scoring.statistics import compare, resampled_f1
 from distill_offline.storage.files import read_rows
 from distill_offline.student.model import Student
 from distill_offline.study import Study
@@ -172,13 +172,11 @@ def print_table(made: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, A
 
 
 def _difference(chain: Mapping[int, Any], other: Mapping[int, Any], seeds: Sequence[int]) -> str:
-    scores, drawn = [], []
-    for of_seeds, f1 in ((chain, lambda row: row["f1"]), (other, lambda row: row["overall"]["f1"])):
-        counts = np.stack([unpack(of_seeds[seed]["counts"], len(of_seeds[seed]["types"])) for seed in seeds])
-        scores.append([f1(of_seeds[seed]) for seed in seeds])
-        drawn.append(resampled_f1(counts, draws=2_000))
-    found = compare(*scores, *drawn)
-    return f"{100 * found.difference:+.1f} ({100 * found.low:.1f} to {100 * found.high:.1f}), p {found.p:.3f}"
+    pair = [[of_seeds[seed] for seed in seeds] for of_seeds in (chain, other)]
+    return paired_difference(
+        [[row["f1"] for row in pair[0]], [row["overall"]["f1"] for row in pair[1]]],
+        [[unpack(row["counts"], len(row["types"])) for row in rows] for rows in pair],
+    )
 
 
 if __name__ == "__main__":

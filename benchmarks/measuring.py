@@ -18,9 +18,12 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
+import numpy as np
+from numpy.typing import NDArray
 
 from distill_offline.errors import UnusableAnswer
 from distill_offline.schema import Completion, Sentence
+from distill_offline.scoring.statistics import compare, resampled_f1
 from distill_offline.tasks.base import Task
 
 __all__ = [
@@ -30,6 +33,7 @@ __all__ = [
     "machine",
     "markdown_table",
     "marked",
+    "paired_difference",
     "parsed_share",
     "quiet_engines",
     "say",
@@ -112,6 +116,19 @@ def _parses(task: Task, sentence: Sentence, completion: Completion) -> bool:
     except UnusableAnswer:
         return False
     return True
+
+
+def paired_difference(
+    scores: Sequence[Sequence[float]], counts: Sequence[Sequence[NDArray[np.uint16]]], draws: int = 2_000
+) -> str:
+    """How many points of F1 the first of two is better, with its 95% interval and p, in words.
+
+    Both have for each of the two, seed by seed in the same order, an F1 and an array of sentences × types × 3.
+    """
+    result = compare(*scores, *(resampled_f1(np.stack(of_seeds), draws=draws) for of_seeds in counts))
+    t_test = "" if result.p_t is None else f", p of the t-test {result.p_t:.3f}"
+    interval = f"{100 * result.low:.1f} to {100 * result.high:.1f}"
+    return f"{100 * result.difference:+.1f} ({interval}), p {result.p:.3f}{t_test}"
 
 
 def spread(values: Sequence[float], form: str = ".2f") -> str:

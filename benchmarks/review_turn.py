@@ -20,6 +20,7 @@ from typing import Any
 
 import click
 import numpy as np
+from measuring import paired_difference
 
 from distill_offline import offline, pipeline
 from distill_offline.config.settings import Settings, Source
@@ -30,7 +31,7 @@ from distill_offline.run.gold import make_task, read_gold
 from distill_offline.schema import Example, content_digest
 from distill_offline.scoring.metrics import score
 from distill_offline.scoring.sentence_counts import sentence_counts
-from distill_offline.scoring.statistics import compare, resampled_f1, t_interval
+from distill_offline.scoring.statistics import t_interval
 from distill_offline.spans.bio import decode_bio
 from distill_offline.storage.files import ANNOTATIONS, read_rows
 from distill_offline.student.model import Student
@@ -143,15 +144,10 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _difference(one: Mapping[int, Any], other: Mapping[int, Any], seeds: Sequence[int]) -> str:
-    scores, drawn = [], []
-    for of_seeds in (one, other):
-        counts = np.stack([unpack(of_seeds[seed]["counts"], len(of_seeds[seed]["types"])) for seed in seeds])
-        scores.append([of_seeds[seed]["f1"] for seed in seeds])
-        drawn.append(resampled_f1(counts, draws=2_000))
-    result = compare(scores[0], scores[1], drawn[0], drawn[1])
-    t_test = "" if result.p_t is None else f", p of the t-test {result.p_t:.3f}"
-    return (
-        f"{100 * result.difference:+.1f} ({100 * result.low:.1f} to {100 * result.high:.1f}), p {result.p:.3f}{t_test}"
+    pair = [[of_seeds[seed] for seed in seeds] for of_seeds in (one, other)]
+    return paired_difference(
+        [[row["f1"] for row in rows] for rows in pair],
+        [[unpack(row["counts"], len(row["types"])) for row in rows] for rows in pair],
     )
 
 

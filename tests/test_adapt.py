@@ -570,7 +570,7 @@ def test_what_annotate_would_refuse_afterwards_is_refused_before_anything_is_lea
         plain["annotate"] |= more
         pipeline.plan(RunFolder(tmp_path / "run", parse_settings(plain, "test")), ("adapt",))
 
-    with pytest.raises(ConfigError, match="it is 600, and vLLM has room for 512"):
+    with pytest.raises(ConfigError, match="rank is 600, and vLLM has room for 512"):
         told({"name": "vllm"}, {"rank": 600})
     with pytest.raises(ConfigError, match=r"backend.options.adapter: the section adapt makes an adapter of its own"):
         told({"name": "transformers", "options": {"adapter": str(tmp_path)}}, {})

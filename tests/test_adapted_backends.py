@@ -222,7 +222,7 @@ def test_vllm_without_an_adapter_is_started_as_before(tiny: Path, fake_vllm: lis
 def test_vllm_has_no_room_for_a_rank_above_512(tmp_path: Path, tiny: Path) -> None:
     (tmp_path / WEIGHTS).touch()
     (tmp_path / CONFIG).write_text('{"r": 600}')
-    with pytest.raises(ConfigError, match=r"its rank is 600, and vLLM has room for 512\. Lower adapt\.rank"):
+    with pytest.raises(ConfigError, match=r"rank is 600, and vLLM has room for 512\. Lower adapt\.rank"):
         Vllm(tiny, Sampling(), {"adapter": str(tmp_path)})
 
 

@@ -148,4 +148,5 @@ def test_without_commands_the_quickstart_is_run_small_and_without_one_there_is_n
         [verb, "configs/quickstart.yaml"] for verb in ("annotate", "train", "run")
     ]
     assert "annotate.limit=8" in commands[0]
+    assert all("adapt=null" in command for command in commands)  # it would take the longest of all
     assert installer.smoke_commands(str(tmp_path), None, True) is None

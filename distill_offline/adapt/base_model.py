@@ -8,6 +8,7 @@ from pathlib import Path
 
 from distill_offline.adapt.gguf_adapter import ARCHITECTURES
 from distill_offline.backends.gguf_file import find_gguf
+from distill_offline.backends.vllm import room_for
 from distill_offline.config.settings import AdaptSettings, Settings
 from distill_offline.errors import ConfigError, MissingModel
 from distill_offline.models import catalogue
@@ -17,7 +18,6 @@ __all__ = ["base_of"]
 
 _ARCHITECTURE = "general.architecture"
 _INSTALL = "Run: pip install 'distill_offline[llama-cpp]'"
-MOST_OF_VLLM = 512  # the highest rank
 
 
 def base_of(settings: Settings) -> Path:
@@ -36,8 +36,8 @@ def base_of(settings: Settings) -> Path:
         raise ConfigError(
             "backend.options.adapter: the section adapt makes an adapter of its own. Leave one of the two out."
         )
-    if backend.name == "vllm" and adapt.rank > MOST_OF_VLLM:
-        raise ConfigError(f"adapt.rank: it is {adapt.rank}, and vLLM has room for {MOST_OF_VLLM}. Lower it.")
+    if backend.name == "vllm":
+        room_for(adapt.rank)
     base = catalogue.locate(adapt.base or backend.model)
     if not (base / "config.json").is_file():
         _check_gguf(base, adapt)

@@ -78,14 +78,11 @@ class VllmOptions:
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # for which vLLM has room
 
 
-def _rank(adapter: Path) -> int:
-    """What vLLM is to make room for. Raises MissingModel for no adapter, ConfigError for a rank that is too high."""
-    rank = rank_of(adapter)
+def room_for(rank: int) -> int:
+    """The rank that vLLM is to make room for. Raises ConfigError for one that is too high."""
     room = next((each for each in _RANKS if each >= rank), None)
     if room is None:
-        raise ConfigError(
-            f"backend.options.adapter: its rank is {rank}, and vLLM has room for {_RANKS[-1]}. Lower adapt.rank."
-        )
+        raise ConfigError(f"the adapter's rank is {rank}, and vLLM has room for {_RANKS[-1]}. Lower adapt.rank.")
     return room
 
 
@@ -117,7 +114,7 @@ class Vllm:
     def __init__(self, model: Path, sampling: Sampling, options: Mapping[str, Any]) -> None:
         self._options = read_options(VllmOptions, options)
         template = read_template(self._options.chat_template)
-        self._rank = None if self._options.adapter is None else _rank(Path(self._options.adapter))
+        self._rank = None if self._options.adapter is None else room_for(rank_of(Path(self._options.adapter)))
         if not model.is_dir():
             raise MissingModel(f"backend.model: {model.name}: no such folder. Fetch the model first.")
         os.environ.update(_ENVIRONMENT)

@@ -112,7 +112,8 @@ def train(
                 f"Lower train.learning_rate ({settings.learning_rate:g})."
             )
         observe(now, student)
-        watch(Progress(f"train {name}", now, blend.updates, {"loss": row["loss"], "dev_f1": training.best_f1 or 0.0}))
+        measured = {} if training.best_f1 is None else {"dev_f1": training.best_f1}
+        watch(Progress(f"train {name}", now, blend.updates, {"loss": row["loss"], **measured}))
         is_due = time.monotonic() - saved >= settings.checkpoint_every
         if checkpoints and now < blend.updates and group.any(is_due):
             training.save(checkpoints, now)

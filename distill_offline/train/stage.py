@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from distill_offline.run.gold import make_task, read_gold
 from distill_offline.run.sources import labels_digest, source_paths
 from distill_offline.run.stage import Stage
 from distill_offline.run.unheld import say_lost, say_unheld, unheld_counts
-from distill_offline.schema import Example, Head, Progress, Watch
+from distill_offline.schema import Example, Head
 from distill_offline.storage.digests import file_digests
 from distill_offline.storage.files import ANNOTATIONS, fresh_folder, write_rows
 from distill_offline.student.model import Student
@@ -271,7 +271,7 @@ def _train_student(job: _Job, member: Member) -> tuple[training.Trained, int]:
         job.settings,
         name=job.arm.name,
         metric=metric,
-        watch=member.watch if job.pools.dev else _without_dev(member.watch),
+        watch=member.watch,
         stop=member.stop,
         checkpoints=job.checkpoints(member.say),
         observe=_look_away if member.group.rank else job.observe,
@@ -280,15 +280,6 @@ def _train_student(job: _Job, member: Member) -> tuple[training.Trained, int]:
     if not member.group.rank:
         _write(job.target, student, trained.history)
     return trained, threads
-
-
-def _without_dev(watch: Watch) -> Watch:
-    """The same, but for the F1 on dev: nobody has measured it."""
-
-    def watch_the_loss(progress: Progress) -> None:
-        watch(replace(progress, counts={name: value for name, value in progress.counts.items() if name != "dev_f1"}))
-
-    return watch_the_loss
 
 
 def _look_away(updates: int, student: Student) -> None:
