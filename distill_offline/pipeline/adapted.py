@@ -23,7 +23,7 @@ def _when_adapted(verb: Callable[Concatenate[RunFolder, P], T]) -> Callable[Conc
     """`verb`, which raises InputError, too, if adapt/ does not stand for configuration, base and gold as they are."""
 
     @wraps(verb)
-    def checked(folder: RunFolder, *arguments: P.args, **named: P.kwargs) -> T:
+    def checked(folder: RunFolder, /, *arguments: P.args, **named: P.kwargs) -> T:
         if not is_adapted(folder):
             raise InputError(
                 f"{folder.folder('adapt')}: the teacher has not learnt from gold as the configuration asks now. "
