@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,8 +54,21 @@ def test_a_prompt_that_is_none_is_told_once() -> None:
     assert any("backend.options.slot" in line for line in found)
 
 
-def test_our_quickstart_has_no_fault() -> None:
-    assert faults(load(ROOT / "configs/quickstart.yaml")) == []
+def test_our_quickstart_has_no_fault_with_and_without_its_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load(ROOT / "configs/quickstart.yaml")
+    assert faults(settings) == []
+    monkeypatch.setenv("DISTILL_MODELS", str(tmp_path))
+    assert faults(settings) == []  # that they are not here is doctor's to say
+
+
+def test_a_model_that_is_here_and_cannot_be_adapted_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "teacher.gguf").write_bytes(b"GGUF of nothing")
+    settings = load(ROOT / "configs/quickstart.yaml")
+    assert settings.backend is not None
+    wrong = replace(settings, backend=replace(settings.backend, model=str(tmp_path)))
+    assert any("teacher.gguf" in line for line in faults(wrong))
 
 
 @pytest.mark.slow  # it looks at the whole machine

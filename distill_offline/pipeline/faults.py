@@ -11,9 +11,10 @@ from distill_offline.adapt.base_model import base_of
 from distill_offline.annotate.questions import check_can_be_asked
 from distill_offline.backends import BACKENDS, EXTRAS, OPTIONS
 from distill_offline.backends.options import read_options
-from distill_offline.config.settings import Settings, Source
+from distill_offline.config.settings import AdaptSettings, Settings, Source
 from distill_offline.corpus.source import existing
-from distill_offline.errors import DistillError
+from distill_offline.errors import DistillError, MissingModel
+from distill_offline.models import catalogue
 from distill_offline.pretrain.text import held_out_sources, text_sources
 from distill_offline.run.encoder import check_pretrained_arms
 from distill_offline.run.gold import make_task, read_labelled, unlabelled
@@ -51,7 +52,7 @@ def _checks(settings: Settings) -> Iterator[Callable[[], object]]:
     yield partial(check_pretrained_arms, settings)
     yield partial(_check_text, settings)
     if settings.adapt is not None:
-        yield partial(base_of, settings)
+        yield partial(_check_base, settings, settings.adapt)
 
 
 def _begin(settings: Settings, source: str | Source | None, origin: Origin) -> None:
@@ -65,6 +66,20 @@ def _check_text(settings: Settings) -> None:
     if settings.pretrain is not None:
         for source in (*text_sources(settings, settings.pretrain), *held_out_sources(settings, settings.pretrain)):
             existing(source.path)
+
+
+def _check_base(settings: Settings, adapt: AdaptSettings) -> None:
+    """An adapter can be trained on the model that is named, as far as that model is here."""
+    try:
+        base_of(settings)
+    except MissingModel:
+        names = [adapt.base, settings.backend.model if settings.backend else None]
+        for model in filter(None, names):
+            try:
+                catalogue.find(model)
+            except MissingModel:
+                return
+        raise
 
 
 def _check_backend(settings: Settings) -> None:
