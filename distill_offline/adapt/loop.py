@@ -25,7 +25,6 @@ from distill_offline.learning.checkpoint import (
 )
 from distill_offline.learning.optimisation import learning_rate_factor
 from distill_offline.schema import Progress, Watch
-from distill_offline.student.batching import least_work, micro_batches
 from distill_offline.student.memory import enough_memory
 
 if TYPE_CHECKING:
@@ -133,6 +132,8 @@ class _Learning:
         self._name, self._seed, self._dev_f1 = name, seed, dev_f1
         self._accelerator = accelerator("bf16" if torch.cuda.is_available() else "no")
         self._device = self._accelerator.device
+        with self._accelerator.autocast():
+            base.pack_if_same([*lessons, *dev], self._device)
         self._learning = base.learning
         optimizer = torch.optim.AdamW(
             self._learning.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
@@ -159,7 +160,7 @@ class _Learning:
             group["lr"] = settings.learning_rate * factor
         self._base.model.train()
         tokens, total = sum(each.answer_tokens for each in lessons), 0.0
-        for part in least_work(lessons, settings.batch_tokens, _OVERHEAD[self._device.type == "cpu"]):
+        for part in self._base.parts(lessons, settings.batch_tokens, _OVERHEAD[self._device.type == "cpu"]):
             with self._accelerator.autocast():
                 loss = self._base.loss(part, self._device)
             self._accelerator.backward(loss / tokens)
@@ -206,7 +207,7 @@ class _Learning:
         import torch
 
         with torch.no_grad(), self._accelerator.autocast():
-            parts = micro_batches(self._dev, self._settings.batch_tokens)
+            parts = self._base.parts(self._dev, self._settings.batch_tokens, 0)
             total = sum(float(self._base.loss(part, self._device)) for part in parts)
         return total / sum(each.answer_tokens for each in self._dev)
 

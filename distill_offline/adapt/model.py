@@ -5,17 +5,20 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill_offline.adapt.lessons import Encoder, Lesson
+from distill_offline.adapt.packing import pack, packs, shared_tokens
 from distill_offline.backends.adapter import CONFIG, WEIGHTS
 from distill_offline.backends.transformers import Transformers
 from distill_offline.config.settings import AdaptSettings
 from distill_offline.errors import BackendError, ConfigError, native_os_error
 from distill_offline.schema import Sampling
 from distill_offline.storage.files import write_text
+from distill_offline.student.batching import least_work
 
 if TYPE_CHECKING:
     import torch
@@ -75,6 +78,7 @@ class Base:
             raise ConfigError(f"adapt.targets: they fit no weight matrix of {model.name} ({first_line})") from error
         self.backend.model = self.model
         self._keeps = "logits_to_keep" in inspect.signature(inner.forward).parameters
+        self._packs = False
         self.encoder = Encoder(self.backend.tokenizer, self.backend.chat, self.backend.end_ids)
 
     @property
@@ -82,8 +86,37 @@ class Base:
         """The adapter's matrices, by name."""
         return {name: each for name, each in self.model.named_parameters() if each.requires_grad}
 
+    def pack_if_same(self, lessons: Sequence[Lesson], device: torch.device) -> None:
+        """From now on compute what prompts share once, if the model's loss on two lessons stays what it is in rows.
+
+        So it is with models whose tokens see all before them. With a window over the nearest ones, or a state that runs
+        through a sequence, it is another number; some models refuse such a mask.
+        """
+        import torch
+
+        two = [min(lessons, key=_length), max(lessons, key=_length)]
+        if len(lessons) < 2 or self.backend.model.config._attn_implementation != "sdpa" or not shared_tokens(two):
+            return
+        trained, tolerance = self.model.training, 1e-3 if device.type == "cpu" else 2e-2
+        self.model.eval()
+        with torch.no_grad():
+            expected = float(self._loss_in_rows(two, device))
+            try:
+                packed = float(self._loss_packed(two, device))
+            except (TypeError, ValueError, RuntimeError, IndexError):
+                packed = math.nan
+        self._packs = abs(packed - expected) <= tolerance * abs(expected)
+        self.model.train(trained)
+
+    def parts(self, lessons: Sequence[Lesson], batch_tokens: int, overhead: int) -> Iterable[Sequence[Lesson]]:
+        """`lessons` in parts of at most `batch_tokens` tokens; a part more is worth `overhead` tokens of padding."""
+        return packs(lessons, batch_tokens) if self._packs else least_work(lessons, batch_tokens, overhead)
+
     def loss(self, lessons: Sequence[Lesson], device: torch.device) -> torch.Tensor:
         """The summed cross-entropy of the answers' tokens; nothing is learnt from prompts."""
+        return (self._loss_packed if self._packs and len(lessons) > 1 else self._loss_in_rows)(lessons, device)
+
+    def _loss_in_rows(self, lessons: Sequence[Lesson], device: torch.device) -> torch.Tensor:
         import torch
 
         tensors, targets = batch(lessons, self.backend.pad_id)
@@ -95,6 +128,21 @@ class Base:
             logits.float().flatten(0, 1), targets.to(device).flatten(), ignore_index=-100, reduction="sum"
         )
 
+    def _loss_packed(self, lessons: Sequence[Lesson], device: torch.device) -> torch.Tensor:
+        import torch
+
+        packed = pack(lessons)
+        asked = packed.asked.to(device)
+        output = self.model(
+            input_ids=packed.ids.to(device),
+            attention_mask=packed.mask.to(device),
+            position_ids=packed.positions.to(device),
+            use_cache=False,
+            **({"logits_to_keep": asked} if self._keeps else {}),
+        )
+        logits = output.logits[0] if self._keeps else output.logits[0, asked]
+        return torch.nn.functional.cross_entropy(logits.float(), packed.targets.to(device), reduction="sum")
+
 
 def check_quantization(settings: AdaptSettings, *, on_gpu: bool) -> None:
     """Raises ConfigError if the base cannot be held in 4 bits."""
@@ -104,6 +152,10 @@ def check_quantization(settings: AdaptSettings, *, on_gpu: bool) -> None:
             "an adapter is trained in float32; where memory is short, set adapt.gradient_checkpointing, or lower "
             "adapt.batch_tokens."
         )
+
+
+def _length(lesson: Lesson) -> int:
+    return len(lesson.ids)
 
 
 def batch(lessons: Sequence[Lesson], pad: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:

@@ -41,7 +41,9 @@ __all__ = ["adapt", "is_adapted", "plan"]
 
 _SHOWN = 5  # ids
 _DECIDES_NOTHING = ("base", "checkpoint_every", "folds")  # the base counts by its digest, folds for each by itself
-_METHOD = tuple(f"distill_offline.adapt.{name}" for name in ("answers", "gguf_adapter", "lessons", "loop", "model"))
+_METHOD = tuple(
+    f"distill_offline.adapt.{name}" for name in ("answers", "gguf_adapter", "lessons", "loop", "model", "packing")
+)
 
 
 def adapt(folder: RunFolder) -> dict[str, Any]:
