@@ -164,9 +164,12 @@ def settings_of(section: type) -> list[Setting]:
 
 
 def meanings(section: type) -> dict[str, tuple[str, str]]:
-    """Unit and meaning of each key: the string below it in the source, `[unit] meaning`."""
-    body = typing.cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(section))).body[-1]).body
+    """Unit and meaning of each key, inherited ones too: the string below it in the source, `[unit] meaning`."""
     found: dict[str, tuple[str, str]] = {}
+    for base in section.__bases__:
+        if dataclasses.is_dataclass(base):
+            found |= meanings(base)
+    body = typing.cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(section))).body[-1]).body
     for line, below in itertools.pairwise(body):
         if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and isinstance(below, ast.Expr):
             text = " ".join(inspect.cleandoc(ast.literal_eval(below.value)).split())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_offline import manifest
+from distill_offline.config.seeds import student_name
 from distill_offline.errors import InputError, IntegrityError
 from distill_offline.models.catalogue import Catalogue
 from distill_offline.storage.digests import file_digests
@@ -73,9 +74,7 @@ def gather(student: Path, model_config: Mapping[str, Any]) -> Facts:
     statement = manifest.read(arm)
     definition = statement["predicate"]["buildDefinition"]
     config, details = definition["externalParameters"]["config"], statement["predicate"]["runDetails"]
-    arm_config: Mapping[str, Any] = next(
-        (row for row in config["train"].get("arms", ()) if row["name"] == arm.name), {}
-    )
+    arm_config = _arm_config(config["train"], arm.name)
     trained = {**config["train"], **{key: value for key, value in arm_config.items() if value is not None}}
     averaged = len(arm_config.get("average", ()))
     labels = model_config.get("id2label", {})
@@ -98,6 +97,13 @@ def gather(student: Path, model_config: Mapping[str, Any]) -> Facts:
         bundle=next(iter(details["builder"].get("builderDependencies", ())), None),
         **_scores(run, arm),
     )
+
+
+def _arm_config(train: Mapping[str, Any], student: str) -> Mapping[str, Any]:
+    """The settings of the arm whose student, from one seed or another, has this name; empty if there is none."""
+    numbers = range(1, 1 + int(train.get("seeds", 1)))
+    rows = train.get("arms", ())
+    return next((row for row in rows if any(student_name(row["name"], n) == student for n in numbers)), {})
 
 
 def _require_whole(folder: Path) -> None:

@@ -135,6 +135,8 @@ class Console:
                 for row in result["rows"]
             ],
         )
+        for arm in result.get("arms", ()):
+            self.result(_mean_in_words(arm))
 
     def quality(self, quality: Mapping[str, Any]) -> None:
         """What kinds of error a teacher's spans have, in JSON as Quality.as_dict() gives it."""
@@ -206,6 +208,13 @@ def _text(line: str) -> Text:
 
 def percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}"
+
+
+def _mean_in_words(arm: Mapping[str, Any]) -> str:
+    """One line, of JSON as arm_means() gives it."""
+    seeds, deviation = len(arm["students"]), arm["deviation"]
+    spread = "" if deviation is None else f" ± {percent(deviation)} (standard deviation)"
+    return f"{arm['name']}: F1 {percent(arm['f1'])}{spread}, the mean of {seeds} seed{'s' if seeds > 1 else ''}"
 
 
 def _reliability_in_words(reliability: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from distill_offline.config.annotate import (
 )
 from distill_offline.config.corpus import OFFSETS, CorpusSettings, OffsetUnit, OriginalSettings, Source
 from distill_offline.config.pretrain import PretrainSettings
+from distill_offline.config.seeds import SeededArm, SeededTrainSettings
 from distill_offline.config.select import CrossFitSettings, SelectSettings
 from distill_offline.config.study import StudySettings
 from distill_offline.config.train import ArmSettings, TrainSettings
@@ -24,8 +25,8 @@ from distill_offline.schema import Sampling
 __all__ = [
     "OFFSETS", "AdaptSettings", "AnnotateSettings", "ArmSettings", "BackendSettings", "ClusterSettings",
     "CorpusSettings", "CrossFitSettings", "DemonstrationSettings", "EvaluateSettings", "OffsetUnit",
-    "OriginalSettings", "PretrainSettings", "Sampling", "SelectSettings", "Settings", "Source", "TaskSettings",
-    "TrainSettings", "VerifySettings",
+    "OriginalSettings", "PretrainSettings", "Sampling", "SeededArm", "SeededTrainSettings", "SelectSettings",
+    "Settings", "Source", "TaskSettings", "TrainSettings", "VerifySettings",
 ]  # fmt: skip
 
 
@@ -60,7 +61,7 @@ class EvaluateSettings:
     split: Literal["dev", "test"] = "test"
     """The human-labelled split that scores are made on."""
     min_f1: Fraction | None = None
-    """[F1, 0 to 1] If the best student scores less, the exit code is 5."""
+    """[F1, 0 to 1] If the best student scores less, the exit code is 5; of several seeds the best arm's mean."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +87,7 @@ class Settings:
     """Which annotations go into training."""
     pretrain: PretrainSettings | None = None
     """Let the encoder learn the text before students start from it."""
-    train: TrainSettings = field(default_factory=TrainSettings)
+    train: SeededTrainSettings = field(default_factory=SeededTrainSettings)
     """How students are trained."""
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
     """What is scored."""

@@ -11,9 +11,10 @@ from typing import Any
 from distill_offline import manifest
 from distill_offline.confidence.calibration import Calibration
 from distill_offline.config.loading import as_plain
-from distill_offline.config.settings import Settings
+from distill_offline.config.settings import SeededArm, Settings
 from distill_offline.corpus import digest as gold_digest
 from distill_offline.errors import InputError
+from distill_offline.evaluate.arm_means import arm_means
 from distill_offline.evaluate.predictions import PREDICTIONS, StudentLabels, prediction_rows
 from distill_offline.evaluate.truth import Truth
 from distill_offline.evaluate.verdict import Learner, verdict
@@ -40,14 +41,16 @@ __all__ = ["evaluate"]
 
 
 def evaluate(folder: RunFolder) -> dict[str, Any]:
-    """Every arm's student, and the teacher where it labelled the split, on evaluate.split; evaluate/report.json.
+    """Every student, and the teacher where it labelled the split, on evaluate.split; evaluate/report.json.
 
     A teacher of entities has a `quality`, too. `calibration` is what select learnt of the teacher's confidences, and
-    `verdict` what blending brings (verdict.verdict). What everybody says of each sentence is in predictions.jsonl.
+    `verdict` what blending brings (verdict.verdict). With several seeds `arms` has means (arm_means). What everybody
+    says of each sentence is in predictions.jsonl.
     """
     settings = folder.settings
     split = settings.evaluate.split
-    folders = {arm.name: folder.folder("train") / arm.name for arm in settings.train.arms}
+    students = settings.train.students
+    folders = {student.name: folder.folder("train") / student.name for student in students}
     folders = {name: path for name, path in folders.items() if (path / "manifest.json").exists()}
     teacher = _teachers_labels(folder)
     learnt = _calibration(folder.folder("select"))
@@ -75,7 +78,10 @@ def evaluate(folder: RunFolder) -> dict[str, Any]:
         rows.append(row)
     common = {"on": gold_digest(examples), "split": split, "metric": task.metric, "sentences": len(examples)}
     result = {**common, "rows": rows, **({"calibration": learnt} if learnt else {})}
-    if shown := _verdict(task, examples, folders, said_by):
+    if settings.train.seeds > 1:
+        result["arms"] = arm_means(rows, students)
+    trained = [student for student in students if student.name in folders]
+    if shown := _verdict(task, examples, trained, folders, said_by):
         result["verdict"] = shown
     answers = _answers(examples, lines)
     write_rows(target / PREDICTIONS, prediction_rows(task.head, examples, answers, said_by))
@@ -100,6 +106,7 @@ def _stage(
         decides={
             "method": method(),
             "students": {name: sorted(_weights(path).items()) for name, path in students.items()},
+            **({"seeds": settings.train.seeds} if settings.train.seeds > 1 else {}),  # which students are one arm's
             "teacher": file_digests([teacher])[teacher] if teacher else None,
             "calibration": calibration,
             "gold": labels_digest(settings, split),
@@ -119,16 +126,21 @@ def _own_metric(settings: Settings) -> dict[str, str]:
 
 
 def _verdict(
-    task: Task, examples: Sequence[Example], folders: Mapping[str, Path], students: Mapping[str, StudentLabels]
+    task: Task,
+    examples: Sequence[Example],
+    students: Sequence[SeededArm],
+    folders: Mapping[str, Path],
+    said_by: Mapping[str, StudentLabels],
 ) -> dict[str, Any] | None:
     """None if the task has a metric of its own, which no resampling of counts stands for."""
     if task.metric != kind_of(task.head).metric:
         return None
     learners = {}
-    for name, labels in students.items():
-        counts = manifest.show(folders[name])["counts"]
+    for student in students:
+        counts = manifest.show(folders[student.name])["counts"]
         drawn = int(counts.get("distilled_drawn") or 0), int(counts.get("original_drawn") or 0)
-        learners[name] = Learner(*drawn, counts.get("best_dev_f1"), labels.labels)
+        said = said_by[student.name].labels
+        learners[student.name] = Learner(*drawn, counts.get("best_dev_f1"), said, student.arm, student.number)
     return verdict(task.head, examples, learners)
 
 

@@ -16,7 +16,7 @@ from distill_offline.run.folder import RunFolder
 from distill_offline.select.cross_fit import is_cross_fitted
 from distill_offline.select.stage import is_selected
 from distill_offline.storage.files import ANNOTATIONS, STORE, read_rows
-from distill_offline.train.stage import check_arms, chosen_arms, is_trained
+from distill_offline.train.stage import check_arms, chosen_students, is_trained
 
 __all__ = ["plan", "status"]
 
@@ -106,8 +106,9 @@ def _train(folder: RunFolder, arms: Sequence[str], *, before: bool, pretrained: 
     settings = folder.settings.train
     check_arms(settings)
     check_pretrained_arms(folder.settings)
-    chosen = [arm for arm in settings.arms if arm.name in chosen_arms(settings, arms)]
-    ready = {arm.name: pretrained if starts_pretrained(folder.settings, arm.name) else before for arm in chosen}
+    names = set(chosen_students(settings, arms))
+    chosen = [student for student in settings.students if student.name in names]
+    ready = {arm.name: pretrained if starts_pretrained(folder.settings, arm.arm) else before for arm in chosen}
     fresh = {arm.name: ready[arm.name] and is_trained(folder, arm) for arm in chosen}
     for arm in chosen:
         train = settings.of(arm)
@@ -115,7 +116,8 @@ def _train(folder: RunFolder, arms: Sequence[str], *, before: bool, pretrained: 
         drawn = f"{train.updates} updates of {train.batch_size} sentences, schedule {arm.schedule or arm.name}{labels}"
         yield {
             "stage": f"train {arm.name}",
-            "fresh": fresh[arm.name] and all(fresh.get(earlier.name, True) for earlier in settings.before(arm)),
+            "fresh": fresh[arm.name]
+            and all(fresh.get(earlier.name, True) for earlier in settings.students_before(arm)),
             "updates": 0 if arm.average else train.updates,
             "detail": f"the mean of {' and '.join(arm.average)}" if arm.average else drawn,
         }

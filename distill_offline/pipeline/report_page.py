@@ -73,7 +73,7 @@ def _stages(folder: RunFolder) -> list[str]:
     before = ["adapt"] if folder.settings.adapt is not None else []
     before += ["annotate"] if folder.settings.asks_a_teacher else []
     before += [PRETRAIN] if folder.settings.pretrain is not None else []
-    return [*before, "select", *(f"train/{arm.name}" for arm in folder.settings.train.arms), "evaluate"]
+    return [*before, "select", *(f"train/{student.name}" for student in folder.settings.train.students), "evaluate"]
 
 
 def _predictions(folder: RunFolder) -> list[dict[str, Any]]:

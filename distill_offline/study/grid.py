@@ -240,6 +240,11 @@ def _settings(
     names = {"size": size, "train": trained, "seed": seed}
     own_changes = [f"{key}={_as_yaml(_filled(value, names))}" for key, value in variant.items()]
     settings = config.load(path, (*changes, *own_changes))
+    if settings.train.seeds > 1:
+        raise ConfigError(
+            f"{path.name}: train.seeds: a study trains every arm from each of study.seeds. Name the seeds there, and "
+            "take train.seeds away."
+        )
     corpus, original = settings.corpus, settings.corpus.original
     if original.reviewed is not None:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""train: one student an arm, each in a sealed folder of its own."""
+"""train: one student an arm and seed, each in a sealed folder of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from distill_offline.annotations import read_lines
 from distill_offline.config.loading import as_plain
-from distill_offline.config.settings import ArmSettings, TrainSettings
+from distill_offline.config.settings import ArmSettings, SeededArm, SeededTrainSettings, TrainSettings
 from distill_offline.corpus import tokenisation
 from distill_offline.errors import ConfigError, InputError, MissingModel
 from distill_offline.learning.checkpoint import Checkpoints
@@ -34,7 +34,7 @@ from distill_offline.train.self_training import labelled_again
 __all__ = [
     "blend_of",
     "check_arms",
-    "chosen_arms",
+    "chosen_students",
     "decides",
     "distilled_pool",
     "is_trained",
@@ -42,14 +42,16 @@ __all__ = [
 ]
 
 # Of train's settings. The encoder counts by its digest, several processes by their number.
-_DECIDES_NOTHING = ("arms", "encoder", "checkpoint_every", "processes")
+_DECIDES_NOTHING = ("arms", "encoder", "seeds", "checkpoint_every", "processes")
 _MOST_TRANSITIONS = 1000  # a student whose table held larger numbers could not be read
 
 
 def train(
     folder: RunFolder, arms: Sequence[str] = (), observe: Callable[[int, Student], None] | None = None
 ) -> dict[str, Any]:
-    """One student an arm, under train/<arm>/; arms that are up to date are left alone.
+    """One student an arm and seed, under train/<its name>/; what is up to date is left alone. Gives counts by name.
+
+    `arms` are names of arms, for all their students, or of single students; without any, all are trained.
 
     `observe` is shown each student after every update, and must leave it as it is. Where several processes train one,
     a copy of it looks on in the first of them: only what it writes to the disk stays.
@@ -57,17 +59,17 @@ def train(
     settings = folder.settings
     check_arms(settings.train)
     check_pretrained_arms(settings)
-    chosen = chosen_arms(settings.train, arms)
+    chosen = chosen_students(settings.train, arms)
     counts = {
         arm.name: _average_arm(folder, arm) if arm.average else _train_arm(folder, arm, observe or _look_away)
-        for arm in settings.train.ordered
+        for arm in settings.train.ordered_students
         if arm.name in chosen
     }
     return {name: counts[name] for name in chosen}
 
 
-def is_trained(folder: RunFolder, arm: ArmSettings) -> bool:
-    """Whether train/<arm>/ stands for the configuration and what is selected as they are now; changes nothing."""
+def is_trained(folder: RunFolder, arm: SeededArm) -> bool:
+    """Whether its folder stands for the configuration and what is selected as they are now; changes nothing."""
     try:
         return (_average_stage if arm.average else _stage)(folder, arm).is_fresh()
     except (InputError, MissingModel):  # what comes before has not been run to its end, or the encoder is not there
@@ -80,11 +82,15 @@ def distilled_pool(folder: RunFolder) -> tuple[Example, ...]:
     return tuple(line.example() for line in read_lines(file, make_task(folder.settings).head))
 
 
-def chosen_arms(settings: TrainSettings, arms: Sequence[str]) -> list[str]:
-    """The arms of these names, all where none is named; raises ConfigError for a name that is no arm's."""
-    if unknown := set(arms) - {arm.name for arm in settings.arms}:
+def chosen_students(settings: SeededTrainSettings, names: Sequence[str]) -> list[str]:
+    """The students of these names, all those of an arm that is named, and all where nothing is named.
+
+    Raises ConfigError for a name that is no arm's and no student's.
+    """
+    students = settings.students
+    if unknown := set(names) - {name for student in students for name in (student.arm, student.name)}:
         raise ConfigError(f"train.arms: there is no arm {sorted(unknown)[0]!r}.")
-    return [arm.name for arm in settings.arms if not arms or arm.name in arms]
+    return [student.name for student in students if not names or {student.arm, student.name} & set(names)]
 
 
 def decides(settings: TrainSettings) -> dict[str, Any]:
@@ -135,11 +141,11 @@ def _check_schedule(
     blending.Blend(schedule, 1, 1, updates, 1, 0).check()
 
 
-def _stage(folder: RunFolder, arm: ArmSettings) -> Stage:
-    """The stage that trains an arm."""
+def _stage(folder: RunFolder, arm: SeededArm) -> Stage:
+    """The stage that trains a student."""
     settings, resolved = folder.settings, folder.settings.train.of(arm)
     processes = count(resolved.processes)
-    encoder = starting_encoder(folder, arm.name)
+    encoder, seed = starting_encoder(folder, arm.arm), arm.seed(settings.seed)
     selected = folder.whole("select") / ANNOTATIONS
     labellers = [folder.whole(f"train/{arm.labelled_by}")] if arm.labelled_by else []
     return Stage(
@@ -156,7 +162,7 @@ def _stage(folder: RunFolder, arm: ArmSettings) -> Stage:
             "task": settings.task.name,
             "train": decides(resolved),
             "arm": {"name": arm.name, "schedule": arm.schedule, "options": arm.options},
-            "seed": settings.seed,
+            "seed": seed,
             # Several add up in another order and draw another dropout. One is not named: before, there was but one.
             **({"processes": processes} if processes > 1 else {}),
             **({"labelled_by": _weights(labellers)} if labellers else {}),
@@ -167,10 +173,11 @@ def _stage(folder: RunFolder, arm: ArmSettings) -> Stage:
         ),
         models=encoder.models,
         parents=[selected.parent, *encoder.made_in, *labellers],
+        seed=seed,
     )
 
 
-def _train_arm(folder: RunFolder, arm: ArmSettings, observe: Callable[[int, Student], None]) -> dict[str, Any]:
+def _train_arm(folder: RunFolder, arm: SeededArm, observe: Callable[[int, Student], None]) -> dict[str, Any]:
     settings, resolved = folder.settings, folder.settings.train.of(arm)
     processes, stage = count(resolved.processes), _stage(folder, arm)
     if stage.is_fresh():
@@ -178,7 +185,7 @@ def _train_arm(folder: RunFolder, arm: ArmSettings, observe: Callable[[int, Stud
         folder.say(f"train {arm.name}: up to date")
         return stage.sealed_counts()
     task, gold = make_task(settings), read_gold(settings)
-    encoder, distilled = starting_encoder(folder, arm.name).folder, distilled_pool(folder)
+    encoder, distilled = starting_encoder(folder, arm.arm).folder, distilled_pool(folder)
     relabelled: dict[str, int] = {}
     if arm.labelled_by:
         distilled, relabelled = labelled_again(
@@ -186,7 +193,7 @@ def _train_arm(folder: RunFolder, arm: ArmSettings, observe: Callable[[int, Stud
         )
         _say_unsure(folder, arm, distilled, relabelled)
     pools = training.Pools(distilled, gold.train, gold.dev)
-    blend_of(arm, resolved, pools, settings.seed)  # before anything is taken away
+    blend_of(arm, resolved, pools, arm.seed(settings.seed))  # before anything is taken away
     splits = {"train": gold.train, "dev": gold.dev}
     say_unheld(folder, splits)
     say_lost(folder, gold.lost, splits)
@@ -198,7 +205,7 @@ def _train_arm(folder: RunFolder, arm: ArmSettings, observe: Callable[[int, Stud
         pools,
         arm,
         resolved,
-        settings.seed,
+        arm.seed(settings.seed),
         settings.corpus.language,
         observe,
     )
@@ -286,8 +293,8 @@ def _look_away(updates: int, student: Student) -> None:
     """Nobody looks, or another process does."""
 
 
-def _average_stage(folder: RunFolder, arm: ArmSettings) -> Stage:
-    """The stage that averages other arms."""
+def _average_stage(folder: RunFolder, arm: SeededArm) -> Stage:
+    """The stage that averages students of other arms."""
     settings = folder.settings
     parents = [folder.whole(f"train/{name}") for name in arm.average]
     return Stage(
@@ -301,10 +308,11 @@ def _average_stage(folder: RunFolder, arm: ArmSettings) -> Stage:
         },
         inputs=source_paths(settings.corpus.original.dev),
         parents=parents,
+        seed=arm.seed(settings.seed),
     )
 
 
-def _average_arm(folder: RunFolder, arm: ArmSettings) -> dict[str, Any]:
+def _average_arm(folder: RunFolder, arm: SeededArm) -> dict[str, Any]:
     """The mean of other arms' students; its history is empty, since nothing was drawn."""
     settings, stage = folder.settings, _average_stage(folder, arm)
     students = [folder.folder(f"train/{name}") / "student" for name in arm.average]
@@ -313,7 +321,7 @@ def _average_arm(folder: RunFolder, arm: ArmSettings) -> dict[str, Any]:
         folder.say(f"train {arm.name}: up to date")
         return stage.sealed_counts()
     task, gold = make_task(settings), read_gold(settings)
-    target, threads = stage.begin(), training.prepare(settings.seed)
+    target, threads = stage.begin(), training.prepare(arm.seed(settings.seed))
     student = Student.load(students[0])
     training.average(student, [Student.load(path) for path in students])
     _write(target, student, ())
