@@ -14,7 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from distill_offline.report.plots import Line, line_plot, reliability_plot
-from distill_offline.report.verdict import headline, next_steps, scores_plot, what_is_right
+from distill_offline.report.verdict import headline, next_steps, scores_plot, seeds_of, what_is_right
 from distill_offline.report.words import count_rows, setting_rows
 
 __all__ = ["SENTENCES", "Page", "View", "as_json", "render", "script_of"]
@@ -84,14 +84,25 @@ def render(view: View) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("distill_offline", "report"), autoescape=True, undefined=jinja2.StrictUndefined
     )
+    arm_of = {name: arm["name"] for arm in view.result.get("arms", ()) for name in arm["students"]}
+    numbers = {
+        arm: number for number, arm in enumerate(dict.fromkeys(arm_of.get(name, name) for name in view.histories))
+    }
+    # The students of an arm have one colour, and one name in the legend.
+    drawn = [(name, numbers[arm_of.get(name, name)], rows) for name, rows in view.histories.items()]
     dev = [
-        Line(arm, [(row["update"] + 1, row["dev_f1"]) for row in rows if "dev_f1" in row])
-        for arm, rows in view.histories.items()
+        Line(
+            name if name in numbers else "",
+            [(row["update"] + 1, row["dev_f1"]) for row in rows if "dev_f1" in row],
+            number,
+        )
+        for name, number, rows in drawn
     ]
     mix = [
         line
-        for number, (arm, rows) in enumerate(view.histories.items())
-        for line in (Line(arm, _realised(rows), number), Line("", _scheduled(rows), number, is_dashed=True))
+        for name, number, rows in drawn
+        if name in numbers  # what an arm's other students draw differs by chance alone
+        for line in (Line(name, _realised(rows), number), Line("", _scheduled(rows), number, is_dashed=True))
     ]
     teacher = next((row for row in view.result["rows"] if "quality" in row), None)
     measured = _measured(view.result)
@@ -137,15 +148,20 @@ def _verdict(view: View, teacher: Mapping[str, Any] | None) -> dict[str, Any]:
     """What the page opens with; nothing if no student was scored."""
     verdict = view.result.get("verdict")
     if not verdict:
-        return {"verdict": None, "headline": "", "what_is_right": "", "next_steps": [], "scores_plot": ""}
+        words = {"headline": "", "what_is_right": "", "scores_plot": ""}
+        return {"verdict": None, **words, "next_steps": [], "seeds": 1}
     teacher_f1 = teacher["overall"]["f1"] if teacher else None
+    seeds = seeds_of(verdict)
+    means = f" (means of {seeds} seeds, a dot for each)" if seeds > 1 else ""
+    title = f"F1 on the {view.result['split']} split{means}, with 95% intervals"
     scores = {**({"teacher": [teacher_f1]} if teacher_f1 is not None else {}), **verdict["scores"]}
     return {
         "verdict": verdict,
         "headline": headline(verdict, view.gold_sentences),
         "what_is_right": what_is_right(verdict, are_entities=not any("accuracy" in row for row in view.result["rows"])),
         "next_steps": next_steps(verdict, view.result["sentences"], teacher_f1),
-        "scores_plot": scores_plot(f"F1 on the {view.result['split']} split, with 95% intervals", scores),
+        "scores_plot": scores_plot(title, scores, verdict.get("f1_by_seed")),
+        "seeds": seeds,
     }
 
 
