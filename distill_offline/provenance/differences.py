@@ -17,7 +17,8 @@ __all__ = ["Difference", "StageDifferences", "difference"]
 # Which stage a section of the configuration first acts on; the longest prefix counts. `name` acts on none.
 _OWNERS = {
     "": "annotate", "name": "run", "adapt": "adapt", "corpus.distilled": "select", "pretrain": "pretrain",
-    "pretrain.arms": "train", "select": "select", "calibrate": "calibrate", "train": "train", "evaluate": "evaluate",
+    "pretrain.arms": "train", "select": "select", "calibrate": "calibrate", "train": "train", "train.seeds": "evaluate",
+    "evaluate": "evaluate",
 }  # fmt: skip
 _LOST = "nothing"
 

@@ -59,7 +59,7 @@ def seeds_of(verdict: Mapping[str, Any]) -> int:
 def next_steps(verdict: Mapping[str, Any], sentences: int, teacher_f1: float | None) -> list[str]:
     """What these figures suggest, each with its reason; nothing that they do not show."""
     steps, seeds = list[str](), seeds_of(verdict)
-    more = "train more of them (train.seeds)" if seeds > 1 else "train several (train.seeds)"
+    more = "more" if seeds > 1 else "several"
     if "difference_interval" not in verdict:
         steps.append("Train an arm of each kind (original_only and simple_mix), so that the two can be compared.")
     elif verdict["difference_interval"][1] < 0:
@@ -70,7 +70,7 @@ def next_steps(verdict: Mapping[str, Any], sentences: int, teacher_f1: float | N
     elif verdict["difference_interval"][0] <= 0:
         steps.append(
             f"{sentences:,} scored sentences and {seeds} seed{'s' if seeds > 1 else ''} cannot tell the two apart. "
-            f"Score on more sentences, or {more}."
+            f"Score on more sentences, or train from {more} seeds (train.seeds)."
         )
     else:
         to_use = _to_use(verdict, "best")
