@@ -78,6 +78,12 @@ def test_changed_setting_is_the_first_cause_and_what_followed_is_named() -> None
     )
 
 
+def test_more_seeds_change_no_student_and_act_on_what_is_compared() -> None:
+    found, _ = difference(A, run("b", config={"train.seeds": 3}, outputs={"evaluate": "[]"}))
+    assert [each.stage for each in found] == ["evaluate"]
+    assert found[0].causes == (Difference("config", "train.seeds", 1, 3),)
+
+
 def test_arms_are_compared_by_name_and_a_missing_stage_is_told() -> None:
     found, _ = difference(A, run("b", config={"train.arms": [{"name": "simple_mix", "updates": 9}]}))
     [stage] = found

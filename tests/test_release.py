@@ -322,6 +322,18 @@ def test_card_has_the_arms_own_settings_and_says_what_of_other_students_is_in_it
     assert re.findall(r"\| updates \| (\d+) \|", card) == ([] if updates is None else [str(updates)])
 
 
+def test_card_of_a_later_seeds_student_has_the_settings_of_its_arm_and_its_own_seed(run: Path, tmp_path: Path) -> None:
+    student = make_run(run, arm="simple_mix-3")
+    config = {**CONFIG, "train": {"updates": 5, "seeds": 3, "arms": [{"name": "simple_mix", "updates": 7}]}}
+    parents = [run / "select/manifest.json"]
+    seal(student.parent, "train/simple_mix-3", config=config, parents=parents, seeds={"seed": 15})
+    seal_scores(run / "evaluate", student.parent)
+    card = (release(student, tmp_path / "out").folder / "MODEL_CARD.md").read_text()
+    assert card.startswith("# Student `simple_mix-3`")
+    assert "| updates | 7 |" in card
+    assert "| seed `seed` | 15 |" in card
+
+
 def test_arm_in_place_of_its_student_is_told_apart_and_nothing_is_to_be_moved(run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"name its student's folder, [a-z_]+/student\."):
         release(make_run(run).parent, tmp_path / "out")

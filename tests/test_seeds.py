@@ -15,6 +15,7 @@ from distill_offline.config.loading import as_plain
 from distill_offline.config.settings import Settings
 from distill_offline.errors import ConfigError, InputError, Interrupted
 from distill_offline.run.folder import RunFolder
+from distill_offline.schema import Progress
 from distill_offline.storage.digests import file_digests
 from distill_offline.train.stage import decides
 
@@ -41,6 +42,14 @@ def seals(path: Path) -> dict[str, str | None]:
 def weights(path: Path, student: str) -> str:
     file = path / "train" / student / "student/model.safetensors"
     return file_digests([file])[file]
+
+
+@pytest.fixture(scope="module")
+def whole(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An arm from two seeds, trained in one go."""
+    place = tmp_path_factory.mktemp("whole")
+    trained(place, settings(encoder, [MIX], 2))
+    return place
 
 
 def test_students_of_an_arm_are_numbered_and_go_with_those_of_their_number() -> None:
@@ -107,29 +116,38 @@ def test_more_seeds_train_only_the_new_students_as_runs_of_their_seed_would(enco
     assert seeds == [{"seed": 1}, {"seed": 2}, {"seed": 3}]
 
 
-def test_a_stopped_run_goes_on_with_the_student_it_was_at(encoder: Path, tmp_path: Path) -> None:
-    trained(tmp_path / "whole", settings(encoder, [MIX], 2))
+class Killed(BaseException):
+    """Nothing in the program catches it, as nothing catches kill -9."""
+
+
+@pytest.mark.parametrize("how", [Interrupted, Killed])
+def test_a_run_that_ended_early_goes_on_with_the_student_it_was_at(
+    how: type[BaseException], whole: Path, encoder: Path, tmp_path: Path
+) -> None:
     done = list[str]()
-    more: dict[str, Any] = {
-        "watch": lambda progress: done.append(progress.stage),
-        "stop": lambda: any("simple_mix-2" in stage for stage in done),
-    }
-    with pytest.raises(Interrupted):
-        trained(tmp_path / "run", settings(encoder, [MIX], 2, checkpoint_every=0), **more)
-    first = manifest.read(tmp_path / "run/train/simple_mix")
-    assert not manifest.is_whole(tmp_path / "run/train/simple_mix-2")
+
+    def watch(progress: Progress) -> None:
+        done.append(progress.stage)
+        if how is Killed and progress.stage == "train simple_mix-2":
+            raise Killed
+
+    more: dict[str, Any] = {"watch": watch, "stop": lambda: "train simple_mix-2" in done}
+    with pytest.raises(how):
+        trained(tmp_path, settings(encoder, [MIX], 2, checkpoint_every=0), **more)
+    first = manifest.read(tmp_path / "train/simple_mix")
+    assert not manifest.is_whole(tmp_path / "train/simple_mix-2")
     said = list[str]()
-    trained(tmp_path / "run", settings(encoder, [MIX], 2), say=said.append)
+    trained(tmp_path, settings(encoder, [MIX], 2), say=said.append)
     assert "train simple_mix: up to date" in said
-    assert first["subject"] == manifest.read(tmp_path / "run/train/simple_mix")["subject"]
-    assert weights(tmp_path / "run", "simple_mix-2") == weights(tmp_path / "whole", "simple_mix-2")
+    assert first["subject"] == manifest.read(tmp_path / "train/simple_mix")["subject"]
+    assert weights(tmp_path, "simple_mix-2") == weights(whole, "simple_mix-2")
 
 
 def test_averages_and_labels_are_of_the_students_of_the_same_number(encoder: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
     given = settings(encoder, [MIX, {"name": "reverse"}, MEAN, AGAIN], 2, updates=1)
-    trained(tmp_path, given)
+    trained(tmp_path, given, ("simple_mix-2", "reverse-2", "mean-2", "again-2"))
     mean, first, second = (
         load_file(tmp_path / "train" / student / "student/model.safetensors")
         for student in ("mean-2", "simple_mix-2", "reverse-2")
@@ -142,7 +160,10 @@ def test_averages_and_labels_are_of_the_students_of_the_same_number(encoder: Pat
         if row["annotations"]["kind"] == "manifest"
     }
     assert parents == {"select/manifest.json", "mean-2/manifest.json"}
-    assert pipeline.plan(RunFolder(tmp_path, given), ["train"])[-1]["fresh"]
+    assert [step["fresh"] for step in pipeline.plan(RunFolder(tmp_path, given), ["train"], arms=["again"])] == [
+        False,
+        True,
+    ]
 
 
 def test_an_arm_is_named_for_all_its_students_and_a_student_for_itself(encoder: Path, tmp_path: Path) -> None:

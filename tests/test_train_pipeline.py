@@ -27,8 +27,9 @@ from distill_offline.run.folder import RunFolder
 from distill_offline.spans.bio import decode_bio
 from distill_offline.storage.digests import file_digests
 from distill_offline.student.model import Student
+from distill_offline.train.arms import check_arms
 from distill_offline.train.self_training import labelled_again
-from distill_offline.train.stage import check_arms, distilled_pool
+from distill_offline.train.stage import distilled_pool
 
 ARMS: list[dict[str, Any]] = [{"name": "simple_mix"}, {"name": "reverse"}]
 

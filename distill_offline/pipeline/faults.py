@@ -19,7 +19,7 @@ from distill_offline.pretrain.text import held_out_sources, text_sources
 from distill_offline.run.encoder import check_pretrained_arms
 from distill_offline.run.gold import make_task, read_labelled, unlabelled
 from distill_offline.schema import Origin
-from distill_offline.train.stage import check_arms
+from distill_offline.train.arms import check_arms
 
 __all__ = ["faults"]
 

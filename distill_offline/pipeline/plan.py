@@ -16,7 +16,8 @@ from distill_offline.run.folder import RunFolder
 from distill_offline.select.cross_fit import is_cross_fitted
 from distill_offline.select.stage import is_selected
 from distill_offline.storage.files import ANNOTATIONS, STORE, read_rows
-from distill_offline.train.stage import check_arms, chosen_students, is_trained
+from distill_offline.train.arms import check_arms, chosen_students
+from distill_offline.train.stage import is_trained
 
 __all__ = ["plan", "status"]
 

@@ -18,8 +18,8 @@ from distill_offline.pretrain.stage import identity
 from distill_offline.run.encoder import check_pretrained_arms, starts_pretrained
 from distill_offline.run.sources import reading_of, source_digest
 from distill_offline.storage.digests import digest_of
+from distill_offline.train.arms import check_arms
 from distill_offline.train.processes import count
-from distill_offline.train.stage import check_arms
 
 __all__ = ["METHODS_BEFORE", "Cell", "Study"]
 
