@@ -18,6 +18,7 @@ from distill_offline.cli import commands
 from distill_offline.config.loading import dump, parse_settings
 from distill_offline.errors import GateMissed
 from distill_offline.evaluate.verdict import Learner, verdict
+from distill_offline.pipeline.report_page import _confusion
 from distill_offline.provenance import walk
 from distill_offline.report.verdict import headline, next_steps, scores_plot, what_is_right
 from distill_offline.run.folder import RunFolder
@@ -139,6 +140,7 @@ def test_the_sentences_say_over_how_many_seeds() -> None:
     assert "Use the student original_only (train/original_only/student;" in next_steps(lost, 100, None)[0]
     even = three_seeds([50, 60, 40], [60, 40, 50])
     assert "100 scored sentences and 3 seeds cannot tell" in next_steps(even, 100, None)[0]
+    assert "If you use a student of simple_mix, use simple_mix-2 (train/" in next_steps(even, 100, None)[0]
     alone = verdict("token-classification", examples(), seeded("simple_mix", [10, 90], [None, None], (5, 5)))
     assert alone is not None
     assert re.search(r"The arm simple_mix has F1 \d+\.\d \(.*; mean of 2 seeds\)", headline(alone, None))
@@ -207,6 +209,15 @@ def test_the_page_of_a_run_shows_its_seeds(run: RunFolder) -> None:
     assert "F1 of the arms: mean ± standard deviation over their seeds" in page
     for name in STUDENTS:
         assert f"<summary>train/{name}</summary>" in page
+
+
+def test_confusions_stand_in_the_order_of_the_students() -> None:
+    same, other = [[0, 3, "PERSON", 1.0]], [[0, 3, "DATE", 1.0]]
+
+    def row(first: list[Any], second: list[Any]) -> dict[str, Any]:
+        return {"gold": same, "teacher": same, "students": {"a": first, "a-2": second}}
+
+    assert list(_confusion([row(same, other), row(other, same)])) == ["a", "a-2"]
 
 
 def test_the_chain_of_a_run_with_several_seeds_is_whole(run: RunFolder) -> None:

@@ -14,7 +14,13 @@ __all__ = ["train"]
 
 @click.command()
 @config_options
-@click.option("--arm", "arms", multiple=True, metavar="NAME", help="Train only this arm; may be repeated.")
+@click.option(
+    "--arm",
+    "arms",
+    multiple=True,
+    metavar="NAME",
+    help="Train only this arm, or one of its students (NAME-2); may be repeated.",
+)
 def train(
     config: Path, output: Path | None, changes: tuple[str, ...], dry_run: bool, as_json: bool, arms: tuple[str, ...]
 ) -> None:

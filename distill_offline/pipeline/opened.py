@@ -101,7 +101,7 @@ class Run:
         return dict(self._alone(evaluate))
 
     def student(self, arm: str) -> Student:
-        """The trained student of an arm. Raises InputError if there is none yet."""
+        """The trained student of an arm, or of a later seed (`NAME-2`). Raises InputError if there is none yet."""
         return Student.load(self._folder.whole(f"train/{arm}") / "student")
 
     def annotations(self, stage: str = "annotate") -> Iterator[AnnotationLine]:

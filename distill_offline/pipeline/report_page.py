@@ -143,7 +143,8 @@ def _confusion(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[str, s
             for place, name in _one_at_each_place(spans or ()).items():
                 if gold.get(place, name) != name:
                     counts.setdefault(reading, Counter())[gold[place], name] += 1
-    return {name: [(*pair, n) for pair, n in of.most_common(_CELLS)] for name, of in counts.items()}
+    names = dict.fromkeys(reading for row in rows for reading, _ in _readings(row))
+    return {name: [(*pair, n) for pair, n in counts[name].most_common(_CELLS)] for name in names if name in counts}
 
 
 def _one_at_each_place(spans: Sequence[Sequence[Any]]) -> dict[tuple[Any, Any], str]:

@@ -71,6 +71,7 @@ def next_steps(verdict: Mapping[str, Any], sentences: int, teacher_f1: float | N
         steps.append(
             f"{sentences:,} scored sentences and {seeds} seed{'s' if seeds > 1 else ''} cannot tell the two apart. "
             f"Score on more sentences, or train from {more} seeds (train.seeds)."
+            + (f" If you use a student of {verdict['best']}, use {_to_use(verdict, 'best')}." if seeds > 1 else "")
         )
     else:
         to_use = _to_use(verdict, "best")
