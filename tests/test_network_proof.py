@@ -27,6 +27,7 @@ CLI = (sys.executable, "-m", "distill_offline")
 
 SMALL = (
     "annotate.limit=4", "annotate.gold=[]", "annotate.max_quarantined=1", "train.updates=2", "train.eval_every=2",
+    "train.seeds=1", "train.arms=[{name: original_only}, {name: simple_mix}]",
     'corpus.original.dev={path: "package:demo/dev.jsonl", limit: 4}',
     'corpus.original.test={path: "package:demo/test.jsonl", limit: 4}',
     "corpus.original.train.limit=20", "adapt.epochs=1",

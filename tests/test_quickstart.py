@@ -40,22 +40,23 @@ def environment() -> dict[str, str]:
 def test_the_quickstart_runs_with_no_network_but_loopback(tmp_path: Path, environment: dict[str, str]) -> None:
     """All stages and arms with their real models, on few of the sentences: the teacher takes most of the time.
 
-    It learns from gold once instead of twelve times. From so few labels of such a teacher a student may learn no
-    entity, and on another machine it answers otherwise: what `distilled_only` scores is chance here. That it was
-    trained and scored is not.
+    It learns from gold once instead of twelve times, and there are two students of each arm instead of three.
     """
     if fault := probe().fault:
         pytest.skip(f"no network namespace here: {fault}")
     command = [sys.executable, "-m", "distill_offline", "--isolate", "run", CONFIG, "--json"]
-    command += ["--set", "annotate.limit=20", "--set", "adapt.epochs=1", "--set", "train.updates=160"]
+    command += ["--set", "annotate.limit=20", "--set", "adapt.epochs=1", "--set", "train.seeds=2"]
     command += ["--set", "corpus.original.test={path: 'package:demo/test.jsonl', limit: 40}"]
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    scores = {row["name"]: row["overall"]["f1"] for row in json.loads(result.stdout)["rows"]}
-    assert list(scores) == ["teacher", "original_only", "distilled_only", "simple_mix"]
-    assert scores["simple_mix"] > 0.3
-    assert scores["original_only"] > 0.4
-    assert 0.0 <= scores["distilled_only"] < scores["simple_mix"]
+    value = json.loads(result.stdout)
+    scores = {row["name"]: row["overall"]["f1"] for row in value["rows"]}
+    assert list(scores) == ["teacher", "original_only", "original_only-2", "simple_mix", "simple_mix-2"]
+    assert min(scores["simple_mix"], scores["simple_mix-2"]) > 0.3
+    assert min(scores["original_only"], scores["original_only-2"]) > 0.4
+    means = {arm: (scores[arm] + scores[f"{arm}-2"]) / 2 for arm in ("original_only", "simple_mix")}
+    report = (tmp_path / "runs/quickstart/report/index.html").read_text("utf-8")
+    assert all(f"{100 * mean:.1f}" in report for mean in means.values())
     assert manifest.verify(tmp_path / "runs/quickstart") == []
     again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert json.loads(again.stdout) == json.loads(result.stdout)

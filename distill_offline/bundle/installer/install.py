@@ -80,7 +80,7 @@ OFFLINE = {
 
 SMALL = (
     "annotate.limit=8", "annotate.gold=[]", "annotate.max_quarantined=1", "annotate.max_failure_rate=1",
-    "train.updates=6", "train.eval_every=3", "train.arms=[{name: simple_mix}]", "adapt=null",
+    "train.updates=6", "train.eval_every=3", "train.seeds=1", "train.arms=[{name: simple_mix}]", "adapt=null",
 )  # fmt: skip
 
 
