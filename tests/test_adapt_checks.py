@@ -134,6 +134,18 @@ def test_memory_grows_with_rank_and_length_and_shrinks_with_what_saves_it(base: 
     assert need(base / "config.json", AdaptSettings(), on_gpu=False) is None
 
 
+def test_memory_holds_the_mask_of_a_packed_row(base: Path) -> None:
+    def activations(tokens: int, *, on_gpu: bool = False) -> float:
+        found = need(base, AdaptSettings(batch_tokens=tokens), on_gpu=on_gpu)
+        assert found is not None
+        return found.activations
+
+    # All else grows with the tokens; no row has more than 2,048 on a CPU.
+    assert activations(2048) - 2 * activations(1024) == 2 * 1024**2 * (4 + 3)
+    assert activations(4096) - 2 * activations(2048) == -(2048**2) * (4 + 3)
+    assert activations(8192, on_gpu=True) > 8192**2 * 2 * 2  # both layers may keep a copy
+
+
 def test_doctor_says_how_much_memory_it_takes(base: Path) -> None:
     found = {check.name: check for check in doctor._check_needs(settings(base, {}))}
     assert found["adapt"].status == "ok"

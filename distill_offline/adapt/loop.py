@@ -133,7 +133,7 @@ class _Learning:
         self._accelerator = accelerator("bf16" if torch.cuda.is_available() else "no")
         self._device = self._accelerator.device
         with self._accelerator.autocast():
-            base.pack_if_same([*lessons, *dev], self._device)
+            base.pack_if_same([*lessons, *dev], settings.batch_tokens, self._device)
         self._learning = base.learning
         optimizer = torch.optim.AdamW(
             self._learning.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True

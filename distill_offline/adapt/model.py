@@ -11,19 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill_offline.adapt.lessons import Encoder, Lesson
-from distill_offline.adapt.packing import pack, packs, shared_tokens
+from distill_offline.adapt.packing import full_row, is_worth_it, pack, packs, sees_all_before
 from distill_offline.backends.adapter import CONFIG, WEIGHTS
 from distill_offline.backends.transformers import Transformers
 from distill_offline.config.settings import AdaptSettings
 from distill_offline.errors import BackendError, ConfigError, native_os_error
+from distill_offline.models.adapting import MOST_PACKED
 from distill_offline.schema import Sampling
 from distill_offline.storage.files import write_text
 from distill_offline.student.batching import least_work
+from distill_offline.student.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["Base", "batch", "check_quantization", "write_adapter"]
+
+_TOLERANCE = {True: 1e-3, False: 3e-2}  # of logits: on a CPU, in float32; and on a GPU, in bfloat16
 
 
 class Base:
@@ -78,7 +82,7 @@ class Base:
             raise ConfigError(f"adapt.targets: they fit no weight matrix of {model.name} ({first_line})") from error
         self.backend.model = self.model
         self._keeps = "logits_to_keep" in inspect.signature(inner.forward).parameters
-        self._packs = False
+        self._inner, self._packs, self._most_packed = inner, False, MOST_PACKED[on_gpu]
         self.encoder = Encoder(self.backend.tokenizer, self.backend.chat, self.backend.end_ids)
 
     @property
@@ -86,62 +90,85 @@ class Base:
         """The adapter's matrices, by name."""
         return {name: each for name, each in self.model.named_parameters() if each.requires_grad}
 
-    def pack_if_same(self, lessons: Sequence[Lesson], device: torch.device) -> None:
-        """From now on compute what prompts share once, if the model's loss on two lessons stays what it is in rows.
+    def pack_if_same(self, lessons: Sequence[Lesson], batch_tokens: int, device: torch.device) -> None:
+        """From now on compute what prompts share once, if answers' logits in a full row stay what they are in rows.
 
-        So it is with models whose tokens see all before them. With a window over the nearest ones, or a state that runs
-        through a sequence, it is another number; some models refuse such a mask.
+        Decided by base and lessons alone, whatever the adapter has learnt: a run that goes on decides as it did before.
         """
         import torch
 
-        two = [min(lessons, key=_length), max(lessons, key=_length)]
-        if len(lessons) < 2 or self.backend.model.config._attn_implementation != "sdpa" or not shared_tokens(two):
+        self._packs = False
+        if not is_worth_it(lessons) or not sees_all_before(self._inner, max(len(each.ids) for each in lessons)):
             return
-        trained, tolerance = self.model.training, 1e-3 if device.type == "cpu" else 2e-2
+        trained, row = self.model.training, full_row(lessons, min(batch_tokens, self._most_packed))
         self.model.eval()
-        with torch.no_grad():
-            expected = float(self._loss_in_rows(two, device))
+        with torch.no_grad(), self.model.disable_adapter():
+            expected = [self._logits_in_rows([each], device)[0].cpu() for each in row]
             try:
-                packed = float(self._loss_packed(two, device))
-            except (TypeError, ValueError, RuntimeError, IndexError):
-                packed = math.nan
-        self._packs = abs(packed - expected) <= tolerance * abs(expected)
+                logits = self._logits_packed(row, device)[0].cpu()
+            except Exception as error:  # of any type: some models refuse such a mask
+                if is_out_of_memory(error):
+                    raise
+                logits = None
         self.model.train(trained)
+        if logits is not None:
+            parts = torch.split(logits, [each.answer_tokens for each in row])
+            most = _TOLERANCE[device.type == "cpu"]
+            self._packs = all(_apart(*pair) <= most for pair in zip(parts, expected, strict=True))
 
     def parts(self, lessons: Sequence[Lesson], batch_tokens: int, overhead: int) -> Iterable[Sequence[Lesson]]:
         """`lessons` in parts of at most `batch_tokens` tokens; a part more is worth `overhead` tokens of padding."""
-        return packs(lessons, batch_tokens) if self._packs else least_work(lessons, batch_tokens, overhead)
+        if self._packs:
+            return packs(lessons, min(batch_tokens, self._most_packed))
+        return least_work(lessons, batch_tokens, overhead)
 
     def loss(self, lessons: Sequence[Lesson], device: torch.device) -> torch.Tensor:
         """The summed cross-entropy of the answers' tokens; nothing is learnt from prompts."""
-        return (self._loss_packed if self._packs and len(lessons) > 1 else self._loss_in_rows)(lessons, device)
-
-    def _loss_in_rows(self, lessons: Sequence[Lesson], device: torch.device) -> torch.Tensor:
         import torch
 
+        are_packed = self._packs and len(lessons) > 1
+        logits, targets = (self._logits_packed if are_packed else self._logits_in_rows)(lessons, device)
+        return torch.nn.functional.cross_entropy(logits, targets, ignore_index=-100, reduction="sum")
+
+    def _logits_in_rows(self, lessons: Sequence[Lesson], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of the last places of all rows, as many as the longest answer has tokens; and their targets."""
         tensors, targets = batch(lessons, self.backend.pad_id)
         last = targets.shape[1]
         kept: dict[str, Any] = {"logits_to_keep": last + 1} if self._keeps else {}
         output = self.model(**{key: value.to(device) for key, value in tensors.items()}, use_cache=False, **kept)
-        logits = output.logits[:, -last - 1 : -1]
-        return torch.nn.functional.cross_entropy(
-            logits.float().flatten(0, 1), targets.to(device).flatten(), ignore_index=-100, reduction="sum"
-        )
+        return output.logits[:, -last - 1 : -1].float().flatten(0, 1), targets.to(device).flatten()
 
-    def _loss_packed(self, lessons: Sequence[Lesson], device: torch.device) -> torch.Tensor:
-        import torch
-
+    def _logits_packed(self, lessons: Sequence[Lesson], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of the places that predict the answers' tokens, lesson by lesson; and their targets."""
         packed = pack(lessons)
         asked = packed.asked.to(device)
         output = self.model(
             input_ids=packed.ids.to(device),
-            attention_mask=packed.mask.to(device),
+            attention_mask=_added(packed.mask.to(device)),
             position_ids=packed.positions.to(device),
             use_cache=False,
             **({"logits_to_keep": asked} if self._keeps else {}),
         )
         logits = output.logits[0] if self._keeps else output.logits[0, asked]
-        return torch.nn.functional.cross_entropy(logits.float(), packed.targets.to(device), reduction="sum")
+        return logits.float(), packed.targets.to(device)
+
+
+def _added(mask: torch.Tensor) -> torch.Tensor:
+    """What attention adds for a mask (1 x 1 x N x N): one tensor for all layers, where each would make its own.
+
+    In the precision that is computed in, and in memory a GPU's kernels take as it lies: rows begin at every 8th number.
+    """
+    import torch
+
+    number, size = torch.float32 if mask.device.type == "cpu" else torch.bfloat16, mask.shape[-1]
+    room = torch.zeros(1, 1, size, math.ceil(size / 8) * 8, dtype=number, device=mask.device)
+    return room[..., :size].masked_fill_(~mask, -math.inf)
+
+
+def _apart(logits: torch.Tensor, expected: torch.Tensor) -> float:
+    """How far logits (tokens x vocabulary) are from others, as a share of how much those differ from their mean."""
+    spread = (expected - expected.mean(-1, keepdim=True)).norm()
+    return float((logits - expected).norm() / spread)
 
 
 def check_quantization(settings: AdaptSettings, *, on_gpu: bool) -> None:

@@ -7,17 +7,22 @@ by itself. Losses and gradients are those of separate rows, within rounding.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from distill_offline.adapt.lessons import Lesson
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Packed", "pack", "packs", "shared_tokens"]
+__all__ = ["Packed", "full_row", "is_worth_it", "pack", "packs", "sees_all_before", "shared_tokens"]
+
+_WINDOWS = ("sliding_window", "attention_chunk_size", "attention_window_size", "window_size")
+_ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
+_DROPOUTS = ("attention_dropout", "attn_pdrop", "attn_dropout", "attention_probs_dropout_prob")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,45 @@ def packs(lessons: Sequence[Lesson], batch_tokens: int) -> Iterator[list[Lesson]
         part.append(lesson)
     if part:
         yield part
+
+
+def is_worth_it(lessons: Sequence[Lesson]) -> bool:
+    """Whether prompts share an eighth of the lessons' tokens: attention over one long row costs more than over rows."""
+    return len(lessons) > 1 and 8 * shared_tokens(lessons) * len(lessons) >= sum(len(each.ids) for each in lessons)
+
+
+def full_row(lessons: Sequence[Lesson], batch_tokens: int) -> list[Lesson]:
+    """Lessons for a packed row as full as any: from the shortest on, two at least, and the longest at its end."""
+    *others, longest = sorted(lessons, key=lambda lesson: len(lesson.ids))
+    shared, room, row = shared_tokens(lessons), batch_tokens - len(longest.ids), list[Lesson]()
+    for lesson in others:
+        room -= len(lesson.ids) - shared
+        if row and room < 0:
+            break
+        row.append(lesson)
+    return [*row, longest]
+
+
+def sees_all_before(model: torch.nn.Module, longest: int) -> bool:
+    """Whether a model is built so that tokens of a packed row can be what they are in rows of up to `longest` tokens.
+
+    It is not with a window or chunk that is shorter (a mask that is given takes its place), a convolution or a state
+    that runs through the sequence, or places that are not told by `position_ids`. Nor are models with dropout inside
+    attention packed: for that, all of the row's weights are kept, squared its length for each layer and head.
+    """
+    import torch
+
+    whole: Any = model.config
+    config = whole.get_text_config()
+    windows = [getattr(config, name, None) for name in _WINDOWS]
+    return (
+        whole._attn_implementation == "sdpa"
+        and "position_ids" in inspect.signature(model.forward).parameters
+        and all(not isinstance(window, int) or window >= longest for window in windows)
+        and set(getattr(config, "layer_types", None) or ()) <= _ATTENTION
+        and not any(getattr(config, name, None) for name in _DROPOUTS)
+        and not any(isinstance(module, torch.nn.Conv1d) for module in model.modules())
+    )
 
 
 def pack(lessons: Sequence[Lesson]) -> Packed:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from distill_offline.config.settings import AdaptSettings
 
-__all__ = ["Need", "need"]
+__all__ = ["MOST_PACKED", "Need", "need"]
+
+MOST_PACKED = {False: 2048, True: 8192}  # tokens of lessons in one row, on a CPU and a GPU: a mask has them squared
 
 _KEPT = 34  # numbers of a layer's width that are kept for each token (Korthikanti et al. 2022, without attention maps)
 _LEARNT = 16  # bytes of a learnt number: itself, its gradient and two moments, in float32
@@ -56,6 +58,9 @@ def need(model: Path, settings: AdaptSettings, *, on_gpu: bool) -> Need | None:
     kept = _KEPT if not settings.gradient_checkpointing else 2
     activations = tokens * width * (layers * kept + _KEPT) * number / 2 + tokens * layers * settings.rank * 7 * 4
     activations += tokens * _ANSWER * vocabulary * 4 * 3
+    # The mask of a packed row; a GPU's layers may each keep a copy.
+    masks = layers if on_gpu and not settings.gradient_checkpointing else 1
+    activations += min(settings.batch_tokens, MOST_PACKED[on_gpu]) ** 2 * (masks * number + 3)
     return Need(weights, learnt * _LEARNT, activations)
 
 
