@@ -93,8 +93,9 @@ def test_a_students_name_must_be_good_for_a_folder_and_seeds_begin_at_one() -> N
     settings(Path("none"), long, 1)
     with pytest.raises(ConfigError, match="at most 100"):
         settings(Path("none"), long, 2)
-    with pytest.raises(ConfigError, match="seeds"):
-        settings(Path("none"), [MIX], 0)
+    for seeds in (0, 101):  # a slip of the finger must not fill memory
+        with pytest.raises(ConfigError, match=r"train\.seeds"):
+            settings(Path("none"), [MIX], seeds)
 
 
 def test_more_seeds_train_only_the_new_students_as_runs_of_their_seed_would(encoder: Path, tmp_path: Path) -> None:
@@ -114,6 +115,14 @@ def test_more_seeds_train_only_the_new_students_as_runs_of_their_seed_would(enco
     assert len({weights(tmp_path / "run", name) for name in counts}) == 3
     seeds = [manifest.show(tmp_path / "run/train" / name)["seeds"] for name in counts]
     assert seeds == [{"seed": 1}, {"seed": 2}, {"seed": 3}]
+    # Fewer again: what is left over is told, and stays.
+    said.clear()
+    assert list(trained(tmp_path / "run", given, say=said.append)) == ["simple_mix"]
+    assert any(line.startswith("train: simple_mix-2, simple_mix-3: of an earlier configuration") for line in said)
+    assert sorted(seals(tmp_path / "run")) == ["simple_mix", "simple_mix-2", "simple_mix-3"]
+    said.clear()
+    trained(tmp_path / "run", given, ("simple_mix",), say=said.append)
+    assert not any("earlier configuration" in line for line in said)
 
 
 class Killed(BaseException):

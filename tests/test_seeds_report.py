@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from distill_offline.cli import commands
 from distill_offline.config.loading import dump, parse_settings
 from distill_offline.errors import GateMissed
 from distill_offline.evaluate.verdict import Learner, verdict
+from distill_offline.pipeline.opened import open_run
 from distill_offline.pipeline.report_page import _confusion
 from distill_offline.provenance import walk
 from distill_offline.report.verdict import headline, next_steps, scores_plot, what_is_right
@@ -104,6 +106,27 @@ def test_arms_are_compared_on_the_seeds_that_both_have() -> None:
     unpaired = verdict("token-classification", examples(), {**mix, "original_only-3": alone["original_only-3"]})
     assert unpaired is not None
     assert "difference" not in unpaired
+
+
+def test_what_is_said_of_a_difference_is_over_the_seeds_that_both_arms_have() -> None:
+    mix = seeded("simple_mix", [80, 90, 70], [0.5] * 3, (5, 5))
+    alone = seeded("original_only", [60, 50, 70], [0.3] * 3, (0, 5))
+    whole = verdict("token-classification", examples(), {**mix, **alone})
+    assert whole is not None
+    assert whole["pairs"] == 3
+    assert not any("Train all" in step for step in next_steps(whole, 100, None))
+    for some in ({"original_only-2": alone["original_only-2"]}, {"original_only": alone["original_only"]}):
+        found = verdict("token-classification", examples(), {**mix, **some})
+        assert found is not None
+        assert (found["seeds"], found["pairs"]) == (3, 1)
+        assert "mean of" not in headline(found, 49)
+        steps = next_steps(found, 100, None)
+        assert "simple_mix and original_only are compared on 1 seed, which both have, and not on 3." in steps[0]
+        assert not any("One seed was trained" in step for step in steps)
+    two = verdict("token-classification", examples(), {"simple_mix-2": mix["simple_mix-2"], **alone})
+    assert two is not None
+    assert (two["seeds"], two["pairs"]) == (1, 1)
+    assert "are compared on 1 seed, which both have, and not on 3" in next_steps(two, 100, None)[0]
 
 
 def test_one_seed_is_told_as_ever() -> None:
@@ -223,6 +246,19 @@ def test_confusions_stand_in_the_order_of_the_students() -> None:
 def test_the_chain_of_a_run_with_several_seeds_is_whole(run: RunFolder) -> None:
     problems = [problem for problem in walk(run.path).all_problems() if problem.state == "broken"]
     assert problems == []
+
+
+def test_evaluate_alone_warns_of_students_that_are_missing_or_of_other_settings(run: RunFolder, tmp_path: Path) -> None:
+    shutil.copytree(run.path, tmp_path / "run")
+    (tmp_path / "seeds.yaml").write_text(dump(run.settings))
+    shutil.rmtree(tmp_path / "run/train/simple_mix-2")
+    for changes, unfit in (([], ["simple_mix-2"]), (["train.updates=3"], STUDENTS)):
+        said = list[str]()
+        opened = open_run(tmp_path / "seeds.yaml", tmp_path / "run", changes=changes, say=said.append)
+        result = opened.evaluate()
+        assert f"warning: evaluate: {', '.join(unfit)}: not trained, or not known" in "\n".join(said)
+        assert [row["name"] for row in result["rows"]] == STUDENTS[:3]
+        assert result["verdict"]["pairs"] == 1
 
 
 def test_the_gate_is_for_the_mean_and_not_for_a_lucky_student(run: RunFolder) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from annotated_types import Ge, Le
 
 from distill_offline.config.train import ArmSettings, TrainSettings
-from distill_offline.config.values import STRICT, Count, folder_name
+from distill_offline.config.values import STRICT, folder_name
 
 __all__ = ["SeededArm", "SeededTrainSettings", "student_name"]
 
@@ -40,7 +42,7 @@ class SeededTrainSettings(TrainSettings):
     """How students are trained. An arm may set most of these for itself; docs/training.md has them at length."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-    seeds: Count = 1
+    seeds: Annotated[int, Ge(1), Le(100)] = 1
     """[students of an arm] Train each arm so many times: from the run's `seed`, `seed` + 1, and so on, as `NAME`,
     `NAME-2` and so on. The report compares means over them."""
 

@@ -74,8 +74,8 @@ def verdict(head: Head, examples: Sequence[Example], learners: Mapping[str, Lear
     `p`; they are missing if no arm is one of the two kinds. `scores` has F1 and interval of each arm.
 
     Where arms have several students, all figures are means over them, and paired by their numbers. Only then there are
-    `seeds`, how many students `best` has; `f1_by_seed` of each arm; and `student` (and `baseline_student`), the one of
-    the arm that is best on dev.
+    `seeds`, how many students `best` has; `f1_by_seed` of each arm; `student` (and `baseline_student`), the one of the
+    arm that is best on dev; and `pairs`, over how many numbers that both arms have the `difference` is.
     """
     arms = _by_arm(learners)
     blended = {name: arm for name, arm in arms.items() if arm.distilled_drawn}
@@ -113,7 +113,7 @@ def verdict(head: Head, examples: Sequence[Example], learners: Mapping[str, Lear
     return result | {
         "baseline": baseline,
         "baseline_f1": scores[baseline],
-        **({"baseline_student": arms[baseline].best_student} if are_several else {}),
+        **({"baseline_student": arms[baseline].best_student, "pairs": len(columns)} if are_several else {}),
         "difference": compared.difference,
         "difference_interval": [compared.low, compared.high],
         "p": compared.p,

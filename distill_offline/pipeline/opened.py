@@ -22,7 +22,7 @@ from distill_offline.schema import Watch
 from distill_offline.select.stage import select
 from distill_offline.storage.files import ANNOTATIONS
 from distill_offline.student.model import Student
-from distill_offline.train.stage import train
+from distill_offline.train.stage import is_trained, train
 
 __all__ = ["Run", "open_run", "read_annotations"]
 
@@ -97,7 +97,16 @@ class Run:
         return {arm: dict(counts) for arm, counts in self._alone(lambda folder: train(folder, arms)).items()}
 
     def evaluate(self) -> dict[str, Any]:
-        """Score the trained students, and the teacher where it labelled the split; gives evaluate/report.json."""
+        """Score the trained students, and the teacher where it labelled the split; gives evaluate/report.json.
+
+        Warns of students that are not trained, and of those that are not known to be of the settings and data as now.
+        """
+        students = self.settings.train.students
+        if unfit := [student.name for student in students if not is_trained(self._folder, student)]:
+            self._folder.warn(
+                f"evaluate: {', '.join(unfit)}: not trained, or not known to be of settings, data, encoder and program "
+                "as they are now. What is there is scored as it is, and counts in its arm's mean. Train first."
+            )
         return dict(self._alone(evaluate))
 
     def student(self, arm: str) -> Student:

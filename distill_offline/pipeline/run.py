@@ -24,7 +24,7 @@ from distill_offline.train.stage import train
 
 __all__ = ["run"]
 
-_PAGE = 3  # raised when the page shows something else of the same run
+_PAGE = 4  # raised when the page shows something else of the same run
 
 
 def run(folder: RunFolder) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def headline(verdict: Mapping[str, Any], gold_sentences: int | None) -> str:
 
     Of several seeds it is what it brings in the mean, and says over how many.
     """
-    best, f1, seeds = verdict["best"], _points(verdict["f1"]), seeds_of(verdict)
+    best, f1, seeds = verdict["best"], _points(verdict["f1"]), _compared(verdict)
     mean = f"; mean of {seeds} seeds" if seeds > 1 else ""
     if "difference" not in verdict:
         missing = "no student learnt the human labels alone" if verdict["learnt_distilled"] else "no student blends"
@@ -56,10 +56,21 @@ def seeds_of(verdict: Mapping[str, Any]) -> int:
     return int(verdict.get("seeds", 1))
 
 
+def _compared(verdict: Mapping[str, Any]) -> int:
+    """Over how many seeds the difference is or, without one, the score."""
+    return int(verdict.get("pairs", seeds_of(verdict)))
+
+
 def next_steps(verdict: Mapping[str, Any], sentences: int, teacher_f1: float | None) -> list[str]:
     """What these figures suggest, each with its reason; nothing that they do not show."""
-    steps, seeds = list[str](), seeds_of(verdict)
-    more = "more" if seeds > 1 else "several"
+    steps, seeds, are_several = list[str](), _compared(verdict), "seeds" in verdict
+    more = "more" if are_several else "several"
+    most = max((len(scores) for scores in verdict.get("f1_by_seed", {}).values()), default=1)
+    if "pairs" in verdict and seeds < most:
+        steps.append(
+            f"Train all students: {verdict['best']} and {verdict['baseline']} are compared on {seeds} "
+            f"seed{'s' if seeds > 1 else ''}, which both have, and not on {most}."
+        )
     if "difference_interval" not in verdict:
         steps.append("Train an arm of each kind (original_only and simple_mix), so that the two can be compared.")
     elif verdict["difference_interval"][1] < 0:
@@ -71,7 +82,7 @@ def next_steps(verdict: Mapping[str, Any], sentences: int, teacher_f1: float | N
         steps.append(
             f"{sentences:,} scored sentences and {seeds} seed{'s' if seeds > 1 else ''} cannot tell the two apart. "
             f"Score on more sentences, or train from {more} seeds (train.seeds)."
-            + (f" If you use a student of {verdict['best']}, use {_to_use(verdict, 'best')}." if seeds > 1 else "")
+            + (f" If you use a student of {verdict['best']}, use {_to_use(verdict, 'best')}." if are_several else "")
         )
     else:
         to_use = _to_use(verdict, "best")
@@ -81,7 +92,7 @@ def next_steps(verdict: Mapping[str, Any], sentences: int, teacher_f1: float | N
             f"The student ({_points(verdict['f1'])}) is better than its teacher ({_points(teacher_f1)}): look at the "
             "teacher's errors below before you let it label more."
         )
-    if seeds == 1:
+    if not are_several:
         steps.append(
             "One seed was trained: another one moves these figures, too. With train.seeds: 3 a run trains each arm "
             "three times and compares means; a study does so for several sizes."

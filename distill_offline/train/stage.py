@@ -38,6 +38,7 @@ __all__ = [
     "train",
 ]
 
+_SHOWN = 5  # names
 # Of train's settings. The encoder counts by its digest, several processes by their number.
 _DECIDES_NOTHING = ("arms", "encoder", "seeds", "checkpoint_every", "processes")
 
@@ -56,12 +57,26 @@ def train(
     check_arms(settings.train)
     check_pretrained_arms(settings)
     chosen = chosen_students(settings.train, arms)
+    if not arms:
+        _say_left_over(folder)
     counts = {
         arm.name: _average_arm(folder, arm) if arm.average else _train_arm(folder, arm, observe or _look_away)
         for arm in settings.train.ordered_students
         if arm.name in chosen
     }
     return {name: counts[name] for name in chosen}
+
+
+def _say_left_over(folder: RunFolder) -> None:
+    """Students of an earlier configuration, with more seeds or other arms: nothing scores, shows or renews them."""
+    names = {student.name for student in folder.settings.train.students}
+    lying = sorted(path.name for path in folder.folder("train").glob("*") if path.is_dir() and path.name not in names)
+    if lying:
+        more = f" and {len(lying) - _SHOWN} more" if len(lying) > _SHOWN else ""
+        folder.say(
+            f"train: {', '.join(lying[:_SHOWN])}{more}: of an earlier configuration. Not scored, not in the report, "
+            "and not made again where what they were made from changes; delete their folders if you need them no more."
+        )
 
 
 def is_trained(folder: RunFolder, arm: SeededArm) -> bool:
