@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from adapting import refused, settings
 from model_fixtures import CHATML, tiny_llama
+from test_method import _imported
 
 from distill_offline import doctor, pipeline
 from distill_offline.adapt import stage
+from distill_offline.adapt.stage import _METHOD
 from distill_offline.annotate.work import AnnotateInputs
 from distill_offline.backends.adapter import WEIGHTS
 from distill_offline.backends.transformers import Transformers
@@ -132,6 +134,14 @@ def test_memory_grows_with_rank_and_length_and_shrinks_with_what_saves_it(base: 
     assert total(on_gpu=True) < total()
     assert total(on_gpu=True, quantization="4bit") < total(on_gpu=True)
     assert need(base / "config.json", AdaptSettings(), on_gpu=False) is None
+
+
+def test_the_method_of_an_adapter_is_whole() -> None:
+    """What decides how it learns, wherever it stands: with another rate or other parts, it is another adapter."""
+    imported = {name for module in _METHOD for name in _imported(module)}
+    deciding = {name for name in imported if name.split(".")[1] in ("adapt", "learning", "student")}
+    assert deciding - {*_METHOD} == {"distill_offline.learning.checkpoint", "distill_offline.student.memory"}
+    assert {*_METHOD} - deciding <= {f"distill_offline.adapt.{name}" for name in ("answers", "gguf_adapter", "loop")}
 
 
 def test_memory_holds_the_mask_of_a_packed_row(base: Path) -> None:

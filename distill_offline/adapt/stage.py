@@ -41,8 +41,11 @@ __all__ = ["adapt", "is_adapted", "plan"]
 
 _SHOWN = 5  # ids
 _DECIDES_NOTHING = ("base", "checkpoint_every", "folds")  # the base counts by its digest, folds for each by itself
-_METHOD = tuple(
-    f"distill_offline.adapt.{name}" for name in ("answers", "gguf_adapter", "lessons", "loop", "model", "packing")
+_METHOD = (
+    *(f"distill_offline.adapt.{name}" for name in ("answers", "gguf_adapter", "lessons", "loop", "model", "packing")),
+    "distill_offline.learning.acceleration",
+    "distill_offline.learning.optimisation",
+    "distill_offline.student.batching",
 )
 
 
