@@ -94,6 +94,7 @@ def test_the_loss_falls_and_the_best_epoch_is_kept(made: Path) -> None:
     assert losses[-1] < losses[0] - 0.5
     assert losses[found["epoch"]] == min(losses[1:])
     assert found["sentences"] == 20
+    assert found["packed"] is True
     assert rank_of(made / "adapt" / "adapter") == 4
 
 

@@ -90,6 +90,11 @@ class Base:
         """The adapter's matrices, by name."""
         return {name: each for name, each in self.model.named_parameters() if each.requires_grad}
 
+    @property
+    def packs(self) -> bool:
+        """Whether what prompts begin with is computed once, as `pack_if_same` has decided."""
+        return self._packs
+
     def pack_if_same(self, lessons: Sequence[Lesson], batch_tokens: int, device: torch.device) -> None:
         """From now on compute what prompts share once, if answers' logits in a full row stay what they are in rows.
 

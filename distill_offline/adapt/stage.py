@@ -325,6 +325,7 @@ def _counts(learnt: Learnt, base: Base, lessons: Sequence[Lesson], settings: Ada
         "epoch": learnt.epoch,
         "prompt_tokens": sum(each.start for each in lessons),
         "answer_tokens": sum(each.answer_tokens for each in lessons),
+        "packed": base.packs,
         "parameters": sum(each.numel() for each in base.learning.values()),
         "history": list(learnt.history),
     }
