@@ -11,7 +11,7 @@ from model_fixtures import tiny_llama
 
 from distill_offline.adapt.lessons import Lesson
 from distill_offline.adapt.model import Base
-from distill_offline.adapt.packing import full_row, is_worth_it, pack, packs, shared_tokens
+from distill_offline.adapt.packing import is_worth_it, pack, packs, row_to_check, shared_tokens
 from distill_offline.config.settings import AdaptSettings
 
 BEGINNING = (7, 8, 9, 10, 11)
@@ -160,11 +160,11 @@ def test_what_the_build_does_not_tell_the_logits_do(tmp_path: Path) -> None:
 
 
 def test_the_row_that_is_tried_is_as_full_as_any() -> None:
-    assert full_row(LESSONS, 99) == [LESSONS[1], LESSONS[0], LESSONS[2]]
-    assert full_row(LESSONS, 13) == [LESSONS[1], LESSONS[2]]
-    assert full_row(LESSONS, 1) == [LESSONS[1], LESSONS[2]]  # two at least
+    assert row_to_check(LESSONS, 99) == [LESSONS[1], LESSONS[0], LESSONS[2]]
+    assert row_to_check(LESSONS, 13) == [LESSONS[1], LESSONS[2]]
+    assert row_to_check(LESSONS, 1) == [LESSONS[1], LESSONS[2]]  # two at least
     same = [Lesson((*BEGINNING, number, 9), 6) for number in range(3)]
-    assert full_row(same, 99) == same
+    assert row_to_check(same, 99) == same
 
 
 @pytest.mark.parametrize("own", [30, 40])

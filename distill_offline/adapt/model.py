@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill_offline.adapt.lessons import Encoder, Lesson
-from distill_offline.adapt.packing import full_row, is_worth_it, pack, packs, sees_all_before
+from distill_offline.adapt.packing import is_worth_it, pack, packs, row_to_check, sees_all_before
 from distill_offline.backends.adapter import CONFIG, WEIGHTS
 from distill_offline.backends.transformers import Transformers
 from distill_offline.config.settings import AdaptSettings
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Base", "batch", "check_quantization", "write_adapter"]
 
+_CHECKED = 640  # tokens of the row by which a base is checked: two passes over it cost seconds on a CPU
 _TOLERANCE = {True: 1e-3, False: 3e-2}  # of logits: on a CPU, in float32; and on a GPU, in bfloat16
 
 
@@ -96,7 +97,7 @@ class Base:
         return self._packs
 
     def pack_if_same(self, lessons: Sequence[Lesson], batch_tokens: int, device: torch.device) -> None:
-        """From now on compute what prompts share once, if answers' logits in a full row stay what they are in rows.
+        """From now on compute what prompts share once, if answers' logits in a long row stay what they are in rows.
 
         Decided by base and lessons alone, whatever the adapter has learnt: a run that goes on decides as it did before.
         """
@@ -105,7 +106,7 @@ class Base:
         self._packs = False
         if not is_worth_it(lessons) or not sees_all_before(self._inner, max(len(each.ids) for each in lessons)):
             return
-        trained, row = self.model.training, full_row(lessons, min(batch_tokens, self._most_packed))
+        trained, row = self.model.training, row_to_check(lessons, min(batch_tokens, _CHECKED))
         self.model.eval()
         with torch.no_grad(), self.model.disable_adapter():
             expected = [self._logits_in_rows([each], device)[0].cpu() for each in row]

@@ -18,7 +18,7 @@ from distill_offline.adapt.lessons import Lesson
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Packed", "full_row", "is_worth_it", "pack", "packs", "sees_all_before", "shared_tokens"]
+__all__ = ["Packed", "is_worth_it", "pack", "packs", "row_to_check", "sees_all_before", "shared_tokens"]
 
 _WINDOWS = ("sliding_window", "attention_chunk_size", "attention_window_size", "window_size")
 _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
@@ -68,10 +68,10 @@ def is_worth_it(lessons: Sequence[Lesson]) -> bool:
     return len(lessons) > 1 and 8 * shared_tokens(lessons) * len(lessons) >= sum(len(each.ids) for each in lessons)
 
 
-def full_row(lessons: Sequence[Lesson], batch_tokens: int) -> list[Lesson]:
-    """Lessons for a packed row as full as any: from the shortest on, two at least, and the longest at its end."""
+def row_to_check(lessons: Sequence[Lesson], tokens: int) -> list[Lesson]:
+    """Lessons for a packed row of about so many tokens: from the shortest on, two at least, the longest at its end."""
     *others, longest = sorted(lessons, key=lambda lesson: len(lesson.ids))
-    shared, room, row = shared_tokens(lessons), batch_tokens - len(longest.ids), list[Lesson]()
+    shared, room, row = shared_tokens(lessons), tokens - len(longest.ids), list[Lesson]()
     for lesson in others:
         room -= len(lesson.ids) - shared
         if row and room < 0:
