@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from distill_offline import doctor, manifest, offline
-from distill_offline.config.settings import BackendSettings, CorpusSettings, Settings, TaskSettings, TrainSettings
+from distill_offline.config.settings import BackendSettings, CorpusSettings, SeededTrainSettings, Settings, TaskSettings
 from distill_offline.doctor import Check, examine, worst
 from distill_offline.models.fitting import free_memory
 
@@ -43,7 +43,7 @@ def test_what_a_configuration_needs_and_lacks_fails(models: Path) -> None:
         task=TaskSettings(types={"X": "x"}),
         corpus=CorpusSettings(),
         backend=BackendSettings(name="llama_cpp", model="SmolLM2-135M-Instruct-GGUF"),
-        train=TrainSettings(encoder=str(models.parent)),
+        train=SeededTrainSettings(encoder=str(models.parent)),
     )
     checks = by_name(examine(config))
     assert checks["backend.model"].status == "fail"
@@ -130,7 +130,7 @@ def a_config(model: str, backend: str = "llama_cpp") -> Settings:
         task=TaskSettings(types={"X": "x"}),
         corpus=CorpusSettings(),
         backend=BackendSettings(name=backend, model=model),
-        train=TrainSettings(encoder="none"),
+        train=SeededTrainSettings(encoder="none"),
     )
 
 

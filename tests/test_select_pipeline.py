@@ -15,7 +15,7 @@ from confident_teacher import confident
 
 from distill_offline import manifest, pipeline
 from distill_offline.annotations import AnnotationLine, LineValues
-from distill_offline.config.settings import CrossFitSettings, SelectSettings, Settings, Source, TrainSettings
+from distill_offline.config.settings import CrossFitSettings, SeededTrainSettings, SelectSettings, Settings, Source
 from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import CorpusError
 from distill_offline.run.folder import RunFolder
@@ -256,7 +256,7 @@ def test_cross_fitting_comes_first_and_the_teachers_own_confidences_are_calibrat
     """A teacher's spans are calibrated as without cross-fitting; spans from elsewhere get a student's judgement."""
     brought = Source(path="package:demo/dev.jsonl", limit=6)
     plain = replace(
-        annotated, corpus=replace(annotated.corpus, distilled=brought), train=TrainSettings(encoder=str(encoder))
+        annotated, corpus=replace(annotated.corpus, distilled=brought), train=SeededTrainSettings(encoder=str(encoder))
     )
     folder, _ = select(tmp_path, plain)
     calibrated = confidences(folder, "select")
