@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from annotated_runs import TYPES
+from model_fixtures import tiny_llama
 
 from distill_offline import pipeline
 from distill_offline.config.loading import parse_settings
@@ -22,6 +23,19 @@ QUICK: dict[str, Any] = {
     "learning_rate": 0.03,
     "checkpoint_every": 1,
 }
+
+
+def tiny_base(factory: pytest.TempPathFactory) -> Path:
+    """A random model to adapt."""
+    return tiny_llama(factory.mktemp("models") / "tiny", context=1024)
+
+
+def adapted(base: Path, factory: pytest.TempPathFactory) -> Path:
+    """A run whose adapter is made."""
+    folder = RunFolder(factory.mktemp("runs") / "made", settings(base, {}))
+    folder.open()
+    pipeline.adapt(folder)
+    return folder.path
 
 
 def settings(base: Path, adapt: dict[str, Any] | None, *, count: int = 20, **annotate: Any) -> Settings:

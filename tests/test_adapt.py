@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from adapting import refused, settings
-from model_fixtures import tiny_llama
+from adapting import adapted, settings, tiny_base
 
 from distill_offline import manifest, pipeline
-from distill_offline.adapt import loop, stage
-from distill_offline.adapt.lessons import Encoder, Lesson, Pair
+from distill_offline.adapt import stage
+from distill_offline.adapt.lessons import Encoder, Pair
 from distill_offline.adapt.model import Base, batch
 from distill_offline.annotate.teacher import Teacher
 from distill_offline.annotate.work import AnnotateInputs
@@ -28,9 +27,6 @@ from distill_offline.config.settings import AdaptSettings, Source
 from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import (
     ConfigError,
-    DistillError,
-    Interrupted,
-    OutOfMemory,
 )
 from distill_offline.provenance import Link, walk
 from distill_offline.run.folder import RunFolder
@@ -41,16 +37,12 @@ from distill_offline.storage.files import STORE
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_llama(tmp_path_factory.mktemp("models") / "tiny", context=1024)
+    return tiny_base(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def made(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose adapter is made."""
-    folder = RunFolder(tmp_path_factory.mktemp("runs") / "made", settings(base, {}))
-    folder.open()
-    pipeline.adapt(folder)
-    return folder.path
+    return adapted(base, tmp_path_factory)
 
 
 def pair(text: str, answer: str) -> Pair:
@@ -103,32 +95,6 @@ def test_the_adapter_is_safetensors_and_json_and_names_no_place(made: Path, base
     assert {each.suffix for each in folder.iterdir()} <= {".safetensors", ".json", ".jsonl", ".gguf"}
     assert all(str(base.parent) not in each.read_bytes().decode("latin-1") for each in folder.iterdir())
     assert not list((made / "adapt").rglob("checkpoint*"))
-
-
-class Stop:
-    """Says to stop when asked for the n-th time."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    def __call__(self) -> bool:
-        self.left -= 1
-        return self.left < 0
-
-
-@pytest.mark.parametrize("after", [1, 4])
-@pytest.mark.slow
-def test_stopped_and_resumed_gives_the_same_bytes(tmp_path: Path, base: Path, made: Path, after: int) -> None:
-    folder = RunFolder(tmp_path / "run", settings(base, {}), stop=Stop(after))
-    folder.open()
-    with pytest.raises(Interrupted, match=rf"adapt: stopped at update {after}\."):
-        pipeline.adapt(folder)
-    assert not pipeline.is_adapted(folder)
-    again = RunFolder(folder.path, folder.settings)
-    pipeline.adapt(again)
-    assert pipeline.is_adapted(again)
-    for name in ("adapter_model.safetensors", "adapter_config.json", "made.json", "history.jsonl"):
-        assert (again.path / "adapt/adapter" / name).read_bytes() == (made / "adapt/adapter" / name).read_bytes(), name
 
 
 def test_a_finished_adapter_is_not_made_again(made: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,69 +210,6 @@ def test_each_gold_sentence_is_answered_by_an_adapter_that_has_not_seen_it(
     pipeline.reparse(folder)
     assert again["train"]["asked"] == 20  # the sealed counts: nothing was asked again
     assert len(started) == 3
-
-
-@pytest.mark.slow
-def test_a_killed_run_keeps_the_adapters_that_are_done(
-    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = RunFolder(tmp_path / "run", settings(base, {"folds": 2, "epochs": 1}), stop=Stop(4))
-    folder.open()
-    with pytest.raises(Interrupted, match="adapt fold 1: stopped"):
-        pipeline.adapt(folder)
-    made: list[str] = []
-
-    def note(base: Base, *rest: Any, name: str, **more: Any) -> loop.Learnt:
-        made.append(name)
-        return learn(base, *rest, name=name, **more)
-
-    learn = loop.learn
-    monkeypatch.setattr(stage, "learn", note)
-    pipeline.adapt(RunFolder(folder.path, folder.settings))
-    assert made == ["adapt fold 1", "adapt fold 2"]
-
-
-def breaking(monkeypatch: pytest.MonkeyPatch, when: int, how: Callable[[Any], Any]) -> None:
-    """What the n-th loss becomes."""
-    calls, whole = [0], Base.loss
-
-    def loss(self: Base, lessons: list[Lesson], device: Any) -> Any:
-        calls[0] += 1
-        found = whole(self, lessons, device)
-        return how(found) if calls[0] == when else found
-
-    monkeypatch.setattr(Base, "loss", loss)
-
-
-def no_memory(loss: Any) -> Any:
-    raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
-
-
-@pytest.mark.parametrize(
-    ("how", "error", "words"),
-    [
-        (lambda loss: loss * float("nan"), DistillError, "it has diverged. Lower adapt.learning_rate"),
-        (no_memory, OutOfMemory, "memory does not suffice. Set adapt.gradient_checkpointing"),
-    ],
-)
-@pytest.mark.slow
-def test_what_fails_in_the_middle_loses_nothing(
-    tmp_path: Path,
-    base: Path,
-    made: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    how: Callable[[Any], Any],
-    error: type[DistillError],
-    words: str,
-) -> None:
-    folder = RunFolder(tmp_path / "run", settings(base, {}))
-    folder.open()
-    with monkeypatch.context() as patch:
-        breaking(patch, 7, how)
-        refused(folder, error, words)
-    assert list((folder.path / "adapt/checkpoint").iterdir())
-    pipeline.adapt(folder)
-    assert (folder.path / "adapt/adapter" / WEIGHTS).read_bytes() == (made / "adapt/adapter" / WEIGHTS).read_bytes()
 
 
 def test_dev_f1_is_that_of_generated_answers(tmp_path: Path, base: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adapting import refused, settings
+from adapting import adapted, refused, settings, tiny_base
 from model_fixtures import CHATML, tiny_llama
 from test_method import _imported
 
@@ -34,16 +34,12 @@ from distill_offline.schema import Sampling
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_llama(tmp_path_factory.mktemp("models") / "tiny", context=1024)
+    return tiny_base(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def made(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose adapter is made."""
-    folder = RunFolder(tmp_path_factory.mktemp("runs") / "made", settings(base, {}))
-    folder.open()
-    pipeline.adapt(folder)
-    return folder.path
+    return adapted(base, tmp_path_factory)
 
 
 def test_too_few_sentences_are_refused_before_anything_is_written(tmp_path: Path, base: Path) -> None:

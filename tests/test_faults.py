@@ -63,12 +63,21 @@ def test_our_quickstart_has_no_fault_with_and_without_its_models(
     assert faults(settings) == []  # that they are not here is doctor's to say
 
 
-def test_a_model_that_is_here_and_cannot_be_adapted_is_a_fault(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_a_server", [False, True])
+def test_a_model_that_is_here_and_cannot_be_adapted_is_a_fault(tmp_path: Path, *, at_a_server: bool) -> None:
     (tmp_path / "teacher.gguf").write_bytes(b"GGUF of nothing")
     settings = load(ROOT / "configs/quickstart.yaml")
     assert settings.backend is not None
-    wrong = replace(settings, backend=replace(settings.backend, model=str(tmp_path)))
-    assert any("teacher.gguf" in line for line in faults(wrong))
+    assert settings.adapt is not None
+    if at_a_server:
+        options = {"base_url": "http://127.0.0.1:9/v1"}
+        server = replace(settings.backend, name="openai_server", model="its-name-there", options=options)
+        wrong = replace(settings, backend=server, adapt=replace(settings.adapt, base=str(tmp_path)))
+    else:
+        wrong = replace(settings, backend=replace(settings.backend, model=str(tmp_path)))
+    told = faults(wrong)
+    assert any("teacher.gguf" in line for line in told)
+    assert not any("its-name-there" in line for line in told)
 
 
 @pytest.mark.slow  # it looks at the whole machine

@@ -73,13 +73,18 @@ def _check_base(settings: Settings, adapt: AdaptSettings) -> None:
     try:
         base_of(settings)
     except MissingModel:
-        names = [adapt.base, settings.backend.model if settings.backend else None]
-        for model in filter(None, names):
-            try:
-                catalogue.find(model)
-            except MissingModel:
-                return
-        raise
+        named = [adapt.base]
+        if settings.backend is not None and settings.backend.name != "openai_server":  # a server's is a name alone
+            named.append(settings.backend.model)
+        if all(_is_here(model) for model in named if model):
+            raise
+
+
+def _is_here(model: str) -> bool:
+    try:
+        return catalogue.find(model).exists()
+    except MissingModel:
+        return False
 
 
 def _check_backend(settings: Settings) -> None:
