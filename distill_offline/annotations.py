@@ -21,8 +21,11 @@ __all__ = [
 BESIDE = ("confidence", "agreement", "missed", "weight", "masked", "relabelled")
 _POSITIONS = ("masked", "relabelled")
 _FIELDS = frozenset(
-    ("id", "document", "index", "text", "tokens", "offsets", "labels", "spans", "rejected", "students", *BESIDE)
-)
+    (
+        "id", "document", "index", "text", "tokens", "offsets", "labels", "spans", "rejected", "students", "no_entity",
+        *BESIDE,
+    )
+)  # fmt: skip
 _SPAN_FIELDS = frozenset(Span.__dataclass_fields__)
 _ALIGNMENTS = ("exact", "repeated", "normalised", "fuzzy", "tags", "gold", "students")
 _HIGHEST = {"confidence": 1.0, "agreement": 1.0, "missed": 1.0, "weight": sys.float_info.max}
@@ -84,9 +87,9 @@ class AnnotationLine:
 
     `labels` are those of a kind (label_kinds). Of tags `spans` are those that they make, with what is known of each;
     what is said of a whole text has none. `by_students` are the entities that a student finds who never saw the
-    sentence, if one was asked (select.cross_fit); `students` in a file. `strays` counts tags that continued nothing
-    where the line was read, and are O here; `unread` are the fields that stood there and that no line has: they are not
-    written again.
+    sentence, if one was asked (select.cross_fit); `students` in a file. `no_entity` is for each of `spans` how sure
+    that student is that nothing of it belongs to any entity. `strays` counts tags that continued nothing where the line
+    was read, and are O here; `unread` are the fields that stood there and that no line has: they are not written again.
     """
 
     sentence: Sentence
@@ -97,6 +100,7 @@ class AnnotationLine:
     strays: int = 0
     unread: tuple[str, ...] = ()
     by_students: tuple[Span, ...] | None = None
+    no_entity: tuple[float, ...] | None = None
 
     @classmethod
     def of(cls, sentence: Sentence, annotation: Annotation, beside: LineValues = _NOTHING) -> Self:
@@ -132,6 +136,7 @@ class AnnotationLine:
                 "rejected": [{"mention": rejection.mention, "reason": rejection.reason} for rejection in self.rejected],
                 **self.beside.as_dict(),
                 **({} if self.by_students is None else {"students": [_span_row(span) for span in self.by_students]}),
+                **({} if self.no_entity is None else {"no_entity": self.no_entity}),
             }
         )
 
@@ -221,8 +226,9 @@ def _line(row: Mapping[str, Any], head: Head) -> AnnotationLine:
     rejected = tuple(map(_rejection, _list(row, "rejected"))) if row.get("rejected") is not None else ()
     strays, unread = len(agreed.strays), _unread(row)
     students = _students(row, len(tokens)) if row.get("students") is not None else None
+    no_entity = _no_entity(row, len(agreed.spans)) if row.get("no_entity") is not None else None
     sentence = _sentence(row, tokens)
-    return AnnotationLine(sentence, agreed.labels, agreed.spans, rejected, beside, strays, unread, students)
+    return AnnotationLine(sentence, agreed.labels, agreed.spans, rejected, beside, strays, unread, students, no_entity)
 
 
 def _unread(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -265,6 +271,13 @@ def _students(row: Mapping[str, Any], tokens: int) -> tuple[Span, ...]:
     if any(not before <= span.start < span.end <= tokens for before, span in zip(ends, found, strict=False)):
         raise ValueError("`students` must be spans of its tokens, in order and apart from each other")
     return found
+
+
+def _no_entity(row: Mapping[str, Any], spans: int) -> tuple[float, ...]:
+    values = row["no_entity"]
+    if not isinstance(values, list) or len(values) != spans or not all(_is_number(value, 1.0) for value in values):
+        raise ValueError(f"`no_entity` must be a list of {spans} numbers, 0 to 1, one for each span")
+    return tuple(values)
 
 
 def _span_row(span: Span) -> dict[str, Any]:

@@ -191,6 +191,7 @@ def test_select_judges_by_it_and_a_purge_reaches_it(tmp_path: Path, settings: Se
     assert 20 < len(selected) < len(found) - counts["probably_missed_an_entity"] <= len(found) - 20
     for row in found.values():
         assert row.pop("students") is not None  # theirs alone: select has no use for it but to relabel
+        assert len(row.pop("no_entity")) == len(row["spans"])
     assert all(row == found[row["id"]] for row in selected)
     assert max(row["missed"] for row in selected) <= middle
     assert manifest.verify(folder.path) == []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from distill_offline.label_kinds.decoding import Distribution, Scored, distributions
-from distill_offline.label_kinds.tags import missed, span_confidence
+from distill_offline.label_kinds.tags import missed, no_entity, span_confidence
 from distill_offline.schema import Span
 from distill_offline.student.out_of_fold import folds
 
@@ -49,6 +49,12 @@ def test_what_the_label_missed_is_the_likeliest_entity_at_an_o() -> None:
     assert missed(SENTENCE, ["B-X", "O", "O", "O"], LABELS) == pytest.approx(0.8)
     assert missed(SENTENCE, ["B-X", "I-X", "O", "B-Y"], LABELS) == pytest.approx(0.3)
     assert missed(SENTENCE[:1], ["B-X"], LABELS) == 0.0
+
+
+def test_there_is_no_entity_as_surely_as_at_the_token_that_most_looks_like_one() -> None:
+    assert no_entity(SENTENCE, Span(2, 4, "X"), LABELS) == pytest.approx(0.4)
+    assert no_entity(SENTENCE, Span(2, 3, "Y"), LABELS) == pytest.approx(0.7)
+    assert no_entity(SENTENCE, Span(0, 4, "X"), LABELS) == pytest.approx(0.1)
 
 
 def test_copies_share_a_fold_and_folds_are_even_whatever_the_order() -> None:

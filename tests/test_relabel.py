@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -22,14 +23,18 @@ from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Span
 from distill_offline.select.rules import select
 from distill_offline.spans.bio import decode_bio, encode_bio, to_iob2
+from distill_offline.storage.files import write_rows
 
 RELABEL = SelectSettings(min_confidence=0.5, doubtful="relabel", cross_fit=CrossFitSettings())
 
 
-def line(teacher: list[Span], students: list[Span] | None, text: str = "a b c d e f") -> AnnotationLine:
-    given = sentence(text)
+def line(
+    teacher: list[Span], students: list[Span] | None, text: str = "a b c d e f", *, none: float | None = 0.5
+) -> AnnotationLine:
+    given, no_entity = sentence(text), None if none is None or students is None else (none,) * len(teacher)
     said = None if students is None else tuple(replace(span, alignment="students") for span in students)
-    return AnnotationLine(given, encode_bio(teacher, len(given.tokens)), tuple(teacher), by_students=said)
+    tags = encode_bio(teacher, len(given.tokens))
+    return AnnotationLine(given, tags, tuple(teacher), by_students=said, no_entity=no_entity)
 
 
 def learnt(given: AnnotationLine, chosen: SelectSettings = RELABEL) -> tuple[AnnotationLine, dict[str, int]]:
@@ -46,11 +51,25 @@ def test_a_doubtful_span_takes_the_students_borders_and_type_with_their_probabil
     assert counts == {"spans_relabelled": 1, "sentences_relabelled": 1}
 
 
-def test_where_students_find_nothing_it_is_no_entity() -> None:
+def test_if_students_are_sure_of_nothing_it_is_no_entity() -> None:
     found, counts = learnt(line([Span(2, 4, "ORG", 0.1)], []))
     assert set(found.labels) == {"O"}
     assert (found.spans, found.beside.relabelled) == ((), (2, 3))
     assert counts == {"spans_relabelled": 1, "sentences_relabelled": 1}
+
+
+@pytest.mark.parametrize("none", [0.49, None], ids=["less than even", "not said"])
+def test_if_students_find_nothing_and_are_not_sure_of_it_it_is_masked(none: float | None) -> None:
+    found, counts = learnt(line([Span(0, 1, "PER", 0.9), Span(2, 4, "ORG", 0.1)], [], none=none))
+    assert found.spans == (Span(0, 1, "PER", 0.9),)
+    assert (found.beside.masked, found.beside.relabelled, found.no_entity) == ((2, 3), (), None)
+    assert counts == {"spans_masked": 1, "tokens_masked": 2}
+
+
+def test_each_span_has_its_own_number() -> None:
+    given = replace(line([Span(0, 1, "PER", 0.1), Span(2, 4, "ORG", 0.1)], []), no_entity=(0.2, 0.8))
+    found, _ = learnt(given)
+    assert (found.beside.masked, found.beside.relabelled) == ((0,), (2, 3))
 
 
 def test_what_students_find_just_so_stays() -> None:
@@ -124,7 +143,7 @@ def test_it_needs_cross_fit() -> None:
 
 
 def test_a_run_relabels_and_its_rows_say_where(encoder: Path, tmp_path: Path) -> None:
-    crossing = CrossFitSettings(folds=3, updates=3, batch_size=4, learning_rate=1e-2)
+    crossing = CrossFitSettings(folds=3, updates=12, batch_size=4, learning_rate=1e-2)
     chosen = SelectSettings(min_confidence=0.5, doubtful="relabel", cross_fit=crossing)
     run = replace(training_settings(encoder, arms=[{"name": "union"}], updates=2), select=chosen)
     folder = RunFolder(tmp_path, run)
@@ -135,7 +154,8 @@ def test_a_run_relabels_and_its_rows_say_where(encoder: Path, tmp_path: Path) ->
     }
     selected = list(read_lines(tmp_path / "select/annotations.jsonl", "token-classification"))
     assert all(row.by_students is not None for row in crossed.values())
-    assert all(row.by_students is None for row in selected)
+    assert all(len(row.no_entity or ()) == len(row.spans) for row in crossed.values())
+    assert all(row.by_students is None and row.no_entity is None for row in selected)
     changed = [row for row in selected if row.beside.relabelled]
     assert counts["sentences_relabelled"] == len(changed) > 0
     for row in changed:
@@ -144,6 +164,19 @@ def test_a_run_relabels_and_its_rows_say_where(encoder: Path, tmp_path: Path) ->
         assert {span for span in row.spans if span.alignment == "students"} <= set(before.by_students or ())
     doubted = sum((span.confidence or 0) < 0.5 for row in crossed.values() for span in row.spans)
     assert sum(counts.get(f"spans_{what}", 0) for what in ("relabelled", "confirmed", "masked")) == doubted
+
+
+@pytest.mark.parametrize("value", [[0.5], [0.5, 1.5], [0.5, True], "many"])
+def test_rows_whose_no_entity_fits_no_spans_are_told_by_line(tmp_path: Path, value: object) -> None:
+    row = json.loads(line([Span(0, 1, "X", 0.5), Span(2, 3, "X", 0.5)], [], none=0.25).as_line())
+    assert row["no_entity"] == [0.25, 0.25]
+    file = tmp_path / "rows.jsonl"
+    write_rows(file, [row])
+    (found,) = read_lines(file, "token-classification")
+    assert found.no_entity == (0.25, 0.25)
+    write_rows(file, [{**row, "no_entity": value}])
+    with pytest.raises(InputError, match=r"rows.jsonl:1: .*`no_entity` must be a list of 2 numbers"):
+        list(read_lines(file, "token-classification"))
 
 
 def test_rows_of_students_that_are_no_spans_are_told_by_line(tmp_path: Path) -> None:

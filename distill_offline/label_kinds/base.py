@@ -47,10 +47,12 @@ class Shape:
 @dataclass(frozen=True, slots=True)
 class Judged:
     """What a student that never saw the labels of a text makes of them: the probability of each span, and of an entity
-    that they lack; or of the text's classes. `said` are the entities that it finds itself, each with its probability.
+    that they lack; or of the text's classes. `no_entity` is for each span the probability that nothing of it belongs to
+    any entity. `said` are the entities that it finds itself, each with its probability.
     """
 
     spans: tuple[float, ...] = ()
+    no_entity: tuple[float, ...] = ()
     said: tuple[Span, ...] = ()
     missed: float | None = None
     confidence: float | None = None

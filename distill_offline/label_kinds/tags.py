@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-__all__ = ["Tags", "missed", "span_confidence"]
+__all__ = ["Tags", "missed", "no_entity", "span_confidence"]
 
 
 class Tags:
@@ -160,18 +160,21 @@ class Tags:
     def judged(
         self, scored: Sequence[Scored], names: Labels, labelled: Sequence[tuple[tuple[str, ...], Sequence[Span]]]
     ) -> list[Judged]:
-        return [
-            Judged(
-                tuple(span_confidence(distribution, span) for span in spans),
-                tuple(
-                    replace(span, confidence=distribution.of(span), alignment="students") for span in decode_bio(said)
-                ),
-                missed(distribution.of_tokens(), labels, distribution.labels),
+        judged = []
+        for distribution, said, (labels, spans) in zip(
+            distributions(scored, names), decode(scored, names), labelled, strict=True
+        ):
+            of_tokens = distribution.of_tokens()
+            found = (replace(span, confidence=distribution.of(span), alignment="students") for span in decode_bio(said))
+            judged.append(
+                Judged(
+                    spans=tuple(span_confidence(distribution, span) for span in spans),
+                    no_entity=tuple(no_entity(of_tokens, span, distribution.labels) for span in spans),
+                    said=tuple(found),
+                    missed=missed(of_tokens, labels, distribution.labels),
+                )
             )
-            for distribution, said, (labels, spans) in zip(
-                distributions(scored, names), decode(scored, names), labelled, strict=True
-            )
-        ]
+        return judged
 
     def confidences(
         self, scored: Sequence[Scored], names: Labels, predicted: Sequence[Labels], gold: Sequence[Labels]
@@ -204,3 +207,8 @@ def missed(probabilities: NDArray[np.float32], tags: Sequence[str], labels: Sequ
     """The probability of an entity at that token labelled O at which the student most expects one; 0 without any."""
     outside = [token for token, tag in enumerate(tags) if tag == "O"]
     return max((1.0 - float(probabilities[token, labels.index("O")]) for token in outside), default=0.0)
+
+
+def no_entity(probabilities: NDArray[np.float32], span: Span, labels: Sequence[str]) -> float:
+    """The probability of O at that token of a span at which it is least; that of O at all of them is no higher."""
+    return float(probabilities[span.start : span.end, labels.index("O")].min())

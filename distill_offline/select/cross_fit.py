@@ -42,8 +42,9 @@ def cross_fit(folder: RunFolder) -> dict[str, int]:
     """Fill cross_fit/annotations.jsonl: all distilled rows, with out-of-fold confidences; gives counts.
 
     Each row is judged by a student that was trained without its fold. A span's `confidence` is how sure that student is
-    of exactly this span (out_of_fold.span_confidence), a class's its probability; `missed`, for spans, the probability
-    of an entity where the label says O; `students` are the entities that it finds itself. Labels that have a confidence
+    of exactly this span (tags.span_confidence), a class's its probability; `missed`, for spans, the probability
+    of an entity where the label says O; `students` are the entities that it finds itself, and `no_entity` is for each
+    span how sure it is that nothing of it belongs to any. Labels that have a confidence
     keep it, unless `overrule` is set. Dev and test are never trained on. A fold that is finished is kept when the stage
     is interrupted, the one under way by its checkpoints. Raises InputError if there are fewer different sentences
     than folds.
@@ -136,7 +137,7 @@ class _Fitting:
     stage: Stage
 
     def judge(self, work_folder: Path) -> list[Row]:
-        """For each line `{"spans": [probability], "missed": probability}`, or `{"confidence": probability}`."""
+        """For each line what `_as_row` makes of what its student says."""
         contents = [content_digest(line.sentence) for line in self.lines]
         if not self.lines:
             return []
@@ -204,9 +205,9 @@ class _Fitting:
 def _as_row(judged: Judged) -> Row:
     if judged.confidence is not None:
         return {"confidence": round(judged.confidence, _DIGITS)}
-    spans = [round(confidence, _DIGITS) for confidence in judged.spans]
+    spans, no_entity = ([round(value, _DIGITS) for value in values] for values in (judged.spans, judged.no_entity))
     said = [[span.start, span.end, span.type, round(span.confidence or 0.0, _DIGITS)] for span in judged.said]
-    return {"spans": spans, "missed": round(judged.missed or 0.0, _DIGITS), "said": said}
+    return {"spans": spans, "no_entity": no_entity, "missed": round(judged.missed or 0.0, _DIGITS), "said": said}
 
 
 def _with(line: AnnotationLine, judged: Row, settings: CrossFitSettings, counts: Counter[str]) -> AnnotationLine:
@@ -221,4 +222,5 @@ def _with(line: AnnotationLine, judged: Row, settings: CrossFitSettings, counts:
         counts["spans_kept" if keeps else "spans_judged"] += 1
         spans.append(span if keeps else replace(span, confidence=confidence))
     said = tuple(Span(start, end, type_, sure, "students") for start, end, type_, sure in judged["said"])
-    return replace(line, spans=tuple(spans), beside=line.beside.with_(missed=judged["missed"]), by_students=said)
+    beside, no_entity = line.beside.with_(missed=judged["missed"]), tuple(judged["no_entity"])
+    return replace(line, spans=tuple(spans), beside=beside, by_students=said, no_entity=no_entity)

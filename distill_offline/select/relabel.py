@@ -12,7 +12,7 @@ from distill_offline.spans.bio import encode_bio
 
 __all__ = ["missed_entities", "relabelled"]
 
-_SURE = 0.5  # a student's own label is taken if it is at least as probable as all others together
+_SURE = 0.5  # a student's own reading is taken if it is at least as probable as all others together
 
 
 def relabelled(
@@ -20,13 +20,14 @@ def relabelled(
 ) -> AnnotationLine:
     """The line with the students' labels where its own are doubtful and the students say otherwise.
 
-    A doubtful span that the students find just so stays. Where they are not sure themselves, or what they find overlaps
-    a span that is not doubtful, its tokens are masked. Entities that the line lacks, and of which a student is surer
-    than `max_missed`, are added. Spans that come from students have the alignment `students` and their probability;
-    `relabelled` lists the tokens that have another label now. `counts` gains `spans_confirmed`, `spans_relabelled`,
-    `spans_added`, `spans_masked`, `tokens_masked`, `sentences_relabelled`.
+    A doubtful span that the students find just so stays. If they are not sure themselves, of another entity or that
+    there is none, or if what they find overlaps a span that is not doubtful, its tokens are masked. Entities that the
+    line lacks, and of which a student is surer than `max_missed`, are added. Spans that come from students have the
+    alignment `students` and their probability; `relabelled` lists the tokens that have another label now. `counts`
+    gains `spans_confirmed`, `spans_relabelled`, `spans_added`, `spans_masked`, `tokens_masked`, `sentences_relabelled`.
     """
     said = line.by_students or ()
+    no_entity = dict(zip(map(_place, line.spans), line.no_entity or (), strict=False))
     confirmed = [span for span in doubtful if any(_place(span) == _place(other) for other in said)]
     trusted = [span for span in line.spans if span not in doubtful or span in confirmed]
     students = list(missed_entities(line, max_missed))
@@ -37,8 +38,11 @@ def relabelled(
         if span in confirmed:
             continue
         instead = [other for other in said if _overlaps(other, span)]
-        is_sure = all((other.confidence or 0.0) >= _SURE and not _touches(other, trusted) for other in instead)
-        if line.by_students is not None and is_sure:
+        if instead:
+            is_sure = all((other.confidence or 0.0) >= _SURE and not _touches(other, trusted) for other in instead)
+        else:
+            is_sure = no_entity.get(_place(span), 0.0) >= _SURE
+        if is_sure:
             students += [other for other in instead if other not in students]
             counts["spans_relabelled"] += 1
         else:

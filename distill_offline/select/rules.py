@@ -103,8 +103,8 @@ def learnable(line: AnnotationLine, settings: SelectSettings, counts: Counter[st
             masked = tuple(sorted({*line.beside.masked, *tokens}))
             line = replace(line, beside=line.beside.with_(masked=masked))
             counts["tokens_masked"] += len(tokens)
-    if line.by_students is not None:
-        line = replace(line, by_students=None)
+    if line.by_students is not None or line.no_entity is not None:
+        line = replace(line, by_students=None, no_entity=None)
     if settings.weigh and (weight := line.confidence) is not None:
         line = replace(line, beside=line.beside.with_(weight=weight))
     return line
