@@ -165,6 +165,8 @@ def test_ctrl_c_warnings_other_libraries_and_faults_of_ours_are_json(tmp_path: P
         @cli.commands.command()
         def fail():
             Console().say("begun")
+            import tqdm.auto
+            for _ in tqdm.auto.tqdm(range(3), desc="weights"): pass  # as libraries do
             warnings.warn("old", DeprecationWarning)
             logging.getLogger("other").warning("said %s", 1)
             raise RuntimeError("a bug")

@@ -102,6 +102,8 @@ def commands(isolate: bool, quiet: bool, log_format: str) -> None:
 def main() -> None:
     """The entry point: offline from the first moment; a user's mistake becomes one clean line and an exit code."""
     own_sigchld()
+    # The bars of other libraries would stand between our own lines, also with --quiet and as JSON. Children inherit it.
+    os.environ.setdefault("TQDM_DISABLE", "1")
     log.as_json = _asks_for_json(sys.argv[1:])  # mistakes in the options are told before click has read them
     try:
         if not offline.enforce_from_environment():
