@@ -11,7 +11,7 @@ from distill_offline.annotations import read_lines
 from distill_offline.config.loading import as_plain
 from distill_offline.config.settings import ArmSettings, SeededArm, TrainSettings
 from distill_offline.corpus import tokenisation
-from distill_offline.errors import InputError, MissingModel
+from distill_offline.errors import ConfigError, InputError, MissingModel
 from distill_offline.learning.checkpoint import Checkpoints
 from distill_offline.manifest.method import method
 from distill_offline.run.encoder import check_pretrained_arms, starting_encoder
@@ -307,7 +307,10 @@ def blend_of(arm: ArmSettings, settings: TrainSettings, pools: training.Pools, s
     if settings.share is not None:
         schedule = blending.with_share(schedule, settings.share, settings.updates)
     blend = blending.Blend(schedule, *sizes, settings.updates, settings.batch_size, seed)
-    blend.check()
+    try:
+        blend.check()
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("this schedule", f"`{arm.name}`", 1)) from error
     return blend
 
 
