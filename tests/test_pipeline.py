@@ -248,7 +248,7 @@ def test_a_schedule_without_its_pool_is_refused_before_training(tmp_path: Path, 
     corpus = replace(settings.corpus, unlabelled=None)
     run = folder(tmp_path, replace(settings, backend=None, corpus=corpus))
     pipeline.select(run)
-    with pytest.raises(ConfigError, match="train.arms: `[a-z_]+` asks for distilled sentences"):
+    with pytest.raises(ConfigError, match=r"train\.arms: `[a-z_]+` asks for distilled sentences"):
         pipeline.train(run, ["distilled_only"])
     assert "best_update" in pipeline.train(run, ["original_only"])["original_only"]
 

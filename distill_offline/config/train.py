@@ -106,6 +106,8 @@ class TrainSettings:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
     encoder: str = ""
     """The encoder that students start from: a model of the catalogue, or the path of a folder."""
+    capitals: bool = False
+    """Let an uncased encoder tell capitals from small letters; one that does already stays as it is."""
     arms: tuple[ArmSettings, ...] = (
         ArmSettings(name="original_only"),
         ArmSettings(name="distilled_only"),

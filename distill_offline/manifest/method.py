@@ -39,6 +39,7 @@ TRAINING = (
     "distill_offline.select.rules",
     "distill_offline.spans.bio",
     "distill_offline.student.batching",
+    "distill_offline.student.capitals",
     "distill_offline.student.loading",
     "distill_offline.student.model",
     "distill_offline.student.out_of_fold",

@@ -113,6 +113,7 @@ def _train_settings(train: TrainSettings, settings: CrossFitSettings) -> TrainSe
     """How the folds' students are trained: plainly, whatever the arms do, in the shape that fits this machine."""
     return TrainSettings(
         encoder=train.encoder,
+        capitals=train.capitals,
         arms=(),
         updates=settings.updates,
         batch_size=settings.batch_size or train.batch_size,
@@ -182,7 +183,9 @@ class _Fitting:
         blend = blend_of(arm, train, pools, self.folder.settings.seed)
         training.prepare(self.folder.settings.seed)
         encoder = starting_encoder(self.folder).folder
-        student = Student.create(encoder, self.task.labels, self.task.head, max_length=train.max_length)
+        student = Student.create(
+            encoder, self.task.labels, self.task.head, max_length=train.max_length, capitals=train.capitals
+        )
         student.language = self.folder.settings.corpus.language
         checkpoints = Checkpoints(
             work_folder / f"checkpoint-{fold}", f"{self.stage.fingerprint}-{fold}", self.folder.say

@@ -17,6 +17,7 @@ from distill_offline.label_kinds.subwords import IGNORED, labels_of_seen
 from distill_offline.label_kinds.transitions import as_lists
 from distill_offline.schema import Example, Head, Sentence
 from distill_offline.student.batching import micro_batches
+from distill_offline.student.capitals import with_capitals
 from distill_offline.student.labelling import LabelledText, label_texts
 from distill_offline.student.loading import load_model, read_shape
 from distill_offline.student.memory import is_out_of_memory
@@ -97,9 +98,16 @@ class Student:
             del self.model.config.distill_transitions
 
     @classmethod
-    def create(cls, encoder: Path, labels: Sequence[str], head: Head, *, max_length: int = 512) -> Self:
-        """A new student: a pretrained encoder, and a head whose weights come from torch's current seed."""
+    def create(
+        cls, encoder: Path, labels: Sequence[str], head: Head, *, max_length: int = 512, capitals: bool = False
+    ) -> Self:
+        """A new student: a pretrained encoder, and a head whose weights come from torch's current seed.
+
+        With `capitals` an uncased encoder is given rows for subwords with capitals.
+        """
         model, tokenizer = load_model(encoder, labels, head, new_head=True)
+        if capitals:
+            tokenizer = with_capitals(model, tokenizer, encoder.name)
         student = cls(model, tokenizer, labels, head, max_length)
         student.transitions = None  # an encoder that was a student once has some of other labels
         return student

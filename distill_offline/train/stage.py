@@ -95,7 +95,10 @@ def distilled_pool(folder: RunFolder) -> tuple[Example, ...]:
 
 def decides(settings: TrainSettings) -> dict[str, Any]:
     """Those settings that decide what a student becomes, as JSON."""
-    return {key: value for key, value in as_plain(settings).items() if key not in _DECIDES_NOTHING}
+    plain = {key: value for key, value in as_plain(settings).items() if key not in _DECIDES_NOTHING}
+    if not settings.capitals:
+        del plain["capitals"]  # as it was when there was no such setting
+    return plain
 
 
 def _stage(folder: RunFolder, arm: SeededArm) -> Stage:
@@ -226,7 +229,8 @@ def _train_student(job: _Job, member: Member) -> tuple[training.Trained, int]:
     """Train one, alone or with others, and write it; gives how it went, and the number of threads of a process."""
     labels, head, metric = job.task
     threads = training.prepare(job.seed, member.threads)
-    student = Student.create(job.encoder, labels, head, max_length=job.settings.max_length)
+    settings = job.settings
+    student = Student.create(job.encoder, labels, head, max_length=settings.max_length, capitals=settings.capitals)
     student.language = job.language
     trained = training.train(
         student,
