@@ -24,7 +24,7 @@ __all__ = ["reads_capitals", "twins", "with_capitals"]
 
 Kind = Literal["capital", "capitals"]
 
-_LENGTH = 0.5  # of a direction, as a share of the median length of the table's rows; chosen on CoNLL-2003
+_LENGTH = 0.5  # of a direction, as a share of the median length of the table's rows; not tuned
 
 
 def reads_capitals(tokenizer: Any) -> bool:
