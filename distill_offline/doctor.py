@@ -19,6 +19,7 @@ from distill_offline.errors import DistillError
 from distill_offline.manifest.pace import pace_of
 from distill_offline.models import catalogue
 from distill_offline.models.adapting import need
+from distill_offline.models.casing import can_have_capitals, reads_capitals
 from distill_offline.models.fitting import BESIDE, largest, memory_for_a_teacher, weights_of
 from distill_offline.offline import isolation
 from distill_offline.storage.filesystem import NETWORK, filesystem_of
@@ -204,6 +205,8 @@ def _check_needs(config: Settings) -> list[Check]:
         if util.find_spec(package) is None:
             remedy = f"Install it: pip install 'distill_offline[{extra}]'" if extra else "Reinstall distill_offline."
             checks.append(Check("backend.name", "fail", f"{config.backend.name} needs the package {package}", remedy))
+    if config.train.encoder:
+        checks += _check_capitals(config.train.encoder, wanted=config.train.capitals)
     if config.pretrain is not None and config.train.encoder:
         checks += _check_pretraining(config.train.encoder)
     if config.adapt is not None and config.backend is not None:
@@ -259,6 +262,25 @@ def _check_pretraining(encoder: str) -> list[Check]:
     if kind not in MODEL_FOR_MASKED_LM_MAPPING:
         return [Check("pretrain", "fail", f"{encoder} is of a kind that cannot guess hidden words", remedy)]
     return [Check("pretrain", "ok", f"{encoder} can guess hidden words")]
+
+
+def _check_capitals(encoder: str, *, wanted: bool) -> list[Check]:
+    """What is to be said of an encoder that lowercases; nothing if it does not, or is not here."""
+    from transformers import AutoTokenizer
+
+    try:
+        model = catalogue.locate(encoder)
+        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True, trust_remote_code=False)
+    except Exception:  # told by _check_needs, or when it is loaded
+        return []
+    if not tokenizer.is_fast or reads_capitals(tokenizer):
+        return []
+    lowercases = f"{encoder} lowercases all text"
+    if can_have_capitals(tokenizer):
+        detail = "students see capitals all the same" if wanted else "train.capitals: true lets students see capitals"
+        return [Check("train.capitals", "ok", f"{lowercases}; {detail}")]
+    remedy = "Take a cased encoder, or leave train.capitals out."
+    return [Check("train.capitals", "fail", f"{lowercases}, and cannot be given capitals", remedy)] if wanted else []
 
 
 def _check_adapting(base: str, settings: AdaptSettings) -> list[Check]:

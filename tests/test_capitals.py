@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +18,14 @@ from sentences import sentence
 from tiny_models import tiny_encoder
 from tiny_training import training_settings
 
+from distill_offline import doctor
 from distill_offline.config.settings import CrossFitSettings, TrainSettings
 from distill_offline.errors import InputError
+from distill_offline.models.casing import reads_capitals
 from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Example, Sentence
 from distill_offline.select.cross_fit import cross_fit
-from distill_offline.student.capitals import reads_capitals, twins, with_capitals
+from distill_offline.student.capitals import twins, with_capitals
 from distill_offline.student.model import Student
 from distill_offline.train import loop
 from distill_offline.train.blending import Blend, make_schedule
@@ -193,6 +196,23 @@ def test_the_setting_decides_what_a_student_becomes_and_what_judges_labels(encod
         folder.open()
         cross_fit(folder)
     assert seen == [True, True]
+
+
+def test_doctor_says_what_an_encoder_that_lowercases_can_be_given(encoder: Path, tmp_path: Path) -> None:
+    def said(encoder: Path, *, capitals: bool) -> list[tuple[str, str]]:
+        checks = doctor._check_needs(training_settings(encoder, capitals=capitals))
+        return [(check.status, check.detail) for check in checks if check.name == "train.capitals"]
+
+    (offered,), (taken,) = said(encoder, capitals=False), said(encoder, capitals=True)
+    assert offered == ("ok", f"{encoder} lowercases all text; train.capitals: true lets students see capitals")
+    assert taken == ("ok", f"{encoder} lowercases all text; students see capitals all the same")
+    assert said(tiny_family(tmp_path / "cased", "bert-cased"), capitals=True) == []
+    other = tiny_encoder(tmp_path / "other")
+    file = other / "tokenizer.json"
+    core = json.loads(file.read_text())
+    file.write_text(json.dumps({**core, "normalizer": {"type": "Lowercase"}}))
+    assert said(other, capitals=False) == []
+    assert said(other, capitals=True) == [("fail", f"{other} lowercases all text, and cannot be given capitals")]
 
 
 def test_sentences_of_raw_text_are_labelled_with_capitals(encoder: Path, tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ class TrainSettings:
     encoder: str = ""
     """The encoder that students start from: a model of the catalogue, or the path of a folder."""
     capitals: bool = False
-    """Let an uncased encoder tell capitals from small letters; one that does already stays as it is."""
+    """Let an uncased encoder tell capitals from small letters (BERT's WordPiece); a cased one stays as it is."""
     arms: tuple[ArmSettings, ...] = (
         ArmSettings(name="original_only"),
         ArmSettings(name="distilled_only"),

@@ -33,6 +33,7 @@ TRAINING = (
     "distill_offline.learning.group",
     "distill_offline.learning.optimisation",
     "distill_offline.learning.repeatable",
+    "distill_offline.models.casing",
     "distill_offline.scoring.metrics",
     "distill_offline.scoring.mistakes",
     "distill_offline.select.relabel",

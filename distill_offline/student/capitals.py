@@ -19,18 +19,13 @@ from typing import Any, Literal
 import numpy as np
 
 from distill_offline.errors import InputError
+from distill_offline.models.casing import can_have_capitals, reads_capitals
 
-__all__ = ["reads_capitals", "twins", "with_capitals"]
+__all__ = ["twins", "with_capitals"]
 
 Kind = Literal["capital", "capitals"]
 
 _LENGTH = 0.5  # of a direction, as a share of the median length of the table's rows; not tuned
-
-
-def reads_capitals(tokenizer: Any) -> bool:
-    """Whether a tokenizer tells capitals from small letters."""
-    normalizer = tokenizer.backend_tokenizer.normalizer
-    return normalizer is None or normalizer.normalize_str("Ab") != "ab"
 
 
 def with_capitals(model: Any, tokenizer: Any, name: str) -> Any:
@@ -40,15 +35,15 @@ def with_capitals(model: Any, tokenizer: Any, name: str) -> Any:
     """
     if reads_capitals(tokenizer):
         return tokenizer
+    if not can_have_capitals(tokenizer):
+        raise InputError(
+            f"train.capitals: {name} lowercases all text, and its tokenizer is not BERT's: it cannot be given "
+            "capitals. Take a cased encoder, or leave train.capitals out."
+        )
     with tempfile.TemporaryDirectory(prefix="distill-") as folder:
         tokenizer.save_pretrained(folder)
         file = Path(folder) / "tokenizer.json"
         core = json.loads(file.read_text(encoding="utf-8"))
-        if core["model"]["type"] != "WordPiece" or core["normalizer"]["type"] != "BertNormalizer":
-            raise InputError(
-                f"train.capitals: {name} lowercases all text, and its tokenizer is not BERT's: it cannot be given "
-                "capitals. Take a cased encoder, or leave train.capitals out."
-            )
         vocabulary: dict[str, int] = core["model"]["vocab"]
         special = {token["content"] for token in core["added_tokens"]}
         found = list(twins(vocabulary, special, core["model"]["continuing_subword_prefix"]))
