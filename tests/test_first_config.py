@@ -50,6 +50,18 @@ def test_the_configuration_is_valid_and_its_splits_share_no_document(tmp_path: P
     assert "such as" in file.read_text("utf-8")
 
 
+def test_capitals_are_asked_for_if_they_tell_entities_from_other_words(tmp_path: Path, gold: Path) -> None:
+    init(tmp_path / "with.yaml", "--gold", gold)
+    assert load(tmp_path / "with.yaml", ()).train.capitals
+    for name, change in (("small", str.lower), ("large", str.upper)):
+        rows = [json.loads(line) for line in gold.read_text("utf-8").splitlines()]
+        rows = [{"tokens": [change(token) for token in row["tokens"]], "labels": row["labels"]} for row in rows]
+        file = tmp_path / f"{name}.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+        init(tmp_path / f"{name}.yaml", "--gold", file)
+        assert not load(tmp_path / f"{name}.yaml", ()).train.capitals
+
+
 def test_too_little_gold_is_refused_and_types_without_labels_are_told(tmp_path: Path, gold: Path) -> None:
     few = tmp_path / "few.jsonl"
     few.write_text('{"tokens": ["Ann"], "labels": ["B-PERSON"]}\n' * 2)

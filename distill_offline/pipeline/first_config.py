@@ -36,13 +36,23 @@ _FEWEST_SENTENCES = 3  # one for each of train, dev and test
 
 @dataclass(slots=True)
 class Look:
-    """What a labelled file holds: its kind of labels, sentences, documents, and each type's count and some mentions."""
+    """What a labelled file holds: its kind of labels, sentences, documents, and each type's count and some mentions.
+
+    `words` are how many words are where, in an entity or not, and begin with a capital or not.
+    """
 
     head: Head
     sentences: int = 0
     documents: int = 0
     types: Counter[str] = field(default_factory=Counter)
     mentions: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    words: Counter[tuple[bool, bool]] = field(default_factory=Counter)
+
+    @property
+    def capitals_tell(self) -> bool:
+        """Whether most words of entities begin with a capital, and most others do not."""
+        inside, outside = ([self.words[place, capital] for capital in (False, True)] for place in (True, False))
+        return inside[True] > inside[False] and outside[True] < outside[False]
 
 
 def look_at(gold: Path, file_format: str | None = None) -> Look:
@@ -57,6 +67,9 @@ def look_at(gold: Path, file_format: str | None = None) -> Look:
         for span in decode_bio(example.labels) if kind.per_token else ():
             offsets = example.sentence.offsets
             seen[span.type][example.sentence.text[offsets[span.start][0] : offsets[span.end - 1][1]]] += 1
+        for token, label in zip(example.sentence.tokens, example.labels, strict=True) if kind.per_token else ():
+            if token[0].isalpha():
+                look.words[label != "O", token[0].isupper()] += 1
     look.documents = len(documents)
     if not look.types:
         raise InputError(
@@ -120,6 +133,7 @@ def first_config(
         model=_quoted(model),
         encoder=_quoted(encoder),
         updates=235 if look.sentences < _FEW else 470,
+        capitals=look.capitals_tell,
     )
     parse_settings(yaml.safe_load(result), str(file))
     return result + "\n"
