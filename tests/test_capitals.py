@@ -123,6 +123,60 @@ def test_it_is_a_plain_model_of_transformers_that_loads_as_it_was_saved(encoder:
     assert len(student(tmp_path).model.get_input_embeddings().weight) == len(made.model.get_input_embeddings().weight)
 
 
+def changed(encoder: Path, core: dict[str, Any], rows: int = 0) -> Path:
+    """The encoder with another tokenizer.json, and so many rows more in its table."""
+    from transformers import AutoModel
+
+    (encoder / "tokenizer.json").write_text(json.dumps(core), encoding="utf-8")
+    if rows:
+        model = AutoModel.from_pretrained(encoder)
+        model.resize_token_embeddings(len(model.get_input_embeddings().weight) + rows)
+        model.save_pretrained(encoder)
+    return encoder
+
+
+def test_the_turkish_capital_i_is_known_where_accents_stay(tmp_path: Path) -> None:
+    core = json.loads((tiny_encoder(tmp_path) / "tokenizer.json").read_text("utf-8"))
+    core["normalizer"]["strip_accents"] = False
+    vocabulary = core["model"]["vocab"]
+    first = len(vocabulary)
+    vocabulary |= {
+        "##\u0307": first,
+        "i\u0307zmir": first + 1,
+    }  # as \u0130zmir is in small letters: the point stands alone
+    changed(tmp_path, core, rows=2)
+    before, now = student(tmp_path, capitals=False), student(tmp_path)
+    assert subwords(before, "\u0130zmir", "\u0130n") == ["i\u0307zmir", "i", "##\u0307", "##n"]
+    assert subwords(now, "\u0130zmir", "\u0130n", "\u0130ZM\u0130R") == [
+        "\u0130zmir", "\u0130", "##n", "\u0130", "##Z", "##M", "##\u0130", "##R",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", [0, 3, 40], ids=["no rows for added ones", "their rows", "more rows than subwords"])
+@pytest.mark.parametrize("normalized", [True, False])
+def test_added_subwords_keep_their_rows_and_have_twins_if_text_is_lowercased_for_them(
+    tmp_path: Path, rows: int, normalized: bool
+) -> None:
+    core = json.loads((tiny_encoder(tmp_path) / "tokenizer.json").read_text("utf-8"))
+    first = len(core["model"]["vocab"])
+    token = {"lstrip": False, "rstrip": False, "single_word": False}
+    for number, content in enumerate(("qzsepsis", "qzstroke")):
+        added = {"id": first + number, "content": content, "normalized": normalized, "special": False}
+        core["added_tokens"].append(token | added)
+    special = {"id": first + 2, "content": "[NOTE]", "normalized": False, "special": True}
+    core["added_tokens"].append(token | special)
+    changed(tmp_path, core, rows)
+    before, now = student(tmp_path, capitals=False), student(tmp_path)
+    numbers, old = now.tokenizer.get_vocab(), before.tokenizer.get_vocab()
+    assert {piece: numbers[piece] for piece in old} == old
+    assert len(set(numbers.values())) == len(numbers)
+    assert max(numbers.values()) == len(now.model.get_input_embeddings().weight) - 1
+    assert subwords(now, "qzstroke", "Pump", "[NOTE]") == ["qzstroke", "Pump", "[NOTE]"]
+    assert (subwords(now, "Qzsepsis", "QZSEPSIS") == ["Qzsepsis", "QZSEPSIS"]) is normalized
+    now.save(tmp_path / "saved")
+    assert Student.load(tmp_path / "saved").tokenizer.get_vocab() == numbers
+
+
 @pytest.mark.parametrize("kind", ["distilbert", "electra", "mpnet"])
 def test_other_uncased_families_of_bert_have_them_too(tmp_path: Path, kind: str) -> None:
     made = student(tiny_encoder(tmp_path, kind=kind))
