@@ -334,6 +334,16 @@ def test_card_of_a_later_seeds_student_has_the_settings_of_its_arm_and_its_own_s
     assert "| seed `seed` | 15 |" in card
 
 
+@pytest.mark.parametrize("capitals", [True, False])
+def test_card_says_that_an_uncased_encoder_was_given_capitals(run: Path, tmp_path: Path, capitals: bool) -> None:
+    student = make_run(run)
+    config = {**CONFIG, "train": {"updates": 5, "capitals": capitals, "arms": [{"name": "simple_mix"}]}}
+    seal(student.parent, "train/simple_mix", config=config, parents=[run / "select/manifest.json"])
+    seal_scores(run / "evaluate", student.parent)
+    card = (release(student, tmp_path / "out").folder / "MODEL_CARD.md").read_text()
+    assert ("| capitals | True |" in card, "capitals" in card) == (capitals, capitals)
+
+
 def test_arm_in_place_of_its_student_is_told_apart_and_nothing_is_to_be_moved(run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"name its student's folder, [a-z_]+/student\."):
         release(make_run(run).parent, tmp_path / "out")

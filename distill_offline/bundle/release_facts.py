@@ -17,7 +17,7 @@ from distill_offline.storage.digests import file_digests
 __all__ = ["Facts", "UsedModel", "gather"]
 
 _ANNOTATE, _PRETRAIN = "annotate", "pretrain"
-_SETTINGS = ("updates", "batch_size", "learning_rate")
+_SETTINGS = ("updates", "batch_size", "learning_rate", "capitals")  # what is false is not told
 _UNRECORDED = "not recorded: this model is not in the catalogue"
 
 
@@ -86,7 +86,7 @@ def gather(student: Path, model_config: Mapping[str, Any]) -> Facts:
         architecture=(model_config.get("architectures") or ["unknown"])[0],
         models=(*(models := _models(definition, behind, config)), *_adapter(run, behind, models)),
         numbers=_numbers(details),
-        settings={key: trained[key] for key in _SETTINGS if key in trained and not averaged},
+        settings={key: trained[key] for key in _SETTINGS if trained.get(key) and not averaged},
         averaged=averaged,
         has_labeller=bool(arm_config.get("labelled_by")),
         pretraining=_counted(behind[_PRETRAIN]["predicate"]["runDetails"]) if _PRETRAIN in behind else None,
