@@ -22,6 +22,7 @@ from distill_offline import doctor
 from distill_offline.config.settings import CrossFitSettings, TrainSettings
 from distill_offline.errors import InputError
 from distill_offline.models.casing import reads_capitals
+from distill_offline.pipeline.run import run
 from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Example, Sentence
 from distill_offline.select.cross_fit import cross_fit
@@ -203,6 +204,16 @@ def test_what_lowercases_otherwise_is_refused_by_name() -> None:
         with_capitals(None, tokenizer, "albert")
 
 
+def test_a_run_is_refused_before_the_teacher_is_asked(tmp_path: Path) -> None:
+    other = tiny_encoder(tmp_path / "other")
+    core = json.loads((other / "tokenizer.json").read_text("utf-8"))
+    changed(other, {**core, "normalizer": {"type": "Lowercase"}})
+    folder = RunFolder(tmp_path / "run", training_settings(other, capitals=True))
+    with pytest.raises(InputError, match=r"train\.capitals: .*other lowercases all text.*Take a cased encoder"):
+        run(folder)
+    assert not folder.path.exists()
+
+
 def learnt(encoder: Path, *, capitals: bool) -> float:
     """The share of 100 sentences with an unseen word, once with a capital, in which that one alone is found."""
     draw = random.Random(0)
@@ -236,7 +247,7 @@ def test_the_setting_decides_what_a_student_becomes_and_what_judges_labels(encod
     assert "capitals" not in decides(TrainSettings(encoder="x"))
     assert decides(TrainSettings(encoder="x", capitals=True))["capitals"] is True
     crossing = CrossFitSettings(folds=2, updates=2, batch_size=4)
-    run = training_settings(encoder, arms=[{"name": "union"}], updates=2, capitals=True)
+    settings = training_settings(encoder, arms=[{"name": "union"}], updates=2, capitals=True)
     seen: list[Any] = []
     create = Student.create
 
@@ -246,7 +257,7 @@ def test_the_setting_decides_what_a_student_becomes_and_what_judges_labels(encod
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Student, "create", spy)
-        folder = RunFolder(tmp_path, replace(run, select=replace(run.select, cross_fit=crossing)))
+        folder = RunFolder(tmp_path, replace(settings, select=replace(settings.select, cross_fit=crossing)))
         folder.open()
         cross_fit(folder)
     assert seen == [True, True]

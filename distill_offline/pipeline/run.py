@@ -13,7 +13,7 @@ from distill_offline.errors import GateMissed
 from distill_offline.evaluate.stage import evaluate
 from distill_offline.pipeline.report_page import view_of
 from distill_offline.pretrain.stage import pretrain
-from distill_offline.run.encoder import PRETRAIN, check_pretrained_arms
+from distill_offline.run.encoder import PRETRAIN, check_capitals, check_pretrained_arms
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.stage import Stage
 from distill_offline.select.stage import select
@@ -31,6 +31,7 @@ def run(folder: RunFolder) -> dict[str, Any]:
     """All stages in order; gives the evaluation's report. Raises GateMissed below evaluate.min_f1."""
     check_arms(folder.settings.train)  # not only once the teacher has annotated
     check_pretrained_arms(folder.settings)
+    check_capitals(folder.settings)
     folder.open()
     if folder.settings.asks_a_teacher:
         if folder.settings.adapt is not None:
