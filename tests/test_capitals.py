@@ -197,7 +197,7 @@ def test_what_lowercases_otherwise_is_refused_by_name() -> None:
     from transformers import PreTrainedTokenizerFast
 
     core = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
-    core.normalizer = normalizers.Lowercase()
+    core.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Prepend("_")])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, unk_token="[UNK]")
     assert not reads_capitals(tokenizer)
     with pytest.raises(InputError, match=r"train\.capitals: albert lowercases all text.*Take a cased encoder"):

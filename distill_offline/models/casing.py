@@ -11,7 +11,7 @@ __all__ = ["can_have_capitals", "reads_capitals"]
 def reads_capitals(tokenizer: Any) -> bool:
     """Whether one of transformers' fast tokenizers tells capitals from small letters."""
     normalizer = tokenizer.backend_tokenizer.normalizer
-    return normalizer is None or bool(normalizer.normalize_str("Ab") != "ab")
+    return normalizer is None or bool(normalizer.normalize_str("Ab") != normalizer.normalize_str("ab"))
 
 
 def can_have_capitals(tokenizer: Any) -> bool:
