@@ -25,7 +25,7 @@ __all__ = ["twins", "with_capitals"]
 
 Kind = Literal["capital", "capitals"]
 
-_LENGTH = 0.5  # of a direction, as a share of the median length of the table's rows; 2 is far too much (docs/results.md)
+_LENGTH = 0.5  # of a direction, in median lengths of the table's rows; 2 is far too much (docs/results.md)
 
 
 def with_capitals(model: Any, tokenizer: Any, name: str) -> Any:
