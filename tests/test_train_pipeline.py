@@ -71,7 +71,7 @@ def test_what_an_arm_can_override_means_the_same_in_train() -> None:
     }
     assert own <= known
     of_all_arms = {"micro_batch_tokens", "max_length", "mixed_precision", "checkpoint_every", "processes"}
-    assert known - own == {"encoder", "arms", *of_all_arms}
+    assert known - own == {"encoder", "capitals", "arms", *of_all_arms}
 
 
 def test_overrides_reach_training_and_a_share_moves_the_step(encoder: Path, tmp_path: Path) -> None:
