@@ -42,12 +42,11 @@ def cross_fit(folder: RunFolder) -> dict[str, int]:
     """Fill cross_fit/annotations.jsonl: all distilled rows, with out-of-fold confidences; gives counts.
 
     Each row is judged by a student that was trained without its fold. A span's `confidence` is how sure that student is
-    of exactly this span (tags.span_confidence), a class's its probability; `missed`, for spans, the probability
-    of an entity where the label says O; `students` are the entities that it finds itself, and `no_entity` is for each
-    span how sure it is that nothing of it belongs to any. Labels that have a confidence
-    keep it, unless `overrule` is set. Dev and test are never trained on. A fold that is finished is kept when the stage
-    is interrupted, the one under way by its checkpoints. Raises InputError if there are fewer different sentences
-    than folds.
+    of exactly this span (tags.span_confidence), a class's its probability; `missed`, for spans, the probability of an
+    entity where the label says O; `students` are the entities that it finds itself, and `no_entity` is for each span
+    how sure it is that nothing of it belongs to any. Labels that have a confidence keep it, unless `overrule` is set.
+    Dev and test are never trained on. A fold that is finished is kept when the stage is interrupted, the one under way
+    by its checkpoints. Raises InputError if there are fewer different sentences than folds.
     """
     settings: CrossFitSettings = folder.require("select.cross_fit", folder.settings.select.cross_fit)
     stage = _stage(folder, settings)
