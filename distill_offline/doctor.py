@@ -19,7 +19,8 @@ from distill_offline.errors import DistillError
 from distill_offline.manifest.pace import pace_of
 from distill_offline.models import catalogue
 from distill_offline.models.adapting import need
-from distill_offline.models.casing import can_have_capitals, reads_capitals
+from distill_offline.models.casing import reads_capitals, require_capitals
+from distill_offline.models.encoder_tokenizer import tokenizer_of
 from distill_offline.models.fitting import BESIDE, largest, memory_for_a_teacher, weights_of
 from distill_offline.offline import isolation
 from distill_offline.storage.filesystem import NETWORK, filesystem_of
@@ -266,21 +267,15 @@ def _check_pretraining(encoder: str) -> list[Check]:
 
 def _check_capitals(encoder: str, *, wanted: bool) -> list[Check]:
     """What is to be said of an encoder that lowercases; nothing if it does not, or is not here."""
-    from transformers import AutoTokenizer
-
+    tokenizer = tokenizer_of(encoder)
+    if tokenizer is None or reads_capitals(tokenizer):
+        return []
     try:
-        model = catalogue.locate(encoder)
-        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True, trust_remote_code=False)
-    except Exception:  # told by _check_needs, or when it is loaded
-        return []
-    if not tokenizer.is_fast or reads_capitals(tokenizer):
-        return []
-    lowercases = f"{encoder} lowercases all text"
-    if can_have_capitals(tokenizer):
-        detail = "students see capitals all the same" if wanted else "train.capitals: true lets students see capitals"
-        return [Check("train.capitals", "ok", f"{lowercases}; {detail}")]
-    remedy = "Take a cased encoder, or leave train.capitals out."
-    return [Check("train.capitals", "fail", f"{lowercases}, and cannot be given capitals", remedy)] if wanted else []
+        require_capitals(tokenizer, encoder)
+    except DistillError as error:
+        return [Check("train.capitals", "fail", f"{encoder} cannot be given capitals", str(error))] if wanted else []
+    detail = "students see capitals all the same" if wanted else "train.capitals: true lets students see capitals"
+    return [Check("train.capitals", "ok", f"{encoder} lowercases all text; {detail}")]
 
 
 def _check_adapting(base: str, settings: AdaptSettings) -> list[Check]:

@@ -18,13 +18,13 @@ from sentences import sentence
 from tiny_models import tiny_encoder
 from tiny_training import training_settings
 
-from distill_offline import doctor
+from distill_offline import doctor, pipeline
 from distill_offline.config.settings import CrossFitSettings, TrainSettings
 from distill_offline.errors import InputError
 from distill_offline.models.casing import reads_capitals
 from distill_offline.pipeline.run import run
 from distill_offline.run.folder import RunFolder
-from distill_offline.schema import Example, Sentence
+from distill_offline.schema import Example
 from distill_offline.select.cross_fit import cross_fit
 from distill_offline.student.capitals import twins, with_capitals
 from distill_offline.student.model import Student
@@ -244,8 +244,7 @@ def test_what_it_learns_of_capitals_holds_for_words_that_it_never_saw(encoder: P
 
 
 def test_the_setting_decides_what_a_student_becomes_and_what_judges_labels(encoder: Path, tmp_path: Path) -> None:
-    assert "capitals" not in decides(TrainSettings(encoder="x"))
-    assert decides(TrainSettings(encoder="x", capitals=True))["capitals"] is True
+    assert decides(TrainSettings(encoder="x")) != decides(TrainSettings(encoder="x", capitals=True))
     crossing = CrossFitSettings(folds=2, updates=2, batch_size=4)
     settings = training_settings(encoder, arms=[{"name": "union"}], updates=2, capitals=True)
     seen: list[Any] = []
@@ -277,15 +276,19 @@ def test_doctor_says_what_an_encoder_that_lowercases_can_be_given(encoder: Path,
     core = json.loads(file.read_text())
     file.write_text(json.dumps({**core, "normalizer": {"type": "Lowercase"}}))
     assert said(other, capitals=False) == []
-    assert said(other, capitals=True) == [("fail", f"{other} lowercases all text, and cannot be given capitals")]
+    assert said(other, capitals=True) == [("fail", f"{other} cannot be given capitals")]
 
 
-def test_sentences_of_raw_text_are_labelled_with_capitals(encoder: Path, tmp_path: Path) -> None:
-    made = student(encoder)
-    made.save(tmp_path)
-    one, other = (Student.load(tmp_path)._encode([each])[0][0].ids for each in _twice("Pump", "pump"))
-    assert one != other
-
-
-def _twice(*texts: str) -> list[Sentence]:
-    return [sentence(text) for text in texts]
+def test_what_train_makes_has_capitals(encoder: Path, tmp_path: Path) -> None:
+    for capitals in (True, False):
+        folder = RunFolder(
+            tmp_path / str(capitals),
+            training_settings(encoder, arms=[{"name": "original_only"}], updates=2, capitals=capitals),
+        )
+        folder.open()
+        pipeline.select(folder)
+        pipeline.train(folder)
+        made = Student.load(folder.path / "train/original_only/student")
+        assert reads_capitals(made.tokenizer) is capitals
+        said = [made.scored([sentence(text)])[0].scores.tolist() for text in ("Pump", "pump")]
+        assert (said[0] != said[1]) is capitals

@@ -1,11 +1,13 @@
-"""Whether a tokenizer tells capitals from small letters, and whether it could."""
+"""Whether an encoder's tokenizer tells capitals from small letters, and whether it can be made to."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-__all__ = ["can_have_capitals", "reads_capitals"]
+from distill_offline.errors import InputError
+
+__all__ = ["reads_capitals", "require_capitals"]
 
 
 def reads_capitals(tokenizer: Any) -> bool:
@@ -14,7 +16,16 @@ def reads_capitals(tokenizer: Any) -> bool:
     return normalizer is None or bool(normalizer.normalize_str("Ab") != normalizer.normalize_str("ab"))
 
 
-def can_have_capitals(tokenizer: Any) -> bool:
-    """Whether one that lowercases is BERT's: WordPiece over BERT's own way to normalise text."""
+def require_capitals(tokenizer: Any, name: str) -> None:
+    """Raises InputError if it lowercases and is not BERT's (WordPiece, BERT's way to normalise): it stays so.
+
+    `name` is the encoder's.
+    """
+    if reads_capitals(tokenizer):
+        return
     core = json.loads(tokenizer.backend_tokenizer.to_str())
-    return (core["model"]["type"], core["normalizer"]["type"]) == ("WordPiece", "BertNormalizer")
+    if (core["model"]["type"], core["normalizer"]["type"]) != ("WordPiece", "BertNormalizer"):
+        raise InputError(
+            f"train.capitals: {name} lowercases all text, and its tokenizer is not BERT's: it cannot be given "
+            "capitals. Take a cased encoder, or leave train.capitals out."
+        )

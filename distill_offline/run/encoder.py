@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill_offline.config.settings import Settings
-from distill_offline.errors import ConfigError, InputError, MissingModel
+from distill_offline.errors import ConfigError
 from distill_offline.models import catalogue
-from distill_offline.models.casing import can_have_capitals, reads_capitals
+from distill_offline.models.casing import require_capitals
+from distill_offline.models.encoder_tokenizer import tokenizer_of
 from distill_offline.run.folder import RunFolder
 
 __all__ = [
@@ -73,23 +74,7 @@ def check_pretrained_arms(settings: Settings) -> None:
 
 
 def check_capitals(settings: Settings) -> None:
-    """Raises InputError if train.capitals is for an encoder that cannot be given capitals; an encoder that is not here,
-    or does not load, is told of when it is needed."""
-    if not settings.train.capitals or not settings.train.encoder:
-        return
-    from transformers import AutoTokenizer
-
+    """Raises InputError if train.capitals is for an encoder that cannot be given capitals."""
     name = settings.train.encoder
-    try:
-        model = catalogue.locate(name)
-    except MissingModel:
-        return
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True, trust_remote_code=False)
-    except Exception:  # nearly any type: what the folder holds decides which
-        return
-    if tokenizer.is_fast and not reads_capitals(tokenizer) and not can_have_capitals(tokenizer):
-        raise InputError(
-            f"train.capitals: {name} lowercases all text, and its tokenizer is not BERT's: it cannot be given "
-            "capitals. Take a cased encoder, or leave train.capitals out."
-        )
+    if settings.train.capitals and name and (tokenizer := tokenizer_of(name)) is not None:
+        require_capitals(tokenizer, name)

@@ -18,8 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from distill_offline.errors import InputError
-from distill_offline.models.casing import can_have_capitals, reads_capitals
+from distill_offline.models.casing import reads_capitals, require_capitals
 
 __all__ = ["twins", "with_capitals"]
 
@@ -35,11 +34,7 @@ def with_capitals(model: Any, tokenizer: Any, name: str) -> Any:
     """
     if reads_capitals(tokenizer):
         return tokenizer
-    if not can_have_capitals(tokenizer):
-        raise InputError(
-            f"train.capitals: {name} lowercases all text, and its tokenizer is not BERT's: it cannot be given "
-            "capitals. Take a cased encoder, or leave train.capitals out."
-        )
+    require_capitals(tokenizer, name)
     with tempfile.TemporaryDirectory(prefix="distill-") as folder:
         tokenizer.save_pretrained(folder)
         file = Path(folder) / "tokenizer.json"

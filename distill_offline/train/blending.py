@@ -261,17 +261,17 @@ class Blend:
         changes = [update for update in range(1, self.updates) if values[update] != values[update - 1]]
         return changes[0] if len(changes) == 1 else None
 
-    def check(self) -> None:
-        """Raises ConfigError if the schedule fails, or asks for sentences of a pool that is empty."""
+    def check(self, called: str = "this schedule") -> None:
+        """Raises ConfigError if the schedule, `called` so, fails, or asks for sentences of a pool that is empty."""
         for update in range(self.updates):
-            self._probability(update)
+            self._probability(update, called)
 
-    def _probability(self, update: int) -> float:
+    def _probability(self, update: int, called: str = "this schedule") -> float:
         p = self.schedule(update / self.updates)
         if p > 0 and not self.n_distilled:
-            raise ConfigError("train.arms: this schedule asks for distilled sentences, and there are none.")
+            raise ConfigError(f"train.arms: {called} asks for distilled sentences, and there are none.")
         if p < 1 and not self.n_original:
-            raise ConfigError("train.arms: this schedule asks for original sentences, and there are none.")
+            raise ConfigError(f"train.arms: {called} asks for original sentences, and there are none.")
         return p
 
 

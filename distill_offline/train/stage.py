@@ -11,7 +11,7 @@ from distill_offline.annotations import read_lines
 from distill_offline.config.loading import as_plain
 from distill_offline.config.settings import ArmSettings, SeededArm, TrainSettings
 from distill_offline.corpus import tokenisation
-from distill_offline.errors import ConfigError, InputError, MissingModel
+from distill_offline.errors import InputError, MissingModel
 from distill_offline.learning.checkpoint import Checkpoints
 from distill_offline.manifest.method import method
 from distill_offline.run.encoder import check_pretrained_arms, starting_encoder
@@ -95,10 +95,7 @@ def distilled_pool(folder: RunFolder) -> tuple[Example, ...]:
 
 def decides(settings: TrainSettings) -> dict[str, Any]:
     """Those settings that decide what a student becomes, as JSON."""
-    plain = {key: value for key, value in as_plain(settings).items() if key not in _DECIDES_NOTHING}
-    if not settings.capitals:
-        del plain["capitals"]  # as it was when there was no such setting
-    return plain
+    return {key: value for key, value in as_plain(settings).items() if key not in _DECIDES_NOTHING}
 
 
 def _stage(folder: RunFolder, arm: SeededArm) -> Stage:
@@ -311,10 +308,7 @@ def blend_of(arm: ArmSettings, settings: TrainSettings, pools: training.Pools, s
     if settings.share is not None:
         schedule = blending.with_share(schedule, settings.share, settings.updates)
     blend = blending.Blend(schedule, *sizes, settings.updates, settings.batch_size, seed)
-    try:
-        blend.check()
-    except ConfigError as error:
-        raise ConfigError(str(error).replace("this schedule", f"`{arm.name}`", 1)) from error
+    blend.check(f"`{arm.name}`")
     return blend
 
 
