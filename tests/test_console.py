@@ -82,6 +82,20 @@ def annotate(done: int, asked: int, total: int = 100) -> Progress:
     return Progress("annotate unlabelled", done, total, counts)
 
 
+def test_stages_that_go_on_at_the_same_time_share_the_line(terminal: Terminal, clock: list[float]) -> None:
+    console = terminal.console()
+    for step in range(3):
+        for stage in ("train a", "train b"):
+            console.watch(Progress(stage, 10 + step, 100))
+            clock[0] += 0.5
+    line = terminal.shown().split("\r")[-1]
+    assert "train a: 12/100" in line
+    assert " | train b: 12/100" in line
+    clock[0] += 60
+    console.watch(Progress("evaluate", 1, 10))
+    assert "train" not in terminal.shown().split("\r")[-1]
+
+
 def test_results_go_to_stdout_and_news_progress_and_errors_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console()
     console.say("news")

@@ -23,6 +23,7 @@ __all__ = ["Console", "duration", "percent"]
 
 _EVERY_S = 10.0  # between plain progress lines, if there is no terminal
 _REDRAW_S = 0.2
+_LIVE_S = 2.0  # stages that were shown so lately go on at the same time, and share the line
 
 
 @dataclass(slots=True)
@@ -33,6 +34,7 @@ class _Clock:
     first: Progress
     shown: float = 0.0
     has_ended: bool = False
+    line: str = ""
 
 
 @dataclass(slots=True)
@@ -64,13 +66,18 @@ class Console:
         if clock.has_ended or (not ended and now - clock.shown < (_REDRAW_S if redraws else _EVERY_S)):
             return
         clock.shown, clock.has_ended = now, bool(ended)
-        line = _text(_describe(progress, clock.first, now - clock.began)).plain
+        clock.line = line = _text(_describe(progress, clock.first, now - clock.began)).plain
         if not redraws:
             total = progress.total or None  # 0: not known
             counts = dict(progress.counts)
             self._tell("progress", line, stage=progress.stage, done=progress.done, total=total, counts=counts)
             return
         width = max(20, self._err.width - 1)
+        at_once = (
+            [] if ended else [c.line for c in self._clocks.values() if not c.has_ended and now - c.shown < _LIVE_S]
+        )
+        share = max(20, (width + 3) // max(1, len(at_once)) - 3)
+        line = " | ".join(each[:share] for each in at_once) or line
         self._err.file.write(f"\r\x1b[2K{line[:width]}")
         self._err.file.flush()
         self._line_open = True

@@ -1,7 +1,7 @@
-"""The settings of `train` as a run has them: each arm is trained from one seed, or from several.
+"""The settings of `train` as a run has them: each arm is trained from one seed, or from several, at once or in turn.
 
-They stand apart from config/train.py, which is part of the method that results carry: how many students an arm has
-changes none of them.
+They stand apart from config/train.py, which is part of the method that results carry: how many students an arm has, and
+how many are trained at a time, changes none of them.
 """
 
 from __future__ import annotations
@@ -45,9 +45,14 @@ class SeededTrainSettings(TrainSettings):
     seeds: Annotated[int, Ge(1), Le(100)] = 1
     """[students of an arm] Train each arm so many times: from the run's `seed`, `seed` + 1, and so on, as `NAME`,
     `NAME-2` and so on. The report compares means over them."""
+    at_once: int | str = 1
+    """[students] Train so many at a time, each in processes of its own with its share of the threads; `auto`: one for
+    each GPU, or without GPUs one for each core, as far as memory goes."""
 
     def __post_init__(self) -> None:
         TrainSettings.__post_init__(self)
+        if self.at_once != "auto" and (isinstance(self.at_once, str) or not 1 <= self.at_once <= 1024):
+            raise ValueError("at_once: a number from 1 to 1024, or auto")
         names = {arm.name for arm in self.arms}
         for name in sorted(names):
             arm, _, number = name.rpartition("-")

@@ -137,7 +137,8 @@ class Runner:
         began, cell, plan = self.clock(), remaining.cell, self.study.plan
         run = RunFolder(
             self.folder / cell.folder,
-            cell.settings,
+            # A cell trains one student: alone, it has all threads.
+            replace(cell.settings, train=replace(cell.settings.train, at_once=1)),
             command=self.command,
             watch=lambda progress: self.watch(replace(progress, stage=f"{cell.folder.as_posix()}: {progress.stage}")),
             stop=self.stop,

@@ -1,4 +1,4 @@
-"""Several processes of this machine that train one student: started, watched over, and ended together."""
+"""Processes of this machine that train a student, together or alone: started, watched over, and ended."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from distill_offline.learning.group import ALONE, Group, Lost, joined
 from distill_offline.offline.spawned import how_it_ended, serve_parent, spawn
 from distill_offline.schema import Progress, Watch
 
-__all__ = ["Member", "count", "run_together", "threads_each"]
+__all__ = ["Crew", "Member", "count", "hear", "run_together", "threads_each"]
 
 PATIENCE = 1800.0  # seconds that one waits for another: longer than any checkpoint takes to write
 _GRACE = 10.0  # seconds for the others to say what they know, once one has failed
@@ -80,25 +80,110 @@ def run_together(
 ) -> Any:
     """What `body(job, member)` gives in process 0 of `processes`, which are spawned for it and are a Group.
 
-    `body` is a module's function; job and result are pickled on their way. `say` and `watch` hear process 0; all are
-    told when `stop()` turns true. The processes meet in a file and talk over loopback alone; they enforce the same
-    offline promise, ignore the signals by which this one is told to drain, print nothing to stdout, and end when it
-    ends. Once one of them fails, all are ended: its DistillError is raised, or RuntimeError with the traceback of a
-    foreign one, or EnvironmentFault where it died or did not answer for `patience` seconds.
+    `say` and `watch` hear process 0; all are told when `stop()` turns true. Raises as Crew.result does.
     """
-    with tempfile.TemporaryDirectory(prefix="distill-offline-", ignore_cleanup_errors=True) as folder:
-        crew = [_start(rank, processes, threads, Path(folder) / "store", patience) for rank in range(processes)]
+    with Crew(body, job, processes, name=name, threads=threads, patience=patience) as crew:
+        told = False
+        while not crew.has_ended():
+            hear([crew], say, watch)
+            if not told and stop():
+                told = True
+                crew.stop()
+    return crew.result()
+
+
+def hear(crews: Sequence[Crew], say: Callable[[str], None], watch: Watch) -> None:
+    """Wait for a moment until any of them says something, and pass on what they have said."""
+    wait([pipe for crew in crews for pipe in crew.pipes], _TICK)
+    for crew in crews:
+        for kind, content in crew.messages():
+            (say if kind == "say" else watch)(content)
+
+
+class Crew:
+    """Processes that do one job, from their start to their end, which comes with the `with` block at the latest.
+
+    `body` is a module's function; job and result are pickled on their way. Several processes are a Group: they meet in
+    a file and talk over loopback alone. One is alone. All enforce the same offline promise, ignore the signals by which
+    this one is told to drain, print nothing to stdout, and end when it ends. Once one of them fails, all are ended.
+    `gpus`: those that they may see, as CUDA_VISIBLE_DEVICES has them; None for all.
+    """
+
+    def __init__(
+        self,
+        body: Callable[[Any, Member], Any],
+        job: Any,
+        processes: int,
+        *,
+        name: str,
+        threads: int,
+        gpus: str | None = None,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._name, self._deadline = name, float("inf")
+        self._meeting = tempfile.TemporaryDirectory(prefix="distill-offline-", ignore_cleanup_errors=True)
+        settings = _Settings(processes, threads, Path(self._meeting.name) / "store", patience, gpus)
+        self._members: list[_Process] = []
         try:
-            for child in crew:
-                with contextlib.suppress(OSError):  # one that has died already is found below
-                    child.pipe.send((body, job))
-            _look_after(crew, say, watch, stop)
-        finally:
-            for child in crew:
-                child.end()
-    if faults := [child for child in crew if child.outcome[0] != "done"]:
-        raise _fault(faults, name, processes)
-    return crew[0].outcome[1]
+            for rank in range(processes):
+                self._members.append(_start(rank, settings))
+            for member in self._members:
+                with contextlib.suppress(OSError):  # one that has died already is found later
+                    member.pipe.send((body, job))
+        except BaseException:
+            self.end()
+            raise
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.end()
+
+    @property
+    def pipes(self) -> list[Connection]:
+        """Where those that have not ended will be heard."""
+        return [member.pipe for member in self._left()]
+
+    def messages(self) -> Iterator[tuple[str, Any]]:
+        """What they have said since the last time: `say` and a line, or `watch` and a Progress."""
+        for member in self._left():
+            yield from member.messages()
+
+    def has_ended(self) -> bool:
+        """Whether all have; or, after one has failed, whether the others have had time to say what they know."""
+        left = self._left()
+        if left and self._deadline == float("inf") and len(left) < len(self._members) and self._faults(left):
+            self._deadline = time.monotonic() + _GRACE
+        return not left or time.monotonic() >= self._deadline
+
+    def stop(self) -> None:
+        """Tell all of them to stop at the next safe point."""
+        for member in self._left():
+            with contextlib.suppress(OSError):
+                member.pipe.send("stop")
+
+    def end(self) -> None:
+        """Kill what still runs; nothing of it is left."""
+        for member in self._members:
+            member.end()
+        self._meeting.cleanup()
+
+    def result(self) -> Any:
+        """What process 0 gave.
+
+        Raises the DistillError of the process that failed first, or RuntimeError with the traceback of a foreign error,
+        or EnvironmentFault if it died or did not answer for `patience` seconds.
+        """
+        if faults := self._faults():
+            raise _fault(faults, self._name, len(self._members))
+        return self._members[0].outcome[1]
+
+    def _left(self) -> list[_Process]:
+        return [member for member in self._members if not member.outcome[0]]
+
+    def _faults(self, besides: Sequence[_Process] = ()) -> list[_Process]:
+        return [member for member in self._members if member.outcome[0] != "done" and member not in besides]
 
 
 @dataclass(slots=True)
@@ -129,26 +214,20 @@ class _Process:
         self.pipe.close()
 
 
-def _start(rank: int, size: int, threads: int, store: Path, patience: float) -> _Process:
-    process, pipe = spawn(_serve, rank, size, threads, store, patience, name=f"distill-offline train {rank}")
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """What all processes of a crew have in common; they meet in the file `store`."""
+
+    size: int
+    threads: int
+    store: Path
+    patience: float
+    gpus: str | None
+
+
+def _start(rank: int, settings: _Settings) -> _Process:
+    process, pipe = spawn(_serve, rank, settings, name=f"distill-offline train {rank}")
     return _Process(rank, process, pipe)
-
-
-def _look_after(crew: Sequence[_Process], say: Callable[[str], None], watch: Watch, stop: Callable[[], bool]) -> None:
-    """Return when all have ended, or, after one has failed, when the others have had time to say what they know."""
-    told, deadline = False, float("inf")
-    while (left := [child for child in crew if not child.outcome[0]]) and time.monotonic() < deadline:
-        wait([child.pipe for child in left], _TICK)
-        for child in left:
-            for kind, content in child.messages():
-                (say if kind == "say" else watch)(content)
-        if not told and stop():
-            told = True
-            for child in left:
-                with contextlib.suppress(OSError):
-                    child.pipe.send("stop")
-        if deadline == float("inf") and any(child.outcome[0] not in ("", "done") for child in crew):
-            deadline = time.monotonic() + _GRACE
 
 
 def _fault(faults: Sequence[_Process], name: str, size: int) -> Exception:
@@ -156,7 +235,7 @@ def _fault(faults: Sequence[_Process], name: str, size: int) -> Exception:
     order = ("died", "broke", "failed", "lost", "")
     first = min(faults, key=lambda child: (order.index(child.outcome[0]), child.rank))
     kind, content = first.outcome
-    which = f"{name}: process {first.rank + 1} of {size}"
+    which = f"{name}: process {first.rank + 1} of {size}" if size > 1 else f"{name}: its process"
     again = "Run the same command again to go on from the last checkpoint"
     if kind == "failed":
         assert isinstance(content, DistillError)
@@ -165,16 +244,19 @@ def _fault(faults: Sequence[_Process], name: str, size: int) -> Exception:
         return RuntimeError(f"{which} failed:\n{content}")
     if kind == "died":
         reason = "closed its pipe" if content is None else f"ended with {how_it_ended(content)}"
-        return EnvironmentFault(f"{which} {reason} (out of memory?). {again}, or set train.processes lower.")
+        lower = "train.processes" if size > 1 else "train.at_once"
+        return EnvironmentFault(f"{which} {reason} (out of memory?). {again}, or set {lower} lower.")
     return EnvironmentFault(f"{which} got no answer from the others ({content}). {again}.")
 
 
-def _serve(pipe: Connection, rank: int, size: int, threads: int, store: Path, patience: float) -> None:
+def _serve(pipe: Connection, rank: int, settings: _Settings) -> None:
     """One process: do the job, and say how it ended."""
     serve_parent()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # stdout is for results, and gloo talks
     _stay_here()
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
+    os.environ["OMP_NUM_THREADS"] = str(settings.threads)  # before torch is imported
+    if settings.gpus is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = settings.gpus
     try:
         body, job = pipe.recv()
     except EOFError:
@@ -182,8 +264,11 @@ def _serve(pipe: Connection, rank: int, size: int, threads: int, store: Path, pa
     stopped = threading.Event()
     try:
         threading.Thread(target=_listen, args=(pipe, stopped), daemon=True).start()
-        with joined(rank, size, store, patience) as group:
-            result = body(job, _member(pipe, group, threads, stopped))
+        if settings.size == 1:
+            result = body(job, _member(pipe, ALONE, settings.threads, stopped))
+        else:
+            with joined(rank, settings.size, settings.store, settings.patience) as group:
+                result = body(job, _member(pipe, group, settings.threads, stopped))
         pipe.send(("done", None if rank else result))
     except Lost as error:
         pipe.send(("lost", str(error)))

@@ -14,6 +14,7 @@ from distill_offline.corpus import tokenisation
 from distill_offline.errors import InputError, MissingModel
 from distill_offline.learning.checkpoint import Checkpoints
 from distill_offline.manifest.method import method
+from distill_offline.models.fitting import weights_of
 from distill_offline.run.encoder import check_pretrained_arms, starting_encoder
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import make_task, read_gold
@@ -27,7 +28,8 @@ from distill_offline.student.model import Student
 from distill_offline.train import blending
 from distill_offline.train import loop as training
 from distill_offline.train.arms import check_arms, chosen_students
-from distill_offline.train.processes import Member, count, run_together, threads_each
+from distill_offline.train.at_once import Started, Task, gpus_of, how_many, run_at_once
+from distill_offline.train.processes import Crew, Member, count, run_together, threads_each
 from distill_offline.train.self_training import labelled_again
 
 __all__ = [
@@ -40,7 +42,7 @@ __all__ = [
 
 _SHOWN = 5  # names
 # Of train's settings. The encoder counts by its digest, several processes by their number.
-_DECIDES_NOTHING = ("arms", "encoder", "seeds", "checkpoint_every", "processes")
+_DECIDES_NOTHING = ("arms", "encoder", "seeds", "at_once", "checkpoint_every", "processes")
 
 
 def train(
@@ -50,8 +52,10 @@ def train(
 
     `arms` are names of arms, for all their students, or of single students; without any, all are trained.
 
-    `observe` is shown each student after every update, and must leave it as it is. Where several processes train one,
+    `observe` is shown each student after every update, and must leave it as it is. Where other processes train one,
     a copy of it looks on in the first of them: only what it writes to the disk stays.
+
+    Raises the error of the first student that fails; those that are trained at the same time stop first.
     """
     settings = folder.settings
     check_arms(settings.train)
@@ -59,11 +63,13 @@ def train(
     chosen = chosen_students(settings.train, arms)
     if not arms:
         _say_left_over(folder)
-    counts = {
-        arm.name: _average_arm(folder, arm) if arm.average else _train_arm(folder, arm, observe or _look_away)
-        for arm in settings.train.ordered_students
-        if arm.name in chosen
-    }
+    students = [arm for arm in settings.train.ordered_students if arm.name in chosen]
+    look, at_once = observe or _look_away, _at_once(folder)
+    if at_once == 1:
+        counts = {arm.name: _train_arm(folder, arm, look) for arm in students}
+    else:
+        talk: dict[str, Any] = {"say": folder.say, "watch": folder.watch, "stop": folder.stop}
+        counts = run_at_once([_task(folder, arm, look, at_once) for arm in students], at_once, **talk)
     return {name: counts[name] for name in chosen}
 
 
@@ -134,9 +140,69 @@ def _stage(folder: RunFolder, arm: SeededArm) -> Stage:
     )
 
 
+def _at_once(folder: RunFolder) -> int:
+    """How many students train at once. All of the run's count, trained or not: their threads decide last bits."""
+    settings = folder.settings.train
+    students = [student for student in settings.students if not student.average]
+    if settings.at_once == 1 or len(students) < 2:
+        return 1
+    weights = weights_of(starting_encoder(folder, students[0].arm).folder)
+    return how_many(settings.at_once, len(students), count(settings.processes), weights)
+
+
+def _task(folder: RunFolder, arm: SeededArm, observe: Callable[[int, Student], None], at_once: int) -> Task:
+    """The student as one of several that train at once."""
+
+    def start(slot: int) -> Started | dict[str, Any]:
+        if arm.average:
+            return _average_arm(folder, arm)
+        begun = _begin(folder, arm, observe)
+        if not isinstance(begun, _Begun):
+            return begun
+        processes = begun.processes
+        threads = threads_each(processes * at_once)
+        gpus = gpus_of(slot, processes)
+        crew = Crew(_train_student, begun.job, processes, name=f"train {arm.name}", threads=threads, gpus=gpus)
+        return Started(crew, lambda result: _finish(folder, begun, *result))
+
+    return Task(arm.name, frozenset(arm.needs), start)
+
+
 def _train_arm(folder: RunFolder, arm: SeededArm, observe: Callable[[int, Student], None]) -> dict[str, Any]:
+    if arm.average:
+        return _average_arm(folder, arm)
+    begun = _begin(folder, arm, observe)
+    if not isinstance(begun, _Begun):
+        return begun
+    talk: dict[str, Any] = {"say": folder.say, "watch": folder.watch, "stop": folder.stop}
+    if begun.processes == 1:
+        trained, threads = _train_student(begun.job, Member(**talk))
+    else:
+        trained, threads = run_together(
+            _train_student,
+            begun.job,
+            begun.processes,
+            name=f"train {arm.name}",
+            threads=threads_each(begun.processes),
+            **talk,
+        )
+    return _finish(folder, begun, trained, threads)
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A student that has to be trained: its stage, what its processes are told, and counts that are known before."""
+
+    stage: Stage
+    job: _Job
+    processes: int
+    counts: Mapping[str, Any]
+
+
+def _begin(folder: RunFolder, arm: SeededArm, observe: Callable[[int, Student], None]) -> _Begun | dict[str, Any]:
+    """Make ready to train it; its counts if it is up to date."""
     settings, resolved = folder.settings, folder.settings.train.of(arm)
-    processes, stage = count(resolved.processes), _stage(folder, arm)
+    stage = _stage(folder, arm)
     if stage.is_fresh():
         stage.relink()
         folder.say(f"train {arm.name}: up to date")
@@ -166,29 +232,26 @@ def _train_arm(folder: RunFolder, arm: SeededArm, observe: Callable[[int, Studen
         settings.corpus.language,
         observe,
     )
-    talk: dict[str, Any] = {"say": folder.say, "watch": folder.watch, "stop": folder.stop}
-    if processes == 1:
-        trained, threads = _train_student(job, Member(**talk))
-    else:
-        threads_of_child = threads_each(processes)
-        trained, threads = run_together(
-            _train_student, job, processes, name=f"train {arm.name}", threads=threads_of_child, **talk
-        )
+    known = {"original_dropped_as_overlap": gold.dropped, **relabelled, **unheld_counts(splits)}
+    return _Begun(stage, job, count(resolved.processes), known)
+
+
+def _finish(folder: RunFolder, begun: _Begun, trained: training.Trained, threads: int) -> dict[str, Any]:
+    """Seal a student that its process has written; gives its counts."""
+    pools = begun.job.pools
     counts = {
-        "distilled_pool": len(distilled),
-        "original_pool": len(gold.train),
-        "original_dropped_as_overlap": gold.dropped,
+        "distilled_pool": len(pools.distilled),
+        "original_pool": len(pools.original),
         "distilled_drawn": sum(row["distilled"] for row in trained.history),
         "original_drawn": sum(row["original"] for row in trained.history),
         "best_update": trained.best_update,
         "best_dev_f1": trained.best_f1,
-        "processes": processes,
+        "processes": begun.processes,
         "threads": threads,
-        **relabelled,
-        **unheld_counts(splits),
+        **begun.counts,
     }
-    job.checkpoints(folder.say).clear()
-    stage.seal(counts)
+    begun.job.checkpoints(folder.say).clear()
+    begun.stage.seal(counts)
     return counts
 
 
