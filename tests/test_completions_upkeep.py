@@ -98,6 +98,32 @@ def test_a_forgotten_documents_bytes_are_gone_and_shared_answers_stay(tmp_path: 
         store.set_rows("unlabelled", 2, [Row("s:2", "stays", b"kept")])  # it goes on
 
 
+def test_forgetting_what_is_not_there_leaves_the_file_to_the_byte(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "a.sqlite"
+    digests = [bytes([number]) * 32 for number in range(200)]
+    with CompletionStore(path) as store:
+        for number, digest in enumerate(digests):  # parts take turns, as labels and the questions about them do
+            store.set_rows(f"part {number % 2}", number // 2, [Row(f"s:{number}", "stays", digest)])
+        store.note_failures({digests[0]: "error: it was busy", b"of no row": "error: it was busy"})
+        assert store.was_changed
+    before = path.read_bytes()
+    with CompletionStore(path) as store:
+        assert store.forget("gone") == (0, 0)
+        assert not store.was_changed
+    assert path.read_bytes() == before
+
+
+def test_an_answer_that_only_changes_its_name_is_a_change(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "a.sqlite"
+    with CompletionStore(path) as store:
+        store.add([answer("shared", "common", "gone")])
+        store.set_rows("unlabelled", 0, [Row("s:0", "stays", b"shared")])
+    with CompletionStore(path) as store:
+        assert store.forget("gone") == (0, 0)
+        assert store.was_changed
+    assert b"gone" not in path.read_bytes()
+
+
 # -- looking
 
 

@@ -51,6 +51,19 @@ def test_a_purged_document_is_in_no_file_of_the_run(tmp_path: Path, settings: Se
     assert manifest.verify(folder.path) == []  # nothing found, nothing touched
 
 
+def test_a_run_without_the_document_stays_as_it_is_to_the_byte(tmp_path: Path, settings: Settings) -> None:
+    pipeline.annotate(run_of(tmp_path, settings))
+    longer = replace(settings, annotate=replace(settings.annotate, limit=60, gold=("train", "test")))
+    folder = run_of(tmp_path, longer)
+    pipeline.annotate(folder)
+    folder.seal()
+    before = purged_words(folder.path)
+    (found,) = pipeline.purge("of another run", [folder.path])
+    assert (found["rows"], found["failed"]) == (0, "")
+    assert purged_words(folder.path) == before
+    assert manifest.verify(folder.path) == []
+
+
 def test_a_purge_meets_a_running_annotation_before_it_changes_anything(
     tmp_path: Path, settings: Settings, pool: Path
 ) -> None:

@@ -222,7 +222,8 @@ class CompletionStore:
     def forget(self, document: str) -> tuple[int, int]:
         """Delete a document's rows, and every completion that no other document wants: `(rows, completions)`.
 
-        The deleted bytes are overwritten, in the write-ahead log as well.
+        The deleted bytes are overwritten, in the write-ahead log as well. The file stays as it is, to the byte, if
+        nothing in it is the document's.
         """
         name = name_to(document)
         with self.transaction() as connection:
@@ -232,18 +233,18 @@ class CompletionStore:
                    AND digest NOT IN (SELECT digest FROM rows WHERE document <> ?1)""",
                 (name,),
             ).rowcount
-            connection.execute(
+            renamed = connection.execute(
                 """UPDATE completions SET (sentence_id, document) =
                      (SELECT sentence_id, document FROM rows WHERE digest = completions.digest AND document <> ?1)
                    WHERE document = ?1""",
                 (name,),
-            )
+            ).rowcount
             rows = connection.execute("DELETE FROM rows WHERE document = ?", (name,)).rowcount
-            if self._has_failures():
+            if rows and self._has_failures():
                 connection.execute("DELETE FROM failures WHERE digest NOT IN (SELECT digest FROM rows)")
-            for statement in RENUMBER:
+            for statement in RENUMBER if rows else ():
                 connection.execute(statement)
-        if rows or completions:
+        if rows or completions or renamed:
             self._scrub()
         return rows, completions
 
@@ -268,6 +269,11 @@ class CompletionStore:
         with self._guarded():
             self._open.execute("VACUUM")
             self._open.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    @property
+    def was_changed(self) -> bool:
+        """Whether anything was written since it was opened."""
+        return self._open.total_changes > 0
 
     @property
     def _open(self) -> sqlite3.Connection:

@@ -147,7 +147,7 @@ def _purge_run(document: str, folder: Path, purged: _Purged) -> None:
                 completions = store.forget_answers(quotes)
                 rows, own_digests = store.forget(document)
                 quoting |= set(quotes.values())
-                if rows or own_digests or completions:
+                if store.was_changed:
                     changed.add(file.parent)
                 purged.rows, purged.completions = purged.rows + rows, purged.completions + own_digests + completions
             purged.lines = _purge_files(document, quoting, folder, changed)
