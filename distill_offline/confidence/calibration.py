@@ -73,7 +73,7 @@ UNCHANGED = Calibration("none")
 
 def fit(scores: Sequence[float], is_right: Sequence[bool], method: Method = "isotonic") -> Calibration:
     """The map that fits best. Raises InputError for fewer than 20 spans, or where all are right or all wrong."""
-    if len(scores) < _FEWEST or len(set(is_right)) < 2:
+    if not _is_enough(is_right):
         raise InputError(
             f"calibration: {len(scores)} spans, {sum(is_right)} of them right: at least {_FEWEST} are needed, of both "
             "kinds. Let the teacher label more gold sentences."
@@ -106,17 +106,29 @@ def cross_fitted(
 ) -> list[float]:
     """Each span's probability by a map that was fitted without its group (its sentence, say), in order.
 
-    Groups are dealt to folds by their order of appearance. Raises InputError as fit() does.
+    Groups are dealt to folds by their order of appearance. Raises InputError where fit() would for what is left without
+    a fold.
     """
     order = {group: number % folds for number, group in enumerate(dict.fromkeys(groups))}
     fold = [order[group] for group in groups]
     calibrated = [0.0] * len(scores)
     for number in sorted(set(fold)):
         inside = [i for i, fold_of_row in enumerate(fold) if fold_of_row != number]
-        calibration = fit([scores[i] for i in inside], [is_right[i] for i in inside], method)
+        right = [is_right[i] for i in inside]
+        if not _is_enough(right):
+            raise InputError(
+                f"calibration: {len(scores)} spans, {sum(is_right)} of them right: too few to measure a map by spans "
+                f"that it was not fitted on. {len(inside)} are left without one of {folds} parts, {sum(right)} of them "
+                f"right: at least {_FEWEST} are needed, of both kinds. Let the teacher label more gold sentences."
+            )
+        calibration = fit([scores[i] for i in inside], right, method)
         for i in (i for i, fold_of_row in enumerate(fold) if fold_of_row == number):
             calibrated[i] = calibration(scores[i])
     return calibrated
+
+
+def _is_enough(is_right: Sequence[bool]) -> bool:
+    return len(is_right) >= _FEWEST and len(set(is_right)) == 2
 
 
 def _never_falls(values: Sequence[float]) -> bool:
