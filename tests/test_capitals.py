@@ -22,6 +22,7 @@ from distill_offline import doctor, pipeline
 from distill_offline.config.settings import CrossFitSettings, TrainSettings
 from distill_offline.errors import InputError
 from distill_offline.models.casing import reads_capitals
+from distill_offline.pipeline.opened import Run
 from distill_offline.pipeline.run import run
 from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Example
@@ -209,9 +210,10 @@ def test_a_run_is_refused_before_the_teacher_is_asked(tmp_path: Path) -> None:
     core = json.loads((other / "tokenizer.json").read_text("utf-8"))
     changed(other, {**core, "normalizer": {"type": "Lowercase"}})
     folder = RunFolder(tmp_path / "run", training_settings(other, capitals=True))
-    with pytest.raises(InputError, match=r"train\.capitals: .*other lowercases all text.*Take a cased encoder"):
-        run(folder)
-    assert not folder.path.exists()
+    for start in (run, lambda folder: Run(folder).train()):
+        with pytest.raises(InputError, match=r"train\.capitals: .*other lowercases all text.*Take a cased encoder"):
+            start(folder)
+        assert not folder.path.exists()
 
 
 def learnt(encoder: Path, *, capitals: bool) -> float:

@@ -150,6 +150,20 @@ def test_run_prints_scores_on_stdout_and_progress_on_stderr(finished: Finished) 
     assert (finished.place / "runs/small/report/index.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        (["--arm", "smiple_mix"], "there is no arm 'smiple_mix'. There are: "),
+        (["--set", "train.arms=[{name: simple_mix, schedule: curve}]"], "curve"),
+        (["--set", "pretrain.arms=[simple_mix-2]"], "there is no arm 'simple_mix-2'"),
+    ],
+)
+def test_train_refuses_arms_before_the_encoder_learns_any_text(config: Path, more: list[str], reason: str) -> None:
+    refused = program("train", str(config), "-o", "new", "--set", "pretrain.updates=2", *more, cwd=Path.cwd())
+    assert (refused.returncode, reason in refused.stderr) == (2, True), refused.stderr
+    assert not Path("new").exists()
+
+
 def test_json_is_all_that_stands_on_stdout(config: Path) -> None:
     value = json.loads(invoke("run", str(config), "--json").stdout)
     assert [row["name"] for row in value["rows"]] == ["teacher", "simple_mix"]

@@ -35,6 +35,7 @@ def train(
         if dry_run:
             show_plan(console, pipeline.plan(folder, ("pretrain", "select", "train"), arms=arms))
             return
+        pipeline.check_training(folder.settings, arms)
         folder.open()
         pipeline.pretrain(folder)
         pipeline.select(folder)

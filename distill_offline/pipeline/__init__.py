@@ -8,7 +8,7 @@ from distill_offline.pipeline.acquire import acquire
 from distill_offline.pipeline.adapted import annotate_shard, merge, probe, sample
 from distill_offline.pipeline.plan import plan, status
 from distill_offline.pipeline.purge import purge, purge_below
-from distill_offline.pipeline.run import run
+from distill_offline.pipeline.run import check_training, run
 from distill_offline.pretrain.stage import pretrain
 from distill_offline.select.stage import select, selection_report
 from distill_offline.train.stage import train
@@ -19,6 +19,7 @@ __all__ = [
     "adapt",
     "annotate",
     "annotate_shard",
+    "check_training",
     "evaluate",
     "is_adapted",
     "merge",

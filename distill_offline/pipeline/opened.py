@@ -15,7 +15,7 @@ from distill_offline.config.settings import Settings
 from distill_offline.corpus import head_of, resolve_path
 from distill_offline.errors import InputError
 from distill_offline.evaluate.stage import evaluate
-from distill_offline.pipeline.run import run
+from distill_offline.pipeline.run import check_training, run
 from distill_offline.pretrain.stage import pretrain
 from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Watch
@@ -92,6 +92,7 @@ class Run:
 
     def train(self, *arms: str) -> dict[str, dict[str, Any]]:
         """Select, and train the student of each arm, or of these alone; gives counts and scores on dev by arm."""
+        check_training(self.settings, arms)
         self.pretrain()
         self.select()
         return {arm: dict(counts) for arm, counts in self._alone(lambda folder: train(folder, arms)).items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distill_offline import manifest, report
@@ -19,19 +19,17 @@ from distill_offline.run.stage import Stage
 from distill_offline.select.stage import select
 from distill_offline.storage.digests import file_digests
 from distill_offline.storage.files import write_text
-from distill_offline.train.arms import check_arms
+from distill_offline.train.arms import check_arms, chosen_students
 from distill_offline.train.stage import train
 
-__all__ = ["run"]
+__all__ = ["check_training", "run"]
 
 _PAGE = 4  # raised when the page shows something else of the same run
 
 
 def run(folder: RunFolder) -> dict[str, Any]:
     """All stages in order; gives the evaluation's report. Raises GateMissed below evaluate.min_f1."""
-    check_arms(folder.settings.train)  # not only once the teacher has annotated
-    check_pretrained_arms(folder.settings)
-    check_capitals(folder.settings)
+    check_training(folder.settings)  # not only once the teacher has annotated
     folder.open()
     if folder.settings.asks_a_teacher:
         if folder.settings.adapt is not None:
@@ -45,6 +43,15 @@ def run(folder: RunFolder) -> dict[str, Any]:
     folder.seal()
     _check_gate(folder.settings, result)
     return result
+
+
+def check_training(settings: Settings, arms: Sequence[str] = ()) -> None:
+    """Raises ConfigError or InputError for what is known to be wrong with the training of these arms (all) before
+    anything is done: hours of annotating, pre-training and cross-fitting may come first."""
+    check_arms(settings.train)
+    chosen_students(settings.train, arms)
+    check_pretrained_arms(settings)
+    check_capitals(settings)
 
 
 def _check_gate(settings: Settings, result: Mapping[str, Any]) -> None:

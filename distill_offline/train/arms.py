@@ -23,7 +23,8 @@ def chosen_students(settings: SeededTrainSettings, names: Sequence[str]) -> list
     """
     students = settings.students
     if unknown := set(names) - {name for student in students for name in (student.arm, student.name)}:
-        raise ConfigError(f"train.arms: there is no arm {sorted(unknown)[0]!r}.")
+        known = ", ".join(dict.fromkeys(student.arm for student in students))
+        raise ConfigError(f"train.arms: there is no arm {sorted(unknown)[0]!r}. There are: {known}.")
     return [student.name for student in students if not names or {student.arm, student.name} & set(names)]
 
 
