@@ -11,6 +11,7 @@ from corpus_files import assert_offsets_are_exact, examples_of, fault_of, write_
 from distill_offline import corpus
 from distill_offline.config.settings import Source
 from distill_offline.errors import CorpusError
+from distill_offline.evaluate.truth import Truth
 
 _GERMEVAL = (
     "#\thttp://de.wikipedia.org/wiki/Anna [2009-10-17]\n1\tAnna\tB-PER\tO\n2\tSchmidt\tI-PER\tO\n3\twohnt\tO\tO\n\n"
@@ -85,6 +86,52 @@ def test_numbers_that_stop_counting_are_refused_rather_than_read_as_tokens(tmp_p
     path = write_file(tmp_path, "a.conll", f"{rows}31\tlast\tO\n")
     assert "the rows' numbers" in fault_of(path)
     assert tokens_of(Source(path=str(path), token_column=1))[0][0] == "w1"
+
+
+def test_numbers_that_begin_anew_without_a_blank_line_are_no_tokens(tmp_path: Path) -> None:
+    path = write_file(tmp_path, "a.tsv", "1\tAnna\tB-PER\tO\n2\tsang\tO\tO\n1\tOslo\tB-LOC\tO\n2\tslept\tO\tO\n")
+    assert "the rows' numbers" in fault_of(path)
+    assert "blank line" in fault_of(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "labels", "unread"),
+    [
+        # Layers beside each other, numbered or not: what is not read is counted, and nothing where there is nothing.
+        ("Uni\tB-ORG\tO\tO\nJena\tI-ORG\tB-LOC\tB-GPE\nfeiert\tO\tO\tO\n", ("O", "B-GPE", "O"), 3),
+        ("1\tUni\tB-ORG\tO\tO\n2\tJena\tI-ORG\tB-LOC\tB-GPE\n3\tja\tO\tO\tO\n", ("B-ORG", "I-ORG", "O"), 2),
+        ("Jena B-ORG B-LOC\nfeiert O O\n", ("B-LOC", "O"), 1),
+        ("1\tJena\tB-LOC\tO\n2\tfeiert\tO\tO\n", ("B-LOC", "O"), 0),
+        # Chunks are no entities.
+        ("Jena NE B-NC B-LOC\nfeiert VV B-VC O\n", ("B-LOC", "O"), 0),
+    ],
+)
+def test_entities_in_further_columns_are_counted(
+    tmp_path: Path, content: str, labels: tuple[str, ...], unread: int
+) -> None:
+    counts = Counter[str]()
+    [example] = examples_of(write_file(tmp_path, "a.tsv", content), counts=counts)
+    assert example.labels == labels
+    assert counts == ({"unread_layer_tags": unread} if unread else {})
+
+
+def test_evaluate_says_that_a_further_column_was_not_read(tmp_path: Path) -> None:
+    path = write_file(tmp_path, "a.tsv", "Jena\tB-ORG\tB-LOC\nfeiert\tO\tO\n")
+    [line] = Truth.read(Source(path=str(path)), "token-classification").lost
+    assert "1 tags of a further column of entities" in line
+
+
+def test_entities_that_danish_and_norwegian_treebanks_call_name_are_read(tmp_path: Path) -> None:
+    rows = "1\tAnna\t_\tPROPN\t_\t_\t2\tnsubj\t_\tname=B-PER\n2\tbor\t_\tVERB\t_\t_\t0\troot\t_\tname=O|SpaceAfter=No\n"
+    assert labels_of(write_file(tmp_path, "a.conllu", f"# text = Anna bor\n{rows}\n")) == [("B-PER", "O")]
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\u2029", "\x85", "\f"])
+def test_what_ends_a_line_elsewhere_is_refused_in_a_tag_and_kept_in_a_token(tmp_path: Path, end: str) -> None:
+    path = write_file(tmp_path, "a.conll", f"Anna B-PER{end}May I-PER{end}sang O\n")
+    assert f"U+{ord(end):04X}" in fault_of(path)
+    path = write_file(tmp_path, "b.conll", f"Anna{end}May\tB-PER\n{end}\tO\nsang\tO\n")
+    assert tokens_of(path) == [(f"Anna{end}May", end, "sang")]
 
 
 def test_tokens_that_are_numbers_stay_tokens(tmp_path: Path) -> None:

@@ -51,7 +51,9 @@ class Evidence:
     rows: int = 0
     long_cells: int = 0
     longest: int = 0
-    numbering: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("from 0", "from 1", "running", "ids"), 0))
+    numbering: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(("from 0", "from 1", "running", "restarting", "ids"), 0)
+    )
     before: int = -2
     in_block: int = 0
     header: int = 0
@@ -107,6 +109,7 @@ class Evidence:
         self.numbering["from 1"] += value == str(position + 1)
         follows = value.isdigit() and len(value) < 20 and int(value) == self.before + 1
         self.numbering["running"] += self.rows == 1 or follows
+        self.numbering["restarting"] += value in ("0", "1") or (follows and self.rows > 1)
         self.numbering["ids"] += _ID.fullmatch(value) is not None
         self.before = int(value) if value.isdigit() and len(value) < 20 else -2
 

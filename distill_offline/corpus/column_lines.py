@@ -7,7 +7,7 @@ import re
 __all__ = ["DOCUMENT_BORDER", "MISC", "border_name", "cells_of", "is_blank", "misc_tag", "trimmed"]
 
 DOCUMENT_BORDER = "-DOCSTART-"
-MISC = re.compile(r"(?:^|\|)(?P<key>NER|NE|Entity|ner|ne|entity)=(?P<value>[^|]*)")
+MISC = re.compile(r"(?:^|\|)(?P<key>NER|NE|Entity|ner|ne|entity|name)=(?P<value>[^|]*)")
 
 _CELL = re.compile(r"[^ \t]+")
 _BORDERS = (

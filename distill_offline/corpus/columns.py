@@ -29,6 +29,7 @@ from distill_offline.spans.bio import Scheme
 __all__ = ["DOCUMENT_BORDER", "ColumnFile", "are_columns", "looks_like_columns", "unwritable"]
 
 _OWN_SCHEME: dict[str, Scheme] = {"bare": "iob1", "brackets": "iob2"}  # of tags that plain_tags has put into it
+_LINE_ENDS = re.compile("[\\r\v\f\x85\u2028\u2029]")  # what ends a line elsewhere
 _LINES = 200  # by which a file without a telling suffix is recognised
 
 
@@ -77,7 +78,8 @@ class ColumnFile:
             index[id_] += 1
             tags = _tags(words, block, layout, self.shown) if labelled else None
             for column in layout.unread if labelled else ():
-                counts["unread_layer_tags"] += sum(row[column] not in ("O", "o") for row in block.rows)
+                if further := sum(row[column] not in ("O", "o") for row in block.rows):
+                    counts["unread_layer_tags"] += further
             step = 0 if layout.kind == "conllu" else 1
             yield Record(
                 sentence,
@@ -195,7 +197,7 @@ def _blocks(file: ColumnFile, layout: Layout) -> Iterator[_Block]:
             continue
         if block is None:
             block, has_begun = _Block(document, name, number), True
-        if len(cells) != layout.width or "\r" in line or not cells[layout.token]:
+        if len(cells) != layout.width or _LINE_ENDS.search(line) or not cells[layout.token]:
             _check(cells, layout, number, file.shown, block)
         block.rows.append(cells)
     if block is not None:
@@ -241,6 +243,13 @@ def _check(cells: list[str], layout: Layout, number: int, shown: str, block: _Bl
         raise fault(
             shown, number, "a lone carriage return: line ends are mixed. Convert them, with dos2unix or mac2unix."
         )
+    for place, cell in enumerate(cells):
+        # A token may hold one; in a tag it would join lines that were meant to be two.
+        if place != layout.token and (end := _LINE_ENDS.search(cell)):
+            raise fault(
+                shown, number, f"U+{ord(end[0]):04X} stands in a cell that is no token. Only a line feed ends a line: "
+                "if it is meant to end one, too, convert it."
+            )  # fmt: skip
     if len(cells) != width:
         raise fault(
             shown, number, f"the number of columns is {len(cells)} here and {width} in line {first}. Make them agree."

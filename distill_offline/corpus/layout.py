@@ -31,7 +31,9 @@ Kind = Literal["plain", "indexed", "conllu", "conll2012"]
 
 _DIRECTIVE = re.compile(r"#(?:\s|$|#|begin\b|end\b|[\w.:-]+\s*=)")
 _KEY = re.compile(r"#\s*[\w.:-]+\s*=")
-_CHUNKS = frozenset({"NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP"})
+_CHUNKS = frozenset({
+    "NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP", "NC", "VC", "PC", "AC", "ADVC",
+})  # fmt: skip
 _NER_2012, _TOKEN_2012 = 10, 3
 
 
@@ -139,10 +141,17 @@ def _kind(seen: Evidence, width: int, shown: str, first: int, *, is_asked: bool)
     counted = max(seen.numbering[numbering] for numbering in ("from 0", "from 1", "running"))
     if counted == seen.rows:
         return "indexed"
-    if not is_asked and counted * 10 >= seen.rows * 9 and seen.numbering["ids"] == seen.rows:
+    if (
+        not is_asked
+        and seen.numbering["ids"] == seen.rows
+        and (
+            counted * 10 >= seen.rows * 9
+            or (width > 2 and not seen.names and seen.numbering["restarting"] == seen.rows)
+        )
+    ):
         raise fault(
             shown, first, "the first column looks like the rows' numbers, but they do not count on everywhere. "
-            "Correct them, or set token_column."
+            "Correct them, put a blank line between sentences where there is none, or set token_column."
         )  # fmt: skip
     return "plain"
 
@@ -183,19 +192,19 @@ def _tag(
         return named[-1], ()
     if kind == "conll2012":
         return (_NER_2012, ()) if min(seen.widths) > _NER_2012 else (None, ())
-    if kind == "indexed" and width == 4 and token == 1 and _are_layers(seen):
-        return 2, (3,)  # GermEval: the outer entities; the last column has those within them
+    layers = [column for column in range(width) if column != token and _is_layer(seen, column)]
+    if kind == "indexed" and width > 3 and token == 1 and layers == list(range(2, width)):
+        return 2, tuple(layers[1:])  # GermEval: the outer entities; the columns behind have those within them
     last = width - 1 if width - 1 != token else 0
-    return (last, ()) if width > 1 and not (kind == "indexed" and last == 0) else (None, ())
+    if width == 1 or (kind == "indexed" and last == 0):
+        return None, ()
+    return last, tuple(column for column in layers if column != last) if kind != "conllu" else ()
 
 
-def _are_layers(seen: Evidence) -> bool:
-    """Whether columns 2 and 3 both hold entities, and neither holds chunks."""
-    for column in (2, 3):
-        types = {type_of(tag) for tag in seen.columns[column] or ()} - {""}
-        if not _are_tags(seen, column) or (types and types <= _CHUNKS):
-            return False
-    return True
+def _is_layer(seen: Evidence, column: int) -> bool:
+    """Whether a column holds tags of entities, and not of chunks."""
+    types = {type_of(tag) for tag in (seen.columns[column] if column < len(seen.columns) else None) or ()} - {""}
+    return _are_tags(seen, column) and not (types and types <= _CHUNKS)
 
 
 def _values(seen: Evidence, kind: Kind, tag: int | None) -> Counter[str]:

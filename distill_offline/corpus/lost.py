@@ -27,8 +27,8 @@ REASONS = {
     "other_sheets": "sheets after the first one",
     "classes_beside": "classes of a text that has entities, too",
     "untyped": "entities without a type",
-    "stray_tags": "tags that continue nothing",
     "unread_layer_tags": "tags of a further column of entities",
+    "stray_tags": "tags that continue nothing",
     "bad_file": "files that are empty or not UTF-8",
     "ignored_file": "files that are no documents",
     # of what was written
