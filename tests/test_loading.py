@@ -82,6 +82,11 @@ def with_nan(folder: Path) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+def without_tokenizer(folder: Path) -> None:
+    for file in folder.glob("*token*"):
+        file.unlink()
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "empty configuration": (put("config.json", b"{}"), r"config\.json: not the configuration of a known model"),
     "unknown kind": (changed("config.json", model_type="foo"), r"config\.json: not the configuration.*foo"),
@@ -111,7 +116,8 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no head": (without_head, "its weights lack classifier.bias and 1 more"),
     "weights of something else": (under_other_names, "its weights lack "),
     "weights that are no numbers": (with_nan, "its weights are no numbers .* in classifier.bias"),
-    "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "its tokenizer .*tokenizer.json is missing"),
+    "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), r"tokenizer\.json is missing"),
+    "nothing of a tokenizer": (without_tokenizer, r"tokenizer\.json is missing, and so is any other vocabulary"),
     "tokenizer pointer": (put("tokenizer.json", POINTER), r"tokenizer\.json is a Git LFS pointer"),
     "tokenizer cut": (cut("tokenizer.json", 90), r"tokenizer\.json is not JSON"),
     "tokenizer without a model": (put("tokenizer.json", b"{}"), "its tokenizer does not load"),
@@ -149,7 +155,7 @@ def test_tokenizer_of_a_larger_model_is_refused(folder: Path) -> None:
         (put("config.json", b'{"model_type": "foo"}'), r"config\.json: not the configuration"),
         (put("model.safetensors", BAD["cut in the tensors"][1]), r"model\.safetensors is not a whole"),
         (changed("config.json", num_hidden_layers=4), "its weights lack bert.encoder.layer.2"),
-        (lambda folder: (folder / "tokenizer.json").unlink(), "its tokenizer "),
+        (lambda folder: (folder / "tokenizer.json").unlink(), r"tokenizer\.json is missing"),
     ],
 )
 @pytest.mark.attack("bad model files")

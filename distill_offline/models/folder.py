@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,6 +18,7 @@ WEIGHTS = {".safetensors", ".gguf"}
 _DESCRIPTIONS = {".json", ".txt", ".model", ".jinja", ".tiktoken"}
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.(gguf|safetensors)$", re.IGNORECASE)
 _MOST_PARTS = 10_000
+_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "tekken.json", "*.model", "*.tiktoken")
 
 
 def is_model_file(name: Path) -> bool:
@@ -75,8 +77,10 @@ def _problem(file: Path, size: int, written: int, changed: int) -> str:
 
 
 def _missing(folder: Path, files: list[Path]) -> Iterator[tuple[str, str]]:
-    """The parts that names or an index announce."""
+    """The parts that names or an index announce, and the tokenizer that any text needs."""
     lacking: dict[str, str] = {}
+    if _lacks_tokenizer(folder, files):
+        lacking["tokenizer.json"] = "is missing, and so is any other vocabulary"
     for file in files:
         if file.suffix.lower() in WEIGHTS:
             absent = [part for part in parts_of(file) if not part.is_file()]
@@ -84,6 +88,14 @@ def _missing(folder: Path, files: list[Path]) -> Iterator[tuple[str, str]]:
         elif file.name.endswith(".safetensors.index.json"):
             lacking |= _missing_in_index(folder, file)
     yield from sorted(lacking.items())
+
+
+def _lacks_tokenizer(folder: Path, files: list[Path]) -> bool:
+    """Whether weights have no vocabulary beside them: transformers would make an empty one up, in silence."""
+    here = [file.name for file in files if file.parent == folder]
+    if "config.json" not in here or not any(name.endswith(".safetensors") for name in here):
+        return False
+    return not any(fnmatch(name, pattern) for name in here for pattern in _VOCABULARIES)
 
 
 def _missing_in_index(folder: Path, index: Path) -> dict[str, str]:
