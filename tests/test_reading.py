@@ -78,6 +78,51 @@ def test_answers_that_contradict_each_other_are_not_believed(form: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "form",
+    [
+        "Perhaps {}? A day is no person, so there are no entities.",
+        "{} would be wrong. There are no entities.",
+        "I first had {}. The correct answer is an empty list.",
+        "{}\n\nWait, that is a day. No entities in the sentence.",
+        "```json\n{}\n```\nFinal answer: none",
+        "{}\n**Final answer:** `None`",
+        "{} No: the sentence has no named entities",
+    ],
+)
+def test_an_answer_that_words_behind_it_take_back_is_not_believed(form: str) -> None:
+    assert read(form.format(DRAFT)) == ["contradicting_answers"]
+    assert read(form.format(EMPTY)) == []
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{}\n\nThere are no entities of the other types.",
+        "{}\nORG: none. LOC: none.",
+        "{} I left out Monday: actually, days are no entities of these types.",
+        "{}. There is nothing else. Thus only one entity is named",
+    ],
+)
+def test_words_behind_an_answer_that_do_not_take_it_back_change_nothing(form: str) -> None:
+    assert read(form.format(ANSWER)) == ["Ada Lovelace"]
+
+
+def test_a_class_that_is_named_behind_another_is_not_overheard() -> None:
+    task = TextClassification(TaskSettings(name="text_classification", types={"sport": "games", "money": "trade"}))
+
+    def read_class(text: str) -> str:
+        try:
+            return task.parse(ASKED, Completion(text, "stop")).labels[0]
+        except UnusableAnswer as error:
+            return error.reason
+
+    for taken_back in ('Perhaps {"class":"money"}? No, sport.', '{"class":"money"}\nFinal answer: sport'):
+        assert read_class(taken_back) == "contradicting_answers"
+    for kept in ('{"class":"sport"}\nFinal answer: Sport.', '{"class":"sport"}\nIt is a match, rather than money.'):
+        assert read_class(kept) == "sport"
+
+
+@pytest.mark.parametrize(
     "form", ["{0}\n{0}", "```json\n{0}\n```\nSo: {0}", '{0} or {{"entities":{0}}}', "{0}\n\nThat is: {0}"]
 )
 def test_the_same_answer_again_contradicts_nothing(form: str) -> None:

@@ -24,6 +24,12 @@ __all__ = ["NER"]
 _NONE_TOO = {"none", "o", "null", "na", "noentity", "notanentity", "nonentity", "noneentity"}
 _FILLING = re.compile(r"[\W_]+")
 _NO_ENTITY = "no entity here"
+_NO_ENTITIES = re.compile(
+    r"(?:has|have|contains?|names?|mentions?)?\s*no\s+(?:named\s+)?entit(?:y|ies)"
+    r"(?:\s+(?:here|at\s+all|found|in\s+(?:it|the|this)(?:\s+(?:text|sentence|passage))?))?",
+    re.IGNORECASE,
+)
+_NOTHING = re.compile(r"none|nothing|empty|(?:an?\s+)?empty\s+(?:list|array)|n/?a", re.IGNORECASE)
 Decisions = tuple[tuple[str, str], ...]
 NONE = "NONE"  # the chain-of-thought prompt's word for a candidate that is no entity
 
@@ -155,6 +161,7 @@ class NER:
             _understood,
             alike=self._alike,
             joined=self._joined,
+            in_words=_none_in_words,
             asked=sentence.text,
             question=self._question_line,
         )
@@ -182,6 +189,11 @@ def _understood(value: Any) -> Decisions | None:
         return None
     pairs = [_pair(item) for item in value]
     return None if None in pairs else tuple(pair for pair in pairs if pair is not None)
+
+
+def _none_in_words(words: str, concludes: bool) -> Decisions | None:
+    """No decisions, if the words say that there is no entity."""
+    return () if _NO_ENTITIES.fullmatch(words) or (concludes and _NOTHING.fullmatch(words)) else None
 
 
 def _pair(item: Any) -> tuple[str, str] | None:

@@ -10,16 +10,19 @@ The rules, in order:
 4. Of several different answers the last one counts if words between them say so: words of correction (`wait`, `wrong`,
    `rather`), or a heading (`final answer`, `so:`) that the earlier one has not. Else they contradict each other, and
    none is believed. An answer behind `not`, `instead of` or `for example` is none.
-5. What breaks off is never searched for a part that does not: that could be an empty list.
+5. An answer that words behind it take back, by saying another one ("no entities", "Final answer: none", the name of
+   another class), is not believed either.
+6. What breaks off is never searched for a part that does not: that could be an empty list.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from distill_offline.errors import UnusableAnswer
@@ -72,6 +75,7 @@ def read_answer(
     *,
     alike: Callable[[Answer], object] = lambda answer: answer,
     joined: Callable[[list[Any]], Any | None] = lambda values: None,
+    in_words: Callable[[str, bool], Answer | None] = lambda words, concludes: None,
     asked: str = "",
     question: str = "",
 ) -> Read[Answer]:
@@ -79,7 +83,9 @@ def read_answer(
 
     `understand` makes an answer of a JSON value, or None of a value that is no answer; two agree if `alike` makes the
     same of them. `joined` makes one value of several that follow each other with nothing between them (an entity a
-    line), or None if they are no such parts. `question` is how the prompt introduces a text.
+    line), or None if they are no such parts. `in_words` makes an answer of a few words behind it, or None of those that
+    are none; it is told whether their sentence concludes or corrects something. `question` is how the prompt introduces a
+    text.
 
     Raises UnusableAnswer: answer_text's reasons, and `not_json`, `wrong_shape` (JSON that is no answer, or a key that
     stands twice in one object), `contradicting_answers`.
@@ -89,7 +95,7 @@ def read_answer(
     reply = _Part(own_text, understand, joined, alike)
     if own_text != text and not reply.answers:
         reply = _Part(text, understand, joined, alike)
-    return reply.chosen()
+    return reply.chosen(in_words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +129,7 @@ class _Part(Generic[Answer]):
             else:
                 self.answers.append(_Candidate(group[0].start, group[-1].end, answer))
 
-    def chosen(self) -> Read[Answer]:
+    def chosen(self, in_words: Callable[[str, bool], Answer | None]) -> Read[Answer]:
         """The answer. Raises UnusableAnswer."""
         if any(piece.kind == "broken" and _BEGUN.match(self._text, piece.start) for piece in self._others):
             raise UnusableAnswer("not_json", "it breaks off")
@@ -137,6 +143,10 @@ class _Part(Generic[Answer]):
         if differing is not None and not self._words.decide(differing, last.start):
             raise UnusableAnswer("contradicting_answers")
         self._check_others(last)
+        for words, concludes in _said_last(self._text[last.end :]):
+            said = in_words(words, concludes)
+            if said is not None and self._alike(said) != meant:
+                raise UnusableAnswer("contradicting_answers", "words behind it say something else")
         return Read(last.answer, self._text[last.start : last.end])
 
     def _counted(self) -> list[_Candidate[Answer]]:
@@ -186,6 +196,15 @@ class _DecidingWords:
         return _any_within(headings, earlier.end, start) and not (
             _any_within(headings, 0, earlier.start) or _any_within(finals, 0, earlier.start)
         )
+
+
+def _said_last(text: str) -> Iterator[tuple[str, bool]]:
+    """The last clause of each sentence behind an answer, and whether the sentence concludes or corrects something."""
+    for match in islice(_SENTENCE.finditer(text), _MOST_SENTENCES):
+        words = match[0]
+        clause = _LEADING.sub("", _CLAUSE_END.split(words.strip(_AROUND))[-1].strip(_AROUND)).strip(_AROUND)
+        if clause:
+            yield clause, any(each.search(words) for each in (_HEADING, _FINAL, _CORRECTING, _DENYING))
 
 
 def _any_within(places: Sequence[int], start: int, end: int) -> bool:
@@ -274,6 +293,17 @@ def _squeezed(text: str) -> str:
     return "".join(text.split()).casefold()
 
 
+_AROUND = " \t\"'`*_()[]<>~。"
+_MOST_SENTENCES = 200  # behind an answer
+_SENTENCE = re.compile(r"[^.!?\n。！？]{1,400}")
+_CLAUSE_END = re.compile(r"[,:;：，；]|\s[-–—]\s|[-=]>|→")
+_LEADING = re.compile(
+    r"\A(?:(?:and|but|so|thus|hence|therefore|then|actually|rather|just|simply|it|there|this|that|the|my|our|is|are|be|"
+    r"must|should|will|would|final(?:ly)?|correct(?:ed)?|true|actual|answer|result|output|list|class|label|"
+    r"sentence|text|passage)\b[\s*_`]*)+",
+    re.IGNORECASE,
+)
+_DENYING = re.compile(r"(?:\A|[\s,;:])(?:no|nope|nein|non|нет)\s*(?:\Z|[,;:–—-])", re.IGNORECASE)
 _MOST_HEADS = 2_000  # texts that a teacher speaks of
 _ALIKE = 40  # characters by which a repeated text is known again
 _BEGUN = re.compile(r"""[\[{]\s*(?:[\[{"']|\Z)""")

@@ -68,7 +68,12 @@ class TextClassification(ClassesTask):
         """The class in the answer's JSON; an answer that is nothing but a class is one, too."""
         try:
             return read_answer(
-                completion, _understood, alike=self._meant, asked=asked, question=self._question_line
+                completion,
+                _understood,
+                alike=self._meant,
+                in_words=lambda words, concludes: self._names.read(words) if concludes else None,
+                asked=asked,
+                question=self._question_line,
             ).answer
         except UnusableAnswer as error:
             if error.reason != "not_json":
