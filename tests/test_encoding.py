@@ -51,12 +51,28 @@ def test_wide_text_of_other_scripts_is_named_too(tmp_path: Path, encoding: str, 
         ("東京に住んでいます。", "SHIFT_JIS"),
         ("東京に住んでいます。", "EUC-JP"),
         ("她住在奥斯陆，很好。", "GB18030"),
+        ("她住在奧斯陸，很好。今天天氣不錯。", "BIG5"),
+        ("그녀는 오슬로에 산다.", "EUC-KR"),
+        ("Она живёт в Осло.", "WINDOWS-1251"),
+        ("Она живёт в Осло.", "KOI8-R"),
     ],
 )
 def test_the_likely_encoding_is_said_with_the_line_and_the_byte(tmp_path: Path, text: str, encoding: str) -> None:
     content = b"first line\n" + text.encode(encoding)
     with pytest.raises(CorpusError, match=rf"a\.txt:2: byte \d+ of the file is not UTF-8.*{encoding}.*iconv"):
         list(corpus.read_sentences(write_file(tmp_path, "a.txt", content)))
+
+
+@pytest.mark.parametrize("text", ["王小明在北京大学演讲。", "田中花子さんは東京駅に着いた"])
+@pytest.mark.parametrize("encoding", ["UTF-16LE", "UTF-16BE"])
+def test_wide_text_without_a_nul_is_named(tmp_path: Path, text: str, encoding: str) -> None:
+    with pytest.raises(CorpusError, match=rf"looks like {encoding}\. .*iconv -f {encoding} "):
+        list(corpus.read_sentences(write_file(tmp_path, "a.txt", text.encode(encoding))))
+
+
+def test_japanese_text_of_mails_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"a\.txt:1: this is ISO-2022-JP text"):
+        list(corpus.read_sentences(write_file(tmp_path, "a.txt", "東京に住んでいます。\n".encode("iso2022_jp"))))
 
 
 def test_a_nul_is_named_with_its_place(tmp_path: Path) -> None:

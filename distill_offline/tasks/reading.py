@@ -84,8 +84,8 @@ def read_answer(
     `understand` makes an answer of a JSON value, or None of a value that is no answer; two agree if `alike` makes the
     same of them. `joined` makes one value of several that follow each other with nothing between them (an entity a
     line), or None if they are no such parts. `in_words` makes an answer of a few words behind it, or None of those that
-    are none; it is told whether their sentence concludes or corrects something. `question` is how the prompt introduces a
-    text.
+    are none; it is told whether their sentence concludes or corrects something. `question` is how the prompt introduces
+    a text.
 
     Raises UnusableAnswer: answer_text's reasons, and `not_json`, `wrong_shape` (JSON that is no answer, or a key that
     stands twice in one object), `contradicting_answers`.

@@ -34,6 +34,12 @@ _MAGIC = (
     (b"SQLite format 3\x00", "an SQLite database", "Export the texts as JSONL."),
     (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer, not the file itself", "Fetch it: git lfs pull"),
 )  # fmt: skip
+_SHIFTED = re.compile(rb"\x1b\$[@B][\x21-\x7e]{2}")  # to Japanese characters of two bytes
+_KANA = re.compile(r"[\u3040-\u30ff]")
+_HANGUL = re.compile(r"\A(?:[\x00-\x7f]*[\uac00-\ud7a3]){4,}[\x00-\x7f]*\Z")
+_LETTERS = re.compile(
+    r"[\u0400-\u052f\u0590-\u06ff\u0e00-\u0eff\u3000-\u30ff\u4e00-\u9fff\uac00-\ud7a3\uff00-\uffef]|\s"
+)
 _ZIP = b"PK\x03\x04"
 
 
@@ -63,7 +69,8 @@ def decoded_part(raw: bytes, position: int = 0, first_line: int = 1) -> str:
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        around = raw[max(0, error.start - _AROUND) : error.start + _AROUND]
+        begin = max(0, error.start - _AROUND) // 2 * 2  # where a character of UTF-16 would begin
+        around = raw[begin : error.start + _AROUND]
         problem = f"byte {position + error.start} of the file is not UTF-8. {undecodable(around)}"
         line = first_line + raw.count(b"\n", 0, error.start)
         raise NotUTF8(problem, line, position + error.start) from error
@@ -87,6 +94,8 @@ def foreign(head: bytes) -> str:
             return f"this is {what}. {remedy}"
     if head.startswith(_ZIP):
         return _zipped(head)
+    if _SHIFTED.search(head[:_LOOK]):
+        return f"this is ISO-2022-JP text, not UTF-8. {_convert('ISO-2022-JP')}"
     if b"\0" in head[:_LOOK]:
         name = _wide(head[:_LOOK])
         if name:
@@ -96,7 +105,7 @@ def foreign(head: bytes) -> str:
 
 def undecodable(line: bytes) -> str:
     """What the bytes of a line that is not UTF-8 probably are, and what to do."""
-    name = _wide(line) or _guess(line)
+    name = _wide(line) or _wide_without_nul(line) or _guess(line)
     return f"It looks like {name}. {_convert(name)}" if name else f"Find out its encoding. {_convert('ENCODING')}"
 
 
@@ -142,6 +151,18 @@ def _reads(head: bytes, order: str) -> bool:
     return sum(letter.isprintable() or letter in "\t\r\n" for letter in text) > 0.9 * len(text)
 
 
+def _wide_without_nul(line: bytes) -> str:
+    """UTF-16 of a script that needs no NUL: it reads well so, and has kana, or control characters among its bytes."""
+    controls = sum(byte < 32 and byte not in b"\t\r\n" for byte in line)
+    best, share = "", 0.9
+    for name in ("UTF-16LE", "UTF-16BE"):
+        text = line[: len(line) // 2 * 2].decode(name, "replace")
+        known = len(_LETTERS.findall(text)) / len(text) if text else 0.0
+        if known > share and (controls * 50 >= len(line) or len(_KANA.findall(text)) * 5 > len(text)):
+            best, share = name, known
+    return best
+
+
 def _guess(line: bytes) -> str:
     """An encoding of one byte a character has few of them above ASCII; those of two bytes have runs of them."""
     runs = re.findall(rb"[\x80-\xff]+", line)
@@ -149,8 +170,17 @@ def _guess(line: bytes) -> str:
         return ""
     if sum(map(len, runs)) * 3 < len(line) or max(map(len, runs)) <= 2:
         return "WINDOWS-1252"
-    for name in ("SHIFT_JIS", "EUC-JP", "GB18030"):
+    for name, letters in (("SHIFT_JIS", _KANA), ("EUC-JP", _KANA), ("EUC-KR", _HANGUL), ("GB18030", None)):
         text = line.decode(name, "replace")
-        if "\ufffd" not in text and (name == "GB18030" or re.search(r"[\u3040-\u30ff]", text)):
-            return name
-    return "WINDOWS-1251"
+        if "\ufffd" not in text and (letters is None or letters.search(text)):
+            # A second byte of a character that is ASCII is common in Big5, and rare in GB18030.
+            return "BIG5" if name == "GB18030" and _is_big5(line) else name
+    # Small letters are the most: KOI8-R has them where WINDOWS-1251 has capitals.
+    low = sum(0xC0 <= byte < 0xE0 for byte in line)
+    return "KOI8-R" if low * 2 > sum(map(len, runs)) else "WINDOWS-1251"
+
+
+def _is_big5(line: bytes) -> bool:
+    pairs = re.findall(rb"[\xa1-\xf9][\x40-\x7e\xa1-\xfe]", line)
+    text = line.decode("big5", "replace")
+    return "\ufffd" not in text and sum(pair[1] < 0x80 for pair in pairs) * 5 > len(pairs)
