@@ -149,6 +149,18 @@ def test_other_spellings_of_a_scheme_are_read_on_either_side(tags: str, own: str
     assert scores(one, "--gold", columns("g.conll", "Anna B-PER\n"), "--input-scheme", "io")["overall"]["f1"] == 1.0
 
 
+def test_types_without_prefixes_are_read_as_they_are_where_somebody_says_io() -> None:
+    gold = columns("gold.conll", GOLD.replace("PER", "person").replace("LOC", "place-city"))
+    mine = columns("mine.conll", "Anna person\nMay person\nin O\nBremen place-city\n")  # few O, and no capitals
+    assert scores(mine, "--gold", gold, "--input-scheme", "io")["overall"]["f1"] == 1.0
+    assert scores(gold, "--gold", mine, "--scheme", "io")["overall"]["f1"] == 1.0
+    for tags in (
+        "Anna person\nMay 0\n",
+        "Anna B-person\nMay person\n",
+    ):  # 0 is no type, and prefixes are none beside it
+        assert "not a tag" in fault(columns("bad.conll", tags), "--gold", "bad.conll", "--scheme", "io")
+
+
 def test_tags_that_are_taken_for_iob1_beside_other_gold_are_told() -> None:
     gold = columns("gold.conll", GOLD)
     assert "mine.conll: its entities begin with I-" in told(columns("mine.conll", IOB1), "--gold", gold)

@@ -28,7 +28,11 @@ from distill_offline.spans.bio import Scheme
 
 __all__ = ["DOCUMENT_BORDER", "ColumnFile", "are_columns", "looks_like_columns", "unwritable"]
 
-_OWN_SCHEME: dict[str, Scheme] = {"bare": "iob1", "brackets": "iob2"}  # of tags that plain_tags has put into it
+_OWN_SCHEME: dict[str, Scheme] = {
+    "bare": "iob1",
+    "named": "iob1",
+    "brackets": "iob2",
+}  # of tags that plain_tags has put into it
 _LINE_ENDS = re.compile("[\\r\v\f\x85\u2028\u2029]")  # what ends a line elsewhere
 _LINES = 200  # by which a file without a telling suffix is recognised
 
@@ -54,12 +58,16 @@ class _Word:
 
 @dataclass(frozen=True, slots=True)
 class ColumnFile:
-    """A column file and which of its columns are asked for (from 0; negative: from the end; None: recognised)."""
+    """A column file and which of its columns are asked for (from 0; negative: from the end; None: recognised).
+
+    `is_io`: its tags are types without prefixes, as coding_of has it.
+    """
 
     path: Path
     shown: str
     token_column: int | None = None
     tag_column: int | None = None
+    is_io: bool = False
 
     def read(self, counts: Counter[str], *, labelled: bool) -> Iterator[Record]:
         """The sentences, with the tags of the tag column if `labelled`, as plain_tags has them.
@@ -117,7 +125,7 @@ class ColumnFile:
 
 @lru_cache(maxsize=64)
 def _layout(file: ColumnFile, _changed: int, _size: int, *, labelled: bool) -> Layout:
-    return layout_of(file.path, file.shown, file.token_column, file.tag_column, labelled=labelled)
+    return layout_of(file.path, file.shown, file.token_column, file.tag_column, labelled=labelled, is_io=file.is_io)
 
 
 def looks_like_columns(path: Path, tag_column: int | None) -> bool:

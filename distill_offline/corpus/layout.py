@@ -84,7 +84,13 @@ class Layout:
 
 
 def layout_of(
-    path: Path, shown: str, token_column: int | None = None, tag_column: int | None = None, *, labelled: bool = True
+    path: Path,
+    shown: str,
+    token_column: int | None = None,
+    tag_column: int | None = None,
+    *,
+    labelled: bool = True,
+    is_io: bool = False,
 ) -> Layout:
     """The layout of a column file; a `tag_column` that is not there matters only where `labelled`.
 
@@ -113,7 +119,7 @@ def layout_of(
     tag, unread = _tag(seen, kind, width, token, asked, shown, first)
     in_misc = kind == "conllu" and width == CONLLU_WIDTH and tag == MISC_COLUMN and bool(seen.misc)
     known = seen.misc + Counter({"O": 1}) if in_misc else _values(seen, kind, tag)
-    coding = coding_of(known)
+    coding = coding_of(known, is_io=is_io)
     return Layout(
         kind, tabbed, width, first, token, tag, coding, frozenset(known), unread, seen.header, seen.numbered, in_misc
     )

@@ -49,7 +49,7 @@ AnyScheme = TagScheme
 AnySource = str | Path | Source
 
 # A column file's letters are read as those of IOBES, and its IOE tags as IOB2, whatever scheme they are said to be of.
-_READ_AS: dict[AnyScheme, Scheme] = {"bilou": "iobes", "bmewo": "iobes", "ioe1": "iob2", "ioe2": "iob2", "io": "iob1"}
+_READ_AS: dict[AnyScheme, Scheme] = {"bilou": "iobes", "bmewo": "iobes", "ioe1": "iob2", "ioe2": "iob2"}
 FOLDER = "folder"  # of plain text; what format_of calls it
 _PACKAGE = "package:"
 _TELLING = 10_000  # rows that are read for their scheme
@@ -102,6 +102,8 @@ def scheme_of(source: Source, origin: Origin = "original") -> Scheme:
         return "iob2"
     if source.scheme in ("iob1", "iob2", "iobes"):
         return source.scheme
+    if source.scheme == "io":
+        return "iob1"
     path = existing(source.path)
     name = format_of(path, source, labelled=True)
     if name == COLUMNS:
@@ -234,7 +236,7 @@ def open_format(name: str, source: Source) -> Format:
 
 
 def _columns(path: Path, source: Source) -> ColumnFile:
-    return ColumnFile(path, source.path, source.token_column, source.tag_column)
+    return ColumnFile(path, source.path, source.token_column, source.tag_column, is_io=source.scheme == "io")
 
 
 def existing(shown: str) -> Path:

@@ -10,21 +10,25 @@ from typing import Literal
 
 __all__ = ["PREFIXED", "Coding", "coding_of", "is_tag", "plain_tags", "type_of"]
 
-Style = Literal["prefix", "suffix", "bare", "brackets", "unknown"]
+Style = Literal["prefix", "suffix", "bare", "named", "brackets", "unknown"]
 
 # What a letter says of a token's place in its entity. BILOU's L and U are E and S, BMEWO's M and W are I and S.
 _PLACE = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S", "W": "S"}
 _PREFIX = re.compile(r"([BIMELSUWbimelsuw])-(.+)")
 _SUFFIX = re.compile(r"(.+)-([BIMELSUWbimelsuw])")
 _BARE = re.compile(r"(?![BIMELSUWO][_/.:])[A-Z][A-Za-z0-9_./ -]*[A-Za-z0-9_]")
+_NAMED = re.compile(r".*[^\W\d_].*")  # a letter at least: 0, - and _ are no types
 _BRACKETS = re.compile(r"(?:\(([^()*\s]+))?\*?(\))?")
 _OUTSIDE = frozenset({"O", "o"})
 
 
 @dataclass(frozen=True, slots=True)
 class Coding:
-    """`style`: B-PER, PER-B, PER on every token, or (PER* and *). `ends_only`: I- and E- alone, as IOE1 and IOE2 have
-    them. `problem` says why the tags cannot be told; empty if they can."""
+    """How tags are spelt.
+
+    `style`: B-PER, PER-B, PER on every token (`named`: whatever it looks like), or (PER* and *). `ends_only`: I- and E-
+    alone, as IOE1 and IOE2 have them. `problem` says why the tags cannot be told; empty if they can.
+    """
 
     style: Style
     ends_only: bool = False
@@ -34,14 +38,19 @@ class Coding:
 PREFIXED = Coding("prefix")  # what rows' labels are taken for
 
 
-def coding_of(tags: Mapping[str, int]) -> Coding:
-    """The coding of a file whose tags occur so often each; most of them decide, so that faults stay faults."""
+def coding_of(tags: Mapping[str, int], *, is_io: bool = False) -> Coding:
+    """The coding of a file whose tags occur so often each; most of them decide, so that faults stay faults.
+
+    `is_io`: somebody says that no tag tells where an entity begins. So each tag is a type, unless there are prefixes.
+    """
     inside = {tag: count for tag, count in tags.items() if tag not in _OUTSIDE}
     prefixed = sum(count for tag, count in inside.items() if _PREFIX.fullmatch(tag))
     suffixed = sum(count for tag, count in inside.items() if _SUFFIX.fullmatch(tag))
     if not inside:
         return Coding("prefix" if tags else "unknown")
     total = sum(inside.values())
+    if is_io and not prefixed:
+        return Coding("named")
     if suffixed == total and prefixed < total:
         return _with_letters("suffix", {match[2] for tag in inside if (match := _SUFFIX.fullmatch(tag))})
     if prefixed * 2 >= total:
@@ -70,7 +79,7 @@ def is_tag(value: str, coding: Coding) -> bool:
         return _is_bracketed(value)
     if value in _OUTSIDE:
         return True
-    pattern = {"prefix": _PREFIX, "suffix": _SUFFIX, "bare": _BARE}.get(coding.style)
+    pattern = {"prefix": _PREFIX, "suffix": _SUFFIX, "bare": _BARE, "named": _NAMED}.get(coding.style)
     return pattern is not None and pattern.fullmatch(value) is not None
 
 
@@ -99,7 +108,8 @@ def _plain(tag: str, style: Style) -> str:
         return f"{_PLACE[match[1].upper()]}-{match[2]}"
     if style == "suffix" and (match := _SUFFIX.fullmatch(tag)):
         return f"{_PLACE[match[2].upper()]}-{match[1]}"
-    return f"I-{tag}" if style == "bare" and _BARE.fullmatch(tag) else tag
+    bare = {"bare": _BARE, "named": _NAMED}.get(style)
+    return f"I-{tag}" if bare is not None and bare.fullmatch(tag) else tag
 
 
 def _from_ends(tags: Sequence[str]) -> tuple[str, ...]:

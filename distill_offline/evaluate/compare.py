@@ -14,6 +14,7 @@ from distill_offline.label_kinds import kind_of, widest
 from distill_offline.schema import Head
 from distill_offline.scoring.annotation_lines import AnnotationLines, strays_in_words
 from distill_offline.scoring.comparison import LabelledSentence
+from distill_offline.spans.bio import Scheme
 from distill_offline.storage.files import ANNOTATIONS, QUARANTINE
 from distill_offline.student.model import Student
 
@@ -65,8 +66,8 @@ def _file(labelled: Source, gold: Source, head: Head) -> GoldComparison:
     how = scheme_of(labelled, "distilled")
     if (wanted, how) == ("iob1", "iob2"):
         how = scheme_of(labelled)  # beside gold in iob1, one I- alone tells of it, too
-    truth, strays = Truth.read(replace(gold, scheme=wanted), head), list[str]()
-    examples = read_examples(replace(labelled, scheme=how), origin="distilled", head=head, strays=strays)
+    truth, strays = Truth.read(_as(gold, wanted), head), list[str]()
+    examples = read_examples(_as(labelled, how), origin="distilled", head=head, strays=strays)
     answers = [LabelledSentence.of(other) for other in examples]
     held = truth.of_entities(answers, {"stray_tags": len(strays)}, strays=len(strays))
     warnings = [f"{strays_in_words(labelled.path, strays)} The tags were read as {how}."] if strays else []
@@ -76,6 +77,11 @@ def _file(labelled: Source, gold: Source, head: Head) -> GoldComparison:
             f"{wanted}. If that is wrong, set --input-scheme."
         )
     return replace(held, warnings=(*held.warnings, *warnings))
+
+
+def _as(source: Source, scheme: Scheme) -> Source:
+    """The source, read in that scheme; `io` says more of its tags than that."""
+    return source if source.scheme == "io" else replace(source, scheme=scheme)
 
 
 def _annotations(file: Path, gold: Source) -> GoldComparison:
