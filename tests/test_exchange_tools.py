@@ -199,6 +199,29 @@ def test_brats_mistakes_have_their_line(tmp_path: Path, line: str, said: str) ->
         read(tmp_path / "x.ann", "brat")
 
 
+@pytest.mark.parametrize("unit", ["utf-8", "utf-16-le"])
+def test_brats_offsets_count_what_the_entities_own_text_says(tmp_path: Path, unit: str) -> None:
+    text = "A 🚰🚰🚰 leaks.\nThen 🚰 Zoë Haag came to Kiel.\n"
+
+    def count(part: str) -> int:
+        return len(part.encode(unit)) // (2 if unit == "utf-16-le" else 1)
+
+    def lines(*names: str) -> str:
+        places = [(count(text[: text.index(name)]), count(name), name) for name in names]
+        return "".join(f"T{n}\tPER {start} {start + size}\t{name}\n" for n, (start, size, name) in enumerate(places))
+
+    write_file(tmp_path, "x.txt", text)
+    path = write_file(tmp_path, "x.ann", lines("Zoë Haag", "Kiel"))
+    items, _ = read(path, "brat")
+    assert [text for each in items for text, _ in spans(each)] == ["Zoë Haag", "Kiel"]
+    # What is right in no unit is a mistake; so is a unit that somebody names besides.
+    with pytest.raises(CorpusError, match="If it counts characters, all is right"):
+        read(path, "brat", offsets="utf16" if unit == "utf-16-le" else "bytes")
+    path.write_text(lines("Zoë Haag") + "T9\tPER 3 7\tKiel\n", "utf-8")
+    with pytest.raises(CorpusError, match="has another text"):
+        read(path, "brat")
+
+
 WEBANNO = """#FORMAT=WebAnno TSV 3.3
 #T_SP=de.tudarmstadt.ukp.dkpro.core.api.lexmorph.type.pos.POS|PosValue
 #T_SP=de.tudarmstadt.ukp.dkpro.core.api.ner.type.NamedEntity|identifier|value

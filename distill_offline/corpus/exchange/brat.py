@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from distill_offline.corpus.holding import ALL, ToolFormat
 from distill_offline.corpus.lines import fault, read_text
 from distill_offline.corpus.lost import Lost
+from distill_offline.corpus.offset_units import OffsetUnit, in_characters
 from distill_offline.corpus.sentences import sentence_offsets
 from distill_offline.errors import CorpusError
 
@@ -20,14 +22,17 @@ _BETWEEN = "\n\n"  # two sentences of a document
 _KINDS = {"R": "relations", "E": "relations", "*": "relations", "A": "attributes", "M": "attributes"}
 _KINDS |= {"N": "attributes", "#": "attributes"}
 _TYPE = re.compile(r"[^\s;|]+")
-_Entity = tuple[int, int, str, str]
+_Entity = tuple[int, int, str, str, bool]  # start, end, type, name, and whether its own text is known to be there
+_Reader = Callable[[int, int], tuple[int, int] | None]
+_UNITS: tuple[OffsetUnit, ...] = ("utf16", "bytes", "crlf_as_one", "lf_as_two")  # of tools that write brat's files, too
 
 
 class Brat(ToolFormat):
     """The format `brat`: a folder, or one .ann file with its .txt beside it.
 
     A document is cut into sentences as plain text is. Entities in several pieces, and those that cross the border of a
-    sentence, are counted; pieces that a line end alone parts are one.
+    sentence, are counted; pieces that a line end alone parts are one. Where the entities' own text is right only so,
+    offsets count UTF-16 units, bytes, or line ends of another length.
     """
 
     holds = ALL - {"class", "classes", "no_class", "tokens", "confidence", "id", "mixed"}
@@ -80,7 +85,40 @@ def _pieces(text: str, start: int) -> str:
     return ";".join(f"{start + match.start()} {start + match.end()}" for match in re.finditer(r"[^\r\n]+", text))
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """An entity of an .ann file as it stands there: its `pieces` count whatever the file's other entities count."""
+
+    number: int
+    name: str
+    type: str
+    pieces: tuple[tuple[int, int], ...]
+    own: str
+
+
 def _annotations(file: Path, shown: str, text: str, document: str) -> Iterator[_Entity | Lost]:
+    lines = [*_lines(file, shown, document)]
+    read = _reader([line for line in lines if isinstance(line, _Line)], text)
+    for line in lines:
+        if isinstance(line, Lost):
+            yield line
+            continue
+        pieces = [place for start, end in line.pieces if (place := read(start, end))]
+        if len(pieces) < len(line.pieces):
+            raise fault(shown, line.number, f"this is no entity within the {len(text)} characters of its .txt.")
+        gaps = [text[end:start] for (_, end), (start, _) in pairwise(pieces)]
+        if any(gap.strip("\r\n") or not gap for gap in gaps):
+            yield Lost("discontinuous", document)
+            continue
+        start, end = pieces[0][0], pieces[-1][1]
+        if line.own and line.own.split() != text[start:end].split():
+            raise fault(
+                shown, line.number, f"{line.name} has another text than what is at {start} to {end} of its .txt."
+            )
+        yield start, end, line.type, line.name, bool(line.own)
+
+
+def _lines(file: Path, shown: str, document: str) -> Iterator[_Line | Lost]:
     for number, line in enumerate(read_text(file, shown).replace("\r\n", "\n").split("\n"), 1):
         if not line.strip():
             continue
@@ -91,21 +129,29 @@ def _annotations(file: Path, shown: str, text: str, document: str) -> Iterator[_
         place, _, own = rest.partition("\t")
         type_, _, ranges = place.partition(" ")
         try:
-            pieces = [(int(start), int(end)) for start, _, end in (each.partition(" ") for each in ranges.split(";"))]
+            pieces = tuple(
+                (int(start), int(end)) for start, _, end in (each.partition(" ") for each in ranges.split(";"))
+            )
         except ValueError:
+            pieces = ()
+        if name[:1] != "T" or not type_ or not pieces:
             raise fault(
                 shown, number, "an entity must be: T1, a tab, its type, start and end, a tab, its text."
-            ) from None
-        if name[:1] != "T" or not type_ or any(not 0 <= start < end <= len(text) for start, end in pieces):
-            raise fault(shown, number, f"this is no entity within the {len(text)} characters of its .txt.")
-        gaps = [text[end:start] for (_, end), (start, _) in pairwise(pieces)]
-        if any(gap.strip("\r\n") or not gap for gap in gaps):
-            yield Lost("discontinuous", document)
-            continue
-        start, end = pieces[0][0], pieces[-1][1]
-        if own and own.split() != text[start:end].split():
-            raise fault(shown, number, f"{name} has another text than what is at {start} to {end} of its .txt.")
-        yield start, end, type_, name
+            )  # fmt: skip
+        yield _Line(number, name, type_, pieces, own)
+
+
+def _reader(lines: Sequence[_Line], text: str) -> _Reader:
+    """What reads offsets as characters: another unit only where each entity has its own text, and it is right so."""
+    readers: list[_Reader] = [lambda start, end: (start, end) if 0 <= start < end <= len(text) else None]
+    readers += [reader for unit in _UNITS if (reader := in_characters(unit, text)) is not None]
+    fits = (reader for reader in readers if all(_fits(line, reader, text) for line in lines))
+    return next(fits, readers[0])
+
+
+def _fits(line: _Line, read: _Reader, text: str) -> bool:
+    pieces = [read(start, end) for start, end in line.pieces]
+    return bool(line.own) and line.own.split() == " ".join(text[p[0] : p[1]] for p in pieces if p).split()
 
 
 def _rows(text: str, found: list[_Entity | Lost], document: str) -> Iterator[tuple[int, Any]]:
@@ -118,10 +164,18 @@ def _rows(text: str, found: list[_Entity | Lost], document: str) -> Iterator[tup
             continue
         begins, behind = offsets[0][0], offsets[-1][1]
         inside = [each for each in entities if begins <= each[0] and each[1] <= behind]
-        placed |= {name for *_, name in inside}
-        spans = [{"start": start - begins, "end": end - begins, "type": type_} for start, end, type_, _ in inside]
+        placed |= {name for *_, name, _ in inside}
+        spans = [
+            {
+                "start": start - begins,
+                "end": end - begins,
+                "type": type_,
+                **({"text": text[start:end]} if has_own else {}),
+            }
+            for start, end, type_, _, has_own in inside
+        ]
         row = {"text": text[begins:behind], "document": document, "index": index, "spans": spans}
         yield text.count("\n", 0, begins) + 1, row
         index += 1
-    if lost := sum(name not in placed for *_, name in entities):
+    if lost := sum(name not in placed for *_, name, _ in entities):
         yield 1, Lost("crossing", document, lost)
