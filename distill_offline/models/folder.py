@@ -61,9 +61,11 @@ def content_problems(model: Path) -> Iterator[tuple[str, str]]:
 
 
 def require_sound(model: Path, what: str) -> None:
-    """Raises MissingModel, which begins with `what`, for the first of content_problems."""
+    """Raises MissingModel, which begins with `what`, for the first of content_problems, or for want of a tokenizer."""
     for name, problem in content_problems(model):
         raise MissingModel(f"{what}: {name} {problem}.")
+    if model.is_dir() and _lacks_tokenizer(model):
+        raise MissingModel(f"{what}: tokenizer.json is missing, and so is any other vocabulary.")
 
 
 @lru_cache(maxsize=1024)
@@ -77,10 +79,8 @@ def _problem(file: Path, size: int, written: int, changed: int) -> str:
 
 
 def _missing(folder: Path, files: list[Path]) -> Iterator[tuple[str, str]]:
-    """The parts that names or an index announce, and the tokenizer that any text needs."""
+    """The parts that names or an index announce."""
     lacking: dict[str, str] = {}
-    if _lacks_tokenizer(folder, files):
-        lacking["tokenizer.json"] = "is missing, and so is any other vocabulary"
     for file in files:
         if file.suffix.lower() in WEIGHTS:
             absent = [part for part in parts_of(file) if not part.is_file()]
@@ -90,9 +90,9 @@ def _missing(folder: Path, files: list[Path]) -> Iterator[tuple[str, str]]:
     yield from sorted(lacking.items())
 
 
-def _lacks_tokenizer(folder: Path, files: list[Path]) -> bool:
+def _lacks_tokenizer(folder: Path) -> bool:
     """Whether weights have no vocabulary beside them: transformers would make an empty one up, in silence."""
-    here = [file.name for file in files if file.parent == folder]
+    here = [file.name for file in folder.iterdir()]
     if "config.json" not in here or not any(name.endswith(".safetensors") for name in here):
         return False
     return not any(fnmatch(name, pattern) for name in here for pattern in _VOCABULARIES)
