@@ -452,8 +452,10 @@ def test_a_head_that_came_with_the_encoder_is_gone_on_with(kind: str, tmp_path: 
     windows = encode(sentences, loaded.tokenizer, loaded.window, "token-classification", None).windows
     guesser = Guesser(loaded, windows, "tied")
     assert guesser.bias.tolist() == pytest.approx((guesser.known / 100).tolist())
-    counts = made(tmp_path / "run", settings(base, updates=3))
+    warned: list[str] = []
+    counts = made(tmp_path / "run", settings(base, updates=3), on_warning=warned.append)
     assert counts["loss_before"] > 0
+    assert (counts["new_head"], warned) == (0, [])
     assert "pooler.dense.weight" not in load_file(tmp_path / "run" / WEIGHTS)  # it had none, and a random one is no use
 
 
@@ -471,13 +473,22 @@ def test_what_cannot_be_made_is_told_by_the_dry_run_too(encoder: Path, tmp_path:
         made(tmp_path / "out", settings(encoder, held_out=0.999))
 
 
+def test_an_encoder_that_lost_its_head_is_told_before_hours_go_by(encoder: Path, tmp_path: Path) -> None:
+    events: list[str] = []
+    given = settings(encoder, updates=1)
+    counts = made(tmp_path, given, on_warning=events.append, watch=lambda progress: events.append(progress.stage))
+    assert "comes without a head that guesses words" in events[0]
+    assert "pretrain" in events
+    assert counts["new_head"] == 1
+
+
 def test_text_that_the_tokenizer_does_not_know_is_told(encoder: Path, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("東京で会議が開かれた。\n\nThe pump stopped.\n", "utf-8")
     warned: list[str] = []
     text = settings(encoder, text=str(tmp_path / "text.txt"), updates=1)
     counts = made(tmp_path / "run", text, on_warning=warned.append)
     assert counts["share_unknown"] > 0.2
-    assert "has no subwords for" in warned[0]
+    assert any("has no subwords for" in line for line in warned)
     assert "share_unknown" not in made(tmp_path / "known", settings(encoder, updates=1))
 
 

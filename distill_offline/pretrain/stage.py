@@ -55,6 +55,12 @@ def pretrain(folder: RunFolder) -> dict[str, Any]:
     target = stage.begin()
     threads = prepare(settings.seed)
     loaded = Loaded.read(base, settings.max_length)
+    if not loaded.has_head:
+        folder.warn(
+            f"pretrain: {base.name} comes without a head that guesses words. A new one is learnt from nothing, and "
+            "pulls the encoder along: it made students of MiniLM worse (docs/results.md). Compare both in a study "
+            "first, or take an encoder that has its head."
+        )
     text, counts = _read(folder, settings, loaded)
     checkpoints = Checkpoints(target / "checkpoint", stage.fingerprint, folder.say, stage=PRETRAIN)
     done, guesser = loop.pretrain(loaded, text, settings, watch=folder.watch, stop=folder.stop, checkpoints=checkpoints)
@@ -66,6 +72,7 @@ def pretrain(folder: RunFolder) -> dict[str, Any]:
         "hidden_subwords": sum(row["hidden"] for row in done.history),
         "rows_learnt": len(guesser.known),
         "held_out_unknown": done.unknown,
+        "new_head": int(not loaded.has_head),
         "loss_before": done.before,
         "loss_after": done.after,
         "threads": threads,
