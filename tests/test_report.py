@@ -204,6 +204,20 @@ def test_plot_of_a_single_point_at_zero_is_drawn() -> None:
     assert 'points="44.0,130.0"' in str(line_plot("t", [Line("a", [(0.0, 0.5)])]))
 
 
+def test_time_in_which_several_students_trained_counts_once() -> None:
+    def stage(started: str, finished: str) -> dict[str, object]:
+        return {"counts": {}, "started": f"2026-01-01T00:{started}Z", "finished": f"2026-01-01T00:{finished}Z"}
+
+    stages = {
+        "annotate": stage("00:00", "10:00"),
+        "train/a": stage("20:00", "30:00"),
+        "train/b": stage("20:05", "26:00"),
+        "train/c": stage("26:01", "34:00"),
+    }
+    told = dict(_costs(stages))["time, of each stage's last run"]
+    assert told == "24 min (annotate 10 min, train/a 10 min, train/b 6 min, train/c 8 min)"
+
+
 def test_the_teachers_tokens_are_those_of_its_second_question_too() -> None:
     verified = {"asked": 9, "prompt_tokens": 900, "completion_tokens": 9}
     parts = {

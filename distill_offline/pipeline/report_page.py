@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate
 from pathlib import Path
@@ -87,10 +87,18 @@ def _learnt(counts: Mapping[str, Any]) -> int | None:
 
 
 def _seconds(made: Mapping[str, Any]) -> float | None:
-    if not made["started"]:
-        return None
-    started, finished = (datetime.fromisoformat(made[key]) for key in ("started", "finished"))
-    return max(0.0, (finished - started).total_seconds())
+    return _seconds_of([made]) if made["started"] else None
+
+
+def _seconds_of(stages: Iterable[Mapping[str, Any]]) -> float:
+    """How long these stages took together; time in which several went on counts once."""
+    spans = sorted(tuple(datetime.fromisoformat(made[key]) for key in ("started", "finished")) for made in stages)
+    total, until = 0.0, None
+    for started, finished in spans:
+        since = started if until is None else max(started, until)
+        total += max(0.0, (finished - since).total_seconds())
+        until = finished if until is None else max(finished, until)
+    return total
 
 
 def _link(name: str, made: Mapping[str, Any]) -> dict[str, str]:
@@ -127,7 +135,8 @@ def _costs(shown: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
     times = {name: seconds for name, made in shown.items() if (seconds := _seconds(made)) is not None}
     if times:
         words = ", ".join(f"{name} {duration(seconds)}" for name, seconds in times.items())
-        costs.append(("time, of each stage's last run", f"{duration(sum(times.values()))} ({words})"))
+        whole = _seconds_of(made for made in shown.values() if made["started"])
+        costs.append(("time, of each stage's last run", f"{duration(whole)} ({words})"))
     return costs
 
 
