@@ -302,24 +302,26 @@ def test_card_says_that_the_encoder_was_pre_trained_and_of_which_it_was_made(run
 @pytest.mark.parametrize(
     ("own", "said", "updates"),
     [
-        ({}, "", 5),
-        ({"updates": 7, "batch_size": None}, "", 7),
-        ({"average": ["a", "b"]}, "its weights are the mean of 2 students' of its run", None),
-        ({"labelled_by": "a"}, "labels that it learned are another student's of its run", 5),
+        ({}, "", "5"),
+        ({"updates": 7, "batch_size": None}, "", "7"),
+        ({"average": ["a", "b"]}, "its weights are the mean of 2 students' of its run", "3 / 5"),
+        ({"average": ["b", "c"]}, "its weights are the mean of 2 students' of its run", "5"),
+        ({"labelled_by": "a"}, "labels that it learned are another student's of its run", "5"),
     ],
 )
 def test_card_has_the_arms_own_settings_and_says_what_of_other_students_is_in_it(
-    run: Path, tmp_path: Path, own: dict[str, Any], said: str, updates: int | None
+    run: Path, tmp_path: Path, own: dict[str, Any], said: str, updates: str
 ) -> None:
     student = make_run(run)
-    arms = [{"name": "a", "updates": 3}, {"name": "simple_mix", **own}]
+    arms = [{"name": "a", "updates": 3}, {"name": "b"}, {"name": "c"}, {"name": "simple_mix", **own}]
     config = {**CONFIG, "train": {"updates": 5, "batch_size": 4, "arms": arms}}
     seal(student.parent, "train/simple_mix", config=config, parents=[run / "select/manifest.json"])
     seal_scores(run / "evaluate", student.parent)
     card = (release(student, tmp_path / "out").folder / "MODEL_CARD.md").read_text()
     assert said in card
     assert (" students' of its run" in card or "another student's" in card) == bool(said)
-    assert re.findall(r"\| updates \| (\d+) \|", card) == ([] if updates is None else [str(updates)])
+    assert re.findall(r"\| updates \| ([^|]+) \|", card) == [updates]
+    assert "| batch_size | 4 |" in card
 
 
 def test_card_of_a_later_seeds_student_has_the_settings_of_its_arm_and_its_own_seed(run: Path, tmp_path: Path) -> None:

@@ -75,7 +75,6 @@ def gather(student: Path, model_config: Mapping[str, Any]) -> Facts:
     definition = statement["predicate"]["buildDefinition"]
     config, details = definition["externalParameters"]["config"], statement["predicate"]["runDetails"]
     arm_config = _arm_config(config["train"], arm.name)
-    trained = {**config["train"], **{key: value for key, value in arm_config.items() if value is not None}}
     averaged = len(arm_config.get("average", ()))
     labels = model_config.get("id2label", {})
     behind = _behind(run, definition)
@@ -86,7 +85,7 @@ def gather(student: Path, model_config: Mapping[str, Any]) -> Facts:
         architecture=(model_config.get("architectures") or ["unknown"])[0],
         models=(*(models := _models(definition, behind, config)), *_adapter(run, behind, models)),
         numbers=_numbers(details),
-        settings={key: trained[key] for key in _SETTINGS if trained.get(key) and not averaged},
+        settings=_settings(config["train"], arm_config),
         averaged=averaged,
         has_labeller=bool(arm_config.get("labelled_by")),
         pretraining=_counted(behind[_PRETRAIN]["predicate"]["runDetails"]) if _PRETRAIN in behind else None,
@@ -104,6 +103,18 @@ def _arm_config(train: Mapping[str, Any], student: str) -> Mapping[str, Any]:
     numbers = range(1, 1 + int(train.get("seeds", 1)))
     rows = train.get("arms", ())
     return next((row for row in rows if any(student_name(row["name"], n) == student for n in numbers)), {})
+
+
+def _settings(train: Mapping[str, Any], arm: Mapping[str, Any]) -> dict[str, Any]:
+    """What the student was trained with; of a mean of several with different settings, all of them: `235 / 470`."""
+    averaged = [row for row in train.get("arms", ()) if row["name"] in arm.get("average", ())]
+    trained = [{**train, **{k: value for k, value in row.items() if value is not None}} for row in averaged or [arm]]
+    settings = dict[str, Any]()
+    for key in _SETTINGS:
+        values = list(dict.fromkeys(row.get(key) for row in trained))
+        if any(values):
+            settings[key] = values[0] if len(values) == 1 else " / ".join(str(value) for value in values)
+    return settings
 
 
 def _require_whole(folder: Path) -> None:
