@@ -67,6 +67,8 @@ def test_every_run_below_runs_is_purged_at_any_depth(tmp_path: Path, run: Path, 
         assert manifest.verify(runs / place / "select") == []
     assert "5 runs were looked at; the document was in 5 of them" in found.stdout
     assert "folder runs/teams/x: skipped: no run is in it" in found.stdout
+    again = purge(runs.parent, "--document", document)
+    assert "5 runs were looked at; the document was in none of them" in again.stdout
 
 
 def test_a_named_folder_of_a_study_means_the_runs_in_it_alone(tmp_path: Path, run: Path, document: str) -> None:

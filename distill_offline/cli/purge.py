@@ -57,7 +57,12 @@ def _show_purged(console: Console, purged: Mapping[str, Any]) -> None:
     runs = purged["runs"]
     console.table("purge", ["run", *_PURGED], [[row["run"], *(row[key] for key in _PURGED)] for row in runs])
     changed = sum(any(row[key] for key in _PURGED) for row in runs)
-    console.result(f"{len(runs)} runs were looked at; the document was in {changed} of them, and was deleted there.")
+    where = (
+        f"in {changed} of them, and was deleted there."
+        if changed
+        else "in none of them: purged before, or its id is another."
+    )
+    console.result(f"{len(runs)} runs were looked at; the document was {where}")
     for row in runs:
         if row["failed"]:
             console.result(f"{row['run']}: NOT DONE: {row['failed']}")
