@@ -171,6 +171,16 @@ def test_any_text_comes_through_or_its_loss_is_counted(name: str, items: list[La
             assert theirs.sentence.id == mine.sentence.id
 
 
+@pytest.mark.parametrize("blanks", ["\v", "\f", "\x85", "\u2028", " \v\f"])
+def test_blanks_that_end_a_line_elsewhere_come_through_conllu(tmp_path: Path, blanks: str) -> None:
+    text = f"Anna{blanks}sang"
+    sentence = Sentence("doc:0", "doc", 0, text, ("Anna", "sang"), ((0, 4), (4 + len(blanks), len(text))))
+    path = tmp_path / "doc.conllu"
+    write_labelled(path, [labelled(sentence, Span(0, 1, "PER"))], file_format="conllu", lost=Losses())
+    (again,) = read_with_entities(Source(path=str(path), format="conllu"))
+    assert (again.sentence.tokens, again.labels) == (("Anna", "sang"), ("B-PER", "O"))
+
+
 def test_packages_are_looked_through_once_and_not_for_each_document(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

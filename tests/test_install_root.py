@@ -53,6 +53,21 @@ def test_folders_that_are_too_deep_are_told_and_can_be_removed(root: Any, levels
     assert list(Path(root.releases).iterdir()) == []
 
 
+def test_what_a_killed_self_test_left_is_no_link_to_be_afraid_of(root: Any, tmp_path: Path) -> None:
+    folder = Path(root.folder("one"))
+    (folder / ".work-4f_kg3n9").mkdir()
+    (folder / ".work-4f_kg3n9" / "configs").symlink_to(tmp_path)
+    installer.check_own({"files": []}, str(folder))
+    installer.clear({"files": []}, str(folder))
+    assert list(folder.iterdir()) == []
+    assert tmp_path.is_dir()
+    for name in (".work-4f_kg3n9", "configs"):
+        (folder / name).symlink_to(tmp_path)
+        with pytest.raises(installer.Fault, match="is a symbolic link, which is not followed"):
+            installer.check_own({"files": []}, str(folder))
+        (folder / name).unlink()
+
+
 @pytest.mark.parametrize("what", ["5", '"x"', "{}", "[5]", "[[]]", "null", "true"])
 @pytest.mark.attack("changed releases")
 def test_a_damaged_history_is_an_empty_one(root: Any, what: str) -> None:

@@ -252,8 +252,8 @@ def _check(cells: list[str], layout: Layout, number: int, shown: str, block: _Bl
             shown, number, "a lone carriage return: line ends are mixed. Convert them, with dos2unix or mac2unix."
         )
     for place, cell in enumerate(cells):
-        # A token may hold one; in a tag it would join lines that were meant to be two.
-        if place != layout.token and (end := _LINE_ENDS.search(cell)):
+        # A token may hold one, and so may the blanks that MISC tells; elsewhere it would join two lines.
+        if place != layout.token and not layout.in_misc and (end := _LINE_ENDS.search(cell)):
             raise fault(
                 shown, number, f"U+{ord(end[0]):04X} stands in a cell that is no token. Only a line feed ends a line: "
                 "if it is meant to end one, too, convert it."

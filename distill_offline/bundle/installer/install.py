@@ -1411,11 +1411,11 @@ def sealed_as(content: bytes) -> str:
 def check_own(manifest: Dict[str, Any], folder: str) -> None:
     """Raises Fault for a link in the release that would be followed, before anything is written into it.
 
-    Environments and a carried interpreter have links; nothing is written below them. In the place of a file a link is
-    replaced.
+    Environments and a carried interpreter have links, and so has what a killed self-test leaves behind; nothing is
+    written below them. In the place of a file a link is replaced.
     """
     files = {each["path"] for each in manifest["files"]} | verifier.UNLISTED
-    linked = re.compile(r"(environments/[a-z0-9-]+\.\d+|interpreter(\.partial)?|models-by-id)/")
+    linked = re.compile(r"(environments/[a-z0-9-]+\.\d+|interpreter(\.partial)?|models-by-id|\.work-[a-z0-9_]+)/")
     for path, kind in contents_of_names(folder):
         if kind == "link" and path not in files and not linked.match(path):
             raise Fault(
