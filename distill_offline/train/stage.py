@@ -69,7 +69,9 @@ def train(
         counts = {arm.name: _train_arm(folder, arm, look) for arm in students}
     else:
         talk: dict[str, Any] = {"say": folder.say, "watch": folder.watch, "stop": folder.stop}
-        counts = run_at_once([_task(folder, arm, look, at_once) for arm in students], at_once, **talk)
+        # The longest first, so that at the end no student trains alone for long.
+        longest = sorted(students, key=lambda arm: -settings.train.of(arm).updates)
+        counts = run_at_once([_task(folder, arm, look, at_once) for arm in longest], at_once, **talk)
     return {name: counts[name] for name in chosen}
 
 
