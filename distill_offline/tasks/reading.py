@@ -18,15 +18,13 @@ The rules, in order:
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from distill_offline.errors import UnusableAnswer
 from distill_offline.schema import Completion
+from distill_offline.tasks.deciding_words import DecidingWords, said_last
 from distill_offline.text.json_values import Pairs, Piece, json_pieces
 from distill_offline.text.thinking import Quoted, answer_part
 
@@ -116,7 +114,7 @@ class _Part(Generic[Answer]):
         alike: Callable[[Answer], object],
     ) -> None:
         self._text, self._alike = text, alike
-        self._words = _DecidingWords(text)
+        self._words = DecidingWords(text)
         self.answers: list[_Candidate[Answer]] = []
         self._others: list[Piece] = []
         for group in _grouped(text, joined):
@@ -143,7 +141,7 @@ class _Part(Generic[Answer]):
         if differing is not None and not self._words.decide(differing, last.start):
             raise UnusableAnswer("contradicting_answers")
         self._check_others(last)
-        for words, concludes in _said_last(self._text[last.end :]):
+        for words, concludes in said_last(self._text[last.end :]):
             said = in_words(words, concludes)
             if said is not None and self._alike(said) != meant:
                 raise UnusableAnswer("contradicting_answers", "words behind it say something else")
@@ -171,44 +169,6 @@ class _Part(Generic[Answer]):
                     raise UnusableAnswer("wrong_shape" if piece.kind == "value" else "not_json", "a later one is none")
             elif not last.answer and piece.kind != "broken" and not self._words.decide(piece, last.start):
                 raise UnusableAnswer("not_json", "an empty answer behind one that cannot be read")
-
-
-class _DecidingWords:
-    """Where a text says that a later answer counts rather than an earlier one."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    @cached_property
-    def _places(self) -> list[list[int]]:
-        return [[match.start() for match in words.finditer(self._text)] for words in (_HEADING, _FINAL, _CORRECTING)]
-
-    def decide(self, earlier: _Candidate[Any] | Piece, start: int) -> bool:
-        """Whether what begins at `start` counts rather than what is `earlier`.
-
-        Words of correction between them say so, and so does a heading, unless the earlier one has as good a one.
-        """
-        headings, finals, corrections = self._places
-        if _any_within(corrections, earlier.end, start):
-            return True
-        if _any_within(finals, earlier.end, start):
-            return not _any_within(finals, 0, earlier.start)
-        return _any_within(headings, earlier.end, start) and not (
-            _any_within(headings, 0, earlier.start) or _any_within(finals, 0, earlier.start)
-        )
-
-
-def _said_last(text: str) -> Iterator[tuple[str, bool]]:
-    """The last clause of each sentence behind an answer, and whether the sentence concludes or corrects something."""
-    for match in islice(_SENTENCE.finditer(text), _MOST_SENTENCES):
-        words = match[0]
-        clause = _LEADING.sub("", _CLAUSE_END.split(words.strip(_AROUND))[-1].strip(_AROUND)).strip(_AROUND)
-        if clause:
-            yield clause, any(each.search(words) for each in (_HEADING, _FINAL, _CORRECTING, _DENYING))
-
-
-def _any_within(places: Sequence[int], start: int, end: int) -> bool:
-    return bisect_left(places, start) < bisect_left(places, end)
 
 
 def _grouped(text: str, joined: Callable[[list[Any]], Any | None]) -> list[list[Piece]]:
@@ -293,17 +253,6 @@ def _squeezed(text: str) -> str:
     return "".join(text.split()).casefold()
 
 
-_AROUND = " \t\"'`*_()[]<>~。"
-_MOST_SENTENCES = 200  # behind an answer
-_SENTENCE = re.compile(r"[^.!?\n。！？]{1,400}")
-_CLAUSE_END = re.compile(r"[,:;：，；]|\s[-–—]\s|[-=]>|→")
-_LEADING = re.compile(
-    r"\A(?:(?:and|but|so|thus|hence|therefore|then|actually|rather|just|simply|it|there|this|that|the|my|our|is|are|be|"
-    r"must|should|will|would|final(?:ly)?|correct(?:ed)?|true|actual|answer|result|output|list|class|label|"
-    r"sentence|text|passage)\b[\s*_`]*)+",
-    re.IGNORECASE,
-)
-_DENYING = re.compile(r"(?:\A|[\s,;:])(?:no|nope|nein|non|нет)\s*(?:\Z|[,;:–—-])", re.IGNORECASE)
 _MOST_HEADS = 2_000  # texts that a teacher speaks of
 _ALIKE = 40  # characters by which a repeated text is known again
 _BEGUN = re.compile(r"""[\[{]\s*(?:[\[{"']|\Z)""")
@@ -335,23 +284,5 @@ _CONCLUDING = re.compile(r"\b(?:final|correct(?:ed|ion)|revis(?:ed|ion)|amended)
 _SET_ASIDE = re.compile(
     r"(?:\b(?:not|never|instead of|rather than|unlike|e\.g\.|for example|for instance|such as|"
     r"(?:format|form|draft|example|template)(?: is| was| would be)?)[\s:,(`\"'*]{0,6})\Z",
-    re.IGNORECASE,
-)
-_HEADING = re.compile(
-    r"\b(?:answer|result|output|solution|so|antwort|ergebnis|réponse|résultat|respuesta|resultado|risposta|risultato|"
-    r"resposta|antwoord|resultaat|ответ)[ *_]{0,4}:|\b(?:the|my)\s(?:answer|result|output)\s(?:is|becomes)\b|"
-    r"答え\s?[:：は]|回答\s?[:：は]|答案\s?[:：是为]|결과\s?:|答\s?[:：]",
-    re.IGNORECASE,
-)
-_FINAL = re.compile(
-    r"\b(?:final(?:ly|ised|ized|e)?|endgültig\w{0,3}|definitiv[aeo]?|définitive?|conclu(?:de|sion)|окончательн\w{1,3}|"
-    r"therefore|thus|hence|in\s(?:the\send|conclusion)|so\s(?:the|my|we\shave|it\sis))\b|最終|最终|したがって|因此|所以|결론|최종",
-    re.IGNORECASE,
-)
-_CORRECTING = re.compile(
-    r"\b(?:corrected|correction|the\scorrect|revis(?:ed|ion|ing)|amended|updated|instead|rather|actually|wait|hold\son|"
-    r"on\ssecond\sthought|oops|sorry|apologi\w{1,5}|wrong|incorrect|mistake\w?|scratch\sthat|reconsider\w{0,3}|"
-    r"after\sall|korrigiert\w{0,2}|korrektur|falsch|stattdessen|corrigée?s?|plutôt|faux|corregid[ao]s?|corrett[aoei]|"
-    r"incorrect[ao]s?)\b|訂正|修正|更正|不对|いや|정정",
     re.IGNORECASE,
 )
