@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -13,13 +11,11 @@ from typing import Any, cast
 
 import pytest
 import torch
-from tiny_training import training_settings
+from studying import runner, write_config
+from tiny_training import TINY, selected_and_trained, training_child, training_settings
 
-from distill_offline import pipeline
-from distill_offline.config.loading import dump
 from distill_offline.config.settings import Settings
 from distill_offline.errors import ConfigError, DistillError, InputError, Interrupted
-from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Progress
 from distill_offline.storage.digests import file_digests
 from distill_offline.train.at_once import Started, Task, gpus_of, how_many, run_at_once
@@ -182,15 +178,39 @@ ARMS: list[dict[str, Any]] = [
 
 
 def settings(encoder: Path, **train: Any) -> Settings:
-    tiny = {"updates": 6, "batch_size": 5, "learning_rate": 3e-3, "micro_batch_tokens": 60, "arms": ARMS}
-    return training_settings(encoder, **{**tiny, **train})
+    return training_settings(encoder, **{**TINY, "arms": ARMS, **train})
 
 
-def train(path: Path, given: Settings, **more: Any) -> dict[str, Any]:
-    folder = RunFolder(path, given, **more)
-    folder.open()
-    pipeline.select(folder)
-    return pipeline.train(folder)
+def is_under_way(seen: list[Progress]) -> bool:
+    return any(each.done > 3 for each in seen)
+
+
+def test_the_longest_training_begins_first_and_counts_keep_their_order(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arms = [{"name": "union"}, {"name": "simple_mix", "updates": 9}, {"name": "reverse"}]
+    began: list[str] = []
+
+    def run_at_once(tasks: list[Task], at_once: int, **talk: Any) -> dict[str, dict[str, Any]]:
+        began.extend(task.name for task in tasks)
+        return {name: {"at_once": at_once} for name in began}
+
+    monkeypatch.setattr("distill_offline.train.stage.run_at_once", run_at_once)
+    counts = selected_and_trained(tmp_path, settings(encoder, arms=arms, at_once=2))
+    assert began == ["simple_mix", "union", "reverse"]
+    assert list(counts) == ["union", "simple_mix", "reverse"]
+    assert counts["union"] == {"at_once": 2}
+
+
+def test_a_study_trains_the_one_student_of_a_cell_here(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*job: Any, **more: Any) -> None:
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr("distill_offline.train.stage.Crew", refuse)
+    config = write_config(tmp_path / "c.yaml", encoder, seeds=[0])
+    assert runner(config, ("train.at_once=2", "train.updates=1")).run() == 2
 
 
 def digests(path: Path) -> dict[str, str]:
@@ -210,9 +230,9 @@ def one_thread() -> Iterator[None]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_students_are_those_that_are_trained_in_turn_to_the_bit(encoder: Path, tmp_path: Path) -> None:
-    in_turn = train(tmp_path / "in-turn", settings(encoder, seeds=2))
+    in_turn = selected_and_trained(tmp_path / "in-turn", settings(encoder, seeds=2))
     seen: list[str] = []
-    at_once = train(
+    at_once = selected_and_trained(
         tmp_path / "at-once",
         settings(encoder, seeds=2, at_once=2),
         watch=lambda progress: seen.append(progress.stage),
@@ -223,7 +243,7 @@ def test_students_are_those_that_are_trained_in_turn_to_the_bit(encoder: Path, t
     assert len(set(digests(tmp_path / "at-once").values())) == len(in_turn) == 8
     assert {"train simple_mix", "train union", "train simple_mix-2", "train again-2"} <= set(seen)
     said: list[str] = []
-    train(tmp_path / "at-once", settings(encoder, seeds=2, at_once=3), say=said.append)
+    selected_and_trained(tmp_path / "at-once", settings(encoder, seeds=2, at_once=3), say=said.append)
     assert said[-8:] == [f"train {name}: up to date" for name in ("simple_mix", "union", "mean", "again")] + [
         f"train {name}-2: up to date" for name in ("simple_mix", "union", "mean", "again")
     ]
@@ -233,54 +253,36 @@ def test_students_are_those_that_are_trained_in_turn_to_the_bit(encoder: Path, t
 @pytest.mark.usefixtures("one_thread")
 def test_two_processes_each_and_two_students_at_once(encoder: Path, tmp_path: Path) -> None:
     arms = ARMS[1:3]
-    in_turn = train(tmp_path / "in-turn", settings(encoder, arms=arms, processes=2))
-    at_once = train(tmp_path / "at-once", settings(encoder, arms=arms, processes=2, at_once=2))
+    in_turn = selected_and_trained(tmp_path / "in-turn", settings(encoder, arms=arms, processes=2))
+    at_once = selected_and_trained(tmp_path / "at-once", settings(encoder, arms=arms, processes=2, at_once=2))
     assert at_once == in_turn
     assert at_once["union"]["processes"] == 2
     assert digests(tmp_path / "at-once") == digests(tmp_path / "in-turn")
-
-
-_CHILD = """
-import os, sys
-from pathlib import Path
-from distill_offline.offline.connections import ENVIRONMENT
-os.environ.update(ENVIRONMENT)
-from distill_offline import config, pipeline
-from distill_offline.run.folder import RunFolder
-if __name__ == "__main__":
-    folder = RunFolder(
-        Path(sys.argv[2]), config.load(Path(sys.argv[1])), watch=lambda each: print(each.stage, each.done, flush=True)
-    )
-    folder.open()
-    pipeline.select(folder)
-    pipeline.train(folder)
-"""
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_stopped_and_killed_runs_end_in_the_same_bytes(encoder: Path, tmp_path: Path) -> None:
     given = settings(encoder, arms=ARMS[1:3], at_once=2, updates=20, checkpoint_every=0.0)
-    whole = train(tmp_path / "whole", given)
+    whole = selected_and_trained(tmp_path / "whole", given)
 
     seen: list[Progress] = []
     with pytest.raises(Interrupted, match="stopped at update"):
-        train(tmp_path / "stopped", given, watch=seen.append, stop=lambda: any(each.done > 3 for each in seen))
+        selected_and_trained(
+            tmp_path / "stopped", given, watch=seen.append, stop=lambda: any(each.done > 3 for each in seen)
+        )
     done = {each.stage: each.done for each in seen}
     again: list[Progress] = []
-    assert train(tmp_path / "stopped", given, watch=again.append) == whole
+    assert selected_and_trained(tmp_path / "stopped", given, watch=again.append) == whole
     first = {each.stage: each.done for each in reversed(again)}
     assert all(first[stage] == done[stage] + 1 for stage in done if done[stage] < 20)
 
-    config = tmp_path / "config.yaml"
-    config.write_text(dump(given))
-    arguments = [sys.executable, "-c", _CHILD, str(config), str(tmp_path / "killed")]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as child:
+    with training_child(tmp_path / "killed", given) as child:
         assert child.stdout is not None
         while int(child.stdout.readline().split()[-1]) < 5:
             pass
         child.send_signal(signal.SIGKILL)
-    assert train(tmp_path / "killed", given) == whole
+    assert selected_and_trained(tmp_path / "killed", given) == whole
 
     for name in ("stopped", "killed"):
         assert digests(tmp_path / name) == digests(tmp_path / "whole"), name
@@ -302,9 +304,9 @@ def test_what_befalls_one_student_is_said_and_the_other_goes_on_later(encoder: P
             done["began"] = done["began"] or progress.done
 
     with pytest.raises(DistillError, match=r"^train union: the loss of update \d+ is .* has diverged"):
-        train(tmp_path, given, watch=watch_first)
+        selected_and_trained(tmp_path, given, watch=watch_first)
     with pytest.raises(DistillError, match=r"^train union"):
-        train(tmp_path, given, watch=watch_second)
+        selected_and_trained(tmp_path, given, watch=watch_second)
     assert done["before"] < 400
     # It may not have come to its first update yet, the first time or the second.
     assert done["began"] in (0, done["before"] + 1)

@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from studying import runner, write_config
-from tiny_training import training_settings
+from tiny_training import TINY, selected_and_trained, training_child, training_settings
 
 from distill_offline import pipeline
 from distill_offline.config.loading import dump
@@ -30,7 +30,8 @@ from distill_offline.schema import Progress
 from distill_offline.storage.digests import file_digests
 from distill_offline.student.batching import share
 from distill_offline.study import Results, Study
-from distill_offline.train.processes import Member, count, run_together, threads_each
+from distill_offline.train.at_once import Started, Task, run_at_once
+from distill_offline.train.processes import PATIENCE, Crew, Member, count, threads_each
 
 needs_namespaces = pytest.mark.skipif(bool(isolation.obstacles()), reason="no network namespaces here")
 
@@ -48,16 +49,11 @@ def calm(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(encoder: Path, **train: Any) -> Settings:
-    arms = [{"name": "simple_mix"}]
-    tiny = {"updates": 6, "batch_size": 5, "learning_rate": 3e-3, "micro_batch_tokens": 60, "arms": arms}
-    return training_settings(encoder, **{**tiny, **train})
+    return training_settings(encoder, **{**TINY, "arms": [{"name": "simple_mix"}], **train})
 
 
 def train(path: Path, given: Settings, **more: Any) -> dict[str, Any]:
-    folder = RunFolder(path, given, **more)
-    folder.open()
-    pipeline.select(folder)
-    counts: dict[str, Any] = pipeline.train(folder)["simple_mix"]
+    counts: dict[str, Any] = selected_and_trained(path, given, **more)["simple_mix"]
     return counts
 
 
@@ -162,9 +158,16 @@ def meet(job: Any, member: Member) -> Any:
     }
 
 
-def together(body: Any, job: Any = None, processes: int = 2, **more: Any) -> Any:
-    given: dict[str, Any] = {"say": [].append, "watch": lambda progress: None, "stop": lambda: False} | more
-    return run_together(body, job, processes, name="train arm", threads=1, **given)
+def together(body: Any, job: Any = None, processes: int = 2, gpus: str | None = None, **more: Any) -> Any:
+    def start(slot: int) -> Started:
+        patience = more.pop("patience", PATIENCE)
+        crew = Crew(body, job, processes, name="train arm", threads=1, gpus=gpus, patience=patience)
+        return Started(crew, lambda result: {"result": result})
+
+    task = Task("arm", frozenset(), start)
+    given: dict[str, Any] = {"say": [].append, "watch": lambda progress: None, "stop": lambda: False}
+    talk = {key: more.get(key, value) for key, value in given.items()}
+    return run_at_once([task], 1, **talk)["arm"]["result"]
 
 
 @pytest.mark.slow
@@ -232,6 +235,24 @@ def test_all_processes_hear_that_they_are_to_stop() -> None:
         together(stand, say=said.append, stop=lambda: bool(said))
 
 
+def look_around(job: Any, member: Member) -> Any:
+    assert job == "look"
+    return member.group.size, os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ["OMP_NUM_THREADS"]
+
+
+def die(job: Any, member: Member) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_one_process_is_no_group_and_sees_the_gpus_that_it_is_given() -> None:
+    assert together(look_around, "look", processes=1, gpus="GPU-7,3") == (1, "GPU-7,3", "1")
+    with pytest.raises(
+        EnvironmentFault, match=r"^train arm: its process ended with signal SIGKILL .* or set train\.at_once lower\.$"
+    ):
+        together(die, processes=1)
+
+
 class Aborted(BaseException):
     """A second Ctrl-C."""
 
@@ -273,23 +294,6 @@ def test_several_processes_train_the_student_that_one_trains(
     assert held_together(tmp_path / "several", tmp_path / "one") < 3e-5
 
 
-_CHILD = """
-import os, sys
-from pathlib import Path
-from distill_offline.offline.connections import ENVIRONMENT
-os.environ.update(ENVIRONMENT)
-from distill_offline import config, pipeline
-from distill_offline.run.folder import RunFolder
-if __name__ == "__main__":
-    folder = RunFolder(
-        Path(sys.argv[2]), config.load(Path(sys.argv[1])), watch=lambda progress: print(progress.done, flush=True)
-    )
-    folder.open()
-    pipeline.select(folder)
-    pipeline.train(folder)
-"""
-
-
 @pytest.mark.slow
 def test_stopped_and_killed_runs_of_two_processes_end_in_the_same_bytes(encoder: Path, tmp_path: Path) -> None:
     given = settings(encoder, processes=2, updates=20, checkpoint_every=0.0)
@@ -304,12 +308,9 @@ def test_stopped_and_killed_runs_of_two_processes_end_in_the_same_bytes(encoder:
     assert seen[-1] + 1 == again[0]
     assert [*seen, *again] == list(range(1, 21))
 
-    config = tmp_path / "config.yaml"
-    config.write_text(dump(given))
-    arguments = [sys.executable, "-c", _CHILD, str(config), str(tmp_path / "killed")]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as child:
+    with training_child(tmp_path / "killed", given) as child:
         assert child.stdout is not None
-        while int(child.stdout.readline()) < 5:
+        while int(child.stdout.readline().split()[-1]) < 5:
             pass
         child.send_signal(signal.SIGKILL)
     began: list[int] = []

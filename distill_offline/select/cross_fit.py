@@ -29,7 +29,8 @@ from distill_offline.student.model import Student
 from distill_offline.student.out_of_fold import folds
 from distill_offline.tasks.base import Task
 from distill_offline.train import loop as training
-from distill_offline.train.stage import blend_of, decides
+from distill_offline.train.job import blend_of
+from distill_offline.train.stage import decides
 
 __all__ = ["cross_fit", "is_cross_fitted"]
 

@@ -47,7 +47,7 @@ def how_many(wanted: int | str, students: int, processes: int, weights: int) -> 
     import torch
 
     if wanted != "auto":
-        return max(1, min(int(wanted), students))
+        return min(int(wanted), students)
     if gpus := torch.cuda.device_count():
         return max(1, min(gpus // processes, students))
     fitting, free = torch.get_num_threads() // processes, free_memory()
@@ -87,7 +87,7 @@ def run_at_once(
             if run.running:
                 hear([started.crew for _, started in run.running.values()], say, watch)
             run.collect()
-            if not run.is_stopping and stop():
+            if run.error is None and stop():
                 run.halt(Interrupted("train: stopped. Run the same command again to go on."))
     finally:
         for _, started in run.running.values():
@@ -105,10 +105,6 @@ class _Run:
         self.running: dict[str, tuple[int, Started]] = {}
         self.done: dict[str, dict[str, Any]] = {}
         self.error: Exception | None = None
-
-    @property
-    def is_stopping(self) -> bool:
-        return self.error is not None
 
     def start(self) -> None:
         """Start what can start."""

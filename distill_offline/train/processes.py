@@ -21,7 +21,7 @@ from distill_offline.learning.group import ALONE, Group, Lost, joined
 from distill_offline.offline.spawned import how_it_ended, serve_parent, spawn
 from distill_offline.schema import Progress, Watch
 
-__all__ = ["Crew", "Member", "count", "hear", "run_together", "threads_each"]
+__all__ = ["Crew", "Member", "count", "hear", "threads_each"]
 
 PATIENCE = 1800.0  # seconds that one waits for another: longer than any checkpoint takes to write
 _GRACE = 10.0  # seconds for the others to say what they know, once one has failed
@@ -64,32 +64,6 @@ def threads_each(processes: int) -> int:
     import torch
 
     return max(1, torch.get_num_threads() // processes)
-
-
-def run_together(
-    body: Callable[[Any, Member], Any],
-    job: Any,
-    processes: int,
-    *,
-    name: str,
-    threads: int,
-    say: Callable[[str], None],
-    watch: Watch,
-    stop: Callable[[], bool],
-    patience: float = PATIENCE,
-) -> Any:
-    """What `body(job, member)` gives in process 0 of `processes`, which are spawned for it and are a Group.
-
-    `say` and `watch` hear process 0; all are told when `stop()` turns true. Raises as Crew.result does.
-    """
-    with Crew(body, job, processes, name=name, threads=threads, patience=patience) as crew:
-        told = False
-        while not crew.has_ended():
-            hear([crew], say, watch)
-            if not told and stop():
-                told = True
-                crew.stop()
-    return crew.result()
 
 
 def hear(crews: Sequence[Crew], say: Callable[[str], None], watch: Watch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from distill_offline.config.loading import as_plain
 from distill_offline.config.settings import ArmSettings, SeededArm, TrainSettings
 from distill_offline.corpus import tokenisation
 from distill_offline.errors import InputError, MissingModel
-from distill_offline.learning.checkpoint import Checkpoints
 from distill_offline.manifest.method import method
 from distill_offline.models.fitting import weights_of
 from distill_offline.run.encoder import check_pretrained_arms, starting_encoder
@@ -21,33 +20,25 @@ from distill_offline.run.gold import make_task, read_gold
 from distill_offline.run.sources import labels_digest, source_paths
 from distill_offline.run.stage import Stage
 from distill_offline.run.unheld import say_lost, say_unheld, unheld_counts
-from distill_offline.schema import Example, Head
+from distill_offline.schema import Example
 from distill_offline.storage.digests import file_digests
-from distill_offline.storage.files import ANNOTATIONS, fresh_folder, write_rows
+from distill_offline.storage.files import ANNOTATIONS
 from distill_offline.student.model import Student
-from distill_offline.train import blending
 from distill_offline.train import loop as training
 from distill_offline.train.arms import check_arms, chosen_students
 from distill_offline.train.at_once import Started, Task, gpus_of, how_many, run_at_once
-from distill_offline.train.processes import Crew, Member, count, run_together, threads_each
+from distill_offline.train.job import Job, Observe, blend_of, look_away, train_student, write_student
+from distill_offline.train.processes import Crew, Member, count, threads_each
 from distill_offline.train.self_training import labelled_again
 
-__all__ = [
-    "blend_of",
-    "decides",
-    "distilled_pool",
-    "is_trained",
-    "train",
-]
+__all__ = ["decides", "distilled_pool", "is_trained", "train"]
 
 _SHOWN = 5  # names
 # Of train's settings. The encoder counts by its digest, several processes by their number.
 _DECIDES_NOTHING = ("arms", "encoder", "seeds", "at_once", "checkpoint_every", "processes")
 
 
-def train(
-    folder: RunFolder, arms: Sequence[str] = (), observe: Callable[[int, Student], None] | None = None
-) -> dict[str, Any]:
+def train(folder: RunFolder, arms: Sequence[str] = (), observe: Observe | None = None) -> dict[str, Any]:
     """One student an arm and seed, under train/<its name>/; what is up to date is left alone. Gives counts by name.
 
     `arms` are names of arms, for all their students, or of single students; without any, all are trained.
@@ -64,14 +55,14 @@ def train(
     if not arms:
         _say_left_over(folder)
     students = [arm for arm in settings.train.ordered_students if arm.name in chosen]
-    look, at_once = observe or _look_away, _at_once(folder)
-    if at_once == 1:
-        counts = {arm.name: _train_arm(folder, arm, look) for arm in students}
+    look, at_once = observe or look_away, _at_once(folder)
+    if at_once == count(settings.train.processes) == 1:
+        counts = {arm.name: _train_here(folder, arm, look) for arm in students}
     else:
+        if at_once > 1:  # the longest first, so that at the end no student trains alone for long
+            students.sort(key=lambda arm: -settings.train.of(arm).updates)
         talk: dict[str, Any] = {"say": folder.say, "watch": folder.watch, "stop": folder.stop}
-        # The longest first, so that at the end no student trains alone for long.
-        longest = sorted(students, key=lambda arm: -settings.train.of(arm).updates)
-        counts = run_at_once([_task(folder, arm, look, at_once) for arm in longest], at_once, **talk)
+        counts = run_at_once([_task(folder, arm, look, at_once) for arm in students], at_once, **talk)
     return {name: counts[name] for name in chosen}
 
 
@@ -152,8 +143,8 @@ def _at_once(folder: RunFolder) -> int:
     return how_many(settings.at_once, len(students), count(settings.processes), weights)
 
 
-def _task(folder: RunFolder, arm: SeededArm, observe: Callable[[int, Student], None], at_once: int) -> Task:
-    """The student as one of several that train at once."""
+def _task(folder: RunFolder, arm: SeededArm, observe: Observe, at_once: int) -> Task:
+    """The student as one that is trained in processes of its own."""
 
     def start(slot: int) -> Started | dict[str, Any]:
         if arm.average:
@@ -164,30 +155,20 @@ def _task(folder: RunFolder, arm: SeededArm, observe: Callable[[int, Student], N
         processes = begun.processes
         threads = threads_each(processes * at_once)
         gpus = gpus_of(slot, processes)
-        crew = Crew(_train_student, begun.job, processes, name=f"train {arm.name}", threads=threads, gpus=gpus)
+        crew = Crew(train_student, begun.job, processes, name=f"train {arm.name}", threads=threads, gpus=gpus)
         return Started(crew, lambda result: _finish(folder, begun, *result))
 
     return Task(arm.name, frozenset(arm.needs), start)
 
 
-def _train_arm(folder: RunFolder, arm: SeededArm, observe: Callable[[int, Student], None]) -> dict[str, Any]:
+def _train_here(folder: RunFolder, arm: SeededArm, observe: Observe) -> dict[str, Any]:
+    """Train it in this process; gives its counts."""
     if arm.average:
         return _average_arm(folder, arm)
     begun = _begin(folder, arm, observe)
     if not isinstance(begun, _Begun):
         return begun
-    talk: dict[str, Any] = {"say": folder.say, "watch": folder.watch, "stop": folder.stop}
-    if begun.processes == 1:
-        trained, threads = _train_student(begun.job, Member(**talk))
-    else:
-        trained, threads = run_together(
-            _train_student,
-            begun.job,
-            begun.processes,
-            name=f"train {arm.name}",
-            threads=threads_each(begun.processes),
-            **talk,
-        )
+    trained, threads = train_student(begun.job, Member(say=folder.say, watch=folder.watch, stop=folder.stop))
     return _finish(folder, begun, trained, threads)
 
 
@@ -196,12 +177,12 @@ class _Begun:
     """A student that has to be trained: its stage, what its processes are told, and counts that are known before."""
 
     stage: Stage
-    job: _Job
+    job: Job
     processes: int
     counts: Mapping[str, Any]
 
 
-def _begin(folder: RunFolder, arm: SeededArm, observe: Callable[[int, Student], None]) -> _Begun | dict[str, Any]:
+def _begin(folder: RunFolder, arm: SeededArm, observe: Observe) -> _Begun | dict[str, Any]:
     """Make ready to train it; its counts if it is up to date."""
     settings, resolved = folder.settings, folder.settings.train.of(arm)
     stage = _stage(folder, arm)
@@ -222,7 +203,7 @@ def _begin(folder: RunFolder, arm: SeededArm, observe: Callable[[int, Student], 
     splits = {"train": gold.train, "dev": gold.dev}
     say_unheld(folder, splits)
     say_lost(folder, gold.lost, splits)
-    job = _Job(
+    job = Job(
         stage.begin(),
         stage.fingerprint,
         encoder,
@@ -268,54 +249,6 @@ def _say_unsure(folder: RunFolder, arm: ArmSettings, distilled: Sequence[Example
         folder.say(f"train: {told} {entities} entities and, with these, {masked} of {tokens} tokens: not learnt from")
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """What a process that trains a student, or its share of one, has to know. `target` is the stage's folder."""
-
-    target: Path
-    fingerprint: str
-    encoder: Path
-    task: tuple[Sequence[str], Head, str]  # its labels, head and metric
-    pools: training.Pools
-    arm: ArmSettings
-    settings: TrainSettings
-    seed: int
-    language: str | None
-    observe: Callable[[int, Student], None]
-
-    def checkpoints(self, say: Callable[[str], None]) -> Checkpoints:
-        return Checkpoints(self.target / "checkpoint", self.fingerprint, say)
-
-
-def _train_student(job: _Job, member: Member) -> tuple[training.Trained, int]:
-    """Train one, alone or with others, and write it; gives how it went, and the number of threads of a process."""
-    labels, head, metric = job.task
-    threads = training.prepare(job.seed, member.threads)
-    settings = job.settings
-    student = Student.create(job.encoder, labels, head, max_length=settings.max_length, capitals=settings.capitals)
-    student.language = job.language
-    trained = training.train(
-        student,
-        job.pools,
-        blend_of(job.arm, job.settings, job.pools, job.seed),
-        job.settings,
-        name=job.arm.name,
-        metric=metric,
-        watch=member.watch,
-        stop=member.stop,
-        checkpoints=job.checkpoints(member.say),
-        observe=_look_away if member.group.rank else job.observe,
-        group=member.group,
-    )
-    if not member.group.rank:
-        _write(job.target, student, trained.history)
-    return trained, threads
-
-
-def _look_away(updates: int, student: Student) -> None:
-    """Nobody looks, or another process does."""
-
-
 def _average_stage(folder: RunFolder, arm: SeededArm) -> Stage:
     """The stage that averages students of other arms."""
     settings = folder.settings
@@ -347,7 +280,7 @@ def _average_arm(folder: RunFolder, arm: SeededArm) -> dict[str, Any]:
     target, threads = stage.begin(), training.prepare(arm.seed(settings.seed))
     student = Student.load(students[0])
     training.average(student, [Student.load(path) for path in students])
-    _write(target, student, ())
+    write_student(target, student, ())
     counts = {
         "distilled_drawn": 0,
         "original_drawn": 0,
@@ -363,21 +296,3 @@ def _weights(trained: Iterable[Path]) -> list[str]:
     """The digests of the weights of students, of their train/<arm>/ folders, and of what they decode tags with."""
     files = [folder / "student" / name for folder in trained for name in ("model.safetensors", "config.json")]
     return [*file_digests(files).values()]
-
-
-def blend_of(arm: ArmSettings, settings: TrainSettings, pools: training.Pools, seed: int) -> blending.Blend:
-    """What the arm draws. Raises ConfigError if its schedule fails, or asks a pool that is empty."""
-    sizes = len(pools.distilled), len(pools.original)
-    name = arm.schedule or arm.name
-    schedule = blending.make_schedule(name, arm.options, tau=settings.tau, n_distilled=sizes[0], n_original=sizes[1])
-    if settings.share is not None:
-        schedule = blending.with_share(schedule, settings.share, settings.updates)
-    blend = blending.Blend(schedule, *sizes, settings.updates, settings.batch_size, seed)
-    blend.check(f"`{arm.name}`")
-    return blend
-
-
-def _write(target: Path, student: Student, history: Iterable[Mapping[str, Any]]) -> None:
-    fresh_folder(target / "student")
-    student.save(target / "student")
-    write_rows(target / "history.jsonl", history)
