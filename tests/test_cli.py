@@ -343,7 +343,8 @@ def test_the_examples_of_the_quickstart_run_without_a_model(
 ) -> None:
     """The help's examples, as they are but for the models, which a fresh checkout does not have."""
     small = ["--set", "backend.name=scripted", "--set", "backend.model=x", "--set", f"train.encoder={encoder}"]
-    small += ["--set", "corpus.unlabelled=package:demo/train.jsonl", "--set", "train.updates=2", "--set", "adapt=null"]
+    small += ["--set", "backend.options={}", "--set", "corpus.unlabelled=package:demo/train.jsonl"]
+    small += ["--set", "train.updates=2", "--set", "adapt=null"]
     small += ["--set", "train.seeds=1", "--set", "train.arms=[{name: original_only}, {name: simple_mix}]"]
     monkeypatch.chdir(tmp_path)
     Path("configs").symlink_to(ROOT / "configs")
