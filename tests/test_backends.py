@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -45,6 +46,17 @@ def test_mistyped_option_names_the_nearest_known_one_before_anything_is_loaded(n
     backend = load("backend.name", name, BACKENDS)
     with pytest.raises(ConfigError, match=rf"^backend\.options\.{known}x is unknown\. Did you mean .*\.{known}\?"):
         backend(Path("nowhere"), Sampling(), {f"{known}x": 1})
+
+
+def test_options_that_another_engine_left_are_told_how_to_be_taken_away() -> None:
+    backend = load("backend.name", "scripted", BACKENDS)
+    with pytest.raises(ConfigError) as told:
+        backend(Path("nowhere"), Sampling(), {"answers": "a.jsonl", "slots": 8, "context": 2048})
+    assert re.sub(r"Known: .*", "Known.", str(told.value)).splitlines() == [
+        "backend.options.slots is unknown. Known.",
+        "backend.options.context is unknown. Known.",
+        "Options belong to one engine. If they are another's, take them away: --set backend.options={}",
+    ]
 
 
 @pytest.mark.parametrize(

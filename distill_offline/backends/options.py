@@ -29,9 +29,11 @@ def read_options(kind: type[T], options: Mapping[str, Any]) -> T:
     known = get_type_hints(kind, include_extras=True)
     values: dict[str, Any] = {}
     problems: list[str] = []
+    strange = False
     for key, value in options.items():
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
+            strange |= not near
             hint = f" Did you mean backend.options.{near[0]}?" if near else ""
             problems.append(f"backend.options.{key} is unknown.{hint} Known: {', '.join(sorted(known))}.")
             continue
@@ -43,6 +45,8 @@ def read_options(kind: type[T], options: Mapping[str, Any]) -> T:
             continue
         if isinstance(values[key], float) and not math.isfinite(values[key]):
             problems.append(f"backend.options.{key}: a finite number is expected (it is {values[key]}).")
+    if strange:
+        problems.append("Options belong to one engine. If they are another's, take them away: --set backend.options={}")
     required = [field.name for field in fields(kind) if _is_required(field)]  # type: ignore[arg-type]
     problems += [f"backend.options.{name} is missing." for name in required if name not in options]
     if problems:
