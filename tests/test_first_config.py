@@ -15,7 +15,7 @@ from distill_offline.config.loading import load
 from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import DistillError, InputError
 from distill_offline.pipeline.first_config import first_config, look_at
-from distill_offline.run.gold import make_task, read_gold
+from distill_offline.run.gold import make_task, read_gold, read_labelled
 
 
 @pytest.fixture
@@ -41,13 +41,50 @@ def test_the_configuration_is_valid_and_its_splits_share_no_document(tmp_path: P
     assert settings.task.types["PERSON"] == "a named human: no titles"
     assert set(settings.task.types) == {"PERSON", "ORGANISATION", "LOCATION", "EQUIPMENT", "DATE"}
     splits = read_gold(settings)
-    documents = [{e.sentence.document for e in part} for part in (splits.train, splits.dev, splits.test)]
+    documents = [{e.sentence.document for e in part} for part in (splits.train, splits.test)]
     assert all(documents)
-    assert not documents[0] & (documents[1] | documents[2])
-    assert len(splits.train) + len(splits.dev) + len(splits.test) == 120
+    assert not documents[0] & documents[1]
+    assert len(splits.train) + len(splits.test) == 120
     assert make_task(settings).head == "token-classification"
     assert [arm.name for arm in settings.train.arms] == ["original_only", "distilled_only", "simple_mix"]
     assert "such as" in file.read_text("utf-8")
+
+
+def numbered(path: Path, sentences: int, documents: int) -> Path:
+    """Sentences with an entity each; one document is the same as none."""
+    rows = [
+        {
+            "id": f"{n}", "document": f"{n * documents // sentences}", "tokens": ["Nr", f"{n}", "Ann"],
+            "labels": ["O", "O", "B-PER"],
+        }
+        for n in range(sentences)
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize("documents", [1, 12])
+@pytest.mark.parametrize("has_test", [False, True])
+@pytest.mark.parametrize("sentences", [40, 299, 300, 600])
+def test_with_few_sentences_all_that_is_not_for_test_is_learnt_from(
+    tmp_path: Path, sentences: int, has_test: bool, documents: int
+) -> None:
+    gold = numbered(tmp_path / "gold.jsonl", sentences, documents)
+    init(tmp_path / "c.yaml", "--gold", gold, *(["--test", "package:demo/test.jsonl"] if has_test else []))
+    settings = load(tmp_path / "c.yaml", [] if not has_test else ["task.types={PER: x}"])
+    original = settings.corpus.original
+    assert (original.dev is None) == (sentences < 300)
+    assert "dev: " in (tmp_path / "c.yaml").read_text("utf-8")  # it says why there is none
+    parts = [
+        [example.sentence.id for example in read_labelled(settings, source, origin="original")]
+        for source in (original.train, original.dev, None if has_test else original.test)
+        if source is not None
+    ]
+    assert all(parts)
+    every = [id_ for part in parts for id_ in part]
+    assert len(every) == len(set(every)) == sentences
+    if not has_test:
+        assert len(parts[-1]) >= sentences // 5
 
 
 def test_capitals_are_asked_for_if_they_tell_entities_from_other_words(tmp_path: Path, gold: Path) -> None:
@@ -85,7 +122,7 @@ def test_a_file_without_documents_is_divided_by_sentence_and_without_text_there_
     assert set(settings.task.types) == {"gut: ja", "#schlecht"}
     assert settings.backend is None
     splits = read_gold(settings)
-    assert [len(part) for part in (splits.train, splits.dev, splits.test)] == [30, 10, 10]
+    assert [len(part) for part in (splits.train, splits.dev, splits.test)] == [40, 0, 10]
 
 
 def test_a_file_to_score_on_is_taken_as_test(tmp_path: Path, gold: Path) -> None:

@@ -28,6 +28,7 @@ _TASKS: dict[Head, str] = {
     "multi-label-classification": "multi_label_classification",
 }
 _FEW = 150  # labelled sentences up to which training is short
+_TOO_FEW_FOR_DEV = 300  # labelled sentences below which students are better if they learn from those of dev, too
 _SHOWN = 3  # mentions of a type
 _LONGEST_MENTION = 30
 _FEWEST_DOCUMENTS = 4
@@ -149,29 +150,35 @@ def write_config(file: Path, content: str) -> None:
 
 
 def _splits(look: Look, gold: Path, test: Path | None, file_format: str | None) -> dict[str, str]:
-    """Train, dev and test as YAML; by document if there are some, so that no two splits share one."""
+    """Train, dev and test as YAML; by document if there are some, so that no two splits share one.
+
+    With few labelled sentences there is no dev: all that is not for test is learnt from.
+    """
 
     def source(path: Path, **parts: int | str) -> str:
-        named = {"path": str(path), **({"format": file_format} if file_format and path == gold else {}), **parts}
+        named: dict[str, int | str] = {
+            "path": str(path),
+            **({"format": file_format} if file_format and path == gold else {}),
+        }
+        named |= {key: value for key, value in parts.items() if value}  # no skip is none of 0
         return yaml.safe_dump(named, default_flow_style=True, width=10_000, allow_unicode=True, sort_keys=False).strip()
 
+    has_dev = look.sentences >= _TOO_FEW_FOR_DEV
+    given = {"test": source(test)} if test is not None else {}
     if look.documents >= _FEWEST_DOCUMENTS:
-        odd = look.sentences // 2
         if test is not None:
-            return {"train": source(gold, documents="even"), "dev": source(gold, documents="odd"), "test": source(test)}
-        dev = max(1, min(50, odd // 3))
-        return {
-            "train": source(gold, documents="even"),
-            "dev": source(gold, documents="odd", shuffle=1, limit=dev),
-            "test": source(gold, documents="odd", shuffle=1, skip=dev),
-        }
+            halves = {"train": source(gold, documents="even"), "dev": source(gold, documents="odd")}
+            return (halves if has_dev else {"train": source(gold)}) | given
+        dev = min(50, look.sentences // 6) if has_dev else 0
+        odd = {"dev": source(gold, documents="odd", shuffle=1, limit=dev)} if dev else {}
+        rest = source(gold, documents="odd", shuffle=1, skip=dev)
+        return {"train": source(gold, documents="even"), **odd, "test": rest}
     part = max(1, look.sentences // 5)
-    splits = {
-        "train": source(gold, shuffle=1, skip=2 * part),
-        "dev": source(gold, shuffle=1, limit=part),
-        "test": source(gold, shuffle=1, skip=part, limit=part),
-    }
-    return {**splits, "test": source(test)} if test is not None else splits
+    tested, dev = (0 if given else part), (part if has_dev else 0)
+    splits = {"train": source(gold, shuffle=1, skip=tested + dev)}
+    if dev:
+        splits["dev"] = source(gold, shuffle=1, skip=tested, limit=dev)
+    return splits | (given or {"test": source(gold, shuffle=1, limit=tested)})
 
 
 def _quoted(value: str) -> str:
