@@ -18,7 +18,7 @@ from annotated_runs import pool, run_of, settings
 
 from distill_offline import pipeline
 from distill_offline.config.loading import dump
-from distill_offline.config.settings import ArmSettings, Settings
+from distill_offline.config.settings import ConfiguredArm, Settings
 
 __all__ = ["pool", "settings"]
 
@@ -28,7 +28,7 @@ ROOT, PROGRAM = Path(__file__).parent.parent, Path(__file__).with_name("filling.
 @pytest.fixture
 def whole(tmp_path: Path, settings: Settings, pool: Path, encoder: Path) -> Path:
     """A run to its end, and its configuration beside it."""
-    arms = (ArmSettings(name="simple_mix"),)
+    arms = (ConfiguredArm(name="simple_mix"),)
     train = replace(settings.train, encoder=str(encoder), updates=4, batch_size=2, eval_every=2, arms=arms)
     corpus = replace(settings.corpus, original=replace(settings.corpus.original, dev=settings.corpus.original.test))
     settings = replace(settings, train=train, corpus=corpus)

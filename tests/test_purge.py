@@ -12,7 +12,7 @@ from annotated_runs import perfect, run_of
 
 from distill_offline import manifest, pipeline
 from distill_offline.completions import Answer, CompletionStore
-from distill_offline.config.settings import ArmSettings, Settings
+from distill_offline.config.settings import ConfiguredArm, Settings
 from distill_offline.corpus import read_examples, write_examples
 from distill_offline.errors import InputError, StoreError
 from distill_offline.pipeline import Shard
@@ -190,11 +190,11 @@ def test_students_made_with_students_that_learnt_from_a_document_are_named(
     tmp_path: Path, settings: Settings, encoder: Path, pool: Path
 ) -> None:
     arms = (
-        ArmSettings(name="again", schedule="distilled_only", labelled_by="mean"),
-        ArmSettings(name="mean", average=("original_only", "tuned")),
-        ArmSettings(name="original_only"),
-        ArmSettings(name="tuned", schedule="original_only", updates=3),
-        ArmSettings(name="distilled_only"),
+        ConfiguredArm(name="again", schedule="distilled_only", labelled_by="mean"),
+        ConfiguredArm(name="mean", average=("original_only", "tuned")),
+        ConfiguredArm(name="original_only"),
+        ConfiguredArm(name="tuned", schedule="original_only", updates=3),
+        ConfiguredArm(name="distilled_only"),
     )
     train = replace(settings.train, encoder=str(encoder), updates=2, batch_size=2, eval_every=2, arms=arms)
     folder = run_of(tmp_path, replace(perfect(settings), train=train))

@@ -324,9 +324,16 @@ def test_card_has_the_arms_own_settings_and_says_what_of_other_students_is_in_it
     assert "| batch_size | 4 |" in card
 
 
-def test_card_of_a_later_seeds_student_has_the_settings_of_its_arm_and_its_own_seed(run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [{"seeds": 3}, {"seeds": 1, "labellers": 3}])
+def test_card_of_a_later_seeds_student_has_the_settings_of_its_arm_and_its_own_seed(
+    run: Path, tmp_path: Path, more: dict[str, int]
+) -> None:
     student = make_run(run, arm="simple_mix-3")
-    config = {**CONFIG, "train": {"updates": 5, "seeds": 3, "arms": [{"name": "simple_mix", "updates": 7}]}}
+    arms = [
+        {"name": "simple_mix", "updates": 7},
+        {"name": "taught", "labelled_by": "simple_mix", "labellers": more.get("labellers")},
+    ]
+    config = {**CONFIG, "train": {"updates": 5, "seeds": more["seeds"], "arms": arms}}
     parents = [run / "select/manifest.json"]
     seal(student.parent, "train/simple_mix-3", config=config, parents=parents, seeds={"seed": 15})
     seal_scores(run / "evaluate", student.parent)

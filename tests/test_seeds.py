@@ -17,6 +17,7 @@ from distill_offline.errors import ConfigError, InputError, Interrupted
 from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Progress
 from distill_offline.storage.digests import file_digests
+from distill_offline.train.arms import check_arms
 from distill_offline.train.stage import decides
 
 MIX: dict[str, Any] = {"name": "simple_mix"}
@@ -66,6 +67,41 @@ def test_students_of_an_arm_are_numbered_and_go_with_those_of_their_number() -> 
     assert (by_name["simple_mix"].schedule, by_name["simple_mix-2"].schedule) == ("", "simple_mix")
     assert [student.seed(7) for student in train.students[:2]] == [7, 8]
     assert [s.name for s in train.students_before(by_name["again-2"])] == ["simple_mix-2", "reverse-2", "mean-2"]
+
+
+def test_students_that_label_together_are_as_many_as_are_asked_for_whatever_the_seeds() -> None:
+    committee = {**AGAIN, "labelled_by": "mean", "labellers": 3}
+    last = {"name": "last", "schedule": "simple_mix", "labelled_by": "again"}
+    train = settings(Path("none"), [last, committee, MEAN, MIX, {"name": "reverse"}], 2).train
+    numbers = {name: train.students_of(name) for name in ("last", "again", "mean", "simple_mix", "reverse")}
+    assert numbers == {"last": 2, "again": 2, "mean": 3, "simple_mix": 3, "reverse": 3}
+    by_name = {student.name: student for student in train.students}
+    assert by_name["again-2"].needs == by_name["again"].needs == ("mean", "mean-2", "mean-3")
+    assert by_name["last-2"].needs == ("again-2",)
+    assert [student.name for student in train.ordered_students] == [
+        "simple_mix", "reverse", "mean", "simple_mix-2", "reverse-2", "mean-2", "simple_mix-3", "reverse-3", "mean-3",
+        "again", "last", "again-2", "last-2",
+    ]  # fmt: skip
+    assert [student.name for student in train.students_before(by_name["again"])][-1] == "mean-3"
+
+
+@pytest.mark.parametrize(
+    ("arm", "told"),
+    [
+        ({"name": "a", "schedule": "union", "labellers": 3}, "labellers are students of another arm"),
+        ({**AGAIN, "labellers": 2, "min_label_confidence": 0.5}, "about one student's labels"),
+        ({**AGAIN, "labellers": 1}, "labellers"),
+        (
+            {"name": "both", "average": ["simple_mix", "reverse"], "labelled_by": "simple_mix", "labellers": 2},
+            "take its",
+        ),
+        ({**AGAIN, "labelled_by": "again", "labellers": 2}, "again needs itself"),
+        ({**AGAIN, "labelled_by": "agian", "labellers": 2}, "is to be labelled by 'agian', which is not an arm"),
+    ],
+)
+def test_labellers_that_make_no_sense_are_refused(arm: dict[str, Any], told: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=told):
+        check_arms(settings(Path("none"), [MEAN, MIX, {"name": "reverse"}, arm], 1).train)
 
 
 def test_how_many_seeds_there_are_decides_nothing_of_one_student() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from annotated_runs import TYPES
 from click.testing import CliRunner
 
@@ -114,19 +115,22 @@ def test_what_is_said_of_a_difference_is_over_the_seeds_that_both_arms_have() ->
     whole = verdict("token-classification", examples(), {**mix, **alone})
     assert whole is not None
     assert whole["pairs"] == 3
-    assert not any("Train all" in step for step in next_steps(whole, 100, None))
+    assert not any("seeds each" in step for step in next_steps(whole, 100, None))
     for some in ({"original_only-2": alone["original_only-2"]}, {"original_only": alone["original_only"]}):
         found = verdict("token-classification", examples(), {**mix, **some})
         assert found is not None
         assert (found["seeds"], found["pairs"]) == (3, 1)
         assert "mean of" not in headline(found, 49)
         steps = next_steps(found, 100, None)
-        assert "simple_mix and original_only are compared on 1 seed, which both have, and not on 3." in steps[0]
+        assert (
+            "Train simple_mix and original_only from 3 seeds each (train.seeds): they are compared on 1 seed,"
+            in steps[0]
+        )
         assert not any("One seed was trained" in step for step in steps)
     two = verdict("token-classification", examples(), {"simple_mix-2": mix["simple_mix-2"], **alone})
     assert two is not None
     assert (two["seeds"], two["pairs"]) == (1, 1)
-    assert "are compared on 1 seed, which both have, and not on 3" in next_steps(two, 100, None)[0]
+    assert "from 3 seeds each (train.seeds): they are compared on 1 seed" in next_steps(two, 100, None)[0]
 
 
 def test_one_seed_is_told_as_ever() -> None:
@@ -221,6 +225,30 @@ def test_a_run_scores_each_student_and_the_means_of_its_arms(run: RunFolder) -> 
     said = list[str]()
     pipeline.run(replace(run, say=said.append))
     assert [line.split(": ", 1)[1] for line in said] == ["up to date"] * (len(STUDENTS) + 3)
+
+
+def test_an_arm_whose_students_label_together_has_a_mean_beside_arms_of_one_student(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    shutil.copytree(run.path, tmp_path / "run")
+    taught = {"name": "taught", "schedule": "union", "labelled_by": "simple_mix", "labellers": 2}
+    arms = [{"name": "original_only"}, {"name": "simple_mix"}, taught]
+    plain = yaml.safe_load(dump(run.settings))
+    plain["train"] |= {"seeds": 1, "arms": arms}
+    said = list[str]()
+    folder = RunFolder(tmp_path / "run", parse_settings(plain, "test"), say=said.append)
+    pipeline.run(folder)
+    assert [line for line in said if line.startswith("train") and line.endswith("up to date")] == [
+        f"train {name}: up to date" for name in ("original_only", "simple_mix", "simple_mix-2")
+    ]
+    result = json.loads((folder.path / "evaluate/report.json").read_text())
+    assert [(arm["name"], len(arm["students"])) for arm in result["arms"]] == [
+        ("original_only", 1), ("simple_mix", 2), ("taught", 1)
+    ]  # fmt: skip
+    assert {name: len(scores) for name, scores in result["verdict"]["f1_by_seed"].items()} == {
+        "original_only": 1, "simple_mix": 2, "taught": 1
+    }  # fmt: skip
+    assert [problem for problem in walk(folder.path).all_problems() if problem.state == "broken"] == []
 
 
 def test_the_page_of_a_run_shows_its_seeds(run: RunFolder) -> None:

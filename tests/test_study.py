@@ -286,6 +286,36 @@ def test_an_arm_with_the_labels_of_another_arms_student(config: Path) -> None:
     }
 
 
+def test_students_that_label_together_are_trained_for_their_cell_alone(config: Path) -> None:
+    again = {"name": "again", "schedule": "union", "labelled_by": "union", "labellers": 3}
+    changes = (f"train.arms={json.dumps([*ARMS, again])}", "study.seeds=[0]", "study.keep_students=false")
+    made = runner(config, changes)
+    assert made.run() == 1
+    row, place = made.results.read()[-1], made.folder / "base/20/0/train"
+    assert (row.arm, row.training["updates"]) == ("again", 12)
+    assert row.training["seconds"] is not None
+    assert {path.name for path in place.iterdir()} >= {"union", "union-2", "union-3", "again"}
+    assert not list(place.rglob("*.safetensors"))
+    fewer = Study.load(config, (changes[0].replace('"labellers": 3', '"labellers": 2'), *changes[1:]))
+    keys = [study.key(cell) for study in (made.study, fewer) for cell in study.cells]
+    assert [a == b for a, b in zip(keys[:3], keys[3:], strict=True)] == [True, True, False]
+
+
+def test_a_cell_of_the_arm_whose_students_label_trains_one_of_them(encoder: Path, tmp_path: Path) -> None:
+    again = {"name": "again", "schedule": "union", "labelled_by": "reverse", "labellers": 2}
+    path = write_config(tmp_path / "c.yaml", encoder, seeds=[0], keep_students=True)
+    changes = (f"train.arms={json.dumps([{'name': 'reverse'}, again])}", "study.baseline=reverse", "study.against=[]")
+    made = runner(path, changes, stop=lambda: (tmp_path / "rows.jsonl").exists())
+    with pytest.raises(Interrupted, match="1 of 2 cells are done"):
+        made.run()
+    folder = made.folder / "base/20/0/train"
+    assert [each.name for each in folder.iterdir()] == ["reverse"]
+    weights = (folder / "reverse/student/model.safetensors").read_bytes()
+    assert runner(path, changes).run() == 1
+    assert (folder / "reverse/student/model.safetensors").read_bytes() == weights
+    assert sorted(each.name for each in folder.iterdir()) == ["again", "reverse", "reverse-2"]
+
+
 def test_a_stopped_study_goes_on_where_it_was(config: Path) -> None:
     made = runner(config)
     kept = made.results.path.read_bytes().split(b"\n")[:1]

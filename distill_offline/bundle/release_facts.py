@@ -100,8 +100,9 @@ def gather(student: Path, model_config: Mapping[str, Any]) -> Facts:
 
 def _arm_config(train: Mapping[str, Any], student: str) -> Mapping[str, Any]:
     """The settings of the arm whose student, from one seed or another, has this name; empty if there is none."""
-    numbers = range(1, 1 + int(train.get("seeds", 1)))
     rows = train.get("arms", ())
+    most = max([int(train.get("seeds", 1)), *(int(row.get("labellers") or 1) for row in rows)])
+    numbers = range(1, 1 + most)
     return next((row for row in rows if any(student_name(row["name"], n) == student for n in numbers)), {})
 
 

@@ -7,6 +7,7 @@ how many are trained at a time, changes none of them.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar
 
@@ -15,12 +16,29 @@ from annotated_types import Ge, Le
 from distill_offline.config.train import ArmSettings, TrainSettings
 from distill_offline.config.values import STRICT, folder_name
 
-__all__ = ["SeededArm", "SeededTrainSettings", "student_name"]
+__all__ = ["ConfiguredArm", "SeededArm", "SeededTrainSettings", "student_name"]
 
 
 def student_name(arm: str, number: int) -> str:
     """What the student of an arm is called, by its number from 1: `simple_mix`, `simple_mix-2`, `simple_mix-3`."""
     return arm if number == 1 else f"{arm}-{number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfiguredArm(ArmSettings):
+    """An arm as a configuration has it. A setting that is left empty here is that of `train`."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    labellers: Annotated[int, Ge(2), Le(100)] | None = None
+    """[students] With `labelled_by`: so many students of that arm label together, from the run's `seed`, `seed` + 1 and
+    so on, and what they say on average is learnt; empty: one."""
+
+    def __post_init__(self) -> None:
+        ArmSettings.__post_init__(self)
+        if self.labellers is not None and not self.labelled_by:
+            raise ValueError("labellers are students of another arm: name it in labelled_by")
+        if self.labellers is not None and self.min_label_confidence is not None:
+            raise ValueError("min_label_confidence is about one student's labels; take labellers away, or it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +49,14 @@ class SeededArm(ArmSettings):
     """The arm's name in the configuration."""
     number: int = 1
     """Which of the arm's students it is, from 1."""
+    labelled_by_all: tuple[str, ...] = ()
+    """The students that label together what it learns; empty if one does, or none."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The students that this one is made with."""
+        labellers = self.labelled_by_all or ((self.labelled_by,) if self.labelled_by else ())
+        return (*self.average, *labellers)
 
     def seed(self, of_run: int) -> int:
         """The seed of its draws, its head and its dropout: the run's for the first, the next ones for the others."""
@@ -42,6 +68,12 @@ class SeededTrainSettings(TrainSettings):
     """How students are trained. An arm may set most of these for itself; docs/training.md has them at length."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    arms: tuple[ConfiguredArm, ...] = (
+        ConfiguredArm(name="original_only"),
+        ConfiguredArm(name="distilled_only"),
+        ConfiguredArm(name="simple_mix"),
+    )
+    """The students to train, each with its schedule."""
     seeds: Annotated[int, Ge(1), Le(100)] = 1
     """[students of an arm] Train each arm so many times: from the run's `seed`, `seed` + 1, and so on, as `NAME`,
     `NAME-2` and so on. The report compares means over them."""
@@ -56,38 +88,67 @@ class SeededTrainSettings(TrainSettings):
         names = {arm.name for arm in self.arms}
         for name in sorted(names):
             arm, _, number = name.rpartition("-")
-            if arm in names and re.fullmatch("[1-9][0-9]*", number) and 2 <= int(number) <= self.seeds:
+            if arm in names and re.fullmatch("[1-9][0-9]*", number) and 2 <= int(number) <= self.students_of(arm):
                 raise ValueError(
                     f"seeds: student {number} of {arm} is called {name}, and so is an arm. Rename that arm"
                 )
-            if self.seeds > 1:
-                folder_name(student_name(name, self.seeds))
+            folder_name(student_name(name, self.students_of(name)))
+
+    def students_of(self, arm: str) -> int:
+        """How many students an arm has: one from each seed, and more if more of them are to label together."""
+        return self._students_of(arm, ())
+
+    def _students_of(self, arm: str, path: tuple[str, ...]) -> int:
+        """`path` are the arms that ask, so that one that needs itself, which `ordered` refuses, ends the search."""
+        users = [user for user in self.arms if arm in user.needs and user.name not in path]
+        asked = [
+            self._students_of(user.name, (*path, arm)) if user.labellers is None else user.labellers for user in users
+        ]
+        return max(self.seeds, *asked, 1)
 
     @property
     def students(self) -> tuple[SeededArm, ...]:
         """All students of all arms: arm by arm as the configuration has them, each arm's by their numbers."""
-        return tuple(_student(arm, number) for arm in self.arms for number in range(1, self.seeds + 1))
+        return tuple(_student(arm, n) for arm in self.arms for n in range(1, self.students_of(arm.name) + 1))
 
     @property
     def ordered_students(self) -> tuple[SeededArm, ...]:
-        """The same in the order in which they are trained: all arms from the first seed, then from the next.
+        """The same in the order in which they are trained: all arms from the first seed, then from the next, and each
+        student behind those that it needs.
 
         Raises ConfigError as `ordered` does.
         """
-        arms = self.ordered
-        return tuple(_student(arm, number) for number in range(1, self.seeds + 1) for arm in arms)
+        places = {arm.name: place for place, arm in enumerate(self.ordered)}
+        return _with_needs(sorted(self.students, key=lambda each: (each.number, places[each.arm])), self.students)
 
     def students_before(self, student: SeededArm) -> tuple[SeededArm, ...]:
         """The students that this one needs, and those that they need, as `before` has them of arms."""
-        arm = next(arm for arm in self.arms if arm.name == student.arm)
-        return tuple(_student(earlier, student.number) for earlier in self.before(arm))
+        return _with_needs([student], self.students)[:-1]
 
 
-def _student(arm: ArmSettings, number: int) -> SeededArm:
-    changed: dict[str, Any] = {setting.name: getattr(arm, setting.name) for setting in fields(arm)}
+def _with_needs(wanted: Sequence[SeededArm], students: Sequence[SeededArm]) -> tuple[SeededArm, ...]:
+    """Those that are wanted, each behind those that it needs. None needs itself, by whatever way."""
+    known, placed = {student.name: student for student in students}, dict[str, SeededArm]()
+
+    def place(student: SeededArm) -> None:
+        if student.name not in placed:
+            for name in student.needs:
+                place(known[name])
+            placed[student.name] = student
+
+    for student in wanted:
+        place(student)
+    return tuple(placed.values())
+
+
+def _student(arm: ConfiguredArm, number: int) -> SeededArm:
+    changed: dict[str, Any] = {setting.name: getattr(arm, setting.name) for setting in fields(ArmSettings)}
     changed["name"] = student_name(arm.name, number)
     changed["average"] = tuple(student_name(name, number) for name in arm.average)
-    changed["labelled_by"] = arm.labelled_by and student_name(arm.labelled_by, number)
+    if arm.labellers is not None:
+        changed["labelled_by_all"] = tuple(student_name(arm.labelled_by, n) for n in range(1, arm.labellers + 1))
+    else:
+        changed["labelled_by"] = arm.labelled_by and student_name(arm.labelled_by, number)
     if number > 1 and not arm.average:  # an arm without a schedule has the one that its name says
         changed["schedule"] = arm.schedule or arm.name
     return SeededArm(**changed, arm=arm.name, number=number)

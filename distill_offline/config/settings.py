@@ -15,7 +15,7 @@ from distill_offline.config.annotate import (
 )
 from distill_offline.config.corpus import OFFSETS, CorpusSettings, OffsetUnit, OriginalSettings, Source
 from distill_offline.config.pretrain import PretrainSettings
-from distill_offline.config.seeds import SeededArm, SeededTrainSettings
+from distill_offline.config.seeds import ConfiguredArm, SeededArm, SeededTrainSettings
 from distill_offline.config.select import CrossFitSettings, SelectSettings
 from distill_offline.config.study import StudySettings
 from distill_offline.config.train import ArmSettings, TrainSettings
@@ -24,7 +24,7 @@ from distill_offline.schema import Sampling
 
 __all__ = [
     "OFFSETS", "AdaptSettings", "AnnotateSettings", "ArmSettings", "BackendSettings", "ClusterSettings",
-    "CorpusSettings", "CrossFitSettings", "DemonstrationSettings", "EvaluateSettings", "OffsetUnit",
+    "ConfiguredArm", "CorpusSettings", "CrossFitSettings", "DemonstrationSettings", "EvaluateSettings", "OffsetUnit",
     "OriginalSettings", "PretrainSettings", "Sampling", "SeededArm", "SeededTrainSettings", "SelectSettings",
     "Settings", "Source", "TaskSettings", "TrainSettings", "VerifySettings",
 ]  # fmt: skip

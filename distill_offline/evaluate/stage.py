@@ -44,8 +44,8 @@ def evaluate(folder: RunFolder) -> dict[str, Any]:
     """Every student, and the teacher where it labelled the split, on evaluate.split; evaluate/report.json.
 
     A teacher of entities has a `quality`, too. `calibration` is what select learnt of the teacher's confidences, and
-    `verdict` what blending brings (verdict.verdict). With several seeds `arms` has means (arm_means). What everybody
-    says of each sentence is in predictions.jsonl.
+    `verdict` what blending brings (verdict.verdict). If an arm has several students, `arms` has means (arm_means). What
+    everybody says of each sentence is in predictions.jsonl.
     """
     settings = folder.settings
     split = settings.evaluate.split
@@ -78,7 +78,7 @@ def evaluate(folder: RunFolder) -> dict[str, Any]:
         rows.append(row)
     common = {"on": gold_digest(examples), "split": split, "metric": task.metric, "sentences": len(examples)}
     result = {**common, "rows": rows, **({"calibration": learnt} if learnt else {})}
-    if settings.train.seeds > 1:
+    if any(student.number > 1 for student in students):
         result["arms"] = arm_means(rows, students)
     trained = [student for student in students if student.name in folders]
     if shown := _verdict(task, examples, trained, folders, said_by):
@@ -106,7 +106,9 @@ def _stage(
         decides={
             "method": method(),
             "students": {name: sorted(_weights(path).items()) for name, path in students.items()},
-            **({"seeds": settings.train.seeds} if settings.train.seeds > 1 else {}),  # which students are one arm's
+            # Which students are one arm's.
+            **({"seeds": settings.train.seeds} if settings.train.seeds > 1 else {}),
+            **({"labellers": labellers} if (labellers := _labellers(settings)) else {}),
             "teacher": file_digests([teacher])[teacher] if teacher else None,
             "calibration": calibration,
             "gold": labels_digest(settings, split),
@@ -117,6 +119,12 @@ def _stage(
         inputs=source_paths(gold_source),
         parents=parents,
     )
+
+
+def _labellers(settings: Settings) -> dict[str, int]:
+    """How many students the arms have of which several label together."""
+    arms = settings.train.arms
+    return {arm.labelled_by: settings.train.students_of(arm.labelled_by) for arm in arms if arm.labellers is not None}
 
 
 def _own_metric(settings: Settings) -> dict[str, str]:

@@ -113,7 +113,8 @@ def _train(folder: RunFolder, arms: Sequence[str], *, before: bool, pretrained: 
     fresh = {arm.name: ready[arm.name] and is_trained(folder, arm) for arm in chosen}
     for arm in chosen:
         train = settings.of(arm)
-        labels = f", labels of {arm.labelled_by}" if arm.labelled_by else ""
+        labellers = ", ".join(arm.labelled_by_all) or arm.labelled_by
+        labels = f", labels of {labellers}" if labellers else ""
         drawn = f"{train.updates} updates of {train.batch_size} sentences, schedule {arm.schedule or arm.name}{labels}"
         yield {
             "stage": f"train {arm.name}",

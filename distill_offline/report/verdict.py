@@ -65,11 +65,12 @@ def next_steps(verdict: Mapping[str, Any], sentences: int, teacher_f1: float | N
     """What these figures suggest, each with its reason; nothing that they do not show."""
     steps, seeds, are_several = list[str](), _compared(verdict), "seeds" in verdict
     more = "more" if are_several else "several"
-    most = max((len(scores) for scores in verdict.get("f1_by_seed", {}).values()), default=1)
+    scores = verdict.get("f1_by_seed", {})
+    most = max((len(scores.get(verdict.get(arm), ())) for arm in ("best", "baseline")), default=1)
     if "pairs" in verdict and seeds < most:
         steps.append(
-            f"Train all students: {verdict['best']} and {verdict['baseline']} are compared on {seeds} "
-            f"seed{'s' if seeds > 1 else ''}, which both have, and not on {most}."
+            f"Train {verdict['best']} and {verdict['baseline']} from {most} seeds each (train.seeds): they are "
+            f"compared on {seeds} seed{'s' if seeds > 1 else ''}, which both have."
         )
     if "difference_interval" not in verdict:
         steps.append("Train an arm of each kind (original_only and simple_mix), so that the two can be compared.")

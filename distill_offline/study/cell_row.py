@@ -57,7 +57,7 @@ def cell_row(
     settings, trained_arm = cell.settings, trained[cell.arm.name]
     pools = {**trained[cell.arm.average[0]], **trained_arm} if cell.arm.average else trained_arm
     resolved = settings.train.of(cell.arm)
-    learnt = [arm for arm in (*settings.train.before(cell.arm), cell.arm) if not arm.average]
+    learnt = [student for student in cell.students if not student.average]
     return Row(
         key=key,
         study=settings.name,
@@ -73,7 +73,7 @@ def cell_row(
             "dropped": pools["original_dropped_as_overlap"],
         },
         training={
-            "updates": sum(settings.train.of(arm).updates for arm in learnt),  # of all that it took
+            "updates": sum(settings.train.of(student).updates for student in learnt),  # of all that it took
             "batch_size": resolved.batch_size,
             "learning_rate": resolved.learning_rate,
             **{name: trained_arm[name] for name in _TAKEN},

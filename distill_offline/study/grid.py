@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from distill_offline import config
-from distill_offline.config.settings import ArmSettings, CorpusSettings, Settings, Source
+from distill_offline.config.settings import ArmSettings, ConfiguredArm, CorpusSettings, SeededArm, Settings, Source
 from distill_offline.config.study import StudySettings
 from distill_offline.errors import ConfigError
 from distill_offline.models import catalogue
@@ -39,7 +39,7 @@ class Cell:
     variant: str
     size: int
     seed: int
-    arm: ArmSettings
+    arm: ConfiguredArm
     settings: Settings
 
     @property
@@ -51,6 +51,13 @@ class Cell:
     def folder(self) -> Path:
         """The folder of the run, below the study's."""
         return Path(self.variant) / str(self.size) / str(self.seed)
+
+    @property
+    def students(self) -> tuple[SeededArm, ...]:
+        """Those that it takes: the arm's own comes last, behind all that are needed for it."""
+        train = self.settings.train
+        own = next(student for student in train.students if student.name == self.arm.name)
+        return (*train.students_before(own), own)
 
     def __str__(self) -> str:
         return f"{self.variant}, {self.size} sentences, seed {self.seed}, {self.arm.name}"
@@ -160,7 +167,7 @@ class Study:
             "select": _said(settings.select),
         }
 
-    def _training(self, settings: Settings, arm: ArmSettings) -> dict[str, Any]:
+    def _training(self, settings: Settings, arm: ConfiguredArm) -> dict[str, Any]:
         processes = count(settings.train.processes)  # what `auto` means here; one is the default, and not said
         trained_by = settings.train.of(arm)
         resolved = _said(replace(trained_by, processes=processes))
@@ -175,7 +182,7 @@ class Study:
             **self._labeller(settings, arm),
         }
 
-    def _pretrained(self, settings: Settings, arm: ArmSettings) -> dict[str, Any]:
+    def _pretrained(self, settings: Settings, arm: ConfiguredArm) -> dict[str, Any]:
         """What decides the encoder, its method too: rows tell that of training alone."""
         pretrain, starts = settings.pretrain, starts_pretrained(settings, arm.name)
         if pretrain is None or not (starts or settings.select.cross_fit is not None):
@@ -184,13 +191,14 @@ class Study:
         key = "pretrained" if starts else "cross_fit_pretrained"  # its students choose what an arm learns from
         return {key: self._once(name, lambda: digest_of(identity(settings, pretrain)))}
 
-    def _labeller(self, settings: Settings, arm: ArmSettings) -> dict[str, Any]:
+    def _labeller(self, settings: Settings, arm: ConfiguredArm) -> dict[str, Any]:
         if not arm.labelled_by:
             return {}
         other = next(candidate for candidate in settings.train.arms if candidate.name == arm.labelled_by)
         averaged = [self._training(settings, averaged_arm) for averaged_arm in _averaged(settings, other)]
         least = {"least": arm.min_label_confidence} if arm.min_label_confidence else {}
-        return {"labelled_by": {"train": self._training(settings, other), "averaged": averaged, **least}}
+        several = {"labellers": arm.labellers} if arm.labellers else {}
+        return {"labelled_by": {"train": self._training(settings, other), "averaged": averaged, **least, **several}}
 
     def _source(self, source: str | Source | None, corpus: CorpusSettings) -> Any:
         if source is None:
@@ -277,7 +285,7 @@ def _settings(
     return replace(settings, seed=seed, study=None, corpus=replace(corpus, original=changed))
 
 
-def _averaged(settings: Settings, arm: ArmSettings) -> list[ArmSettings]:
+def _averaged(settings: Settings, arm: ConfiguredArm) -> list[ConfiguredArm]:
     return [candidate for candidate in settings.train.arms if candidate.name in arm.average]
 
 

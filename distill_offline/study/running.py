@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from distill_offline import manifest, pipeline
-from distill_offline.config.settings import Settings, Source
+from distill_offline.config.settings import SeededTrainSettings, Settings, Source
 from distill_offline.config.study import StudySettings
 from distill_offline.errors import ConfigError, DistillError, EnvironmentFault, InputError, Interrupted
 from distill_offline.pretrain.stage import fingerprint, is_pretrained, take_over
@@ -137,8 +137,7 @@ class Runner:
         began, cell, plan = self.clock(), remaining.cell, self.study.plan
         run = RunFolder(
             self.folder / cell.folder,
-            # A cell trains one student: alone, it has all threads.
-            replace(cell.settings, train=replace(cell.settings.train, at_once=1)),
+            replace(cell.settings, train=_one_at_a_time(cell)),
             command=self.command,
             watch=lambda progress: self.watch(replace(progress, stage=f"{cell.folder.as_posix()}: {progress.stage}")),
             stop=self.stop,
@@ -215,7 +214,7 @@ class Runner:
         for curve in (self.folder / work_folder / CURVES).glob("*.jsonl"):
             if curve.stem not in {cell.arm.name for cell in here}:
                 curve.unlink()
-        kept = {arm.name for cell in here for arm in (*cell.settings.train.before(cell.arm), cell.arm)}
+        kept = {student.name for cell in here for student in cell.students}
         if self.study.plan.keep_students:
             return
         if not here:
@@ -284,3 +283,11 @@ def _eta(seconds: float | None) -> str:
         return ""
     hours, minutes = divmod(round(seconds / 60), 60)
     return f" · ETA {hours} h {minutes:02} min" if hours else f" · ETA {minutes} min"
+
+
+def _one_at_a_time(cell: Cell) -> SeededTrainSettings:
+    """A cell trains one student, and those that it needs. Each is alone and has all threads."""
+    train = cell.settings.train
+    kept = {arm.name for arm in (*train.before(cell.arm), cell.arm)}
+    arms = tuple(arm if arm.name in kept else replace(arm, labellers=None) for arm in train.arms)
+    return replace(train, at_once=1, arms=arms)

@@ -27,6 +27,7 @@ from distill_offline.student.model import Student
 from distill_offline.train import loop as training
 from distill_offline.train.arms import check_arms, chosen_students
 from distill_offline.train.at_once import Started, Task, gpus_of, how_many, run_at_once
+from distill_offline.train.committee import labelled_together
 from distill_offline.train.job import Job, Observe, blend_of, look_away, train_student, write_student
 from distill_offline.train.processes import Crew, Member, count, threads_each
 from distill_offline.train.self_training import labelled_again
@@ -34,6 +35,7 @@ from distill_offline.train.self_training import labelled_again
 __all__ = ["decides", "distilled_pool", "is_trained", "train"]
 
 _SHOWN = 5  # names
+_TOGETHER = "distill_offline.train.committee"  # decides what students are that learn from several, and no others
 # Of train's settings. The encoder counts by its digest, several processes by their number.
 _DECIDES_NOTHING = ("arms", "encoder", "seeds", "at_once", "checkpoint_every", "processes")
 
@@ -103,7 +105,7 @@ def _stage(folder: RunFolder, arm: SeededArm) -> Stage:
     processes = count(resolved.processes)
     encoder, seed = starting_encoder(folder, arm.arm), arm.seed(settings.seed)
     selected = folder.whole("select") / ANNOTATIONS
-    labellers = [folder.whole(f"train/{arm.labelled_by}")] if arm.labelled_by else []
+    labellers = [folder.whole(f"train/{name}") for name in (arm.labelled_by_all or [arm.labelled_by]) if name]
     return Stage(
         folder,
         f"train/{arm.name}",
@@ -113,7 +115,7 @@ def _stage(folder: RunFolder, arm: SeededArm) -> Stage:
             "original": labels_digest(settings, "train", "dev", "test"),
             # Tokens of column files, too, are learnt from in the pieces that raw text has.
             "tokens": tokenisation(settings.corpus.language),
-            "method": method(),
+            "method": method(_TOGETHER) if arm.labelled_by_all else method(),
             "encoder": encoder.digest,
             "task": settings.task.name,
             "train": decides(resolved),
@@ -193,7 +195,9 @@ def _begin(folder: RunFolder, arm: SeededArm, observe: Observe) -> _Begun | dict
     task, gold = make_task(settings), read_gold(settings)
     encoder, distilled = starting_encoder(folder, arm.arm).folder, distilled_pool(folder)
     relabelled: dict[str, int] = {}
-    if arm.labelled_by:
+    if arm.labelled_by_all:
+        distilled, relabelled = labelled_together(folder, arm.labelled_by_all, distilled)
+    elif arm.labelled_by:
         distilled, relabelled = labelled_again(
             folder, arm.labelled_by, distilled, min_confidence=arm.min_label_confidence or 0.0
         )

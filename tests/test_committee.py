@@ -1,0 +1,148 @@
+"""Students that label together: what they say on average, and what learns it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sentences import sentence
+from tiny_training import TINY, selected_and_trained, training_settings
+
+from distill_offline import manifest
+from distill_offline.errors import Interrupted
+from distill_offline.label_kinds.transitions import allowed_transitions
+from distill_offline.run.folder import RunFolder
+from distill_offline.schema import Head
+from distill_offline.storage.digests import file_digests
+from distill_offline.student.model import Student
+from distill_offline.train.committee import labelled_together, mean_scores
+from distill_offline.train.stage import distilled_pool
+
+TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG")
+AGAIN: dict[str, Any] = {"name": "again", "schedule": "distilled_only", "labelled_by": "simple_mix", "labellers": 2}
+LABELLERS: dict[str, Any] = {"name": "simple_mix", "updates": 40, "learning_rate": 1e-2}
+SENTENCES = [
+    sentence(words)
+    for words in (
+        "Anna of Acme Ltd met Bob in the old mill",
+        "which Acme owns , and left at nine",
+        "Nobody knows why the shares of Acme fell",
+        "Rain",
+    )
+]
+
+
+def with_heads(encoder: Path, labels: tuple[str, ...], head: Head, number: int) -> list[Student]:
+    """Students of one body, and one more, whose head is the mean of theirs."""
+    students = list[Student]()
+    for seed in range(number + 1):
+        student = Student.create(encoder, labels, head)
+        torch.manual_seed(seed)
+        torch.nn.init.normal_(student.model.classifier.weight, std=3.0)
+        torch.nn.init.normal_(student.model.classifier.bias, std=0.5)
+        if students:
+            for name, inner in student.model.named_parameters():
+                if not name.startswith("classifier"):
+                    inner.data = students[0].model.get_parameter(name).data
+        students.append(student)
+    for name in ("classifier.weight", "classifier.bias"):
+        heads = [student.model.get_parameter(name).data for student in students[:-1]]
+        students[-1].model.get_parameter(name).data = torch.stack(heads).mean(0)
+    return students
+
+
+@pytest.mark.parametrize(
+    ("labels", "head"),
+    [
+        (TAGS, "token-classification"),
+        (("sport", "trade", "water"), "sequence-classification"),
+        (("sport", "trade", "water"), "multi-label-classification"),
+    ],
+)
+def test_the_mean_of_students_of_one_body_is_the_student_with_the_mean_of_their_heads(
+    encoder: Path, labels: tuple[str, ...], head: Head
+) -> None:
+    *students, mean = with_heads(encoder, labels, head, 3)
+    together = mean_scores(students, SENTENCES)
+    assert mean.kind.decide(together, mean.labels) == mean.predict(SENTENCES)
+    for shares, expected in zip(mean.kind.shares(together, labels), mean.probabilities(SENTENCES), strict=True):
+        np.testing.assert_allclose(shares, expected, atol=1e-5)
+    assert len({student.predict(SENTENCES)[0] for student in students}) > 1  # they do not agree without it
+
+
+def test_transitions_are_averaged_too_and_a_student_without_any_prefers_none(encoder: Path) -> None:
+    first, second, mean = with_heads(encoder, TAGS, "token-classification", 2)
+    table = np.where(allowed_transitions(TAGS), np.random.default_rng(0).normal(0, 4, (6, 5)), -np.inf)
+    first.transitions = table
+    mean.transitions = np.where(allowed_transitions(TAGS), table / 2, -np.inf)
+    together = mean_scores([first, second], SENTENCES)
+    assert mean.kind.decide(together, TAGS) == mean.predict(SENTENCES)
+    mean.transitions = None
+    assert mean.kind.decide(together, TAGS) != mean.predict(SENTENCES)
+
+
+def weights(path: Path, student: str) -> str:
+    file = path / "train" / student / "student/model.safetensors"
+    return file_digests([file])[file]
+
+
+def test_an_arm_learns_what_several_students_of_another_say_together(encoder: Path, tmp_path: Path) -> None:
+    given = training_settings(encoder, **{**TINY, "arms": [AGAIN, LABELLERS], "seeds": 1})
+    said = list[str]()
+    counts = selected_and_trained(tmp_path / "run", given, say=said.append)
+    assert list(counts) == ["again", "simple_mix", "simple_mix-2"]
+    assert "train: simple_mix and simple_mix-2 together label 40 distilled sentences" in said
+    sealed = manifest.read(tmp_path / "run/train/again")
+    assert {"simple_mix/manifest.json", "simple_mix-2/manifest.json"} <= {
+        each["name"].removeprefix("train/") for each in sealed["predicate"]["buildDefinition"]["resolvedDependencies"]
+    }
+    pool = distilled_pool(RunFolder(tmp_path / "run", given))
+    students = [Student.load(tmp_path / "run/train" / name / "student") for name in ("simple_mix", "simple_mix-2")]
+    doubted = [replace(example, weight=0.5, masked=(0,)) for example in pool]
+    found, told = labelled_together(RunFolder(tmp_path / "run", given), ("simple_mix", "simple_mix-2"), doubted)
+    expected = students[0].kind.decide(mean_scores(students, [e.sentence for e in pool]), students[0].labels)
+    assert [example.labels for example in found] == expected
+    assert {(example.weight, example.masked, example.origin) for example in found} == {(1.0, (), "distilled")}
+    changed = sum(a.labels != b.labels for a, b in zip(found, pool, strict=True))
+    assert told == {"distilled_relabelled": changed, "labellers": 2}
+    assert told.items() <= counts["again"].items()
+    assert changed > 0
+    # Two at a time, and from two seeds: the same students label for both, and what was there stays to the bit.
+    said.clear()
+    more = training_settings(encoder, **{**TINY, "arms": [AGAIN, LABELLERS], "seeds": 2})
+    selected_and_trained(tmp_path / "run", more, say=said.append)
+    up_to_date = [line for line in said if line.endswith("up to date")]
+    assert up_to_date[1:] == [f"train {name}: up to date" for name in ("simple_mix", "simple_mix-2", "again")]
+    assert weights(tmp_path / "run", "again-2") != weights(tmp_path / "run", "again")
+
+
+def test_it_is_trained_again_if_one_of_those_that_label_for_it_is(encoder: Path, tmp_path: Path) -> None:
+    given = training_settings(encoder, **{**TINY, "arms": [AGAIN, {**LABELLERS, "updates": 3}]})
+    selected_and_trained(tmp_path, given)
+    before = manifest.fingerprint_of(tmp_path / "train/again")
+    said = list[str]()
+    three = {**AGAIN, "labellers": 3}
+    selected_and_trained(
+        tmp_path, training_settings(encoder, **{**TINY, "arms": [three, {**LABELLERS, "updates": 3}]}), say=said.append
+    )
+    assert [line for line in said if line.endswith("up to date")] == [
+        "select: up to date",
+        "train simple_mix: up to date",
+        "train simple_mix-2: up to date",
+    ]
+    assert manifest.fingerprint_of(tmp_path / "train/again") != before
+
+
+def test_labelling_together_is_stopped_between_two_parts_of_the_pool(encoder: Path, tmp_path: Path) -> None:
+    given = training_settings(encoder, **{**TINY, "arms": [{"name": "simple_mix", "updates": 2}], "seeds": 2})
+    selected_and_trained(tmp_path, given)
+    pool = distilled_pool(RunFolder(tmp_path, given)) * 30
+    done = list[int]()
+    folder = RunFolder(tmp_path, given, watch=lambda each: done.append(each.done), stop=lambda: bool(done))
+    with pytest.raises(Interrupted, match="stopped while simple_mix and simple_mix-2 label"):
+        labelled_together(folder, ("simple_mix", "simple_mix-2"), pool)
+    assert done == [1024]
