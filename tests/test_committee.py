@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from sentences import sentence
 from tiny_training import TINY, selected_and_trained, training_settings
 
 from distill_offline import manifest
-from distill_offline.errors import Interrupted
+from distill_offline.cli import commands
+from distill_offline.errors import InputError, Interrupted, MissingModel
+from distill_offline.label_kinds.decoding import Scored
 from distill_offline.label_kinds.transitions import allowed_transitions
 from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Head
 from distill_offline.storage.digests import file_digests
+from distill_offline.storage.files import read_rows
+from distill_offline.student.committee import Committee
 from distill_offline.student.model import Student
-from distill_offline.train.committee import labelled_together, mean_scores
+from distill_offline.train.committee import labelled_together
 from distill_offline.train.stage import distilled_pool
 
 TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG")
@@ -67,7 +73,7 @@ def test_the_mean_of_students_of_one_body_is_the_student_with_the_mean_of_their_
     encoder: Path, labels: tuple[str, ...], head: Head
 ) -> None:
     *students, mean = with_heads(encoder, labels, head, 3)
-    together = mean_scores(students, SENTENCES)
+    together = Committee(tuple(students)).scored(SENTENCES)
     assert mean.kind.decide(together, mean.labels) == mean.predict(SENTENCES)
     for shares, expected in zip(mean.kind.shares(together, labels), mean.probabilities(SENTENCES), strict=True):
         np.testing.assert_allclose(shares, expected, atol=1e-5)
@@ -79,10 +85,59 @@ def test_transitions_are_averaged_too_and_a_student_without_any_prefers_none(enc
     table = np.where(allowed_transitions(TAGS), np.random.default_rng(0).normal(0, 4, (6, 5)), -np.inf)
     first.transitions = table
     mean.transitions = np.where(allowed_transitions(TAGS), table / 2, -np.inf)
-    together = mean_scores([first, second], SENTENCES)
+    together = Committee((first, second)).scored(SENTENCES)
     assert mean.kind.decide(together, TAGS) == mean.predict(SENTENCES)
     mean.transitions = None
     assert mean.kind.decide(together, TAGS) != mean.predict(SENTENCES)
+
+
+def test_of_a_token_that_some_tokenizers_do_not_see_the_others_decide() -> None:
+    def says(rows: list[list[float]], seen: list[int]) -> Any:
+        scored = Scored(np.array(rows, np.float32), np.array(seen, np.intp), 3)
+        return SimpleNamespace(transitions=None, scored=lambda sentences: [scored for _ in sentences])
+
+    committee = Committee((says([[-1, -3], [-2, -4]], [0, 2]), says([[-3, -1], [-6, -8], [-4, -2]], [0, 1, 2])))
+    (said,) = committee.scored([sentence("a b c")])
+    assert said.seen.tolist() == [0, 1, 2]
+    assert said.scores.tolist() == [[-2, -2], [-6, -8], [-3, -3]]
+    only_first = Committee((says([[-1, -3]], [0]), says([[-3, -1]], [0]))).scored([sentence("a b c")])
+    assert only_first[0].seen.tolist() == [0]
+
+
+def test_students_that_cannot_label_together_are_refused(encoder: Path, tmp_path: Path) -> None:
+    for name, labels in (("a", TAGS), ("b", TAGS), ("c", TAGS[:3]), ("d", TAGS)):
+        student = Student.create(encoder, labels, "token-classification")
+        student.language = "ja" if name == "d" else None
+        student.save(tmp_path / name)
+    a, b, c, d = (tmp_path / name for name in "abcd")
+    assert Committee.load([a, b]).labels == TAGS
+    with pytest.raises(
+        InputError, match=r"c: it cannot label together with .*of O, B-PER, I-PER, language none; there"
+    ):
+        Committee.load([a, b, c])
+    with pytest.raises(InputError, match=r"d: it cannot .*language ja; there .*language none"):
+        Committee.load([a, d])
+    with pytest.raises(InputError, match="one student is named twice"):
+        Committee.load([a, b, tmp_path / "." / "a"])
+    with pytest.raises(MissingModel):
+        Committee.load([a, tmp_path / "none"])
+
+
+def test_predict_takes_several_students(encoder: Path, tmp_path: Path) -> None:
+    students = with_heads(encoder, TAGS, "token-classification", 2)
+    for name, student in zip(("one", "two", "mean"), students, strict=True):
+        student.save(tmp_path / name)
+    (tmp_path / "in.txt").write_text("Anna of Acme Ltd met Bob. Rain fell on the old mill.\n")
+
+    def said(name: str, *more: str) -> list[list[tuple[int, int, str]]]:
+        out = tmp_path / f"{name}{len(more)}.jsonl"
+        words = [word for other in more for word in ("--with", str(tmp_path / other))]
+        arguments = ["predict", str(tmp_path / name), str(tmp_path / "in.txt"), "-o", str(out), *words]
+        assert CliRunner().invoke(commands, arguments, catch_exceptions=False).exit_code == 0
+        return [[(e["start"], e["end"], e["type"]) for e in row["entities"]] for row in read_rows(out)]
+
+    assert said("one", "two") == said("two", "one") == said("mean")
+    assert said("one") != said("two")
 
 
 def weights(path: Path, student: str) -> str:
@@ -101,10 +156,10 @@ def test_an_arm_learns_what_several_students_of_another_say_together(encoder: Pa
         each["name"].removeprefix("train/") for each in sealed["predicate"]["buildDefinition"]["resolvedDependencies"]
     }
     pool = distilled_pool(RunFolder(tmp_path / "run", given))
-    students = [Student.load(tmp_path / "run/train" / name / "student") for name in ("simple_mix", "simple_mix-2")]
+    both = Committee.load([tmp_path / "run/train" / name / "student" for name in ("simple_mix", "simple_mix-2")])
     doubted = [replace(example, weight=0.5, masked=(0,)) for example in pool]
     found, told = labelled_together(RunFolder(tmp_path / "run", given), ("simple_mix", "simple_mix-2"), doubted)
-    expected = students[0].kind.decide(mean_scores(students, [e.sentence for e in pool]), students[0].labels)
+    expected = both.kind.decide(both.scored([example.sentence for example in pool]), both.labels)
     assert [example.labels for example in found] == expected
     assert {(example.weight, example.masked, example.origin) for example in found} == {(1.0, (), "distilled")}
     changed = sum(a.labels != b.labels for a, b in zip(found, pool, strict=True))

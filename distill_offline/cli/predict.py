@@ -25,6 +25,14 @@ __all__ = ["predict"]
     type=click.Path(path_type=Path),
     help="The file to write: .conll, .jsonl, .parquet, or a file of another tool.",
 )
+@click.option(
+    "--with",
+    "together_with",
+    metavar="STUDENT",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Another student of the same labels: what they say on average counts. May be given several times.",
+)
 @format_option("--input-format", what="INPUT")
 @format_option("--output-format", "--format", what="OUTPUT")
 @click.option("--token-column", type=int, help="The column of a column file's tokens, from 0 [recognised].")
@@ -45,6 +53,7 @@ def predict(
     student: Path,
     text: Path,
     output: Path,
+    together_with: tuple[Path, ...],
     input_format: str | None,
     output_format: str | None,
     token_column: int | None,
@@ -68,6 +77,7 @@ def predict(
         student,
         Source(path=str(text), format=input_format, token_column=token_column, on_bad_file=on_bad_file),
         output,
+        together_with=together_with,
         output_format=output_format,
         min_confidence=min_confidence,
         calibrate=None if calibrate is None else Source(path=str(calibrate)),

@@ -25,6 +25,7 @@ from distill_offline.corpus.write import written_format
 from distill_offline.errors import CorpusError, InputError
 from distill_offline.schema import Progress, Sentence, Span, Watch
 from distill_offline.spans.bio import encode_bio
+from distill_offline.student.committee import Committee
 from distill_offline.student.labelling import sure_spans
 from distill_offline.student.model import Student
 
@@ -38,6 +39,7 @@ def predict(
     text: AnySource,
     output: Path,
     *,
+    together_with: Sequence[Path] = (),
     output_format: str | None = None,
     min_confidence: float = 0.0,
     calibrate: AnySource | None = None,
@@ -48,7 +50,8 @@ def predict(
     """Label the sentences of `text` and write them to `output`, formats by suffix or by name; gives their number.
 
     Streams. Raw text is tokenised as that was from which the student learnt. A student of classes labels each text as
-    a whole. What `output` cannot hold is refused before anything is predicted.
+    a whole. What `output` cannot hold is refused before anything is predicted. With others (`together_with`) the
+    student labels as a Committee.
 
     Confidences are the student's own probabilities (`plain`), or `calibrated` on the labels of `calibrate`. Entities
     and classes less sure than `min_confidence` (0 to 1) are left out, as is a text whose only class is. `counts` gains
@@ -61,7 +64,7 @@ def predict(
         if output.exists() and output.resolve() == Path(given.path).resolve():
             raise InputError(f"{output}: is an input itself, and would be lost. Choose another name.")
     check_writable(output, read_sentences(source), file_format=output_format)
-    model = Student.load(student)
+    model = Committee.load([student, *together_with]) if together_with else Student.load(student)
     if not model.kind.per_token and written_format(output, output_format) == COLUMNS:
         raise CorpusError(
             f"{output}: this student labels whole texts and gives no tag a token, which columns need. Write .jsonl."
@@ -86,9 +89,9 @@ def predict(
 
 @dataclass(frozen=True, slots=True)
 class _Labeller:
-    """A student with the map from its probabilities to confidences, and the least of them that is kept."""
+    """A student, or several, with the map from its probabilities to confidences, and the least of them that is kept."""
 
-    student: Student
+    student: Student | Committee
     calibration: Calibration
     least: float
     counts: Counter[str]
@@ -128,7 +131,7 @@ class _Labeller:
         return "plain" if self.calibration is UNCHANGED else "calibrated"
 
 
-def _fitted(student: Student, gold: AnySource) -> Calibration:
+def _fitted(student: Student | Committee, gold: AnySource) -> Calibration:
     """The share that is right among what the student says with each probability, measured on gold labels."""
     source = replace(as_source(gold, None, "auto"), language=student.language)
     kind, scores, is_right = student.kind, list[float](), list[bool]()

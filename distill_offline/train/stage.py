@@ -35,7 +35,8 @@ from distill_offline.train.self_training import labelled_again
 __all__ = ["decides", "distilled_pool", "is_trained", "train"]
 
 _SHOWN = 5  # names
-_TOGETHER = "distill_offline.train.committee"  # decides what students are that learn from several, and no others
+# What decides what students are that learn from several others, and of no other one.
+_TOGETHER = ("distill_offline.student.committee", "distill_offline.train.committee")
 # Of train's settings. The encoder counts by its digest, several processes by their number.
 _DECIDES_NOTHING = ("arms", "encoder", "seeds", "at_once", "checkpoint_every", "processes")
 
@@ -115,7 +116,7 @@ def _stage(folder: RunFolder, arm: SeededArm) -> Stage:
             "original": labels_digest(settings, "train", "dev", "test"),
             # Tokens of column files, too, are learnt from in the pieces that raw text has.
             "tokens": tokenisation(settings.corpus.language),
-            "method": method(_TOGETHER) if arm.labelled_by_all else method(),
+            "method": method(*_TOGETHER) if arm.labelled_by_all else method(),
             "encoder": encoder.digest,
             "task": settings.task.name,
             "train": decides(resolved),
