@@ -14,17 +14,23 @@ import pytest
 import yaml
 from annotated_runs import TYPES
 from click.testing import CliRunner
+from sentences import example
 
 from distill_offline import pipeline
 from distill_offline.cli import commands
 from distill_offline.config.loading import dump, parse_settings
 from distill_offline.errors import GateMissed
+from distill_offline.evaluate.predictions import StudentLabels
+from distill_offline.evaluate.stage import _with_committee
 from distill_offline.evaluate.verdict import Learner, verdict
+from distill_offline.label_kinds import kind_of
+from distill_offline.label_kinds.decoding import Scored
 from distill_offline.pipeline.opened import open_run
 from distill_offline.pipeline.report_page import _confusion
 from distill_offline.provenance import walk
 from distill_offline.report.verdict import headline, next_steps, scores_plot, what_is_right
 from distill_offline.run.folder import RunFolder
+from distill_offline.run.gold import make_task
 from distill_offline.schema import Example, Sentence
 
 RIGHT, NOTHING, FALSE = ("B-PERSON", "O"), ("O", "O"), ("B-PERSON", "B-PERSON")
@@ -212,6 +218,27 @@ def run(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 STUDENTS = ["original_only", "original_only-2", "simple_mix", "simple_mix-2"]
 
 
+def test_what_students_score_together_is_of_the_mean_of_what_they_say(run: RunFolder) -> None:
+    """The first is right of Ann and a little wrong of Bob, the second the other way round: together they are right."""
+    task, names = make_task(run.settings), ("O", "B-PERSON", "I-PERSON")
+    given = [example("Ann/B-PERSON met Bob/B-PERSON")]
+
+    def says(ann: float, bob: float) -> StudentLabels:
+        shares = np.array([[1 - ann, ann, 1e-9], [0.99, 0.01, 1e-9], [1 - bob, bob, 1e-9]])
+        scored = [Scored(np.log(shares).astype(np.float32), np.arange(3), 3)]
+        return StudentLabels(names, scored, kind_of(task.head).decide(scored, names))
+
+    said_by = {"a": says(0.9, 0.4), "a-2": says(0.4, 0.9), "b": says(0.1, 0.1)}
+    arm = {"name": "a", "students": ["a", "a-2"], "f1": 2 / 3, "deviation": 0.0}
+    assert _with_committee(task, given, arm, said_by) == {
+        **arm, "together": {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 2}
+    }  # fmt: skip
+    alone = {"name": "b", "students": ["b"], "f1": 0.0, "deviation": None}
+    assert _with_committee(task, given, alone, said_by) == alone
+    other = {**said_by, "a-2": replace(said_by["a-2"], names=("O", "B-DATE", "I-DATE"))}  # its run had other types
+    assert _with_committee(task, given, arm, other) == arm
+
+
 def test_a_run_scores_each_student_and_the_means_of_its_arms(run: RunFolder) -> None:
     result = json.loads((run.path / "evaluate/report.json").read_text())
     assert [row["name"] for row in result["rows"]] == STUDENTS
@@ -221,6 +248,7 @@ def test_a_run_scores_each_student_and_the_means_of_its_arms(run: RunFolder) -> 
         assert (arm["students"], arm["f1"]) == ([arm["name"], f"{arm['name']}-2"], pytest.approx(np.mean(own)))
         assert arm["deviation"] == pytest.approx(np.std(own, ddof=1))
         assert result["verdict"]["f1_by_seed"][arm["name"]] == pytest.approx(own)
+        assert arm["together"]["support"] == 9
     assert result["verdict"]["seeds"] == 2
     said = list[str]()
     pipeline.run(replace(run, say=said.append))
@@ -242,8 +270,8 @@ def test_an_arm_whose_students_label_together_has_a_mean_beside_arms_of_one_stud
         f"train {name}: up to date" for name in ("original_only", "simple_mix", "simple_mix-2")
     ]
     result = json.loads((folder.path / "evaluate/report.json").read_text())
-    assert [(arm["name"], len(arm["students"])) for arm in result["arms"]] == [
-        ("original_only", 1), ("simple_mix", 2), ("taught", 1)
+    assert [(arm["name"], len(arm["students"]), "together" in arm) for arm in result["arms"]] == [
+        ("original_only", 1, False), ("simple_mix", 2, True), ("taught", 1, False)
     ]  # fmt: skip
     assert {name: len(scores) for name, scores in result["verdict"]["f1_by_seed"].items()} == {
         "original_only": 1, "simple_mix": 2, "taught": 1
@@ -254,6 +282,7 @@ def test_an_arm_whose_students_label_together_has_a_mean_beside_arms_of_one_stud
 def test_the_page_of_a_run_shows_its_seeds(run: RunFolder) -> None:
     page = (run.path / "report/index.html").read_text("utf-8")
     assert "mean of 2 seeds" in page
+    assert page.count("if they label together (<code>predict --with</code>)") == 2
     assert "a 95% interval over seeds and sentences." in page
     assert "One seed was trained" not in page
     assert page.count("<circle") == 4  # two arms, two seeds
@@ -303,7 +332,9 @@ def test_the_command_shows_the_means_and_so_does_its_json(run: RunFolder, tmp_pa
     arguments = ["run", str(config), "-o", str(run.path)]
     done = CliRunner().invoke(commands, arguments, catch_exceptions=False)
     assert re.search(
-        r"^simple_mix: F1 \d+\.\d ± \d+\.\d \(standard deviation\), the mean of 2 seeds$", done.output, re.M
+        r"^simple_mix: F1 \d+\.\d ± \d+\.\d \(standard deviation\), the mean of 2 seeds; \d+\.\d together \(predict",
+        done.output,
+        re.M,
     )
     said = json.loads(CliRunner().invoke(commands, [*arguments, "--json"], catch_exceptions=False).stdout)
     assert [arm["name"] for arm in said["arms"]] == ["original_only", "simple_mix"]

@@ -221,7 +221,8 @@ def _mean_in_words(arm: Mapping[str, Any]) -> str:
     """One line, of JSON as arm_means() gives it."""
     seeds, deviation = len(arm["students"]), arm["deviation"]
     spread = "" if deviation is None else f" ± {percent(deviation)} (standard deviation)"
-    return f"{arm['name']}: F1 {percent(arm['f1'])}{spread}, the mean of {seeds} seed{'s' if seeds > 1 else ''}"
+    together = f"; {percent(arm['together']['f1'])} together (predict --with)" if "together" in arm else ""
+    return f"{arm['name']}: F1 {percent(arm['f1'])}{spread}, the mean of {seeds} seed{'s' * (seeds > 1)}{together}"
 
 
 def _reliability_in_words(reliability: Mapping[str, Any]) -> str:

@@ -34,6 +34,7 @@ from distill_offline.select.calibrate import CALIBRATION
 from distill_offline.select.teacher_confidence import rated
 from distill_offline.storage.digests import file_digests
 from distill_offline.storage.files import ANNOTATIONS, write_rows
+from distill_offline.student.committee import mean_scores
 from distill_offline.student.model import Student
 from distill_offline.tasks.base import Task
 
@@ -44,8 +45,8 @@ def evaluate(folder: RunFolder) -> dict[str, Any]:
     """Every student, and the teacher where it labelled the split, on evaluate.split; evaluate/report.json.
 
     A teacher of entities has a `quality`, too. `calibration` is what select learnt of the teacher's confidences, and
-    `verdict` what blending brings (verdict.verdict). If an arm has several students, `arms` has means (arm_means). What
-    everybody says of each sentence is in predictions.jsonl.
+    `verdict` what blending brings (verdict.verdict). If an arm has several students, `arms` has means (arm_means), and
+    what these students score `together`. What everybody says of each sentence is in predictions.jsonl.
     """
     settings = folder.settings
     split = settings.evaluate.split
@@ -79,7 +80,7 @@ def evaluate(folder: RunFolder) -> dict[str, Any]:
     common = {"on": gold_digest(examples), "split": split, "metric": task.metric, "sentences": len(examples)}
     result = {**common, "rows": rows, **({"calibration": learnt} if learnt else {})}
     if any(student.number > 1 for student in students):
-        result["arms"] = arm_means(rows, students)
+        result["arms"] = [_with_committee(task, examples, arm, said_by) for arm in arm_means(rows, students)]
     trained = [student for student in students if student.name in folders]
     if shown := _verdict(task, examples, trained, folders, said_by):
         result["verdict"] = shown
@@ -119,6 +120,17 @@ def _stage(
         inputs=source_paths(gold_source),
         parents=parents,
     )
+
+
+def _with_committee(
+    task: Task, examples: Sequence[Example], arm: dict[str, Any], said_by: Mapping[str, StudentLabels]
+) -> dict[str, Any]:
+    """What arm_means says of an arm and, of several students, what they score `together`: `predict --with`."""
+    said = [said_by[name] for name in arm["students"]]
+    if len(said) < 2 or len({tuple(each.names) for each in said}) > 1:
+        return arm
+    labels = kind_of(task.head).decide(mean_scores([each.scored for each in said]), said[0].names)
+    return {**arm, "together": _scored(task, examples, labels)["overall"]}
 
 
 def _labellers(settings: Settings) -> dict[str, int]:

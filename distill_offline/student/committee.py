@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Committee"]
+__all__ = ["Committee", "mean_scores"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +67,18 @@ class Committee:
         return self.students[0].language
 
     def scored(self, sentences: Sequence[Sentence]) -> list[Scored]:
-        """The mean of the students' scores for each sentence's tokens, or for a whole text.
+        """The mean of the students' scores for each sentence's tokens, or for a whole text (mean_scores)."""
+        return mean_scores([student.scored(sentences) for student in self.students])
 
-        A token in which some tokenizers see nothing has the mean of the others. Transitions are averaged, too; a
-        student without any counts as one that prefers none.
-        """
-        transitions = average_transitions([student.transitions for student in self.students])
-        said = zip(*(student.scored(sentences) for student in self.students), strict=True)
-        return [_mean(each, transitions) for each in said]
+
+def mean_scores(said: Sequence[Sequence[Scored]]) -> list[Scored]:
+    """What students of the same labels say together of each sentence; `said` has for each student all sentences.
+
+    A token in which some tokenizers see nothing has the mean of the others. Transitions are averaged, too; a student
+    without any counts as one that prefers none.
+    """
+    transitions = average_transitions([sentences[0].transitions for sentences in said]) if said[0] else None
+    return [_mean(each, transitions) for each in zip(*said, strict=True)]
 
 
 def _mean(said: Sequence[Scored], transitions: NDArray[np.float64] | None) -> Scored:
