@@ -36,13 +36,14 @@ if TYPE_CHECKING:
     from distill_offline.scoring.metrics import Measured, Metric, score
     from distill_offline.spans.bio import decode_bio, encode_bio
     from distill_offline.spans.locate import Alignment, locate
+    from distill_offline.student.committee import Committee
     from distill_offline.student.labelling import Entity, LabelledText
     from distill_offline.student.model import Student
     from distill_offline.tasks.base import Task
     from distill_offline.train.blending import Schedule
 
 __all__ = [
-    "Alignment", "Annotation", "AnnotationLine", "Backend", "Completion", "ConfigError", "CorpusError",
+    "Alignment", "Annotation", "AnnotationLine", "Backend", "Committee", "Completion", "ConfigError", "CorpusError",
     "DistillError", "Entity", "Example", "Format", "GoldComparison", "LabelledText", "Measured", "Message", "Metric",
     "Progress", "Prompt", "Rejection", "Report", "Run", "Sampling", "Schedule", "Scores", "Sentence", "Settings",
     "Source", "Span", "Student", "Task", "TaskSettings", "UnusableAnswer", "__version__", "decode_bio", "encode_bio",
@@ -55,6 +56,7 @@ _PLACES = {
     "Annotation": "distill_offline.schema:Annotation",
     "AnnotationLine": "distill_offline.annotations:AnnotationLine",
     "Backend": "distill_offline.backends.base:Backend",
+    "Committee": "distill_offline.student.committee:Committee",
     "Completion": "distill_offline.schema:Completion",
     "ConfigError": "distill_offline.errors:ConfigError",
     "CorpusError": "distill_offline.errors:CorpusError",

@@ -75,7 +75,8 @@ def place(tmp_path: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     """What the page names: two students, and the quickstart's configuration with a scripted teacher."""
     monkeypatch.chdir(tmp_path)
     arm = "train/simple_mix/student"
-    Student.create(encoder, LABELS, "token-classification").save(tmp_path / "runs/quickstart" / arm)
+    for folder in (arm, arm.replace("simple_mix", "simple_mix-2")):
+        Student.create(encoder, LABELS, "token-classification").save(tmp_path / "runs/quickstart" / folder)
     Student.create(encoder, ("sport", "water"), "sequence-classification").save(tmp_path / "runs/topics" / arm)
     corpus = {split: {"path": f"package:demo/{split}.jsonl", "limit": 20} for split in ("train", "dev", "test")}
     config = {

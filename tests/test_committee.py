@@ -137,6 +137,10 @@ def test_predict_takes_several_students(encoder: Path, tmp_path: Path) -> None:
         return [[(e["start"], e["end"], e["type"]) for e in row["entities"]] for row in read_rows(out)]
 
     assert said("one", "two") == said("two", "one") == said("mean")
+    committee, text = Committee.load([tmp_path / "one", tmp_path / "two"]), "Anna of Acme Ltd met Bob."
+    places = [[(e.start, e.end, e.type) for e in of.label(text).entities] for of in (committee, students[-1])]
+    assert places[0] == places[1]
+    assert [each.text for each in committee.label([text, ""])] == [text, ""]
     assert said("one") != said("two")
 
 

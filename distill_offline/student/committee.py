@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, overload
 
 from distill_offline.errors import InputError
 from distill_offline.label_kinds import LabelKind
 from distill_offline.label_kinds.decoding import Scored
 from distill_offline.label_kinds.transitions import average_transitions
 from distill_offline.schema import Head, Sentence
+from distill_offline.student.labelling import LabelledText, label_texts
 from distill_offline.student.model import Student
 
 if TYPE_CHECKING:
@@ -65,6 +66,14 @@ class Committee:
     def language(self) -> str | None:
         """By which raw text is cut into tokens."""
         return self.students[0].language
+
+    @overload
+    def label(self, texts: str) -> LabelledText: ...  # type: ignore[overload-overlap]  # a text is no list of letters
+    @overload
+    def label(self, texts: Iterable[str]) -> list[LabelledText]: ...
+    def label(self, texts: str | Iterable[str]) -> LabelledText | list[LabelledText]:
+        """What they say together of a text, or of each of many, as Student.label has it of one student."""
+        return label_texts(self, [texts])[0] if isinstance(texts, str) else label_texts(self, texts)
 
     def scored(self, sentences: Sequence[Sentence]) -> list[Scored]:
         """The mean of the students' scores for each sentence's tokens, or for a whole text (mean_scores)."""

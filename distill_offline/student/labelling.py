@@ -59,9 +59,10 @@ class LabelledText:
 
 
 class _Student(Protocol):
-    kind: LabelKind
-    labels: tuple[str, ...]
-
+    @property
+    def kind(self) -> LabelKind: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
     @property
     def language(self) -> str | None: ...
     def scored(self, sentences: Sequence[Sentence]) -> list[Scored]: ...
