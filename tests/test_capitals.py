@@ -210,7 +210,7 @@ def test_a_run_is_refused_before_the_teacher_is_asked(tmp_path: Path) -> None:
     core = json.loads((other / "tokenizer.json").read_text("utf-8"))
     changed(other, {**core, "normalizer": {"type": "Lowercase"}})
     folder = RunFolder(tmp_path / "run", training_settings(other, capitals=True))
-    for start in (run, lambda folder: Run(folder).train()):
+    for start in (run, lambda folder: Run(folder).train(), lambda folder: pipeline.plan(folder, ["train"])):
         with pytest.raises(InputError, match=r"train\.capitals: .*other lowercases all text.*Take a cased encoder"):
             start(folder)
         assert not folder.path.exists()

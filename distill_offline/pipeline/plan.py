@@ -11,7 +11,7 @@ from distill_offline.adapt import stage as adapting
 from distill_offline.annotate.forecast import forecast
 from distill_offline.completions import CompletionStore
 from distill_offline.pretrain import stage as pretraining
-from distill_offline.run.encoder import PRETRAIN, check_pretrained_arms, starts_pretrained
+from distill_offline.run.encoder import PRETRAIN, check_capitals, check_pretrained_arms, starts_pretrained
 from distill_offline.run.folder import RunFolder
 from distill_offline.select.cross_fit import is_cross_fitted
 from distill_offline.select.stage import is_selected
@@ -107,6 +107,7 @@ def _train(folder: RunFolder, arms: Sequence[str], *, before: bool, pretrained: 
     settings = folder.settings.train
     check_arms(settings)
     check_pretrained_arms(folder.settings)
+    check_capitals(folder.settings)
     names = set(chosen_students(settings, arms))
     chosen = [student for student in settings.students if student.name in names]
     ready = {arm.name: pretrained if starts_pretrained(folder.settings, arm.arm) else before for arm in chosen}
