@@ -205,12 +205,12 @@ def theirs(kind: str, name: str, doing: str = "", *, may_quote: bool = False) ->
         yield
     except (DistillError, MemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         what = f"{name}{f', {doing}' if doing else ''}"
         raise ConfigError(f"{kind}: {what}: {described(error, name, may_quote=may_quote)}") from error
 
 
-def described(error: Exception, name: str, *, may_quote: bool = False) -> str:
+def described(error: BaseException, name: str, *, may_quote: bool = False) -> str:
     """`file:line: ErrorType: message` of an error in a user's code; `name` is, or ends in (as `spelled`), its
     `package.module:attribute`."""
     target = _TARGET.search(name)

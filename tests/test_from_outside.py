@@ -180,6 +180,7 @@ def test_a_module_that_is_not_there_is_told_from_one_of_ours_whose_dependency_is
         ('return {"task": "t"}', "return {1, 2}", r"identity\(\): .*TypeError"),
         ("return Prompt(", "return dict, (", r"prompt\(\) of row row7: .*must give a Prompt"),
         ("return Prompt(", "sentence.text[99]; (", r"prompt\(\) of row row7: .*mod_t\.py:10: IndexError$"),
+        ("return Prompt(", "raise SystemExit; (", r"prompt\(\) of row row7: .*mod_t\.py:10: SystemExit$"),
         ("return Annotation(sentence.id", "return (sentence.id", r"parse\(\) of row row7: must give an Annotation"),
         ("return Annotation(", "int(sentence.text); (", r"parse\(\) of row row7: .*mod_t\.py:12: ValueError$"),
         ('("O",) * len(sentence.tokens)', '("O",)', r"row7: it gives 1 labels, and the row wants 4"),
