@@ -109,7 +109,7 @@ def _stage(
             "students": {name: sorted(_weights(path).items()) for name, path in students.items()},
             # Which students are one arm's.
             **({"seeds": settings.train.seeds} if settings.train.seeds > 1 else {}),
-            **({"labellers": labellers} if (labellers := _labellers(settings)) else {}),
+            **({"more_students": more} if (more := _more_students(settings)) else {}),
             "teacher": file_digests([teacher])[teacher] if teacher else None,
             "calibration": calibration,
             "gold": labels_digest(settings, split),
@@ -133,10 +133,10 @@ def _with_committee(
     return {**arm, "together": _scored(task, examples, labels)["overall"]}
 
 
-def _labellers(settings: Settings) -> dict[str, int]:
-    """How many students the arms have of which several label together."""
-    arms = settings.train.arms
-    return {arm.labelled_by: settings.train.students_of(arm.labelled_by) for arm in arms if arm.labellers is not None}
+def _more_students(settings: Settings) -> dict[str, int]:
+    """How many students those arms have that have more than one from each seed (labellers)."""
+    numbers = {arm.name: settings.train.students_of(arm.name) for arm in settings.train.arms}
+    return {name: number for name, number in numbers.items() if number > settings.train.seeds}
 
 
 def _own_metric(settings: Settings) -> dict[str, str]:
