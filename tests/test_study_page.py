@@ -232,5 +232,5 @@ def test_the_committed_rows_give_the_figures_of_the_readme() -> None:
     rows = [row for row in Results(ROOT / "docs/results/rows.jsonl").read() if row.study == loaded.settings.name]
     told = headline(loaded, rows)
     assert re.match(
-        r"The teacher's labels bring \+7\.5 F1 \(\d\.\d to \d+\.\d\) over 250 labelled sentences alone\.", told
+        r"The teacher's labels bring \+7\.4 F1 \(\d\.\d to \d+\.\d\) over 250 labelled sentences alone\.", told
     )
