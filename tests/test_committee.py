@@ -14,11 +14,13 @@ from click.testing import CliRunner
 from sentences import sentence
 from tiny_training import TINY, selected_and_trained, training_settings
 
-from distill_offline import manifest
+from distill_offline import manifest, pipeline
 from distill_offline.cli import commands
+from distill_offline.config.settings import Source
 from distill_offline.errors import InputError, Interrupted, MissingModel
 from distill_offline.label_kinds.decoding import Scored
 from distill_offline.label_kinds.transitions import allowed_transitions
+from distill_offline.pipeline.opened import Run
 from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Head
 from distill_offline.storage.digests import file_digests
@@ -94,7 +96,7 @@ def test_transitions_are_averaged_too_and_a_student_without_any_prefers_none(enc
 def test_of_a_token_that_some_tokenizers_do_not_see_the_others_decide() -> None:
     def says(rows: list[list[float]], seen: list[int]) -> Any:
         scored = Scored(np.array(rows, np.float32), np.array(seen, np.intp), 3)
-        return SimpleNamespace(transitions=None, scored=lambda sentences: [scored for _ in sentences])
+        return SimpleNamespace(labels=("O", "B-X"), scored=lambda sentences: [scored for _ in sentences])
 
     committee = Committee((says([[-1, -3], [-2, -4]], [0, 2]), says([[-3, -1], [-6, -8], [-4, -2]], [0, 1, 2])))
     (said,) = committee.scored([sentence("a b c")])
@@ -121,6 +123,24 @@ def test_students_that_cannot_label_together_are_refused(encoder: Path, tmp_path
         Committee.load([a, b, tmp_path / "." / "a"])
     with pytest.raises(MissingModel):
         Committee.load([a, tmp_path / "none"])
+    for few in ([], [a], str(a)):
+        with pytest.raises(InputError, match="give a list of two students' folders or more"):
+            Committee.load(few)
+
+
+def test_labels_in_another_order_are_the_same_labels(encoder: Path, tmp_path: Path) -> None:
+    first, second, mean = with_heads(encoder, TAGS, "token-classification", 2)
+    table = np.where(allowed_transitions(TAGS), np.random.default_rng(0).normal(0, 4, (6, 5)), -np.inf)
+    second.transitions, mean.transitions = table, np.where(allowed_transitions(TAGS), table / 2, -np.inf)
+    order = [0, 3, 4, 1, 2]
+    other = Student.create(encoder, [TAGS[n] for n in order], "token-classification")
+    for name, inner in second.model.named_parameters():
+        other.model.get_parameter(name).data = inner.data[order] if name.startswith("classifier") else inner.data
+    other.transitions = table[[*order, 5]][:, order]
+    for name, student in (("first", first), ("other", other)):
+        student.save(tmp_path / name)
+    together = Committee.load([tmp_path / "first", tmp_path / "other"])
+    assert together.kind.decide(together.scored(SENTENCES), together.labels) == mean.predict(SENTENCES)
 
 
 def test_predict_takes_several_students(encoder: Path, tmp_path: Path) -> None:
@@ -171,6 +191,9 @@ def test_an_arm_learns_what_several_students_of_another_say_together(encoder: Pa
     assert told.items() <= counts["again"].items()
     assert changed > 0
     # Two at a time, and from two seeds: the same students label for both, and what was there stays to the bit.
+    assert [line for line in said if "together label" in line] == [
+        "train: simple_mix and simple_mix-2 together label 40 distilled sentences"
+    ]
     said.clear()
     more = training_settings(encoder, **{**TINY, "arms": [AGAIN, LABELLERS], "seeds": 2})
     selected_and_trained(tmp_path / "run", more, say=said.append)
@@ -194,6 +217,60 @@ def test_it_is_trained_again_if_one_of_those_that_label_for_it_is(encoder: Path,
         "train simple_mix-2: up to date",
     ]
     assert manifest.fingerprint_of(tmp_path / "train/again") != before
+
+
+def test_all_students_of_an_arm_learn_what_was_labelled_once(encoder: Path, tmp_path: Path) -> None:
+    for at_once in (1, 2):
+        arms = [AGAIN, {**LABELLERS, "updates": 3}]
+        given = training_settings(encoder, **{**TINY, "arms": arms, "seeds": 3, "at_once": at_once})
+        said = list[str]()
+        selected_and_trained(tmp_path / str(at_once), given, say=said.append)
+        assert sum("together label" in line for line in said) == 1
+        assert len({weights(tmp_path / str(at_once), name) for name in ("again", "again-2", "again-3")}) == 3
+    assert weights(tmp_path / "1", "again-3") == weights(tmp_path / "2", "again-3")
+
+
+def test_an_arm_alone_says_that_those_that_it_needs_are_missing_or_of_before(encoder: Path, tmp_path: Path) -> None:
+    arms = [{**AGAIN, "labellers": 3}, {**LABELLERS, "updates": 3}]
+    folder = RunFolder(tmp_path, training_settings(encoder, **{**TINY, "arms": arms}))
+    folder.open()
+    pipeline.select(folder)
+    told = "again is made with simple_mix, simple_mix-2 and simple_mix-3, and train/simple_mix has not been run to its"
+    for verb in (lambda: pipeline.train(folder, ["again"]), lambda: pipeline.plan(folder, ["train"], arms=["again"])):
+        with pytest.raises(InputError, match=f"{told} end, nor 2 more"):
+            verb()
+    pipeline.train(folder)
+    changed = [arms[0], {**LABELLERS, "updates": 4}]
+    said = list[str]()
+    later = RunFolder(tmp_path, training_settings(encoder, **{**TINY, "arms": changed}), say=said.append)
+    later.open()
+    pipeline.train(later, ["simple_mix-2"])
+    assert not any("warning" in line for line in said)
+    pipeline.train(later, ["again"])
+    (warning,) = [line for line in said if "warning" in line]
+    assert "simple_mix and simple_mix-3: of other settings" in warning
+    assert "again will be made with what is there" in warning
+    said.clear()
+    scored = replace(later.settings, evaluate=replace(later.settings.evaluate, split="dev"))
+    Run(replace(later, settings=scored)).evaluate()
+    assert any("evaluate: again, simple_mix, simple_mix-3: not trained, or not known" in line for line in said)
+
+
+def test_scores_are_made_again_if_only_the_transitions_of_a_student_change(encoder: Path, tmp_path: Path) -> None:
+    found = []
+    for weight in (0.0, 0.75, 0.75):
+        arms = [{"name": "simple_mix", "updates": 3}]
+        given = training_settings(encoder, **{**TINY, "arms": arms, "transitions": weight})
+        original = replace(given.corpus.original, dev=None, test=Source(path="package:demo/test.jsonl", limit=5))
+        said = list[str]()
+        folder = RunFolder(tmp_path, replace(given, corpus=replace(given.corpus, original=original)), say=said.append)
+        folder.open()
+        pipeline.select(folder)
+        pipeline.train(folder)
+        pipeline.evaluate(folder)
+        found.append((weights(tmp_path, "simple_mix"), "evaluate: up to date" in said))
+    assert len({digest for digest, _ in found}) == 1  # without dev they decide nothing of the weights
+    assert [is_fresh for _, is_fresh in found] == [False, False, True]
 
 
 def test_labelling_together_is_stopped_between_two_parts_of_the_pool(encoder: Path, tmp_path: Path) -> None:

@@ -87,6 +87,42 @@ def test_with_few_sentences_all_that_is_not_for_test_is_learnt_from(
         assert len(parts[-1]) >= sentences // 5
 
 
+def test_a_file_to_score_on_is_looked_at_before_anything_is_written(tmp_path: Path) -> None:
+    gold, config = numbered(tmp_path / "gold.jsonl", 40, 4), tmp_path / "c.yaml"
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "bare.jsonl").write_text('{"tokens": ["a"], "labels": ["O"]}\n')
+    for name, told in (
+        ("none.jsonl", "none.jsonl"),
+        ("empty.jsonl", "empty.jsonl"),
+        ("bare.jsonl", "none of its sentences has a label"),
+        ("gold.jsonl", "--test is --gold itself"),
+    ):
+        with pytest.raises(DistillError, match=told):
+            init(config, "--gold", gold, "--test", tmp_path / name)
+        assert not config.exists()
+    (tmp_path / "test.jsonl").write_text('{"tokens": ["Rome"], "labels": ["B-LOC"]}\n')
+    assert "LOC is in none of your labels" in init(config, "--gold", gold, "--test", tmp_path / "test.jsonl")
+    settings = load(config, [])
+    assert set(settings.task.types) == {"PER", "LOC"}
+    assert len(read_gold(settings).test) == 1
+
+
+@pytest.mark.parametrize("sizes", [[10, 30, 10, 30], [30, 10, 30, 10, 30], [1, 117, 1, 1], [400, 1, 1, 1]])
+def test_train_has_the_larger_half_of_the_documents_and_parts_of_sentences_if_the_other_is_nothing(
+    tmp_path: Path, sizes: list[int]
+) -> None:
+    names = [f"d{number}" for number, size in enumerate(sizes) for _ in range(size)]
+    rows = [{"id": f"{n}", "document": d, "tokens": [f"Ann{n}"], "labels": ["B-PER"]} for n, d in enumerate(names)]
+    gold = tmp_path / "gold.jsonl"
+    gold.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    init(tmp_path / "c.yaml", "--gold", gold)
+    splits = read_gold(load(tmp_path / "c.yaml", []))
+    assert len(splits.train) >= len(names) / 2
+    assert len(splits.test) + len(splits.dev) >= min(2, len(names) / 8)
+    shared = {e.sentence.document for e in splits.train} & {e.sentence.document for e in splits.test}
+    assert bool(shared) == (max(sizes) > 100)
+
+
 def test_capitals_are_asked_for_if_they_tell_entities_from_other_words(tmp_path: Path, gold: Path) -> None:
     init(tmp_path / "with.yaml", "--gold", gold)
     assert load(tmp_path / "with.yaml", ()).train.capitals

@@ -307,6 +307,7 @@ def test_card_says_that_the_encoder_was_pre_trained_and_of_which_it_was_made(run
         ({"average": ["a", "b"]}, "its weights are the mean of 2 students' of its run", "3 / 5"),
         ({"average": ["b", "c"]}, "its weights are the mean of 2 students' of its run", "5"),
         ({"labelled_by": "a"}, "labels that it learned are another student's of its run", "5"),
+        ({"labelled_by": "a", "labellers": 3}, "it learned are those of 3 students' of its run together", "5"),
     ],
 )
 def test_card_has_the_arms_own_settings_and_says_what_of_other_students_is_in_it(

@@ -117,7 +117,7 @@ def test_how_many_seeds_there_are_decides_nothing_of_one_student() -> None:
 def test_an_arm_that_is_called_like_another_ones_student_is_refused(name: str, seeds: int, is_refused: bool) -> None:
     arms = [MIX, {"name": name, "schedule": "linear"}]
     if is_refused:
-        with pytest.raises(ConfigError, match="seeds: student 2 of simple_mix is called simple_mix-2, and so is an ar"):
+        with pytest.raises(ConfigError, match="arms: student 2 of simple_mix is called simple_mix-2, and so is an ar"):
             settings(Path("none"), arms, seeds)
     else:
         names = [student.name for student in settings(Path("none"), arms, seeds).train.students]
@@ -205,10 +205,10 @@ def test_averages_and_labels_are_of_the_students_of_the_same_number(encoder: Pat
         if row["annotations"]["kind"] == "manifest"
     }
     assert parents == {"select/manifest.json", "mean-2/manifest.json"}
-    assert [step["fresh"] for step in pipeline.plan(RunFolder(tmp_path, given), ["train"], arms=["again"])] == [
-        False,
-        True,
-    ]
+    folder = RunFolder(tmp_path, given)
+    assert [step["fresh"] for step in pipeline.plan(folder, ["train"], arms=["again-2"])] == [True]
+    with pytest.raises(InputError, match="again is made with mean, and train/mean has not been run to its end"):
+        pipeline.plan(folder, ["train"], arms=["again"])
 
 
 def test_an_arm_is_named_for_all_its_students_and_a_student_for_itself(encoder: Path, tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ from click.testing import CliRunner
 from studying import made_row, on_another_gold_set, write_config
 
 from distill_offline.cli import commands
+from distill_offline.config.settings import ConfiguredArm
 from distill_offline.errors import ConfigError
 from distill_offline.study import Results, Row, Study, arm_table, comparison_table, publish, summarise, type_table
+from distill_offline.study.caveats import _labelled
 from distill_offline.study.counts import pack
 from distill_offline.study.plots import Curve, Difference, differences, learning_curves
 from distill_offline.study.tables import as_markdown
@@ -176,6 +178,7 @@ def test_arms_that_learn_another_students_labels_are_named(config: Path) -> None
     labelled = Study.load(config, (f"train.arms={arms}",))
     notes = " ".join(summarise(labelled, rows_of(labelled)).notes)
     assert "another arm's student, not the teacher's: union (original_only's)." in notes
+    assert _labelled(ConfiguredArm(name="b", labelled_by="a", labellers=3)) == "b (a's, 3 together)"
 
 
 def test_dev_beyond_the_budget_is_said_in_notes_and_table(study: Study) -> None:

@@ -99,8 +99,10 @@ def _pretraining(facts: Facts) -> str:
 def _other_students(facts: Facts) -> str:
     if facts.averaged:
         return f"It was not trained itself: its weights are the mean of {facts.averaged} students' of its run."
-    if facts.has_labeller:
+    if facts.labellers == 1:
         return "The distilled labels that it learned are another student's of its run."
+    if facts.labellers:
+        return f"The distilled labels that it learned are those of {facts.labellers} students' of its run together."
     return ""
 
 

@@ -36,7 +36,7 @@ class UsedModel:
 class Facts:
     """A student, without text of its corpus, paths or hosts. `scores` is its row of evaluate's report.
 
-    `averaged` counts the students whose mean it is; `has_labeller`: another student gave the distilled labels.
+    `averaged` counts the students whose mean it is; `labellers` how many other ones gave the distilled labels.
     `pretraining`: what its run's pretrain counted, where the student started from that encoder.
     """
 
@@ -51,7 +51,7 @@ class Facts:
     numbers: Mapping[str, Any]
     settings: Mapping[str, Any]
     averaged: int
-    has_labeller: bool
+    labellers: int
     pretraining: Mapping[str, Any] | None
     seeds: Mapping[str, int]
     versions: Mapping[str, str]
@@ -87,7 +87,7 @@ def gather(student: Path, model_config: Mapping[str, Any]) -> Facts:
         numbers=_numbers(details),
         settings=_settings(config["train"], arm_config),
         averaged=averaged,
-        has_labeller=bool(arm_config.get("labelled_by")),
+        labellers=int(arm_config.get("labellers") or 1) if arm_config.get("labelled_by") else 0,
         pretraining=_counted(behind[_PRETRAIN]["predicate"]["runDetails"]) if _PRETRAIN in behind else None,
         seeds=definition["externalParameters"]["seeds"],
         versions=details["builder"]["version"],
@@ -101,8 +101,10 @@ def gather(student: Path, model_config: Mapping[str, Any]) -> Facts:
 def _arm_config(train: Mapping[str, Any], student: str) -> Mapping[str, Any]:
     """The settings of the arm whose student, from one seed or another, has this name; empty if there is none."""
     rows = train.get("arms", ())
+    if own := next((row for row in rows if row["name"] == student), None):  # it may be called as another one's second
+        return dict(own)
     most = max([int(train.get("seeds", 1)), *(int(row.get("labellers") or 1) for row in rows)])
-    numbers = range(1, 1 + most)
+    numbers = range(2, 1 + most)
     return next((row for row in rows if any(student_name(row["name"], n) == student for n in numbers)), {})
 
 

@@ -39,8 +39,9 @@ def init(
 ) -> None:
     """Write a first configuration from a look at your files.
 
-    It counts sentences, documents and types, divides --gold into train, dev and test by document, and asks what each
-    type means if a person is there to answer. Nothing is overwritten.
+    It counts sentences, documents and types, divides --gold into train, test and, from 300 sentences on, dev, so that
+    train and test share no document, and asks what each type means if a person is there to answer. Nothing is
+    overwritten.
 
     Example: distill-offline init mine/my.yaml --gold mine/labelled.jsonl --text mine/text
     """
@@ -50,7 +51,7 @@ def init(
     if file.exists():
         raise InputError(f"{file}: it exists. Name another one, or remove it.")
     definitions = dict(_named(value) for value in types)
-    look = look_at(gold, file_format)
+    look = look_at(gold, file_format, test)
     if sys.stdin.isatty():
         for name in missing_definitions(look, definitions):
             known = ", ".join(look.mentions.get(name, ()))
@@ -63,7 +64,7 @@ def init(
     write_config(file, content)
     counts = ", ".join(f"{name} {count}" for name, count in look.types.most_common())
     console.result(f"{gold}: {look.sentences} sentences in {look.documents} documents; {counts}.")
-    for name in sorted(set(definitions) - set(look.types)):
+    for name in sorted({*definitions, *look.tested} - set(look.types)):
         console.warn(f"{name} is in none of your labels: nothing can be learnt of it there, nor measured.")
     if len(look.types) == 1 and look.head == "sequence-classification":
         console.warn("there is one class alone: a student can learn nothing from that.")

@@ -89,9 +89,7 @@ class SeededTrainSettings(TrainSettings):
         for name in sorted(names):
             arm, _, number = name.rpartition("-")
             if arm in names and re.fullmatch("[1-9][0-9]*", number) and 2 <= int(number) <= self.students_of(arm):
-                raise ValueError(
-                    f"seeds: student {number} of {arm} is called {name}, and so is an arm. Rename that arm"
-                )
+                raise ValueError(f"arms: student {number} of {arm} is called {name}, and so is an arm. Rename that arm")
             folder_name(student_name(name, self.students_of(name)))
 
     def students_of(self, arm: str) -> int:

@@ -233,5 +233,6 @@ def _accuracy(counts: Mapping[str, int]) -> dict[str, float]:
 
 
 def _weights(arm: Path) -> dict[str, str]:
-    files = sorted((arm / "student").glob("*.safetensors"))
+    """The digests of a student's weights, and of what it decodes tags with."""
+    files = [*sorted((arm / "student").glob("*.safetensors")), arm / "student/config.json"]
     return {path.name: digest for path, digest in file_digests(files).items()}

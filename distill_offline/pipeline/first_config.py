@@ -32,6 +32,7 @@ _TOO_FEW_FOR_DEV = 300  # labelled sentences below which students are better if 
 _SHOWN = 3  # mentions of a type
 _LONGEST_MENTION = 30
 _FEWEST_DOCUMENTS = 4
+_SMALLEST_PART = 8  # the share of the sentences, 1 / this, that test must have for documents to be kept together
 _FEWEST_SENTENCES = 3  # one for each of train, dev and test
 
 
@@ -39,7 +40,8 @@ _FEWEST_SENTENCES = 3  # one for each of train, dev and test
 class Look:
     """What a labelled file holds: its kind of labels, sentences, documents, and each type's count and some mentions.
 
-    `words` are how many words are where, in an entity or not, and begin with a capital or not.
+    `words` are how many words are where, in an entity or not, and begin with a capital or not. `halves` are the
+    sentences of its even and of its odd documents, `tested` the types of the file to score on, if there is one.
     """
 
     head: Head
@@ -48,6 +50,8 @@ class Look:
     types: Counter[str] = field(default_factory=Counter)
     mentions: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     words: Counter[tuple[bool, bool]] = field(default_factory=Counter)
+    halves: tuple[int, int] = (0, 0)
+    tested: Counter[str] = field(default_factory=Counter)
 
     @property
     def capitals_tell(self) -> bool:
@@ -56,14 +60,16 @@ class Look:
         return inside[True] > inside[False] and outside[True] < outside[False]
 
 
-def look_at(gold: Path, file_format: str | None = None) -> Look:
-    """Read a labelled file whole. Raises CorpusError for what is none, InputError where nothing in it is labelled."""
+def look_at(gold: Path, file_format: str | None = None, test: Path | None = None) -> Look:
+    """Read a labelled file whole, and one to score on. Raises CorpusError for what is none, InputError where nothing in
+    it is labelled, or if both are the same.
+    """
     source = Source(path=str(gold), format=file_format)
     look = Look(head_of(source))
-    documents, kind, seen = set[str](), kind_of(look.head), defaultdict[str, Counter[str]](Counter)
+    documents, kind, seen = Counter[str](), kind_of(look.head), defaultdict[str, Counter[str]](Counter)
     for example in read_examples(source, origin="original", head=look.head):
         look.sentences += 1
-        documents.add(example.sentence.document)
+        documents[example.sentence.document] += 1
         look.types.update(kind.places(example.labels).values())
         for span in decode_bio(example.labels) if kind.per_token else ():
             offsets = example.sentence.offsets
@@ -72,6 +78,7 @@ def look_at(gold: Path, file_format: str | None = None) -> Look:
             if token[0].isalpha():
                 look.words[label != "O", token[0].isupper()] += 1
     look.documents = len(documents)
+    look.halves = (sum([*documents.values()][::2]), sum([*documents.values()][1::2]))
     if not look.types:
         raise InputError(
             f"{gold}: {look.sentences} sentences, and none of them has a label. Is this the labelled file?"
@@ -80,6 +87,13 @@ def look_at(gold: Path, file_format: str | None = None) -> Look:
         raise InputError(
             f"{gold}: {look.sentences} labelled sentences cannot be divided into train, dev and test. Label more."
         )
+    if test is not None:
+        if test.resolve() == gold.resolve():
+            raise InputError(f"{test}: --test is --gold itself: nothing would be left to learn from. Leave --test out.")
+        for example in read_examples(Source(path=str(test)), origin="original", head=look.head):
+            look.tested.update(kind.places(example.labels).values())
+        if not look.tested:
+            raise InputError(f"{test}: none of its sentences has a label. Is this the labelled file?")
     for name, mentions in seen.items():
         short = [
             mention
@@ -115,7 +129,7 @@ def first_config(
             "count": look.types[name],
             "mentions": ", ".join(" ".join(mention.split()) for mention in look.mentions.get(name, ())),
         }
-        for name in sorted({*look.types, *known})
+        for name in sorted({*look.types, *look.tested, *known})
     ]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("distill_offline", "pipeline"), undefined=jinja2.StrictUndefined, autoescape=False
@@ -150,9 +164,11 @@ def write_config(file: Path, content: str) -> None:
 
 
 def _splits(look: Look, gold: Path, test: Path | None, file_format: str | None) -> dict[str, str]:
-    """Train, dev and test as YAML; by document if there are some, so that no two splits share one.
+    """Train, dev and test as YAML; by document if there are some, so that test shares none with train.
 
-    With few labelled sentences there is no dev: all that is not for test is learnt from.
+    Of the even and the odd documents those with more sentences are for train, the others for test, and for dev unless
+    few sentences are labelled: then all that is not for test is learnt from. If the others hold next to nothing, parts
+    are drawn by sentence.
     """
 
     def source(path: Path, **parts: int | str) -> str:
@@ -165,14 +181,16 @@ def _splits(look: Look, gold: Path, test: Path | None, file_format: str | None) 
 
     has_dev = look.sentences >= _TOO_FEW_FOR_DEV
     given = {"test": source(test)} if test is not None else {}
-    if look.documents >= _FEWEST_DOCUMENTS:
-        if test is not None:
-            halves = {"train": source(gold, documents="even"), "dev": source(gold, documents="odd")}
-            return (halves if has_dev else {"train": source(gold)}) | given
+    if not has_dev and given:
+        return {"train": source(gold)} | given
+    larger, smaller = ("even", "odd") if look.halves[0] >= look.halves[1] else ("odd", "even")
+    if look.documents >= _FEWEST_DOCUMENTS and min(look.halves) >= look.sentences / _SMALLEST_PART:
+        if given:
+            return {"train": source(gold, documents=larger), "dev": source(gold, documents=smaller)} | given
         dev = min(50, look.sentences // 6) if has_dev else 0
-        odd = {"dev": source(gold, documents="odd", shuffle=1, limit=dev)} if dev else {}
-        rest = source(gold, documents="odd", shuffle=1, skip=dev)
-        return {"train": source(gold, documents="even"), **odd, "test": rest}
+        others = {"dev": source(gold, documents=smaller, shuffle=1, limit=dev)} if dev else {}
+        rest = source(gold, documents=smaller, shuffle=1, skip=dev)
+        return {"train": source(gold, documents=larger), **others, "test": rest}
     part = max(1, look.sentences // 5)
     tested, dev = (0 if given else part), (part if has_dev else 0)
     splits = {"train": source(gold, shuffle=1, skip=tested + dev)}

@@ -102,8 +102,11 @@ class Run:
 
         Warns of students that are not trained, and of those that are not known to be of the settings and data as now.
         """
-        students = self.settings.train.students
-        if unfit := [student.name for student in students if not is_trained(self._folder, student)]:
+        train = self.settings.train
+        old = {student.name for student in train.students if not is_trained(self._folder, student)}
+        # Those, too, that are as they were made, but with students that would be others now.
+        made_with = {student.name: {each.name for each in train.students_before(student)} for student in train.students}
+        if unfit := [name for name, before in made_with.items() if old & {name, *before}]:
             self._folder.warn(
                 f"evaluate: {', '.join(unfit)}: not trained, or not known to be of settings, data, encoder and program "
                 "as they are now. What is there is scored as it is, and counts in its arm's mean. Train first."

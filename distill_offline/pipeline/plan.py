@@ -17,7 +17,7 @@ from distill_offline.select.cross_fit import is_cross_fitted
 from distill_offline.select.stage import is_selected
 from distill_offline.storage.files import ANNOTATIONS, STORE, read_rows
 from distill_offline.train.arms import check_arms, chosen_students
-from distill_offline.train.stage import is_trained
+from distill_offline.train.stage import check_needs, is_trained
 
 __all__ = ["plan", "status"]
 
@@ -110,6 +110,7 @@ def _train(folder: RunFolder, arms: Sequence[str], *, before: bool, pretrained: 
     check_capitals(folder.settings)
     names = set(chosen_students(settings, arms))
     chosen = [student for student in settings.students if student.name in names]
+    check_needs(folder, chosen)
     ready = {arm.name: pretrained if starts_pretrained(folder.settings, arm.arm) else before for arm in chosen}
     fresh = {arm.name: ready[arm.name] and is_trained(folder, arm) for arm in chosen}
     for arm in chosen:

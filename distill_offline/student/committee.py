@@ -35,12 +35,14 @@ class Committee:
     @classmethod
     def load(cls, folders: Sequence[str | Path]) -> Self:
         """Trained students. Raises MissingModel for a folder without one, InputError if they cannot label together."""
+        if isinstance(folders, str | Path) or len(folders) < 2:
+            raise InputError(f"{folders!r}: give a list of two students' folders or more.")
         paths = [Path(folder) for folder in folders]
         if len({path.resolve() for path in paths}) < len(paths):
             raise InputError(f"{', '.join(map(str, paths))}: one student is named twice, and would count twice.")
         first, *others = students = tuple(Student.load(path) for path in paths)
         for path, other in zip(paths[1:], others, strict=True):
-            if (other.head, other.labels, other.language) != (first.head, first.labels, first.language):
+            if (other.head, sorted(other.labels), other.language) != (first.head, sorted(first.labels), first.language):
                 raise InputError(
                     f"{path}: it cannot label together with {paths[0]}, a student of other labels or of text that is "
                     f"cut into other tokens ({_said(other)}; there {_said(first)})."
@@ -77,7 +79,7 @@ class Committee:
 
     def scored(self, sentences: Sequence[Sentence]) -> list[Scored]:
         """The mean of the students' scores for each sentence's tokens, or for a whole text (mean_scores)."""
-        return mean_scores([student.scored(sentences) for student in self.students])
+        return mean_scores([_ordered(student, self.labels, sentences) for student in self.students])
 
 
 def mean_scores(said: Sequence[Sequence[Scored]]) -> list[Scored]:
@@ -88,6 +90,17 @@ def mean_scores(said: Sequence[Sequence[Scored]]) -> list[Scored]:
     """
     transitions = average_transitions([sentences[0].transitions for sentences in said]) if said[0] else None
     return [_mean(each, transitions) for each in zip(*said, strict=True)]
+
+
+def _ordered(student: Student, labels: Sequence[str], sentences: Sequence[Sentence]) -> list[Scored]:
+    """What the student says, its labels in the order of `labels`."""
+    said = student.scored(sentences)
+    if tuple(labels) == student.labels:
+        return said
+    columns = [student.labels.index(label) for label in labels]
+    table = student.transitions
+    transitions = None if table is None else table[[*columns, len(columns)]][:, columns]  # the last row: a beginning
+    return [replace(each, scores=each.scores[:, columns], transitions=transitions) for each in said]
 
 
 def _mean(said: Sequence[Scored], transitions: NDArray[np.float64] | None) -> Scored:

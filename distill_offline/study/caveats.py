@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from distill_offline.config.settings import ConfiguredArm
 from distill_offline.scoring.statistics import smallest_sign_flip
 from distill_offline.study.grid import Study
 from distill_offline.study.methods import methods_note
@@ -39,7 +40,7 @@ def caveats(study: Study, rows: Sequence[Row], comparisons: int) -> tuple[str, .
         f"p t is a paired t-test over seeds alone: its unit is a seed. A sign flip over {seeds} seeds cannot go below "
         f"{smallest_sign_flip(seeds):.3g}, whatever the difference.",
     ]
-    if learnt := sorted({f"{c.arm.name} ({c.arm.labelled_by}'s)" for c in study.cells if c.arm.labelled_by}):
+    if learnt := sorted({_labelled(c.arm) for c in study.cells if c.arm.labelled_by}):
         notes.append(
             f"Arms that learn the labels of another arm's student, not the teacher's: {', '.join(learnt)}. Their "
             "updates are those of all students that they took."
@@ -65,6 +66,11 @@ def caveats(study: Study, rows: Sequence[Row], comparisons: int) -> tuple[str, .
             "arms. It is only a hint."
         )
     return tuple(notes)
+
+
+def _labelled(arm: ConfiguredArm) -> str:
+    together = f", {arm.labellers} together" if arm.labellers else ""
+    return f"{arm.name} ({arm.labelled_by}'s{together})"
 
 
 def _gold(study: Study, rows: Sequence[Row]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distill_offline import manifest
 from distill_offline.annotations import read_lines
 from distill_offline.config.loading import as_plain
 from distill_offline.config.settings import ArmSettings, SeededArm, TrainSettings
@@ -32,8 +33,9 @@ from distill_offline.train.job import Job, Observe, blend_of, look_away, train_s
 from distill_offline.train.processes import Crew, Member, count, threads_each
 from distill_offline.train.self_training import labelled_again
 
-__all__ = ["decides", "distilled_pool", "is_trained", "train"]
+__all__ = ["check_needs", "decides", "distilled_pool", "is_trained", "train"]
 
+_Labelled = tuple[tuple[Example, ...], dict[str, int]]
 _SHOWN = 5  # names
 # What decides what students are that learn from several others, and of no other one.
 _TOGETHER = ("distill_offline.student.committee", "distill_offline.train.committee")
@@ -58,14 +60,15 @@ def train(folder: RunFolder, arms: Sequence[str] = (), observe: Observe | None =
     if not arms:
         _say_left_over(folder)
     students = [arm for arm in settings.train.ordered_students if arm.name in chosen]
-    look, at_once = observe or look_away, _at_once(folder)
+    _say_outdated(folder, students)
+    look, at_once, said = observe or look_away, _at_once(folder), dict[tuple[str, ...], _Labelled]()
     if at_once == count(settings.train.processes) == 1:
-        counts = {arm.name: _train_here(folder, arm, look) for arm in students}
+        counts = {arm.name: _train_here(folder, arm, look, said) for arm in students}
     else:
         if at_once > 1:  # the longest first, so that at the end no student trains alone for long
             students.sort(key=lambda arm: -settings.train.of(arm).updates)
         talk: dict[str, Any] = {"say": folder.say, "watch": folder.watch, "stop": folder.stop}
-        counts = run_at_once([_task(folder, arm, look, at_once) for arm in students], at_once, **talk)
+        counts = run_at_once([_task(folder, arm, look, at_once, said) for arm in students], at_once, **talk)
     return {name: counts[name] for name in chosen}
 
 
@@ -79,6 +82,39 @@ def _say_left_over(folder: RunFolder) -> None:
             f"train: {', '.join(lying[:_SHOWN])}{more}: of an earlier configuration. Not scored, not in the report, "
             "and not made again where what they were made from changes; delete their folders if you need them no more."
         )
+
+
+def check_needs(folder: RunFolder, students: Sequence[SeededArm]) -> None:
+    """Raises InputError if students that these are made with are not trained, and are not among them."""
+    names = {student.name for student in students}
+    for student in students:
+        missing = [name for name in student.needs if name not in names and not _is_whole(folder, name)]
+        if missing:
+            raise InputError(
+                f"train: {student.name} is made with {_listed(student.needs)}, and train/{missing[0]} has not been run "
+                f"to its end{f', nor {len(missing) - 1} more' if missing[1:] else ''}. Train all: leave --arm out."
+            )
+
+
+def _say_outdated(folder: RunFolder, students: Sequence[SeededArm]) -> None:
+    """Which students that these are made with are of before. Raises InputError as check_needs does."""
+    check_needs(folder, students)
+    names = {student.name for student in students}
+    needed = {name for student in students for name in student.needs} - names
+    known = [student for student in folder.settings.train.students if student.name in needed]
+    if old := [student.name for student in known if not is_trained(folder, student)]:
+        folder.warn(
+            f"train: {_listed(old)}: of other settings, data, encoder or program than now. {_listed(sorted(names))} "
+            "will be made with what is there. To have all of now, leave --arm out."
+        )
+
+
+def _is_whole(folder: RunFolder, student: str) -> bool:
+    return manifest.is_whole(folder.folder(f"train/{student}"))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
 def is_trained(folder: RunFolder, arm: SeededArm) -> bool:
@@ -146,13 +182,15 @@ def _at_once(folder: RunFolder) -> int:
     return how_many(settings.at_once, len(students), count(settings.processes), weights)
 
 
-def _task(folder: RunFolder, arm: SeededArm, observe: Observe, at_once: int) -> Task:
+def _task(
+    folder: RunFolder, arm: SeededArm, observe: Observe, at_once: int, said: dict[tuple[str, ...], _Labelled]
+) -> Task:
     """The student as one that is trained in processes of its own."""
 
     def start(slot: int) -> Started | dict[str, Any]:
         if arm.average:
             return _average_arm(folder, arm)
-        begun = _begin(folder, arm, observe)
+        begun = _begin(folder, arm, observe, said)
         if not isinstance(begun, _Begun):
             return begun
         processes = begun.processes
@@ -164,11 +202,13 @@ def _task(folder: RunFolder, arm: SeededArm, observe: Observe, at_once: int) -> 
     return Task(arm.name, frozenset(arm.needs), start)
 
 
-def _train_here(folder: RunFolder, arm: SeededArm, observe: Observe) -> dict[str, Any]:
+def _train_here(
+    folder: RunFolder, arm: SeededArm, observe: Observe, said: dict[tuple[str, ...], _Labelled]
+) -> dict[str, Any]:
     """Train it in this process; gives its counts."""
     if arm.average:
         return _average_arm(folder, arm)
-    begun = _begin(folder, arm, observe)
+    begun = _begin(folder, arm, observe, said)
     if not isinstance(begun, _Begun):
         return begun
     trained, threads = train_student(begun.job, Member(say=folder.say, watch=folder.watch, stop=folder.stop))
@@ -185,8 +225,10 @@ class _Begun:
     counts: Mapping[str, Any]
 
 
-def _begin(folder: RunFolder, arm: SeededArm, observe: Observe) -> _Begun | dict[str, Any]:
-    """Make ready to train it; its counts if it is up to date."""
+def _begin(
+    folder: RunFolder, arm: SeededArm, observe: Observe, said: dict[tuple[str, ...], _Labelled]
+) -> _Begun | dict[str, Any]:
+    """Make ready to train it; its counts if it is up to date. `said` keeps what students said together."""
     settings, resolved = folder.settings, folder.settings.train.of(arm)
     stage = _stage(folder, arm)
     if stage.is_fresh():
@@ -197,7 +239,9 @@ def _begin(folder: RunFolder, arm: SeededArm, observe: Observe) -> _Begun | dict
     encoder, distilled = starting_encoder(folder, arm.arm).folder, distilled_pool(folder)
     relabelled: dict[str, int] = {}
     if arm.labelled_by_all:
-        distilled, relabelled = labelled_together(folder, arm.labelled_by_all, distilled)
+        if arm.labelled_by_all not in said:  # all students of the arm learn it
+            said[arm.labelled_by_all] = labelled_together(folder, arm.labelled_by_all, distilled)
+        distilled, relabelled = said[arm.labelled_by_all]
     elif arm.labelled_by:
         distilled, relabelled = labelled_again(
             folder, arm.labelled_by, distilled, min_confidence=arm.min_label_confidence or 0.0
