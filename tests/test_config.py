@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from distill_offline.config.loading import as_plain, dump, load, parse_settings
-from distill_offline.config.settings import ArmSettings, Settings, Source
+from distill_offline.config.settings import ConfiguredArm, Settings, Source
 from distill_offline.errors import ConfigError
 
 BASE = """
@@ -169,8 +169,8 @@ def test_absurdly_nested_yaml_is_refused(file: Path) -> None:
 def test_a_merged_key_may_be_overridden(file: Path) -> None:
     arms = "train: {arms: [&a {name: a, updates: 5}, {<<: *a, name: b}]}"
     assert settings_of(file, f"{BASE}{arms}\n").train.arms == (
-        ArmSettings(name="a", updates=5),
-        ArmSettings(name="b", updates=5),
+        ConfiguredArm(name="a", updates=5),
+        ConfiguredArm(name="b", updates=5),
     )
 
 
@@ -222,7 +222,7 @@ def test_set_makes_the_sections_that_the_file_lacks(file: Path) -> None:
 def test_set_reaches_into_a_list(file: Path) -> None:
     arms = f"{BASE}train: {{arms: [{{name: a}}, {{name: b}}]}}\nannotate: {{gold: [dev]}}\n"
     settings = settings_of(file, arms, "train.arms.1.schedule=linear", "train.arms.0={name: c}", "annotate.gold.0=test")
-    assert settings.train.arms == (ArmSettings(name="c"), ArmSettings(name="b", schedule="linear"))
+    assert settings.train.arms == (ConfiguredArm(name="c"), ConfiguredArm(name="b", schedule="linear"))
     assert settings.annotate.gold == ("test",)
 
 
