@@ -61,9 +61,10 @@ def main(config: Path, arm: str, folder: Path | None, changes: tuple[str, ...], 
             with output.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row, sort_keys=True) + "\n")
             made.append(row)
-    for size in sorted({row["size"] for row in made}):
-        for number in sorted({int(n) for row in made for n in row["together"]}):
-            told([r for r in made if r["size"] == size and str(number) in r["together"]], number)
+    for group in dict.fromkeys((row["study"], row["arm"], row["size"]) for row in made):
+        rows = [row for row in made if (row["study"], row["arm"], row["size"]) == group]
+        for number in sorted({int(n) for row in rows for n in row["together"]}):
+            told([row for row in rows if str(number) in row["together"]], number)
 
 
 def students_of(run: Path, arm: str) -> list[Path]:
