@@ -270,3 +270,20 @@ def test_a_thread_that_replaces_the_program_ends_without_a_line_of_its_own() -> 
         ]
     )
     assert found.is_clean
+
+
+@pytest.mark.parametrize(
+    "line", ["7<sh> ???()                         = ?", "7<sh> ???( <unfinished ...>", "7 ???() = ?"]
+)
+def test_a_call_that_could_not_be_looked_at_was_not_made_if_its_process_was_killed(line: str) -> None:
+    """Written when SIGKILL ends a process that is about to make a call: there is nothing left to look at."""
+    other = "8<sh> +++ exited with 9 +++"
+    assert read_trace([line, other, "7<sh> +++ killed by SIGKILL +++"]).is_clean
+    went_on = read_trace([line, "7<sh> exit_group(0) = ?", "7<sh> +++ killed by SIGKILL +++", other])
+    assert (went_on.unread, went_on.is_clean) == ([1], False)
+    for end in ("7<sh> +++ exited with 0 +++", "7<sh> +++ killed by SIGTERM +++"):
+        assert read_trace([line, end, other]).unread == [1]
+    stopped = read_trace([line, other])
+    assert (stopped.unread, stopped.unended, stopped.is_clean) == ([1], {7}, False)
+    assert read_trace([line, line, "7<sh> +++ killed by SIGKILL +++", other]).unread
+    assert read_trace(["7<sh> ???(3, {sa_family=AF_INET}) = ?", "7<sh> +++ killed by SIGKILL +++"]).unread == [1]

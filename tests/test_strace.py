@@ -67,14 +67,15 @@ def test_without_a_limit_the_output_goes_to_standard_error(capfd: pytest.Capture
 
 
 def test_sigterm_is_passed_on_to_the_command_whose_trace_is_reported(tmp_path: Path) -> None:
-    words = ["sh", "-c", "trap 'kill -9 $!; echo bye; exit 9' TERM; sleep 60 & echo started; wait"]
+    # It waits until sleep sleeps: what is killed while it is being started may leave no line of its end.
+    words = ["sh", "-c", "trap 'kill -9 $!; echo bye; exit 9' TERM; sleep 60 & sleep 0.5; echo started; wait $!"]
     command = [sys.executable, "-m", "distill_offline", "doctor", "--network", "--", *words]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stderr is not None
         assert child.stderr.readline() == "started\n"
         child.terminate()
         said, complained = child.communicate(timeout=60)
-    assert (child.returncode, complained) == (9, "bye\n")
+    assert (child.returncode, complained) == (9, "bye\n"), said
     assert "status 9" in said
 
 

@@ -36,6 +36,8 @@ _IPV4 = re.compile(r'inet_addr\("([^"]*)"\)')
 _IPV6 = re.compile(r'inet_pton\(AF_INET6, "([^"]*)"')
 _PORT = re.compile(r"sin6?_port=htons\((\d+)\)")
 _UNIX = re.compile(r'sun_path=(@?)"((?:[^"\\]|\\.)*)"')
+# A call that strace could not look at, since its process was gone by then.
+_UNSEEN = re.compile(r"\s*(?P<pid>\d+)(?:<.*?>)?\s+\?\?\?\((?: <unfinished \.\.\.>|\)\s+= \?)")
 _SUPERSEDED = re.compile(r"\+\+\+ superseded by execve in pid (\d+) \+\+\+")
 _UNFINISHED = " <unfinished ...>"
 
@@ -128,19 +130,28 @@ class Trace:
 def read_trace(lines: Iterable[str]) -> Trace:
     """The findings in the lines of a file that `strace -f -v -o` wrote.
 
-    Calls that another process interrupted are put together again; one that never came back counts, too.
+    Calls that another process interrupted are put together again; one that never came back counts, too. A call that
+    strace could not look at was not made if SIGKILL ended its process before; else its line counts as not understood.
     """
     trace = Trace()
     begun: dict[int, tuple[str, str]] = {}  # calls that have not come back yet, by process
+    unseen: dict[int, int] = {}  # lines of calls that could not be looked at, by process
     for number, line in enumerate(lines, start=1):
         trace.lines = number
         text = line.rstrip("\n")
         match = _LINE.fullmatch(text)
+        if match is None and (gone := _UNSEEN.fullmatch(text)) and int(gone["pid"]) not in unseen:
+            unseen[int(gone["pid"])] = number
+            trace.unended.add(int(gone["pid"]))
+            continue
         if match is None:
             trace.unread.extend([number] if text.strip() else [])
             continue
         pid, process, rest = int(match["pid"]), match["process"] or "", match["rest"]
         trace.unended.add(pid)
+        if pid in unseen and not rest.startswith("+++ killed by SIGKILL"):
+            trace.unread.append(unseen[pid])  # it went on
+        unseen.pop(pid, None)
         if rest.startswith("--- "):
             continue
         if rest.startswith("+++ "):
@@ -159,6 +170,7 @@ def read_trace(lines: Iterable[str]) -> Trace:
         if not _RESULT.search(rest):
             trace.unread.append(number)
         _note(trace, pid, process, rest)
+    trace.unread.extend(unseen.values())
     for pid, (process, text) in begun.items():
         _note(trace, pid, process, text)
     return trace
