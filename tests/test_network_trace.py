@@ -285,5 +285,7 @@ def test_a_call_that_could_not_be_looked_at_was_not_made_if_its_process_was_kill
         assert read_trace([line, end, other]).unread == [1]
     stopped = read_trace([line, other])
     assert (stopped.unread, stopped.unended, stopped.is_clean) == ([1], {7}, False)
+    back = "7<sh> <... ??? resumed>)            = ?"
+    assert read_trace([line, other, back, "7<sh> +++ killed by SIGKILL +++"]).is_clean
     assert read_trace([line, line, "7<sh> +++ killed by SIGKILL +++", other]).unread
     assert read_trace(["7<sh> ???(3, {sa_family=AF_INET}) = ?", "7<sh> +++ killed by SIGKILL +++"]).unread == [1]

@@ -37,7 +37,10 @@ _IPV6 = re.compile(r'inet_pton\(AF_INET6, "([^"]*)"')
 _PORT = re.compile(r"sin6?_port=htons\((\d+)\)")
 _UNIX = re.compile(r'sun_path=(@?)"((?:[^"\\]|\\.)*)"')
 # A call that strace could not look at, since its process was gone by then.
-_UNSEEN = re.compile(r"\s*(?P<pid>\d+)(?:<.*?>)?\s+\?\?\?\((?: <unfinished \.\.\.>|\)\s+= \?)")
+_UNSEEN = re.compile(
+    r"\s*(?P<pid>\d+)(?:<.*?>)?\s+"
+    r"(?:\?\?\?\( <unfinished \.\.\.>|(?:\?\?\?\(|(?P<back><\.\.\. \?\?\? resumed>))\)\s+= \?)"
+)
 _SUPERSEDED = re.compile(r"\+\+\+ superseded by execve in pid (\d+) \+\+\+")
 _UNFINISHED = " <unfinished ...>"
 
@@ -140,8 +143,9 @@ def read_trace(lines: Iterable[str]) -> Trace:
         trace.lines = number
         text = line.rstrip("\n")
         match = _LINE.fullmatch(text)
-        if match is None and (gone := _UNSEEN.fullmatch(text)) and int(gone["pid"]) not in unseen:
-            unseen[int(gone["pid"])] = number
+        gone = _UNSEEN.fullmatch(text)
+        if gone and bool(gone["back"]) == (int(gone["pid"]) in unseen):  # begun once, and back after that
+            unseen.setdefault(int(gone["pid"]), number)
             trace.unended.add(int(gone["pid"]))
             continue
         if match is None:
