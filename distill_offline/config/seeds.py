@@ -68,11 +68,7 @@ class SeededTrainSettings(TrainSettings):
     """How students are trained. An arm may set most of these for itself; docs/training.md has them at length."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-    arms: tuple[ConfiguredArm, ...] = (
-        ConfiguredArm(name="original_only"),
-        ConfiguredArm(name="distilled_only"),
-        ConfiguredArm(name="simple_mix"),
-    )
+    arms: tuple[ConfiguredArm, ...] = tuple(ConfiguredArm(name=arm.name) for arm in TrainSettings().arms)
     """The students to train, each with its schedule."""
     seeds: Annotated[int, Ge(1), Le(100)] = 1
     """[students of an arm] Train each arm so many times: from the run's `seed`, `seed` + 1, and so on, as `NAME`,

@@ -143,7 +143,7 @@ def read_trace(lines: Iterable[str]) -> Trace:
         trace.lines = number
         text = line.rstrip("\n")
         match = _LINE.fullmatch(text)
-        gone = _UNSEEN.fullmatch(text)
+        gone = _UNSEEN.fullmatch(text) if "???" in text else None
         if gone and bool(gone["back"]) == (int(gone["pid"]) in unseen):  # begun once, and back after that
             unseen.setdefault(int(gone["pid"]), number)
             trace.unended.add(int(gone["pid"]))

@@ -105,8 +105,8 @@ class Run:
         train = self.settings.train
         old = {student.name for student in train.students if not is_trained(self._folder, student)}
         # Those, too, that are as they were made, but with students that would be others now.
-        made_with = {student.name: {each.name for each in train.students_before(student)} for student in train.students}
-        if unfit := [name for name, before in made_with.items() if old & {name, *before}]:
+        made_with = {each.name: (each, *train.students_before(each)) for each in train.students}
+        if unfit := [name for name, students in made_with.items() if old & {student.name for student in students}]:
             self._folder.warn(
                 f"evaluate: {', '.join(unfit)}: not trained, or not known to be of settings, data, encoder and program "
                 "as they are now. What is there is scored as it is, and counts in its arm's mean. Train first."

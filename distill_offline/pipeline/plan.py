@@ -115,8 +115,7 @@ def _train(folder: RunFolder, arms: Sequence[str], *, before: bool, pretrained: 
     fresh = {arm.name: ready[arm.name] and is_trained(folder, arm) for arm in chosen}
     for arm in chosen:
         train = settings.of(arm)
-        labellers = ", ".join(arm.labelled_by_all) or arm.labelled_by
-        labels = f", labels of {labellers}" if labellers else ""
+        labels = f", labels of {', '.join(arm.needs)}" if arm.needs else ""
         drawn = f"{train.updates} updates of {train.batch_size} sentences, schedule {arm.schedule or arm.name}{labels}"
         yield {
             "stage": f"train {arm.name}",

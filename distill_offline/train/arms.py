@@ -11,7 +11,7 @@ from distill_offline.config.settings import ArmSettings, SeededTrainSettings, Tr
 from distill_offline.errors import ConfigError
 from distill_offline.train import blending
 
-__all__ = ["check_arms", "chosen_students"]
+__all__ = ["check_arms", "chosen_students", "in_words"]
 
 _MOST_TRANSITIONS = 1000  # a student whose table held larger numbers could not be read
 
@@ -26,6 +26,11 @@ def chosen_students(settings: SeededTrainSettings, names: Sequence[str]) -> list
         known = ", ".join(dict.fromkeys(student.arm for student in students))
         raise ConfigError(f"train.arms: there is no arm {sorted(unknown)[0]!r}. There are: {known}.")
     return [student.name for student in students if not names or {student.arm, student.name} & set(names)]
+
+
+def in_words(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def check_arms(settings: TrainSettings) -> None:

@@ -9,6 +9,7 @@ from distill_offline.errors import Interrupted
 from distill_offline.run.folder import RunFolder
 from distill_offline.schema import Example, Progress
 from distill_offline.student.committee import Committee
+from distill_offline.train.arms import in_words
 
 __all__ = ["labelled_together"]
 
@@ -22,7 +23,7 @@ def labelled_together(
 
     Weights and masks were about the teacher's labels: they go. Raises Interrupted when the run is to stop.
     """
-    who = f"{', '.join(names[:-1])} and {names[-1]}"
+    who = in_words(names)
     folder.say(f"train: {who} together label {len(distilled)} distilled sentences")
     committee = Committee.load([folder.folder(f"train/{name}") / "student" for name in names])
     again: list[Example] = []

@@ -26,7 +26,7 @@ from distill_offline.storage.digests import file_digests
 from distill_offline.storage.files import ANNOTATIONS
 from distill_offline.student.model import Student
 from distill_offline.train import loop as training
-from distill_offline.train.arms import check_arms, chosen_students
+from distill_offline.train.arms import check_arms, chosen_students, in_words
 from distill_offline.train.at_once import Started, Task, gpus_of, how_many, run_at_once
 from distill_offline.train.committee import labelled_together
 from distill_offline.train.job import Job, Observe, blend_of, look_away, train_student, write_student
@@ -91,8 +91,8 @@ def check_needs(folder: RunFolder, students: Sequence[SeededArm]) -> None:
         missing = [name for name in student.needs if name not in names and not _is_whole(folder, name)]
         if missing:
             raise InputError(
-                f"train: {student.name} is made with {_listed(student.needs)}, and train/{missing[0]} has not been run "
-                f"to its end{f', nor {len(missing) - 1} more' if missing[1:] else ''}. Train all: leave --arm out."
+                f"train: {student.name} is made with {in_words(student.needs)}, and train/{missing[0]} has not been "
+                f"run to its end{f', nor {len(missing) - 1} more' if missing[1:] else ''}. Train all: leave --arm out."
             )
 
 
@@ -104,17 +104,13 @@ def _say_outdated(folder: RunFolder, students: Sequence[SeededArm]) -> None:
     known = [student for student in folder.settings.train.students if student.name in needed]
     if old := [student.name for student in known if not is_trained(folder, student)]:
         folder.warn(
-            f"train: {_listed(old)}: of other settings, data, encoder or program than now. {_listed(sorted(names))} "
+            f"train: {in_words(old)}: of other settings, data, encoder or program than now. {in_words(sorted(names))} "
             "will be made with what is there. To have all of now, leave --arm out."
         )
 
 
 def _is_whole(folder: RunFolder, student: str) -> bool:
     return manifest.is_whole(folder.folder(f"train/{student}"))
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
 def is_trained(folder: RunFolder, arm: SeededArm) -> bool:
@@ -142,7 +138,7 @@ def _stage(folder: RunFolder, arm: SeededArm) -> Stage:
     processes = count(resolved.processes)
     encoder, seed = starting_encoder(folder, arm.arm), arm.seed(settings.seed)
     selected = folder.whole("select") / ANNOTATIONS
-    labellers = [folder.whole(f"train/{name}") for name in (arm.labelled_by_all or [arm.labelled_by]) if name]
+    labellers = [folder.whole(f"train/{name}") for name in arm.needs]
     return Stage(
         folder,
         f"train/{arm.name}",
