@@ -308,6 +308,7 @@ def test_card_says_that_the_encoder_was_pre_trained_and_of_which_it_was_made(run
         ({"average": ["b", "c"]}, "its weights are the mean of 2 students' of its run", "5"),
         ({"labelled_by": "a"}, "labels that it learned are another student's of its run", "5"),
         ({"labelled_by": "a", "labellers": 3}, "it learned are those of 3 students' of its run together", "5"),
+        ({"labelled_by": "a", "soft_labels": True}, "another student's of its run, and it learned how probable", "5"),
     ],
 )
 def test_card_has_the_arms_own_settings_and_says_what_of_other_students_is_in_it(

@@ -145,9 +145,16 @@ def test_page_says_whose_labels_an_arm_learnt() -> None:
     text = Page(render(replace(view(), settings={"train": {"arms": arms}}))).text
     assert text.count("not the teacher's") == 1
     assert "again learnt the labels that\nthe student of first gave" in text
-    together = [{"name": "first", "labelled_by": ""}, {"name": "again", "labelled_by": "first", "labellers": 3}]
+    again = {"name": "again", "labelled_by": "first", "labellers": 3}
+    together: list[dict[str, Any]] = [{"name": "first", "labelled_by": ""}, again]
     text = Page(render(replace(view(), settings={"train": {"arms": together}}))).text
     assert "again learnt the labels that\n3 students of first together gave" in text
+    assert "how probable" not in text
+    soft = [together[0], {**together[1], "soft_labels": True}]
+    assert (
+        "teacher's; learnt is how probable they are."
+        in Page(render(replace(view(), settings={"train": {"arms": soft}}))).text
+    )
 
 
 def test_page_warns_of_what_annotate_warned_of() -> None:

@@ -179,6 +179,7 @@ def test_arms_that_learn_another_students_labels_are_named(config: Path) -> None
     notes = " ".join(summarise(labelled, rows_of(labelled)).notes)
     assert "another arm's student, not the teacher's: union (original_only's)." in notes
     assert _labelled(ConfiguredArm(name="b", labelled_by="a", labellers=3)) == "b (a's, 3 together)"
+    assert _labelled(ConfiguredArm(name="b", labelled_by="a", soft_labels=True)) == "b (a's, soft labels)"
 
 
 def test_dev_beyond_the_budget_is_said_in_notes_and_table(study: Study) -> None:

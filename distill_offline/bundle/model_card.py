@@ -99,10 +99,13 @@ def _pretraining(facts: Facts) -> str:
 def _other_students(facts: Facts) -> str:
     if facts.averaged:
         return f"It was not trained itself: its weights are the mean of {facts.averaged} students' of its run."
+    soft = ", and it learned how probable each of them is" if facts.soft_labels else ""
     if facts.labellers == 1:
-        return "The distilled labels that it learned are another student's of its run."
+        return f"The distilled labels that it learned are another student's of its run{soft}."
     if facts.labellers:
-        return f"The distilled labels that it learned are those of {facts.labellers} students' of its run together."
+        return (
+            f"The distilled labels that it learned are those of {facts.labellers} students' of its run together{soft}."
+        )
     return ""
 
 

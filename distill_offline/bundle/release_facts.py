@@ -36,7 +36,8 @@ class UsedModel:
 class Facts:
     """A student, without text of its corpus, paths or hosts. `scores` is its row of evaluate's report.
 
-    `averaged` counts the students whose mean it is; `labellers` how many other ones gave the distilled labels.
+    `averaged` counts the students whose mean it is; `labellers` how many other ones gave the distilled labels,
+    and `soft_labels` says whether with how probable each is.
     `pretraining`: what its run's pretrain counted, where the student started from that encoder.
     """
 
@@ -52,6 +53,7 @@ class Facts:
     settings: Mapping[str, Any]
     averaged: int
     labellers: int
+    soft_labels: bool
     pretraining: Mapping[str, Any] | None
     seeds: Mapping[str, int]
     versions: Mapping[str, str]
@@ -88,6 +90,7 @@ def gather(student: Path, model_config: Mapping[str, Any]) -> Facts:
         settings=_settings(config["train"], arm_config),
         averaged=averaged,
         labellers=int(arm_config.get("labellers") or 1) if arm_config.get("labelled_by") else 0,
+        soft_labels=bool(arm_config.get("soft_labels")),
         pretraining=_counted(behind[_PRETRAIN]["predicate"]["runDetails"]) if _PRETRAIN in behind else None,
         seeds=definition["externalParameters"]["seeds"],
         versions=details["builder"]["version"],

@@ -32,6 +32,9 @@ class ConfiguredArm(ArmSettings):
     labellers: Annotated[int, Ge(2), Le(100)] | None = None
     """[students] With `labelled_by`: so many students of that arm label together, from the run's `seed`, `seed` + 1 and
     so on, and what they say on average is learnt; empty: one."""
+    soft_labels: bool | None = None
+    """With `labelled_by`: learn how probable the labelling students hold each label, instead of the likeliest label
+    alone."""
 
     def __post_init__(self) -> None:
         ArmSettings.__post_init__(self)
@@ -39,6 +42,10 @@ class ConfiguredArm(ArmSettings):
             raise ValueError("labellers are students of another arm: name it in labelled_by")
         if self.labellers is not None and self.min_label_confidence is not None:
             raise ValueError("min_label_confidence is about one student's labels; take labellers away, or it")
+        if self.soft_labels and not self.labelled_by:
+            raise ValueError("soft_labels are those of another arm's student: name it in labelled_by")
+        if self.soft_labels and self.min_label_confidence is not None:
+            raise ValueError("soft_labels say how sure each label is; take min_label_confidence away, or them")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +57,9 @@ class SeededArm(ArmSettings):
     number: int = 1
     """Which of the arm's students it is, from 1."""
     labelled_by_all: tuple[str, ...] = ()
-    """The students that label together what it learns; empty if one does, or none."""
+    """The students that label together what it learns; empty if one does, or none, and labels alone are learnt."""
+    soft_labels: bool = False
+    """Whether it learns how probable they hold each label."""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -81,12 +90,23 @@ class SeededTrainSettings(TrainSettings):
         TrainSettings.__post_init__(self)
         if self.at_once != "auto" and (isinstance(self.at_once, str) or not 1 <= self.at_once <= 1024):
             raise ValueError("at_once: a number from 1 to 1024, or auto")
+        self._check_soft_labels()
         names = {arm.name for arm in self.arms}
         for name in sorted(names):
             arm, _, number = name.rpartition("-")
             if arm in names and re.fullmatch("[1-9][0-9]*", number) and 2 <= int(number) <= self.students_of(arm):
                 raise ValueError(f"arms: student {number} of {arm} is called {name}, and so is an arm. Rename that arm")
             folder_name(student_name(name, self.students_of(name)))
+
+    def _check_soft_labels(self) -> None:
+        for arm in self.arms:
+            gce_q = self.gce_q if arm.gce_q is None else arm.gce_q
+            mask_errors = self.mask_errors if arm.mask_errors is None else arm.mask_errors
+            if arm.soft_labels and (gce_q or mask_errors):
+                raise ValueError(
+                    f"arms: {arm.name} learns soft_labels, which say how sure each label is; gce_q and mask_errors are "
+                    "for labels that do not: set both to 0 for it"
+                )
 
     def students_of(self, arm: str) -> int:
         """How many students an arm has: one from each seed, and more if more of them are to label together."""
@@ -143,6 +163,7 @@ def _student(arm: ConfiguredArm, number: int) -> SeededArm:
         changed["labelled_by_all"] = tuple(student_name(arm.labelled_by, n) for n in range(1, arm.labellers + 1))
     else:
         changed["labelled_by"] = arm.labelled_by and student_name(arm.labelled_by, number)
+        changed["labelled_by_all"] = (changed["labelled_by"],) if arm.soft_labels else ()
     if number > 1 and not arm.average:  # an arm without a schedule has the one that its name says
         changed["schedule"] = arm.schedule or arm.name
-    return SeededArm(**changed, arm=arm.name, number=number)
+    return SeededArm(**changed, arm=arm.name, number=number, soft_labels=bool(arm.soft_labels))

@@ -198,7 +198,9 @@ class Study:
         averaged = [self._training(settings, averaged_arm) for averaged_arm in _averaged(settings, other)]
         least = {"least": arm.min_label_confidence} if arm.min_label_confidence else {}
         several = {"labellers": arm.labellers} if arm.labellers else {}
-        return {"labelled_by": {"train": self._training(settings, other), "averaged": averaged, **least, **several}}
+        soft = {"soft": True} if arm.soft_labels else {}
+        by = {"train": self._training(settings, other), "averaged": averaged, **least, **several, **soft}
+        return {"labelled_by": by}
 
     def _source(self, source: str | Source | None, corpus: CorpusSettings) -> Any:
         if source is None:

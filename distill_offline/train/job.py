@@ -15,6 +15,7 @@ from distill_offline.student.model import Student
 from distill_offline.train import blending
 from distill_offline.train import loop as training
 from distill_offline.train.processes import Member
+from distill_offline.train.soft_labels import SoftExample, SoftStudent
 
 __all__ = ["Job", "Observe", "blend_of", "look_away", "train_student", "write_student"]
 
@@ -45,7 +46,10 @@ def train_student(job: Job, member: Member) -> tuple[training.Trained, int]:
     labels, head, metric = job.task
     threads = training.prepare(job.seed, member.threads)
     settings = job.settings
-    student = Student.create(job.encoder, labels, head, max_length=settings.max_length, capitals=settings.capitals)
+    soft = any(isinstance(example, SoftExample) for example in job.pools.distilled)
+    student = (SoftStudent if soft else Student).create(
+        job.encoder, labels, head, max_length=settings.max_length, capitals=settings.capitals
+    )
     student.language = job.language
     trained = training.train(
         student,

@@ -36,9 +36,11 @@ from distill_offline.train.self_training import labelled_again
 __all__ = ["check_needs", "decides", "distilled_pool", "is_trained", "train"]
 
 _Labelled = tuple[tuple[Example, ...], dict[str, int]]
+_Said = dict[tuple[tuple[str, ...], bool], _Labelled]  # by who labels, and whether softly
 _SHOWN = 5  # names
 # What decides what students are that learn from several others, and of no other one.
 _TOGETHER = ("distill_offline.student.committee", "distill_offline.train.committee")
+_SOFT = ("distill_offline.train.soft_labels",)
 # Of train's settings. The encoder counts by its digest, several processes by their number.
 _DECIDES_NOTHING = ("arms", "encoder", "seeds", "at_once", "checkpoint_every", "processes")
 
@@ -61,7 +63,7 @@ def train(folder: RunFolder, arms: Sequence[str] = (), observe: Observe | None =
         _say_left_over(folder)
     students = [arm for arm in settings.train.ordered_students if arm.name in chosen]
     _say_outdated(folder, students)
-    look, at_once, said = observe or look_away, _at_once(folder), dict[tuple[str, ...], _Labelled]()
+    look, at_once, said = observe or look_away, _at_once(folder), _Said()
     if at_once == count(settings.train.processes) == 1:
         counts = {arm.name: _train_here(folder, arm, look, said) for arm in students}
     else:
@@ -148,7 +150,7 @@ def _stage(folder: RunFolder, arm: SeededArm) -> Stage:
             "original": labels_digest(settings, "train", "dev", "test"),
             # Tokens of column files, too, are learnt from in the pieces that raw text has.
             "tokens": tokenisation(settings.corpus.language),
-            "method": method(*_TOGETHER) if arm.labelled_by_all else method(),
+            "method": method(*(_TOGETHER if arm.labelled_by_all else ()), *(_SOFT if arm.soft_labels else ())),
             "encoder": encoder.digest,
             "task": settings.task.name,
             "train": decides(resolved),
@@ -158,6 +160,7 @@ def _stage(folder: RunFolder, arm: SeededArm) -> Stage:
             **({"processes": processes} if processes > 1 else {}),
             **({"labelled_by": _weights(labellers)} if labellers else {}),
             **({"min_label_confidence": arm.min_label_confidence} if arm.min_label_confidence else {}),
+            **({"soft_labels": True} if arm.soft_labels else {}),
         },
         inputs=source_paths(
             settings.corpus.original.train, settings.corpus.original.reviewed, settings.corpus.original.dev
@@ -178,9 +181,7 @@ def _at_once(folder: RunFolder) -> int:
     return how_many(settings.at_once, len(students), count(settings.processes), weights)
 
 
-def _task(
-    folder: RunFolder, arm: SeededArm, observe: Observe, at_once: int, said: dict[tuple[str, ...], _Labelled]
-) -> Task:
+def _task(folder: RunFolder, arm: SeededArm, observe: Observe, at_once: int, said: _Said) -> Task:
     """The student as one that is trained in processes of its own."""
 
     def start(slot: int) -> Started | dict[str, Any]:
@@ -198,9 +199,7 @@ def _task(
     return Task(arm.name, frozenset(arm.needs), start)
 
 
-def _train_here(
-    folder: RunFolder, arm: SeededArm, observe: Observe, said: dict[tuple[str, ...], _Labelled]
-) -> dict[str, Any]:
+def _train_here(folder: RunFolder, arm: SeededArm, observe: Observe, said: _Said) -> dict[str, Any]:
     """Train it in this process; gives its counts."""
     if arm.average:
         return _average_arm(folder, arm)
@@ -221,9 +220,7 @@ class _Begun:
     counts: Mapping[str, Any]
 
 
-def _begin(
-    folder: RunFolder, arm: SeededArm, observe: Observe, said: dict[tuple[str, ...], _Labelled]
-) -> _Begun | dict[str, Any]:
+def _begin(folder: RunFolder, arm: SeededArm, observe: Observe, said: _Said) -> _Begun | dict[str, Any]:
     """Make ready to train it; its counts if it is up to date. `said` keeps what students said together."""
     settings, resolved = folder.settings, folder.settings.train.of(arm)
     stage = _stage(folder, arm)
@@ -235,9 +232,10 @@ def _begin(
     encoder, distilled = starting_encoder(folder, arm.arm).folder, distilled_pool(folder)
     relabelled: dict[str, int] = {}
     if arm.labelled_by_all:
-        if arm.labelled_by_all not in said:  # all students of the arm learn it
-            said[arm.labelled_by_all] = labelled_together(folder, arm.labelled_by_all, distilled)
-        distilled, relabelled = said[arm.labelled_by_all]
+        by = arm.labelled_by_all, arm.soft_labels
+        if by not in said:  # all students of the arm learn it
+            said[by] = labelled_together(folder, arm.labelled_by_all, distilled, soft=arm.soft_labels)
+        distilled, relabelled = said[by]
     elif arm.labelled_by:
         distilled, relabelled = labelled_again(
             folder, arm.labelled_by, distilled, min_confidence=arm.min_label_confidence or 0.0
