@@ -22,6 +22,7 @@ from distill_offline.models.adapting import need
 from distill_offline.models.casing import reads_capitals, require_capitals
 from distill_offline.models.encoder_tokenizer import tokenizer_of
 from distill_offline.models.fitting import BESIDE, largest, memory_for_a_teacher, weights_of
+from distill_offline.models.layers import ignored_layers
 from distill_offline.offline import isolation
 from distill_offline.storage.filesystem import NETWORK, filesystem_of
 
@@ -207,6 +208,7 @@ def _check_needs(config: Settings) -> list[Check]:
             remedy = f"Install it: pip install 'distill_offline[{extra}]'" if extra else "Reinstall distill_offline."
             checks.append(Check("backend.name", "fail", f"{config.backend.name} needs the package {package}", remedy))
     if config.train.encoder:
+        checks += _check_layers(config.train.encoder)
         checks += _check_capitals(config.train.encoder, wanted=config.train.capitals)
     if config.pretrain is not None and config.train.encoder:
         checks += _check_pretraining(config.train.encoder)
@@ -263,6 +265,19 @@ def _check_pretraining(encoder: str) -> list[Check]:
     if kind not in MODEL_FOR_MASKED_LM_MAPPING:
         return [Check("pretrain", "fail", f"{encoder} is of a kind that cannot guess hidden words", remedy)]
     return [Check("pretrain", "ok", f"{encoder} can guess hidden words")]
+
+
+def _check_layers(encoder: str) -> list[Check]:
+    """Whether all layers of its weights are used; nothing if it is not here, which is told of elsewhere."""
+    try:
+        ignored = ignored_layers(catalogue.locate(encoder))
+    except DistillError:
+        return []
+    if ignored is None:
+        return []
+    detail = f"{encoder}: config.json has {ignored[0]} layers and the weights {ignored[1]}: the others are not used"
+    remedy = "If it was not cut on purpose, config.json is another model's, or was changed: copy the model again."
+    return [Check("layers of the encoder", "warn", detail, remedy)]
 
 
 def _check_capitals(encoder: str, *, wanted: bool) -> list[Check]:

@@ -10,6 +10,7 @@ from distill_offline.errors import ConfigError
 from distill_offline.models import catalogue
 from distill_offline.models.casing import require_capitals
 from distill_offline.models.encoder_tokenizer import tokenizer_of
+from distill_offline.models.layers import ignored_layers
 from distill_offline.run.folder import RunFolder
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "StartingEncoder",
     "check_capitals",
     "check_pretrained_arms",
+    "say_ignored_layers",
     "starting_encoder",
     "starts_pretrained",
 ]
@@ -78,3 +80,13 @@ def check_capitals(settings: Settings) -> None:
     name = settings.train.encoder
     if settings.train.capitals and name and (tokenizer := tokenizer_of(name)) is not None:
         require_capitals(tokenizer, name)
+
+
+def say_ignored_layers(folder: RunFolder) -> None:
+    """Warn of an encoder whose weights have more layers than its configuration speaks of."""
+    name = folder.settings.train.encoder
+    if name and (ignored := ignored_layers(catalogue.locate(name))):
+        folder.warn(
+            f"train.encoder: {name}: its weights have {ignored[1]} layers, and config.json has {ignored[0]}: the "
+            "others are not used. If it was not cut on purpose, copy the model again."
+        )

@@ -15,7 +15,7 @@ from distill_offline.corpus import tokenisation
 from distill_offline.errors import InputError, MissingModel
 from distill_offline.manifest.method import method
 from distill_offline.models.fitting import weights_of
-from distill_offline.run.encoder import check_pretrained_arms, starting_encoder
+from distill_offline.run.encoder import check_pretrained_arms, say_ignored_layers, starting_encoder
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import make_task, read_gold
 from distill_offline.run.sources import labels_digest, source_paths
@@ -58,6 +58,7 @@ def train(folder: RunFolder, arms: Sequence[str] = (), observe: Observe | None =
     settings = folder.settings
     check_arms(settings.train)
     check_pretrained_arms(settings)
+    say_ignored_layers(folder)
     chosen = chosen_students(settings.train, arms)
     if not arms:
         _say_left_over(folder)
