@@ -7,7 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 from tiny_training import TINY, selected_and_trained, training_settings
 
 from distill_offline.doctor import examine
@@ -39,6 +41,28 @@ def test_layers_beyond_the_configuration_are_found(encoder: Path, cut: Path) -> 
     assert ignored_layers(cut) is None
     (cut / "config.json").unlink()
     assert ignored_layers(cut) is None
+
+
+def test_files_that_nobody_loads_or_that_are_damaged_tell_nothing(encoder: Path, cut: Path, tmp_path: Path) -> None:
+    shutil.copytree(encoder, tmp_path / "good")
+    (tmp_path / "good/old-backup.safetensors").write_bytes(
+        save({f"encoder.layer.{number}.output.dense.bias": np.zeros(2, np.float32) for number in range(9)})
+    )
+    assert ignored_layers(tmp_path / "good") is None
+    for damage in (b"half", b""):
+        (cut / "model.safetensors").write_bytes(damage)
+        assert ignored_layers(cut) is None
+    (cut / "model.safetensors").unlink()
+    assert ignored_layers(cut) is None
+    (cut / "model.safetensors").symlink_to(tmp_path / "nowhere")
+    assert ignored_layers(cut) is None
+    index = {"weight_map": {"encoder.layer.0.output.dense.bias": "a", "encoder.layer.4.output.dense.bias": "b"}}
+    (cut / "model.safetensors").unlink()
+    (cut / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert ignored_layers(cut) == (1, 5)
+    for damage in (b"[]", b"{}", b'{"weight_map": 3}', b"\xff"):
+        (cut / "model.safetensors.index.json").write_bytes(damage)
+        assert ignored_layers(cut) is None
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # DeBERTa's own code in transformers

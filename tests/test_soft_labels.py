@@ -13,9 +13,11 @@ from sentences import sentence
 from test_committee import AGAIN, LABELLERS, SENTENCES, TAGS, weights
 from tiny_training import TINY, selected_and_trained, training_settings
 
-from distill_offline.errors import Interrupted
+from distill_offline import pipeline
+from distill_offline.errors import InputError, Interrupted
 from distill_offline.label_kinds.losses import LossRule
 from distill_offline.run.folder import RunFolder
+from distill_offline.run.gold import make_task
 from distill_offline.schema import Example, Head
 from distill_offline.student.committee import Committee
 from distill_offline.student.model import Student
@@ -127,6 +129,48 @@ def test_each_piece_of_a_token_has_a_row_of_its_own(encoder: Path, tmp_path: Pat
     assert float(batch["shares"].sum()) == pytest.approx(len(words))
 
 
+HEADS: list[Head] = ["token-classification", "sequence-classification", "multi-label-classification"]
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_labels_in_another_order_are_taken_by_their_names_and_others_are_refused(
+    encoder: Path, tmp_path: Path, head: Head
+) -> None:
+    """`train --arm` may find labellers of a task whose types stood in another order."""
+    names = {"token-classification": "ner", "sequence-classification": "text_classification"}
+    task = names.get(head, "multi_label_classification")
+    given = training_settings(encoder, **{**TINY, "arms": [LABELLERS]})
+    types = dict.fromkeys(("PERSON", "ORGANISATION", "DATE"), "as its name says")
+
+    def folder_of(*order: str) -> RunFolder:
+        settings = replace(given.task, name=task, types={name: types.get(name, "new") for name in order})
+        return RunFolder(tmp_path, replace(given, task=settings))
+
+    before = folder_of("PERSON", "ORGANISATION", "DATE")
+    labels = tuple(make_task(before.settings).labels)
+    student = Student.create(encoder, labels, head)
+    torch.manual_seed(5)
+    torch.nn.init.normal_(student.model.classifier.weight, std=3.0)
+    student.save(tmp_path / "train/simple_mix/student")
+    pool = [Example(text, student.kind.unanswered(len(text.tokens)), "distilled") for text in SENTENCES]
+    after = folder_of("DATE", "PERSON", "ORGANISATION")
+    now = tuple(make_task(after.settings).labels)
+    assert now != labels
+    found, _ = labelled_together(after, ("simple_mix",), pool, soft=True)
+    expected = student.probabilities([example.sentence for example in found])
+    for example, rows in zip(found, expected, strict=True):
+        assert isinstance(example, SoftExample)
+        for place, label in enumerate(now):
+            theirs = labels.index(label)
+            if head == "multi-label-classification":
+                assert np.array_equal(example.shares[place], rows[theirs])
+            else:
+                assert np.array_equal(example.shares[:, place], rows[:, theirs])
+    for other in (folder_of("DATE", "PERSON"), folder_of("DATE", "PERSON", "ORGANISATION", "PLACE")):
+        with pytest.raises(InputError, match=r"simple_mix learnt the labels .* Train all anew: leave --arm out"):
+            labelled_together(other, ("simple_mix",), pool, soft=True)
+
+
 @pytest.mark.parametrize("labellers", [None, 2])
 def test_an_arm_learns_how_sure_its_labellers_are(encoder: Path, tmp_path: Path, labellers: int | None) -> None:
     soft = {**SOFT, "labellers": labellers}
@@ -168,8 +212,6 @@ def test_it_goes_on_to_the_same_bytes_after_a_stop_and_in_processes_of_its_own(e
 
     folder = replace(folder, watch=watch)
     folder.open()
-    from distill_offline import pipeline
-
     pipeline.select(folder)
     with pytest.raises(Interrupted):
         pipeline.train(folder)

@@ -19,7 +19,7 @@ from typing import Any
 from distill_offline.errors import EnvironmentFault
 from distill_offline.manifest.local_names import Variable, local_variables
 
-__all__ = ["EXAMINING", "PRETRAINING", "TRAINING", "method", "source_digest"]
+__all__ = ["EXAMINING", "PRETRAINING", "SOFT_LABELS", "TOGETHER", "TRAINING", "method", "source_digest"]
 
 # What decides which labels are learnt from, which weights a student ends with, which tags it gives and their score. A
 # test keeps this list whole: what these modules import is in it, or is named there as deciding nothing.
@@ -67,6 +67,9 @@ PRETRAINING = (
     "distill_offline.student.windows",
     "distill_offline.text.visible",
 )
+# Besides, what decides what is learnt from several students together, and from soft labels.
+TOGETHER = ("distill_offline.student.committee", "distill_offline.train.committee")
+SOFT_LABELS = (*TOGETHER, "distill_offline.train.soft_labels")
 # Besides, what decides what is seen where a study looks into its cells.
 EXAMINING = (
     "distill_offline.study.examine.looking",

@@ -16,7 +16,7 @@ from distill_offline.run.folder import RunFolder
 from distill_offline.select.cross_fit import is_cross_fitted
 from distill_offline.select.stage import is_selected
 from distill_offline.storage.files import ANNOTATIONS, STORE, read_rows
-from distill_offline.train.arms import check_arms, chosen_students
+from distill_offline.train.arms import check_arms, chosen_students, in_words
 from distill_offline.train.stage import check_needs, is_trained
 
 __all__ = ["plan", "status"]
@@ -115,7 +115,8 @@ def _train(folder: RunFolder, arms: Sequence[str], *, before: bool, pretrained: 
     fresh = {arm.name: ready[arm.name] and is_trained(folder, arm) for arm in chosen}
     for arm in chosen:
         train = settings.of(arm)
-        labels = f", labels of {', '.join(arm.needs)}" if arm.needs else ""
+        kind = "soft labels" if arm.soft_labels else "labels"
+        labels = f", {kind} of {in_words(arm.needs)}" if arm.needs else ""
         drawn = f"{train.updates} updates of {train.batch_size} sentences, schedule {arm.schedule or arm.name}{labels}"
         yield {
             "stage": f"train {arm.name}",

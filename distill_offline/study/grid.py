@@ -13,6 +13,8 @@ from distill_offline import config
 from distill_offline.config.settings import ArmSettings, ConfiguredArm, CorpusSettings, SeededArm, Settings, Source
 from distill_offline.config.study import StudySettings
 from distill_offline.errors import ConfigError
+from distill_offline.manifest.method import SOFT_LABELS
+from distill_offline.manifest.method import source_digest as digest_of_modules
 from distill_offline.models import catalogue
 from distill_offline.pretrain.stage import identity
 from distill_offline.run.encoder import check_pretrained_arms, starts_pretrained
@@ -198,7 +200,7 @@ class Study:
         averaged = [self._training(settings, averaged_arm) for averaged_arm in _averaged(settings, other)]
         least = {"least": arm.min_label_confidence} if arm.min_label_confidence else {}
         several = {"labellers": arm.labellers} if arm.labellers else {}
-        soft = {"soft": True} if arm.soft_labels else {}
+        soft = {"soft": digest_of_modules(SOFT_LABELS)} if arm.soft_labels else {}
         by = {"train": self._training(settings, other), "averaged": averaged, **least, **several, **soft}
         return {"labelled_by": by}
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from distill_offline.corpus.languages import tokeniser
 from distill_offline.corpus.refine import refined
-from distill_offline.errors import Interrupted
+from distill_offline.errors import InputError, Interrupted
+from distill_offline.label_kinds import LabelKind
 from distill_offline.run.folder import RunFolder
+from distill_offline.run.gold import make_task
 from distill_offline.schema import Example, Progress
 from distill_offline.student.committee import Committee
 from distill_offline.student.model import Student
@@ -32,14 +34,16 @@ def labelled_together(
     """The same sentences with the labels of the mean of students, or of one, and how many of these are other labels.
 
     With `soft` they are soft examples, of tokens as fine as those of raw text. Weights and masks were about the
-    teacher's labels: they go. Raises Interrupted when the run is to stop.
+    teacher's labels: they go. Raises Interrupted when the run is to stop, InputError if soft labels would be of other
+    labels than the task has now.
     """
     who = in_words(names)
     label = "label" if len(names) > 1 else "labels"
     folder.say(f"train: {who} {'together ' if len(names) > 1 else ''}{label} {len(distilled)} distilled sentences")
     paths = [folder.folder(f"train/{name}") / "student" for name in names]
     labeller = Committee.load(paths) if len(paths) > 1 else Student.load(paths[0])
-    tokenise = tokeniser(labeller.language)
+    tokenise = tokeniser(folder.settings.corpus.language)  # as the student that learns it
+    order = _order(labeller.labels, make_task(folder.settings).labels, who) if soft else ()
     again, changed = list[Example](), 0
     for start in range(0, len(distilled), _LABELLED_AT_ONCE):
         if folder.stop():
@@ -53,14 +57,33 @@ def labelled_together(
         relabelled = [
             replace(example, labels=new, weight=1.0, masked=()) for example, new in zip(examples, labels, strict=True)
         ]
-        again += _softened(relabelled, labeller.kind.shares(scored, labeller.labels)) if soft else relabelled
+        if soft:
+            relabelled = _softened(relabelled, labeller.kind, labeller.kind.shares(scored, labeller.labels), order)
+        again += relabelled
         others = f" and {len(names) - 1} more" if len(names) > 1 else ""
         folder.watch(Progress(f"{names[0]}{others} {label}", start + len(examples), len(distilled)))
     return tuple(again), {"distilled_relabelled": changed, "labellers": len(names)}
 
 
-def _softened(examples: Sequence[Example], shares: Sequence[NDArray[np.float32]]) -> list[Example]:
+def _order(theirs: Sequence[str], ours: Sequence[str], who: str) -> list[int]:
+    """Where each of our labels stands among theirs."""
+    if set(theirs) != set(ours):
+        raise InputError(
+            f"train: {who} learnt the labels {', '.join(theirs)}, and the task has {', '.join(ours)} now: soft labels "
+            "must be of the same ones. Train all anew: leave --arm out."
+        )
+    return [theirs.index(label) for label in ours]
+
+
+def _softened(
+    examples: Sequence[Example], kind: LabelKind, shares: Sequence[NDArray[np.float32]], order: Sequence[int]
+) -> list[Example]:
+    """The examples with how probable each label is: of tokens and of one class a column, of several classes a row."""
+    several = kind.problem_type == "multi_label_classification"
     return [
-        SoftExample(**{each.name: getattr(example, each.name) for each in fields(example)}, shares=rows)
+        SoftExample(
+            **{each.name: getattr(example, each.name) for each in fields(example)},
+            shares=rows[list(order)] if several else rows[:, list(order)],
+        )
         for example, rows in zip(examples, shares, strict=True)
     ]

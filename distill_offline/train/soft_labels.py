@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distill_offline.label_kinds import LabelKind
 from distill_offline.label_kinds.losses import CROSS_ENTROPY, Loss, LossRule
 from distill_offline.label_kinds.subwords import IGNORED
 from distill_offline.schema import Example
@@ -46,6 +47,7 @@ class SoftStudent(Student):
     """A student that learns soft labels where an example has them, and labels elsewhere; otherwise as any."""
 
     def encode(self, examples: Sequence[Example]) -> list[list[Encoded]]:
+        """As Student.encode. Soft examples must be of this student's labels, in their order, and of its tokens."""
         encoded = super().encode(examples)
         return [
             [self._with_shares(window, example) for window in windows] if isinstance(example, SoftExample) else windows
@@ -73,18 +75,14 @@ class SoftStudent(Student):
     def loss(
         self, batch: Mapping[str, torch.Tensor], model: Callable[..., Any] | None = None, rule: LossRule = CROSS_ENTROPY
     ) -> Loss:
-        """As Student.loss; a position with soft labels has the losses of all outcomes, each times its share."""
+        """As Student.loss, by the cross-entropy with the shares of each position; of `rule` label smoothing counts."""
         if "shares" not in batch:
             return super().loss(batch, model, rule)
         forward = model or self.model
-        logits = forward(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-        labels, shares = batch["labels"], batch["shares"]
-        there = labels != IGNORED
-        total = shares.new_zeros(labels.shape)
-        for outcome in range(shares.shape[-1]):
-            losses, _ = self.kind.losses(logits, labels.masked_fill(there, outcome), batch["distilled"], rule)
-            total = total + shares[..., outcome] * losses
-        return Loss((total * batch["weights"][:, None]).sum(), labels.new_zeros(()))
+        logits = forward(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.float()
+        losses = _losses(self.kind, logits, batch["shares"], rule.label_smoothing)
+        losses = losses.masked_fill(batch["labels"] == IGNORED, 0.0)
+        return Loss((losses * batch["weights"][:, None]).sum(), batch["labels"].new_zeros(()))
 
     def _with_shares(self, window: Encoded, example: SoftExample) -> Encoded:
         """The window with its part of the example's shares: of tokens those that it answers for."""
@@ -101,3 +99,19 @@ class SoftStudent(Student):
             distilled=window.distilled,
             shares=example.shares[rows],
         )
+
+
+def _losses(kind: LabelKind, logits: torch.Tensor, shares: torch.Tensor, smoothing: float) -> torch.Tensor:
+    """The loss of each position, windows × positions. `shares` are windows × positions × outcomes."""
+    from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+    if kind.problem_type == "multi_label_classification":  # each class is there or not, by itself
+        wanted = shares[..., 1] * (1 - smoothing) + smoothing / 2
+        return binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    rows = cross_entropy(
+        logits.reshape(-1, logits.shape[-1]),
+        shares.reshape(-1, shares.shape[-1]),
+        reduction="none",
+        label_smoothing=smoothing,
+    )
+    return rows.view(shares.shape[:-1])

@@ -13,7 +13,7 @@ from distill_offline.config.loading import as_plain
 from distill_offline.config.settings import ArmSettings, SeededArm, TrainSettings
 from distill_offline.corpus import tokenisation
 from distill_offline.errors import InputError, MissingModel
-from distill_offline.manifest.method import method
+from distill_offline.manifest.method import SOFT_LABELS, TOGETHER, method
 from distill_offline.models.fitting import weights_of
 from distill_offline.run.encoder import check_pretrained_arms, say_ignored_layers, starting_encoder
 from distill_offline.run.folder import RunFolder
@@ -38,9 +38,6 @@ __all__ = ["check_needs", "decides", "distilled_pool", "is_trained", "train"]
 _Labelled = tuple[tuple[Example, ...], dict[str, int]]
 _Said = dict[tuple[tuple[str, ...], bool], _Labelled]  # by who labels, and whether softly
 _SHOWN = 5  # names
-# What decides what students are that learn from several others, and of no other one.
-_TOGETHER = ("distill_offline.student.committee", "distill_offline.train.committee")
-_SOFT = ("distill_offline.train.soft_labels",)
 # Of train's settings. The encoder counts by its digest, several processes by their number.
 _DECIDES_NOTHING = ("arms", "encoder", "seeds", "at_once", "checkpoint_every", "processes")
 
@@ -58,12 +55,12 @@ def train(folder: RunFolder, arms: Sequence[str] = (), observe: Observe | None =
     settings = folder.settings
     check_arms(settings.train)
     check_pretrained_arms(settings)
-    say_ignored_layers(folder)
     chosen = chosen_students(settings.train, arms)
     if not arms:
         _say_left_over(folder)
     students = [arm for arm in settings.train.ordered_students if arm.name in chosen]
     _say_outdated(folder, students)
+    say_ignored_layers(folder)
     look, at_once, said = observe or look_away, _at_once(folder), _Said()
     if at_once == count(settings.train.processes) == 1:
         counts = {arm.name: _train_here(folder, arm, look, said) for arm in students}
@@ -151,7 +148,7 @@ def _stage(folder: RunFolder, arm: SeededArm) -> Stage:
             "original": labels_digest(settings, "train", "dev", "test"),
             # Tokens of column files, too, are learnt from in the pieces that raw text has.
             "tokens": tokenisation(settings.corpus.language),
-            "method": method(*(_TOGETHER if arm.labelled_by_all else ()), *(_SOFT if arm.soft_labels else ())),
+            "method": method(*(SOFT_LABELS if arm.soft_labels else TOGETHER if arm.labelled_by_all else ())),
             "encoder": encoder.digest,
             "task": settings.task.name,
             "train": decides(resolved),
@@ -234,9 +231,10 @@ def _begin(folder: RunFolder, arm: SeededArm, observe: Observe, said: _Said) -> 
     relabelled: dict[str, int] = {}
     if arm.labelled_by_all:
         by = arm.labelled_by_all, arm.soft_labels
-        if by not in said:  # all students of the arm learn it
-            said[by] = labelled_together(folder, arm.labelled_by_all, distilled, soft=arm.soft_labels)
-        distilled, relabelled = said[by]
+        labelled = said.get(by) or labelled_together(folder, by[0], distilled, soft=by[1])
+        if len(arm.labelled_by_all) > 1:  # all students of the arm learn it
+            said[by] = labelled
+        distilled, relabelled = labelled
     elif arm.labelled_by:
         distilled, relabelled = labelled_again(
             folder, arm.labelled_by, distilled, min_confidence=arm.min_label_confidence or 0.0
