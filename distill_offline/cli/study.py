@@ -83,7 +83,7 @@ def study(
                 renew=renew,
             )
             try:
-                runner.run(limit_hours)
+                studies.run(runner, limit_hours)
             except Interrupted as error:
                 if stop():
                     raise

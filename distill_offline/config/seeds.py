@@ -84,7 +84,7 @@ class SeededTrainSettings(TrainSettings):
     `NAME-2` and so on. The report compares means over them."""
     at_once: int | str = 1
     """[students] Train so many at a time, each in processes of its own with its share of the threads; `auto`: one for
-    each GPU, or without GPUs one for each core, as far as memory goes."""
+    each GPU, or without GPUs one for each core, as far as memory goes. Of a study so many cells."""
 
     def __post_init__(self) -> None:
         TrainSettings.__post_init__(self)

@@ -1,5 +1,6 @@
 """study: arms × original sizes × seeds over the pipeline, kept as rows, and what they say together."""
 
+from distill_offline.study.at_once import run
 from distill_offline.study.examine.rows import Examinations, Examined
 from distill_offline.study.examine.summary import Explanation, summarise_examined
 from distill_offline.study.examine.tables import examined_tables
@@ -31,6 +32,7 @@ __all__ = [
     "progress",
     "publish",
     "rows_by_method",
+    "run",
     "summarise",
     "summarise_examined",
     "type_table",

@@ -31,7 +31,7 @@ METHODS_BEFORE = (1, 2)
 EXAMINED_BEFORE = 1
 
 _LABELS = ("distilled", "teacher", "select")
-_NOT_PART_OF_A_RESULT = frozenset({"arms", "encoder", "checkpoint_every"})
+_NOT_PART_OF_A_RESULT = frozenset({"arms", "at_once", "encoder", "checkpoint_every"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,12 +32,26 @@ from distill_offline.study.remaining import Remaining, RemainingCell
 from distill_offline.study.results import Results, Row
 from distill_offline.train.stage import distilled_pool
 
-__all__ = ["Runner"]
+__all__ = ["CellName", "CellsRun", "Runner"]
 
 _Found = TypeVar("_Found", Row, Examined)
+CellName = tuple[str, int, int, str]
 
 _ENCODERS = "pretrained"  # what pretrain made, by what it was made from; all cells take it over
 _KEPT = frozenset({"history.jsonl"})  # of a student's folder, where students are not kept
+
+
+@dataclass(frozen=True, slots=True)
+class CellsRun:
+    """How many cells were run, which cannot be (and why), and whether time was over before the end."""
+
+    ran: int = 0
+    failed: Mapping[CellName, str] = field(default_factory=dict)
+    out_of_time: bool = False
+
+    def and_(self, other: CellsRun) -> CellsRun:
+        """Both together."""
+        return CellsRun(self.ran + other.ran, {**self.failed, **other.failed}, self.out_of_time or other.out_of_time)
 
 
 @dataclass(slots=True)
@@ -67,52 +81,74 @@ class Runner:
         InputError where another process is at work in the folder, or the corpus is smaller than the sizes. A cell that
         fails for reasons of its own does not keep the others from running: DistillError names it at the end.
         """
-        began, ran = self.clock(), 0
-        failed: list[str] = []
-        with self._alone():
-            left = Remaining.of(self.study, self.results.read(), self._examinations.read(), renew=self.renew)
-            trained = [remaining_cell.cell for remaining_cell in left.cells if left.needs_training(remaining_cell)]
-            _check_sizes(trained, self.study.plan)
-            self._check_reference(left)
-            for work_folder in dict.fromkeys(remaining_cell.folder for remaining_cell in self.study.cells):
-                self._tidy(work_folder, left.cells)  # a kill may have come between a row and this
-            for number, remaining in enumerate(left.cells):
-                self._check(left, began, limit_hours, remaining)
-                self.say(f"study: {left.done + 1}/{left.total} · {remaining}{_eta(left.seconds(number))}")
-                try:
-                    row, examined = self._examined_cell(left, remaining)
-                except (EnvironmentFault, Interrupted):
-                    raise
-                except DistillError as error:
-                    self.say(f"study: {remaining.cell} cannot be run: {error}")
-                    failed.append(f"{remaining.cell}: {error}")
-                    continue
-                if not remaining.has_row:
-                    self.results.add(row)
-                if examined is not None:
-                    self._examinations.add(examined)
-                left.add(row, examined)
-                ran += 1
-                self.say(f"study: F1 {100 * row.overall['f1']:.1f} · {remaining.cell}")
-                self._tidy(remaining.cell.folder, left.cells[number + 1 :])
-        if failed:
-            raise DistillError(
-                f"study: {len(failed)} cells cannot be run, the others are done (--table shows them). {failed[0]}"
+        with self.alone():
+            left = self.left()
+            self.check_and_tidy(left)
+            done = self.run_cells(left, limit_hours)
+        return self.told(done, limit_hours)
+
+    def left(self) -> Remaining:
+        """What is missing as the rows are now."""
+        return Remaining.of(self.study, self.results.read(), self._examinations.read(), renew=self.renew)
+
+    def check_and_tidy(self, left: Remaining) -> None:
+        """Before anything is trained. Raises ConfigError or InputError for what cannot be run to its end."""
+        trained = [remaining_cell.cell for remaining_cell in left.cells if left.needs_training(remaining_cell)]
+        _check_sizes(trained, self.study.plan)
+        self._check_reference(left)
+        for work_folder in dict.fromkeys(remaining_cell.folder for remaining_cell in self.study.cells):
+            self._tidy(work_folder, left.cells)  # a kill may have come between a row and this
+
+    def run_cells(
+        self, left: Remaining, limit_hours: float | None = None, only: Collection[CellName] | None = None
+    ) -> CellsRun:
+        """Run the cells that are left, or of them those of these names. Raises as `run` does, but for what it tells."""
+        began, run = self.clock(), CellsRun()
+        for number, remaining in enumerate(left.cells):
+            if only is not None and remaining.cell.name not in only:
+                continue
+            if self.stop():
+                raise Interrupted(f"study: stopped; {_state(left)}")
+            next_one = (left.expected(remaining) or 0.0) if left.needs_training(remaining) else 0.0
+            if limit_hours is not None and self.clock() - began + next_one > limit_hours * 3600:
+                return replace(run, out_of_time=True)
+            eta = _eta(left.seconds(number)) if only is None else ""
+            place = f"{left.done + 1}/{left.total} · " if only is None else ""  # others are at work, too
+            self.say(f"study: {place}{remaining}{eta}")
+            try:
+                row, examined = self._examined_cell(left, remaining)
+            except (EnvironmentFault, Interrupted):
+                raise
+            except DistillError as error:
+                self.say(f"study: {remaining.cell} cannot be run: {error}")
+                run = replace(run, failed={**run.failed, remaining.cell.name: f"{remaining.cell}: {error}"})
+                continue
+            if not remaining.has_row:
+                self.results.add(row)
+            if examined is not None:
+                self._examinations.add(examined)
+            left.add(row, examined)
+            run = replace(run, ran=run.ran + 1)
+            self.say(f"study: F1 {100 * row.overall['f1']:.1f} · {remaining.cell}")
+            self._tidy(remaining.cell.folder, left.cells[number + 1 :])
+        return run
+
+    def told(self, done: CellsRun, limit_hours: float | None) -> int:
+        """How many cells were run. Raises Interrupted if time was over, DistillError if some cannot be run."""
+        if done.out_of_time:
+            raise Interrupted(
+                f"study: {limit_hours:g} hours would be over before another cell ends; {_state(self.left())}"
             )
-        return ran
+        if done.failed:
+            first = next(iter(done.failed.values()))
+            raise DistillError(
+                f"study: {len(done.failed)} cells cannot be run, the others are done (--table shows them). {first}"
+            )
+        return done.ran
 
     @property
     def _examinations(self) -> Examinations:
         return Examinations.beside(self.results.path)
-
-    def _check(self, left: Remaining, began: float, hours: float | None, remaining: RemainingCell) -> None:
-        """Raise Interrupted where it is time to stop."""
-        state = f"{left.done} of {left.total} cells are done. Run the same command again."
-        if self.stop():
-            raise Interrupted(f"study: stopped; {state}")
-        next_one = (left.expected(remaining) or 0.0) if left.needs_training(remaining) else 0.0
-        if hours is not None and self.clock() - began + next_one > hours * 3600:
-            raise Interrupted(f"study: {hours:g} hours would be over before another cell ends; {state}")
 
     def _check_reference(self, left: Remaining) -> None:
         """Raises ConfigError if the reference has none of the sentences of corpus.distilled."""
@@ -135,13 +171,7 @@ class Runner:
     def _cell(self, remaining: RemainingCell, before: Row | None) -> tuple[Row, Examined | None]:
         """Train and score the cell, and look into it where that is asked for; `before` is its row, if it has one."""
         began, cell, plan = self.clock(), remaining.cell, self.study.plan
-        run = RunFolder(
-            self.folder / cell.folder,
-            replace(cell.settings, train=_one_at_a_time(cell)),
-            command=self.command,
-            watch=lambda progress: self.watch(replace(progress, stage=f"{cell.folder.as_posix()}: {progress.stage}")),
-            stop=self.stop,
-        )
+        run = self._run_folder(cell)
         run.open()
         began += self._pretrain(run, cell)
         if cell.settings.asks_a_teacher:
@@ -187,17 +217,40 @@ class Runner:
 
     def _pretrain(self, run: RunFolder, cell: Cell) -> float:
         """Have the encoder that the cell starts from, made once for all; gives the seconds that this took."""
-        began, settings = self.clock(), cell.settings
-        arms = (*settings.train.before(cell.arm), cell.arm)
-        crosses = settings.pretrain is not None and settings.select.cross_fit is not None
-        if crosses or any(starts_pretrained(settings, arm.name) for arm in arms):
-            shared = replace(run, path=self.folder / _ENCODERS / fingerprint(run)[:16], say=self.say)
-            if not is_pretrained(shared):
-                shared.open()
-                pipeline.pretrain(shared)
-                shared.seal()
+        began = self.clock()
+        if (shared := self._shared_encoder(run, cell)) is not None:
             take_over(run, shared)
         return self.clock() - began
+
+    def make_encoders(self, left: Remaining) -> None:
+        """Make all encoders that missing cells start from and that `pretrain` makes, each once."""
+        for remaining in left.cells:
+            if left.needs_training(remaining):
+                self._shared_encoder(self._run_folder(remaining.cell), remaining.cell)
+
+    def _shared_encoder(self, run: RunFolder, cell: Cell) -> RunFolder | None:
+        """The folder in which the encoder was pre-trained that a cell starts from; None if it needs none."""
+        settings = cell.settings
+        arms = (*settings.train.before(cell.arm), cell.arm)
+        crosses = settings.pretrain is not None and settings.select.cross_fit is not None
+        if not (crosses or any(starts_pretrained(settings, arm.name) for arm in arms)):
+            return None
+        shared = replace(run, path=self.folder / _ENCODERS / fingerprint(run)[:16], say=self.say)
+        if not is_pretrained(shared):
+            shared.open()
+            pipeline.pretrain(shared)
+            shared.seal()
+        return shared
+
+    def _run_folder(self, cell: Cell) -> RunFolder:
+        """The run that a cell is part of."""
+        return RunFolder(
+            self.folder / cell.folder,
+            replace(cell.settings, train=_one_at_a_time(cell)),
+            command=self.command,
+            watch=lambda progress: self.watch(replace(progress, stage=f"{cell.folder.as_posix()}: {progress.stage}")),
+            stop=self.stop,
+        )
 
     def _matched(self, settings: Settings, pool: Sequence[Example]) -> Matched | None:
         """The examples of `pool` with gold out of study.examine.reference, which is read once."""
@@ -233,7 +286,8 @@ class Runner:
         manifest.unseal(self.folder / work_folder)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def alone(self) -> Iterator[None]:
+        """Keep other processes out of the folder. Raises InputError if one is at work in it."""
         check_own(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
@@ -276,6 +330,10 @@ def _filed(row: _Found, cell: Cell) -> _Found:
     """The result of a cell that another one with the same settings has found already."""
     variant, size, seed, arm = cell.name
     return replace(row, study=cell.settings.name, variant=variant, size=size, seed=seed, arm=arm)
+
+
+def _state(left: Remaining) -> str:
+    return f"{left.done} of {left.total} cells are done. Run the same command again."
 
 
 def _eta(seconds: float | None) -> str:
