@@ -111,6 +111,8 @@ def _show_progress(console: Console, loaded: Study, results: Results, *, list_ce
     from distill_offline import study as studies
 
     state = studies.progress(loaded, results, renew=renew)
+    if state["seconds"] is not None:
+        state["seconds"] = round(state["seconds"] / studies.cells_at_once(loaded))
     if console.as_json:
         console.json(state if list_cells else {**state, "missing": len(state["missing"])})
         return

@@ -1,6 +1,6 @@
 """study: arms × original sizes × seeds over the pipeline, kept as rows, and what they say together."""
 
-from distill_offline.study.at_once import run
+from distill_offline.study.at_once import cells_at_once, run
 from distill_offline.study.examine.rows import Examinations, Examined
 from distill_offline.study.examine.summary import Explanation, summarise_examined
 from distill_offline.study.examine.tables import examined_tables
@@ -25,6 +25,7 @@ __all__ = [
     "Summary",
     "arm_table",
     "as_json",
+    "cells_at_once",
     "comparison_table",
     "examined_by_method",
     "examined_tables",

@@ -32,7 +32,7 @@ from distill_offline.study.remaining import Remaining, RemainingCell
 from distill_offline.study.results import Results, Row
 from distill_offline.train.stage import distilled_pool
 
-__all__ = ["CellName", "CellsRun", "Runner"]
+__all__ = ["CellName", "CellsRun", "Runner", "in_words_left"]
 
 _Found = TypeVar("_Found", Row, Examined)
 CellName = tuple[str, int, int, str]
@@ -100,9 +100,17 @@ class Runner:
             self._tidy(work_folder, left.cells)  # a kill may have come between a row and this
 
     def run_cells(
-        self, left: Remaining, limit_hours: float | None = None, only: Collection[CellName] | None = None
+        self,
+        left: Remaining,
+        limit_hours: float | None = None,
+        only: Collection[CellName] | None = None,
+        *,
+        beside_others: bool = False,
     ) -> CellsRun:
-        """Run the cells that are left, or of them those of these names. Raises as `run` does, but for what it tells."""
+        """Run the cells that are left, or of them those of these names. Raises as `run` does, but for what `told` says.
+
+        `beside_others`: other processes run cells, so that nobody here knows how many are done.
+        """
         began, run = self.clock(), CellsRun()
         for number, remaining in enumerate(left.cells):
             if only is not None and remaining.cell.name not in only:
@@ -112,9 +120,8 @@ class Runner:
             next_one = (left.expected(remaining) or 0.0) if left.needs_training(remaining) else 0.0
             if limit_hours is not None and self.clock() - began + next_one > limit_hours * 3600:
                 return replace(run, out_of_time=True)
-            eta = _eta(left.seconds(number)) if only is None else ""
-            place = f"{left.done + 1}/{left.total} · " if only is None else ""  # others are at work, too
-            self.say(f"study: {place}{remaining}{eta}")
+            place, eta = f"{left.done + 1}/{left.total} · ", in_words_left(left.seconds(number))
+            self.say(f"study: {remaining}" if beside_others else f"study: {place}{remaining}{eta}")
             try:
                 row, examined = self._examined_cell(left, remaining)
             except (EnvironmentFault, Interrupted):
@@ -222,18 +229,13 @@ class Runner:
             take_over(run, shared)
         return self.clock() - began
 
-    def make_encoders(self, left: Remaining) -> None:
-        """Make all encoders that missing cells start from and that `pretrain` makes, each once."""
-        for remaining in left.cells:
-            if left.needs_training(remaining):
-                self._shared_encoder(self._run_folder(remaining.cell), remaining.cell)
+    def encoder_of(self, cell: Cell) -> str | None:
+        """What `pretrain` makes the encoder from that the cell starts from, as a digest; None if it makes none."""
+        return fingerprint(self._run_folder(cell)) if _starts_pretrained(cell) else None
 
     def _shared_encoder(self, run: RunFolder, cell: Cell) -> RunFolder | None:
         """The folder in which the encoder was pre-trained that a cell starts from; None if it needs none."""
-        settings = cell.settings
-        arms = (*settings.train.before(cell.arm), cell.arm)
-        crosses = settings.pretrain is not None and settings.select.cross_fit is not None
-        if not (crosses or any(starts_pretrained(settings, arm.name) for arm in arms)):
+        if not _starts_pretrained(cell):
             return None
         shared = replace(run, path=self.folder / _ENCODERS / fingerprint(run)[:16], say=self.say)
         if not is_pretrained(shared):
@@ -300,6 +302,14 @@ class Runner:
             lock.release()
 
 
+def _starts_pretrained(cell: Cell) -> bool:
+    """Whether the cell, or what chooses its labels, starts from an encoder that `pretrain` makes."""
+    settings = cell.settings
+    arms = (*settings.train.before(cell.arm), cell.arm)
+    crosses = settings.pretrain is not None and settings.select.cross_fit is not None
+    return crosses or any(starts_pretrained(settings, arm.name) for arm in arms)
+
+
 def _pretrained(run: RunFolder, cell: Cell) -> str | None:
     """The beginning of the digest of the encoder that was pre-trained for the cell, if one was."""
     if cell.arm.average or not starts_pretrained(cell.settings, cell.arm.name):
@@ -336,7 +346,8 @@ def _state(left: Remaining) -> str:
     return f"{left.done} of {left.total} cells are done. Run the same command again."
 
 
-def _eta(seconds: float | None) -> str:
+def in_words_left(seconds: float | None) -> str:
+    """` · ETA 2 h 05 min`, or nothing if that is not known."""
     if not seconds:
         return ""
     hours, minutes = divmod(round(seconds / 60), 60)

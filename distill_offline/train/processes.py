@@ -16,7 +16,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from distill_offline.errors import ConfigError, DistillError, EnvironmentFault
+from distill_offline.errors import ConfigError, DistillError, EnvironmentFault, os_fault
 from distill_offline.learning.group import ALONE, Group, Lost, joined
 from distill_offline.offline.spawned import how_it_ended, serve_parent, spawn
 from distill_offline.schema import Progress, Watch
@@ -248,6 +248,8 @@ def _serve(pipe: Connection, rank: int, settings: _Settings) -> None:
         pipe.send(("lost", str(error)))
     except DistillError as error:
         pipe.send(("failed", error))
+    except OSError as error:  # a disk that is full or read-only, a file that may not be read
+        pipe.send(("failed", os_fault(error)))
     except Exception:
         pipe.send(("broke", traceback.format_exc()))
 
