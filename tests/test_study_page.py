@@ -227,10 +227,10 @@ def test_report_refuses_what_is_neither(config: Path, tmp_path: Path) -> None:
     assert "not as `study` wrote it" in failed(tmp_path)
 
 
-def test_the_committed_rows_give_the_figures_of_the_readme() -> None:
+def test_the_committed_rows_give_the_figures_of_results() -> None:
     loaded = Study.load(ROOT / "configs/paper/phase2.yaml", [DRAWS])
     rows = [row for row in Results(ROOT / "docs/results/rows.jsonl").read() if row.study == loaded.settings.name]
     told = headline(loaded, rows)
     assert re.match(
-        r"The teacher's labels bring \+7\.4 F1 \(\d\.\d to \d+\.\d\) over 250 labelled sentences alone\.", told
+        r"The teacher's labels bring \+7\.2 F1 \(\d\.\d to \d+\.\d\) over 250 labelled sentences alone\.", told
     )
