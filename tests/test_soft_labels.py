@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from sentences import sentence
+from studying import write_config
 from test_committee import AGAIN, LABELLERS, SENTENCES, TAGS, weights
 from tiny_training import TINY, selected_and_trained, training_settings
 
@@ -21,6 +22,7 @@ from distill_offline.run.gold import make_task
 from distill_offline.schema import Example, Head
 from distill_offline.student.committee import Committee
 from distill_offline.student.model import Student
+from distill_offline.study import Study
 from distill_offline.train.committee import labelled_together
 from distill_offline.train.soft_labels import SoftExample, SoftStudent
 from distill_offline.train.stage import distilled_pool
@@ -221,3 +223,21 @@ def test_it_goes_on_to_the_same_bytes_after_a_stop_and_in_processes_of_its_own(e
     at_once = training_settings(encoder, **{**TINY, "arms": arms, "checkpoint_every": 0, "at_once": 2})
     selected_and_trained(tmp_path / "at-once", at_once)
     assert weights(tmp_path / "at-once", "again")
+
+
+def test_the_code_behind_soft_labels_is_part_of_what_such_a_cell_is(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arms = ["train.arms=[{name: original_only}, {name: union}, {name: soft, schedule: union, labelled_by: union}]"]
+    config = write_config(tmp_path / "small.yaml", encoder, seeds=[0])
+
+    def keys(*changes: str) -> list[str]:
+        study = Study.load(config, [*arms, *changes])
+        return [study.key(cell) for cell in study.cells]
+
+    hard, soft = keys(), keys("train.arms.2.soft_labels=true")
+    monkeypatch.setattr("distill_offline.study.grid.digest_of_modules", lambda modules: "of other code")
+    other = keys("train.arms.2.soft_labels=true")
+    assert hard[:2] == soft[:2] == other[:2]
+    assert len({hard[2], soft[2], other[2]}) == 3
+    assert keys() == hard

@@ -144,6 +144,13 @@ def test_status_counts_the_cells_that_run_at_once(encoder: Path, tmp_path: Path)
     assert left == {"1": 5 * 3600, "3": 5 * 1200}
 
 
+def test_a_study_that_asks_a_teacher_runs_in_turn(encoder: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "small.yaml", encoder)
+    asks = ("backend={name: scripted}", f"corpus.unlabelled={tmp_path / 'train.conll'}")
+    assert cells_at_once(runner(config, (*TWO, asks[0])).study) == 2
+    assert cells_at_once(runner(config, (*TWO, *asks)).study) == 1
+
+
 def test_hours_that_are_over_are_told(encoder: Path, tmp_path: Path) -> None:
     config = write_config(tmp_path / "small.yaml", encoder)
     with pytest.raises(Interrupted, match=r"1e-09 hours would be over before another cell ends; 0 of 4 cells"):

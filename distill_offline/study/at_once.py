@@ -13,7 +13,7 @@ from distill_offline.models.fitting import weights_of
 from distill_offline.study.grid import Study
 from distill_offline.study.remaining import Remaining, RemainingCell
 from distill_offline.study.results import Results
-from distill_offline.study.running import CellName, CellsRun, Runner, in_words_left
+from distill_offline.study.running import CellName, CellsRun, Runner
 from distill_offline.train.at_once import Started, Task, gpus_of, how_many, run_at_once
 from distill_offline.train.processes import Crew, Member, count, threads_each
 
@@ -99,7 +99,8 @@ class _Parts:
         runner, groups = self.runner, _groups(left)
         if not groups:
             return self._done
-        runner.say(f"study: {left.done} of {left.total} cells are done, {self.at_once} run at a time{self._eta(left)}")
+        eta = left.eta(at_once=self.at_once)
+        runner.say(f"study: {left.done} of {left.total} cells are done, {self.at_once} run at a time{eta}")
         tasks, makers = list[Task](), dict[str, str]()
         began = runner.clock()
         for folder, cells in groups.items():
@@ -111,9 +112,7 @@ class _Parts:
         try:
             run_at_once(tasks, self.at_once, say=runner.say, watch=runner.watch, stop=runner.stop)
         except Interrupted as error:
-            now = runner.left()
-            state = f"{now.done} of {now.total} cells are done. Run the same command again."
-            raise Interrupted(f"study: stopped; {state}") from error
+            raise Interrupted(f"study: stopped; {runner.left().state}") from error
         return self._done
 
     def _starter(self, folder: Path, cells: Sequence[RemainingCell], began: float) -> _Start:
@@ -138,12 +137,8 @@ class _Parts:
     def _finish(self, run: CellsRun) -> dict[str, Any]:
         self._done = self._done.and_(run)
         left = self.runner.left()
-        self.runner.say(f"study: {left.done} of {left.total} cells are done{self._eta(left)}")
+        self.runner.say(f"study: {left.done} of {left.total} cells are done{left.eta(at_once=self.at_once)}")
         return {}
-
-    def _eta(self, left: Remaining) -> str:
-        seconds = left.seconds()
-        return in_words_left(None if seconds is None else seconds / self.at_once)
 
 
 def _groups(left: Remaining) -> Mapping[Path, Sequence[RemainingCell]]:

@@ -97,6 +97,19 @@ class Remaining:
         looking = [one.seconds for one in self.examined.values()] if cell.examination is not None else []
         return _mean(measured) + (_mean(looking) if looking else 0.0) if measured else None
 
+    @property
+    def state(self) -> str:
+        """How many cells are done, and what goes on with the others."""
+        return f"{self.done} of {self.total} cells are done. Run the same command again."
+
+    def eta(self, start: int = 0, *, at_once: int = 1) -> str:
+        """` · ETA 2 h 05 min` for the cells from `start` on, so many at a time; nothing if that is not known."""
+        seconds = self.seconds(start)
+        if not seconds:
+            return ""
+        hours, minutes = divmod(round(seconds / at_once / 60), 60)
+        return f" · ETA {hours} h {minutes:02} min" if hours else f" · ETA {minutes} min"
+
     def seconds(self, start: int = 0) -> float | None:
         """What the cells from `start` on will take; each key is trained once."""
         seconds, trained = 0.0, set[tuple[str, str | None]]()

@@ -32,7 +32,7 @@ from distill_offline.study.remaining import Remaining, RemainingCell
 from distill_offline.study.results import Results, Row
 from distill_offline.train.stage import distilled_pool
 
-__all__ = ["CellName", "CellsRun", "Runner", "in_words_left"]
+__all__ = ["CellName", "CellsRun", "Runner"]
 
 _Found = TypeVar("_Found", Row, Examined)
 CellName = tuple[str, int, int, str]
@@ -116,12 +116,12 @@ class Runner:
             if only is not None and remaining.cell.name not in only:
                 continue
             if self.stop():
-                raise Interrupted(f"study: stopped; {_state(left)}")
+                raise Interrupted(f"study: stopped; {left.state}")
             next_one = (left.expected(remaining) or 0.0) if left.needs_training(remaining) else 0.0
             if limit_hours is not None and self.clock() - began + next_one > limit_hours * 3600:
                 return replace(run, out_of_time=True)
-            place, eta = f"{left.done + 1}/{left.total} · ", in_words_left(left.seconds(number))
-            self.say(f"study: {remaining}" if beside_others else f"study: {place}{remaining}{eta}")
+            place = f"{left.done + 1}/{left.total} · {remaining}{left.eta(number)}"
+            self.say(f"study: {remaining if beside_others else place}")
             try:
                 row, examined = self._examined_cell(left, remaining)
             except (EnvironmentFault, Interrupted):
@@ -143,9 +143,8 @@ class Runner:
     def told(self, done: CellsRun, limit_hours: float | None) -> int:
         """How many cells were run. Raises Interrupted if time was over, DistillError if some cannot be run."""
         if done.out_of_time:
-            raise Interrupted(
-                f"study: {limit_hours:g} hours would be over before another cell ends; {_state(self.left())}"
-            )
+            state = self.left().state
+            raise Interrupted(f"study: {limit_hours:g} hours would be over before another cell ends; {state}")
         if done.failed:
             first = next(iter(done.failed.values()))
             raise DistillError(
@@ -340,18 +339,6 @@ def _filed(row: _Found, cell: Cell) -> _Found:
     """The result of a cell that another one with the same settings has found already."""
     variant, size, seed, arm = cell.name
     return replace(row, study=cell.settings.name, variant=variant, size=size, seed=seed, arm=arm)
-
-
-def _state(left: Remaining) -> str:
-    return f"{left.done} of {left.total} cells are done. Run the same command again."
-
-
-def in_words_left(seconds: float | None) -> str:
-    """` · ETA 2 h 05 min`, or nothing if that is not known."""
-    if not seconds:
-        return ""
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f" · ETA {hours} h {minutes:02} min" if hours else f" · ETA {minutes} min"
 
 
 def _one_at_a_time(cell: Cell) -> SeededTrainSettings:
