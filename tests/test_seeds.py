@@ -89,10 +89,8 @@ def test_students_that_label_together_are_as_many_as_are_asked_for_whatever_the_
     ("arm", "told"),
     [
         ({"name": "a", "schedule": "union", "labellers": 3}, "labellers are students of another arm"),
-        ({**AGAIN, "labellers": 2, "min_label_confidence": 0.5}, "about one student's labels"),
         ({**AGAIN, "labellers": 1}, "labellers"),
         ({"name": "a", "schedule": "union", "soft_labels": True}, "soft_labels are those of another arm's student"),
-        ({**AGAIN, "soft_labels": True, "min_label_confidence": 0.5}, "soft_labels say how sure"),
         ({**AGAIN, "soft_labels": True, "gce_q": 0.7}, "again learns soft_labels"),
         ({**AGAIN, "soft_labels": True, "labellers": 2, "mask_errors": 0.5}, "set both to 0 for it"),
         (

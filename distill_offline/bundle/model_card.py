@@ -99,14 +99,13 @@ def _pretraining(facts: Facts) -> str:
 def _other_students(facts: Facts) -> str:
     if facts.averaged:
         return f"It was not trained itself: its weights are the mean of {facts.averaged} students' of its run."
+    if not facts.labellers:
+        return ""
+    several, least = facts.labellers > 1, facts.least_confidence
+    who = f"those of {facts.labellers} students' of its run together" if several else "another student's of its run"
     soft = ", and it learned how probable each of them is" if facts.soft_labels else ""
-    if facts.labellers == 1:
-        return f"The distilled labels that it learned are another student's of its run{soft}."
-    if facts.labellers:
-        return (
-            f"The distilled labels that it learned are those of {facts.labellers} students' of its run together{soft}."
-        )
-    return ""
+    unsure = f" It learned nothing from what {'they were' if several else 'that one was'} less sure of than {least:g}."
+    return f"The distilled labels that it learned are {who}{soft}.{unsure if least else ''}"
 
 
 def _units(counts: Mapping[str, Any]) -> str:

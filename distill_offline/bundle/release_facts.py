@@ -37,7 +37,7 @@ class Facts:
     """A student, without text of its corpus, paths or hosts. `scores` is its row of evaluate's report.
 
     `averaged` counts the students whose mean it is; `labellers` how many other ones gave the distilled labels,
-    and `soft_labels` says whether with how probable each is.
+    `soft_labels` says whether with how probable each is, and `least_confidence` how sure they had to be of one.
     `pretraining`: what its run's pretrain counted, where the student started from that encoder.
     """
 
@@ -54,6 +54,7 @@ class Facts:
     averaged: int
     labellers: int
     soft_labels: bool
+    least_confidence: float
     pretraining: Mapping[str, Any] | None
     seeds: Mapping[str, int]
     versions: Mapping[str, str]
@@ -91,6 +92,7 @@ def gather(student: Path, model_config: Mapping[str, Any]) -> Facts:
         averaged=averaged,
         labellers=int(arm_config.get("labellers") or 1) if arm_config.get("labelled_by") else 0,
         soft_labels=bool(arm_config.get("soft_labels")),
+        least_confidence=float(arm_config.get("min_label_confidence") or 0.0),
         pretraining=_counted(behind[_PRETRAIN]["predicate"]["runDetails"]) if _PRETRAIN in behind else None,
         seeds=definition["externalParameters"]["seeds"],
         versions=details["builder"]["version"],

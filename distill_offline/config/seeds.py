@@ -40,12 +40,8 @@ class ConfiguredArm(ArmSettings):
         ArmSettings.__post_init__(self)
         if self.labellers is not None and not self.labelled_by:
             raise ValueError("labellers are students of another arm: name it in labelled_by")
-        if self.labellers is not None and self.min_label_confidence is not None:
-            raise ValueError("min_label_confidence is about one student's labels; take labellers away, or it")
         if self.soft_labels and not self.labelled_by:
             raise ValueError("soft_labels are those of another arm's student: name it in labelled_by")
-        if self.soft_labels and self.min_label_confidence is not None:
-            raise ValueError("soft_labels say how sure each label is; take min_label_confidence away, or them")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

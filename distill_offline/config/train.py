@@ -44,7 +44,7 @@ class ArmSettings:
     """Another arm: its student labels the distilled sentences anew, and this arm learns those labels."""
     min_label_confidence: Fraction | None = None
     """[probability] With `labelled_by`: learn nothing from an entity, a token without one, or a text of which that
-    student is less sure; empty: from all."""
+    student, or those that label together, are less sure; empty: from all."""
     share: Fraction | None = None
     """[share of draws] As `train.share`, for this arm alone."""
     updates: Count | None = None

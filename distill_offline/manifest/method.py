@@ -19,7 +19,7 @@ from typing import Any
 from distill_offline.errors import EnvironmentFault
 from distill_offline.manifest.local_names import Variable, local_variables
 
-__all__ = ["EXAMINING", "PRETRAINING", "SOFT_LABELS", "TOGETHER", "TRAINING", "method", "source_digest"]
+__all__ = ["EXAMINING", "PRETRAINING", "TRAINING", "labelling", "method", "source_digest"]
 
 # What decides which labels are learnt from, which weights a student ends with, which tags it gives and their score. A
 # test keeps this list whole: what these modules import is in it, or is named there as deciding nothing.
@@ -67,9 +67,10 @@ PRETRAINING = (
     "distill_offline.student.windows",
     "distill_offline.text.visible",
 )
-# Besides, what decides what is learnt from several students together, and from soft labels.
-TOGETHER = ("distill_offline.student.committee", "distill_offline.train.committee")
-SOFT_LABELS = (*TOGETHER, "distill_offline.train.soft_labels")
+# Besides, what decides what is learnt from several students together, from soft labels, and from sure ones of these.
+_TOGETHER = ("distill_offline.student.committee", "distill_offline.train.committee")
+_SOFT_LABELS = (*_TOGETHER, "distill_offline.train.soft_labels")
+_SURE_LABELS = (*_SOFT_LABELS, "distill_offline.train.sure_labels")
 # Besides, what decides what is seen where a study looks into its cells.
 EXAMINING = (
     "distill_offline.study.examine.looking",
@@ -81,6 +82,14 @@ EXAMINING = (
 def method(*further: str) -> str:
     """The digest of TRAINING, and of the modules that are named besides: 16 hex digits."""
     return source_digest((*TRAINING, *further))
+
+
+def labelling(*, together: bool, soft: bool, least: float | None) -> tuple[str, ...]:
+    """The modules that decide, besides TRAINING's, what an arm learns that students label: `together`, softly, or not
+    what they are less sure of than `least`. None for the labels of one student, which TRAINING has."""
+    if least and (together or soft):
+        return _SURE_LABELS
+    return _SOFT_LABELS if soft else _TOGETHER if together else ()
 
 
 @lru_cache(maxsize=16)

@@ -116,7 +116,8 @@ def _train(folder: RunFolder, arms: Sequence[str], *, before: bool, pretrained: 
     for arm in chosen:
         train = settings.of(arm)
         kind = "soft labels" if arm.soft_labels else "labels"
-        labels = f", {kind} of {in_words(arm.needs)}" if arm.needs else ""
+        sure = f" that are {arm.min_label_confidence:g} sure at least" if arm.min_label_confidence else ""
+        labels = f", {kind} of {in_words(arm.needs)}{sure}" if arm.needs else ""
         drawn = f"{train.updates} updates of {train.batch_size} sentences, schedule {arm.schedule or arm.name}{labels}"
         yield {
             "stage": f"train {arm.name}",

@@ -70,7 +70,8 @@ def caveats(study: Study, rows: Sequence[Row], comparisons: int) -> tuple[str, .
 
 def _labelled(arm: ConfiguredArm) -> str:
     together = f", {arm.labellers} together" if arm.labellers else ""
-    return f"{arm.name} ({arm.labelled_by}'s{together}{', soft labels' if arm.soft_labels else ''})"
+    sure = f", {arm.min_label_confidence:g} sure at least" if arm.min_label_confidence else ""
+    return f"{arm.name} ({arm.labelled_by}'s{together}{', soft labels' if arm.soft_labels else ''}{sure})"
 
 
 def _gold(study: Study, rows: Sequence[Row]) -> str:

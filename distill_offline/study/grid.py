@@ -13,7 +13,7 @@ from distill_offline import config
 from distill_offline.config.settings import ArmSettings, ConfiguredArm, CorpusSettings, SeededArm, Settings, Source
 from distill_offline.config.study import StudySettings
 from distill_offline.errors import ConfigError
-from distill_offline.manifest.method import SOFT_LABELS
+from distill_offline.manifest.method import labelling
 from distill_offline.manifest.method import source_digest as digest_of_modules
 from distill_offline.models import catalogue
 from distill_offline.pretrain.stage import identity
@@ -200,8 +200,11 @@ class Study:
         averaged = [self._training(settings, averaged_arm) for averaged_arm in _averaged(settings, other)]
         least = {"least": arm.min_label_confidence} if arm.min_label_confidence else {}
         several = {"labellers": arm.labellers} if arm.labellers else {}
-        soft = {"soft": digest_of_modules(SOFT_LABELS)} if arm.soft_labels else {}
-        by = {"train": self._training(settings, other), "averaged": averaged, **least, **several, **soft}
+        soft = bool(arm.soft_labels)
+        code = labelling(together=bool(several), soft=soft, least=arm.min_label_confidence)
+        kind = "soft" if soft else "sure" if several and least else ""  # before these two, code was not named
+        of_code = {kind: digest_of_modules(code)} if kind else {}
+        by = {"train": self._training(settings, other), "averaged": averaged, **least, **several, **of_code}
         return {"labelled_by": by}
 
     def _source(self, source: str | Source | None, corpus: CorpusSettings) -> Any:

@@ -10,10 +10,11 @@ from typing import Any
 from distill_offline import manifest
 from distill_offline.annotations import read_lines
 from distill_offline.config.loading import as_plain
-from distill_offline.config.settings import ArmSettings, SeededArm, TrainSettings
+from distill_offline.config.settings import SeededArm, TrainSettings
 from distill_offline.corpus import tokenisation
 from distill_offline.errors import InputError, MissingModel
-from distill_offline.manifest.method import SOFT_LABELS, TOGETHER, method
+from distill_offline.label_kinds import kind_of
+from distill_offline.manifest.method import labelling, method
 from distill_offline.models.fitting import weights_of
 from distill_offline.run.encoder import check_pretrained_arms, say_ignored_layers, starting_encoder
 from distill_offline.run.folder import RunFolder
@@ -32,11 +33,12 @@ from distill_offline.train.committee import labelled_together
 from distill_offline.train.job import Job, Observe, blend_of, look_away, train_student, write_student
 from distill_offline.train.processes import Crew, Member, count, threads_each
 from distill_offline.train.self_training import labelled_again
+from distill_offline.train.sure_labels import hardened, without_unsure
 
 __all__ = ["check_needs", "decides", "distilled_pool", "is_trained", "train"]
 
 _Labelled = tuple[tuple[Example, ...], dict[str, int]]
-_Said = dict[tuple[tuple[str, ...], bool], _Labelled]  # by who labels, and whether softly
+_Said = dict[tuple[tuple[str, ...], bool, float], _Labelled]  # by who labels, whether softly, and how sure at least
 _SHOWN = 5  # names
 # Of train's settings. The encoder counts by its digest, several processes by their number.
 _DECIDES_NOTHING = ("arms", "encoder", "seeds", "at_once", "checkpoint_every", "processes")
@@ -148,7 +150,9 @@ def _stage(folder: RunFolder, arm: SeededArm) -> Stage:
             "original": labels_digest(settings, "train", "dev", "test"),
             # Tokens of column files, too, are learnt from in the pieces that raw text has.
             "tokens": tokenisation(settings.corpus.language),
-            "method": method(*(SOFT_LABELS if arm.soft_labels else TOGETHER if arm.labelled_by_all else ())),
+            "method": method(
+                *labelling(together=bool(arm.labelled_by_all), soft=arm.soft_labels, least=arm.min_label_confidence)
+            ),
             "encoder": encoder.digest,
             "task": settings.task.name,
             "train": decides(resolved),
@@ -230,11 +234,12 @@ def _begin(folder: RunFolder, arm: SeededArm, observe: Observe, said: _Said) -> 
     encoder, distilled = starting_encoder(folder, arm.arm).folder, distilled_pool(folder)
     relabelled: dict[str, int] = {}
     if arm.labelled_by_all:
-        by = arm.labelled_by_all, arm.soft_labels
-        labelled = said.get(by) or labelled_together(folder, by[0], distilled, soft=by[1])
+        by = arm.labelled_by_all, arm.soft_labels, arm.min_label_confidence or 0.0
+        labelled = said.get(by) or _labelled_together(folder, distilled, *by)
         if len(arm.labelled_by_all) > 1:  # all students of the arm learn it
             said[by] = labelled
         distilled, relabelled = labelled
+        _say_unsure(folder, arm, distilled, relabelled)
     elif arm.labelled_by:
         distilled, relabelled = labelled_again(
             folder, arm.labelled_by, distilled, min_confidence=arm.min_label_confidence or 0.0
@@ -280,15 +285,30 @@ def _finish(folder: RunFolder, begun: _Begun, trained: training.Trained, threads
     return counts
 
 
-def _say_unsure(folder: RunFolder, arm: ArmSettings, distilled: Sequence[Example], counts: Mapping[str, int]) -> None:
+def _labelled_together(
+    folder: RunFolder, distilled: Sequence[Example], names: Sequence[str], soft: bool, least: float
+) -> _Labelled:
+    """What the students say of the sentences, without what they are less sure of than `least`; and counts."""
+    examples, counts = labelled_together(folder, names, distilled, soft=soft or least > 0)
+    if not least:
+        return examples, counts
+    task = make_task(folder.settings)
+    sure, unsure = without_unsure(kind_of(task.head), task.labels, examples, least)
+    return (sure if soft else hardened(sure)), {**counts, **unsure}
+
+
+def _say_unsure(folder: RunFolder, arm: SeededArm, distilled: Sequence[Example], counts: Mapping[str, int]) -> None:
     """What is not learnt from. Raises InputError if that is every token."""
+    names = arm.labelled_by_all or (arm.labelled_by,)
+    told = f"{in_words(names)} {'are' if len(names) > 1 else 'is'} less sure than {arm.min_label_confidence or 0:g} of"
     if masked := counts.get("distilled_tokens_unsure", 0):
         tokens = sum(len(example.labels) for example in distilled)
-        told = f"{arm.labelled_by} is less sure than {arm.min_label_confidence:g} of"
         if masked == tokens:
             raise InputError(f"train: {told} all tokens. Set min_label_confidence lower.")
-        entities = counts["distilled_spans_unsure"]
+        entities = counts.get("distilled_spans_unsure", 0)
         folder.say(f"train: {told} {entities} entities and, with these, {masked} of {tokens} tokens: not learnt from")
+    if texts := counts.get("distilled_texts_unsure", 0):
+        folder.say(f"train: {told} {texts} of {texts + len(distilled)} texts: not learnt from")
 
 
 def _average_stage(folder: RunFolder, arm: SeededArm) -> Stage:
