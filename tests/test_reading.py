@@ -97,6 +97,117 @@ def test_an_answer_that_words_behind_it_take_back_is_not_believed(form: str) -> 
 @pytest.mark.parametrize(
     "form",
     [
+        "{answer}\nWait, what about {draft}? No, a day is no person.",
+        "{answer}\nActually, let me check once more: is {draft} right? No.",
+        "{answer}\nOr {draft}? I think not.",
+        "{answer}\nA wrong answer would be {draft}.",
+        "{answer}\nIt would be wrong to answer {draft}.",
+        "{answer}\nThe usual mistake is {draft}.",
+        "{answer}\nInstead one might say {draft}, but that is wrong.",
+        "{answer}\nI chose this rather than {draft}, since a day is no person.",
+        "{answer}\nI did not include {draft}.",
+        "{answer}. Monday is actually a day, so I dropped {draft}.",
+        "Answer: {answer}\nExcluded: {draft}",
+        "Final answer: {answer}\n\n**Rejected candidates:** {draft}",
+        "The final answer is {answer}\n\nNote: {draft} was excluded because a day is no person.",
+        "Final answer: {answer} (not a person: {draft})",
+        "<answer>Entities: {answer}. Rejected: {draft}</answer>",
+        "Final answer: {answer}\nEarlier wrong answer: {draft}",
+        "Corrected: {answer}\nOriginal: {draft}",
+        "{answer}\nSorry for my previous answer {draft}",
+        "{answer} (corrected from {draft})",
+        "```json\n{answer}\n```\nA wrong answer would be:\n```json\n{draft}\n```",
+        "{answer}\n\nNext sentence: Bosch grows.\nAnswer: {draft}",
+        "{answer}\nExample 2: Bosch grows.\nAnswer: {draft}",
+        "{answer}\nAnother example:\n'Bosch grows.' Output: {draft}",
+    ],
+)
+def test_an_answer_that_words_around_it_call_wrong_or_of_another_text_is_none(form: str) -> None:
+    assert read(form.format(answer=ANSWER, draft=DRAFT)) == ["Ada Lovelace"]
+    assert read(form.format(answer=EMPTY, draft=DRAFT)) == []
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{}\nWrong entities: []",
+        "{}\n\nMistakes: []",
+        "{}\nMistakes found: []. So this is final.",
+        "{}\nWait, are there other entities? []",
+        "{}\nWait, let me check for more: []. Done.",
+        "{}\nFurther names: []",
+        "{}\nRejected: []",
+    ],
+)
+def test_an_empty_list_of_what_else_there_is_empties_no_answer(form: str) -> None:
+    assert read(form.format(ANSWER)) == ["Ada Lovelace"]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{}\nOops, I missed one: {}",
+        "{}\nWait, I have to add {}",
+        "{}\nActually, there is also {}.",
+        "{}\nMy earlier draft was wrong: {}",
+        "{}\nIncorrect: {}",
+        "First answer: {}\nSecond answer: {}",
+        "{}\nWrong: {}",
+    ],
+)
+def test_an_answer_that_adds_to_another_or_may_be_the_wrong_one_is_not_believed(form: str) -> None:
+    assert read(form.format(ANSWER, '[["Siemens","ORG"]]')) == ["contradicting_answers"]
+
+
+def test_a_list_that_has_the_first_one_and_what_was_missed_counts() -> None:
+    assert read(f'{ANSWER}\nOops, I missed one: [["Ada Lovelace","PER"],["Siemens","ORG"]]') == [
+        "Siemens",
+        "Ada Lovelace",
+    ]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{}\n\nWait, Monday is a day.",
+        "{}\n\nOn reflection that is wrong.",
+        "{}\n\nCorrection: Monday is a day, leave it out.",
+        "{}\n\nHmm, actually Monday is not a person; ignore the above.",
+        "Perhaps {}? No. So nothing is to be extracted.",
+        "Is it {}? I think not.",
+        "One could answer {}, but that is wrong.",
+        "```json\n{}\n```\nWait, that is wrong: Monday is a day.",
+        "Could be {}. But Monday is a day, so that must be removed.",
+        "{}\nНет, это день недели.",
+        "{}\nMoment, das ist ein Tag.",
+        "Rejected: {}",
+    ],
+)
+def test_an_answer_that_is_thought_over_and_not_come_back_to_is_not_believed(form: str) -> None:
+    assert read(form.format(DRAFT)) == ["contradicting_answers"]
+    assert read(form.format(DRAFT) + f"\nFinal answer: {ANSWER}") == ["Ada Lovelace"]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{}\nWait, let me check: yes, this is right.",
+        "{}\nHmm, is she a person? She is, so I keep my answer.",
+        "{}\nNo other names are there.",
+        "{}\nNote: Monday was left out, since a day is no person.",
+        "{}\nThe wrong labels of the guideline do not occur.",
+        "Removed all days: {}",
+        "First entity and last: {}",
+        "Original text kept. {}",
+    ],
+)
+def test_an_explanation_or_a_second_look_takes_nothing_back(form: str) -> None:
+    assert read(form.format(ANSWER)) == ["Ada Lovelace"]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
         "{}\n\nThere are no entities of the other types.",
         "{}\nORG: none. LOC: none.",
         "{} I left out Monday: actually, days are no entities of these types.",

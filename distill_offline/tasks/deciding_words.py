@@ -43,6 +43,11 @@ class DecidingWords:
             _any_within(headings, 0, earlier.start) or _any_within(finals, 0, earlier.start)
         )
 
+    @staticmethod
+    def introduce(words: str) -> bool:
+        """Whether words are those before an answer that counts."""
+        return _HEADING.search(words) is not None or _FINAL.search(words) is not None
+
 
 def said_last(text: str) -> Iterator[tuple[str, bool]]:
     """The last clause of each sentence behind an answer, and whether the sentence concludes or corrects something."""
@@ -81,7 +86,7 @@ _FINAL = re.compile(
 )
 _CORRECTING = re.compile(
     r"\b(?:corrected|correction|the\scorrect|revis(?:ed|ion|ing)|amended|updated|instead|rather|actually|wait|hold\son|"
-    r"on\ssecond\sthought|oops|sorry|apologi\w{1,5}|wrong|incorrect|mistake\w?|scratch\sthat|reconsider\w{0,3}|"
+    r"on\ssecond\sthought|correct\s(?:that|this|it|my)|edit(?=\s?:)|hmm+,?\sno|oops|sorry|apologi\w{1,5}|wrong|incorrect|mistake\w?|scratch\sthat|reconsider\w{0,3}|"
     r"after\sall|korrigiert\w{0,2}|korrektur|falsch|stattdessen|corrigée?s?|plutôt|faux|corregid[ao]s?|corrett[aoei]|"
     r"incorrect[ao]s?)\b|訂正|修正|更正|不对|いや|정정",
     re.IGNORECASE,

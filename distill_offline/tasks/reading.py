@@ -7,11 +7,13 @@ The rules, in order:
    holds JSON, what comes before the first such fence is talk.
 3. What is said of other texts than the one that was asked about is left out: a teacher may repeat the examples, or go
    on with texts of its own.
-4. Of several different answers the last one counts if words between them say so: words of correction (`wait`, `wrong`,
-   `rather`), or a heading (`final answer`, `so:`) that the earlier one has not. Else they contradict each other, and
-   none is believed. An answer behind `not`, `instead of` or `for example` is none.
+4. An answer behind `not`, `instead of` or `for example` is none, nor is one that words around it call wrong
+   (`Excluded: [...]`, `[...]? No`), nor an empty list of what else there is. Of several different answers that are left
+   the last one counts if words between them say so: words of correction (`wait`, `wrong`, `rather`), or a heading
+   (`final answer`, `so:`) that the earlier one has not. Else, and if the last one only adds to the others (`I missed
+   one:`), they contradict each other, and none is believed.
 5. An answer that words behind it take back, by saying another one ("no entities", "Final answer: none", the name of
-   another class), is not believed either.
+   another class), or by thinking again without coming back to it ("Wait, a day is no person"), is not believed either.
 6. What breaks off is never searched for a part that does not: that could be an empty list.
 """
 
@@ -25,6 +27,15 @@ from typing import Any, Generic, TypeVar
 from distill_offline.errors import UnusableAnswer
 from distill_offline.schema import Completion
 from distill_offline.tasks.deciding_words import DecidingWords, said_last
+from distill_offline.tasks.taken_back import (
+    adds,
+    asks_for_more,
+    is_denied,
+    is_named_earlier,
+    is_named_wrong,
+    may_be_named_wrong,
+    thinks_again,
+)
 from distill_offline.text.json_values import Pairs, Piece, json_pieces
 from distill_offline.text.thinking import Quoted, answer_part
 
@@ -126,37 +137,71 @@ class _Part(Generic[Answer]):
                 self._others += group
             else:
                 self.answers.append(_Candidate(group[0].start, group[-1].end, answer))
+        self._numbers = {answer.start: number for number, answer in enumerate(self.answers)}
 
     def chosen(self, in_words: Callable[[str, bool], Answer | None]) -> Read[Answer]:
         """The answer. Raises UnusableAnswer."""
         if any(piece.kind == "broken" and _BEGUN.match(self._text, piece.start) for piece in self._others):
             raise UnusableAnswer("not_json", "it breaks off")
-        counted = self._counted()
+        counted, is_denied = self._counted()
         if not counted:
             is_json = any(piece.kind == "value" for piece in self._others)
             raise UnusableAnswer("wrong_shape" if is_json else "not_json", "no answer in it")
         last = counted[-1]
         meant = self._alike(last.answer)
         differing = next((answer for answer in reversed(counted) if self._alike(answer.answer) != meant), None)
-        if differing is not None and not self._words.decide(differing, last.start):
+        if differing is not None and not self._replaces(last, differing):
             raise UnusableAnswer("contradicting_answers")
         self._check_others(last)
-        for words, concludes in said_last(self._text[last.end :]):
+        behind, is_said_again = self._text[last.end :], False
+        for words, concludes in said_last(behind):
             said = in_words(words, concludes)
             if said is not None and self._alike(said) != meant:
                 raise UnusableAnswer("contradicting_answers", "words behind it say something else")
+            is_said_again = is_said_again or said is not None
+        is_last = last.start == self.answers[-1].start  # behind it, words may be of the others
+        if not is_said_again and (is_denied or (is_last and thinks_again(behind))):
+            raise UnusableAnswer("contradicting_answers", "words around it take it back")
         return Read(last.answer, self._text[last.start : last.end])
 
-    def _counted(self) -> list[_Candidate[Answer]]:
-        """The answers without those that are only spoken of: `not [...]`, or an empty list amid a sentence."""
+    def _counted(self) -> tuple[list[_Candidate[Answer]], bool]:
+        """The answers without those that are only spoken of: `not [...]`, an empty list amid a sentence, or what words
+        around it call wrong; and whether all of them are called so."""
         meant = [answer for answer in self.answers if not _SET_ASIDE.search(self._before(answer, 40))] or self.answers
+        upheld = [answer for answer in meant if not self._is_taken_back(answer)]
+        if meant and not upheld:
+            return meant, True
+        meant = [answer for n, answer in enumerate(upheld) if not (n and self._asks_in_vain(answer))]
         if not meant or not meant[-1].answer:
-            return meant
-        return [answer for answer in meant if answer.answer or not self._is_amid_words(answer)]
+            return meant, False
+        return [answer for answer in meant if answer.answer or not self._is_amid_words(answer)], False
+
+    def _is_taken_back(self, answer: _Candidate[Answer]) -> bool:
+        number = self._numbers[answer.start]
+        following = self.answers[number + 1].start if number + 1 < len(self.answers) else len(self._text)
+        before = self._words_before(answer)
+        if is_named_wrong(before) or (number and is_named_earlier(before)):
+            return True
+        return is_denied(self._text[answer.end : following])
+
+    def _asks_in_vain(self, answer: _Candidate[Answer]) -> bool:
+        return not answer.answer and asks_for_more(self._words_before(answer))
+
+    def _replaces(self, last: _Candidate[Answer], earlier: _Candidate[Answer]) -> bool:
+        """Whether the last answer counts, and not the earlier one, nor both together."""
+        before = self._words_before(last)
+        if may_be_named_wrong(before) or (adds(before) and not _holds(last.answer, earlier.answer)):
+            return False
+        return self._words.decide(earlier, last.start)
+
+    def _words_before(self, answer: _Candidate[Answer]) -> str:
+        """What stands before an answer, from the end of the one before it."""
+        number = self._numbers[answer.start]
+        return self._text[self.answers[number - 1].end if number else 0 : answer.start]
 
     def _is_amid_words(self, empty: _Candidate[Answer]) -> bool:
-        before = self._before(empty, 60)
-        return self._text[empty.start] == "[" and bool(before.rpartition("\n")[2].strip())
+        line = self._before(empty, 60).rpartition("\n")[2]
+        return self._text[empty.start] == "[" and bool(line.strip()) and not self._words.introduce(line)
 
     def _before(self, answer: _Candidate[Answer], length: int) -> str:
         return self._text[max(0, answer.start - length) : answer.start]
@@ -191,6 +236,11 @@ def _object(pairs: Pairs) -> dict[str, Any]:
     if len(value) != len(pairs):
         raise UnusableAnswer("wrong_shape", "a key occurs twice in one object")
     return value
+
+
+def _holds(answer: object, other: object) -> bool:
+    """Whether an answer has all that another one has."""
+    return isinstance(answer, list | tuple) and isinstance(other, list | tuple) and all(x in answer for x in other)
 
 
 def _is_list_like(text: str, piece: Piece) -> bool:
@@ -275,8 +325,10 @@ _WRAPPER = re.compile(
 _SPECIAL_TURN = (
     r"<\|im_start\|>user|<\|user\|>|<start_of_turn>user|<\|start_header_id\|>user|\[INST\]|###\s?Instruction"
 )
+_OTHER = r"(?:(?:next|another|new|other|further|second)[ \t])"
 _HEADED = re.compile(
-    rf"(?:^[ \t>#*_\d.)-]{{0,12}}(?:text|sentence|input|user|human|passage|satz|eingabe|phrase|texte)[ \t*_\d]{{0,6}}:|"
+    rf"(?:^[ \t>#*_\d.)-]{{0,12}}(?:{_OTHER}{{0,1}}(?:text|sentence|input|user|human|passage|satz|eingabe|phrase|"
+    rf"texte)|{_OTHER}example|example[ \t]\d)[ \t*_\d]{{0,6}}:|"
     rf"{_SPECIAL_TURN})",
     re.IGNORECASE | re.MULTILINE,
 )
