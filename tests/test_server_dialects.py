@@ -104,6 +104,9 @@ def test_counts_of_any_kind_cost_no_answer(usage: Any, counts: tuple[int, int, i
         ({"message": {"content": [["Ada", "PERSON"]]}}, '[["Ada", "PERSON"]]', ""),
         ({"message": {"content": {"entities": []}}}, '{"entities": []}', ""),
         ({"message": {"content": [{"text": "Ada", "type": "PERSON"}]}}, '[{"text": "Ada", "type": "PERSON"}]', ""),
+        # Parts of kinds that are not known yet, beside one that is.
+        ({"message": {"content": [{"type": "memo", "text": "[[1]]"}, {"type": "text", "text": "[]"}]}}, "[]", ""),
+        ({"message": {"content": [7, {"type": "text", "text": "[]"}, {"type": "memo"}]}}, "[]", ""),
         # No chat, or a stream's piece.
         ({"message": "left out", "text": ANSWER}, ANSWER, ""),
         ({"message": None, "delta": {"content": ANSWER}}, ANSWER, ""),
@@ -127,6 +130,7 @@ def test_an_answer_is_found_wherever_it_lies(changes: dict[str, Any], text: str,
     [
         {"message": "left out", "finish_reason": "content_filter"},
         {"message": {"content": None, "refusal": "I cannot"}},
+        {"message": {"content": "[]", "refusal": "I cannot"}},
         {"message": {"content": ""}, "finish_reason": "SAFETY"},
     ],
 )
@@ -167,6 +171,10 @@ def test_log_probabilities_that_are_none_are_left_out(logprobs: Any) -> None:
         ({"message": "boom"}, "the server answers with an error: boom"),
         ({"choices": None, "detail": "engine gone"}, "the server answers with an error: engine gone"),
         ([{"error": {"code": 499, "message": "boom"}}], "the server refused it with status 499: boom"),
+        ({"errors": [{"message": "boom"}]}, "the server answers with an error: boom"),
+        ({"success": False, "msg": "quota"}, "the server answers with an error: quota"),
+        ({"code": 418, "msg": "boom"}, "the server refused it with status 418: boom"),
+        ({"success": False}, "the server answers with an error"),
         ({"choices": []}, "the server's answer has another shape (it has no choices)"),
         ({"choices": {}}, "the server's answer has another shape (it has no choices)"),
         ({"choices": [None]}, "the server's answer has another shape (it has no choices)"),
@@ -270,7 +278,10 @@ def test_a_prompt_that_is_too_long_is_asked_once(server: Server, status: int, co
     assert (found.finish_reason, found.prompt_tokens, len(server.bodies)) == ("prompt_too_long", tokens, 1)
 
 
-@pytest.mark.parametrize("content", [{"error": {"code": 503, "message": "warming up"}}, {"error": {"code": "429"}}])
+@pytest.mark.parametrize(
+    "content",
+    [{"error": {"code": 503, "message": "warming up"}}, {"error": {"code": "429"}}, {"code": 500, "msg": "busy"}],
+)
 def test_a_busy_server_that_says_200_is_asked_again(server: Server, content: Any) -> None:
     replies: Iterator[Any] = iter([(200, {}, content), (200, {}, said("[]"))])
     server.reply = lambda body: next(replies)
@@ -288,6 +299,46 @@ def test_a_stream_that_nobody_asked_for_is_put_together(server: Server) -> None:
     found = answered(server, 200, whole + end + b"data: [DONE]\n\n", {"Content-Type": "text/event-stream"})
     assert (found.text, found.thinking, found.finish_reason, found.completion_tokens) == ("[]", "hm", "stop", 2)
     assert answered(server, 200, whole).finish_reason == "error: the server's answer is not JSON, or breaks off"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'data: {"error": {"message": "boom"}}\n\n',
+        b'event: error\ndata: {"message": "boom"}\n\n',
+        b'event: error\ndata: "boom"\n\n',
+        b'data: {"object": "error", "message": "boom"}\n\n',
+    ],
+)
+def test_an_error_in_the_middle_of_a_stream_makes_no_answer_of_what_came_before(server: Server, event: bytes) -> None:
+    begun = b'data: {"choices": [{"delta": {"content": "[]"}, "finish_reason": null}]}\n\n'
+    for stream in (begun + event + b"data: [DONE]\n\n", event, b": ping\n\n" + event):
+        assert answered(server, 200, stream).finish_reason == "error: the server answers with an error: boom"
+
+
+def test_an_error_of_a_stream_that_may_pass_is_waited_for(server: Server) -> None:
+    busy = b'data: {"error": {"message": "busy", "code": 503}}\n\n'
+    replies: Iterator[Any] = iter([(200, {}, busy), (529, {}, {}), (200, {}, said("[]"))])
+    server.reply = lambda body: next(replies)
+    assert answers(backend(server, retries=2), "x")[0].text == "[]"
+
+
+@pytest.mark.parametrize(
+    ("status", "content"),
+    [
+        (400, {"error": {"code": "content_filter", "message": "no"}}),
+        (400, {"code": "content_filter", "message": "no"}),
+        (200, {"error": {"type": "ContentPolicyViolationError", "message": "no"}}),
+        (400, {"error": {"message": "The response was filtered due to our content management policy."}}),
+    ],
+)
+def test_a_prompt_that_a_filter_holds_back_is_told_so_and_proves_nothing_of_schemas(
+    server: Server, status: int, content: Any
+) -> None:
+    replies: Iterator[Any] = iter([(status, {}, content), (400, {}, {"error": "no schemas"}), (200, {}, said("[]"))])
+    server.reply = lambda body: next(replies)
+    first, second = asked_with_schema(server, "a", "b")
+    assert (first.finish_reason, second.text) == ("content_filter", "[]")
 
 
 def test_a_packed_answer_is_unpacked(server: Server) -> None:

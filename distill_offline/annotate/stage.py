@@ -319,8 +319,11 @@ def _in_words(counts: Mapping[str, int]) -> str:
 def _check_quarantine(folder: RunFolder, counts: Mapping[str, Any]) -> None:
     refused, limit = sum(counts["quarantined"].values()), folder.settings.annotate.max_quarantined
     if counts["rows"] and refused > limit * counts["rows"]:
+        failed = counts["quarantined"].get("engine_error", 0)
+        again = f"The {failed} that the engine failed on are asked again by the same command; " if failed else ""
+        again += "all answers are stored" if failed else "All answers are stored"
         raise QuarantineError(
             f"annotate: {refused} of {counts['rows']} rows are quarantined{_in_words(counts['quarantined'])}, more "
-            f"than annotate.max_quarantined {limit} allows. See {folder.folder('annotate') / QUARANTINE}. All "
-            "answers are stored: with a higher limit, or a better parser, nothing is asked again."
+            f"than annotate.max_quarantined {limit} allows. See {folder.folder('annotate') / QUARANTINE}. {again}: "
+            "with a higher limit, or a better parser, none is asked for again."
         )

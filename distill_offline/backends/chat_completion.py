@@ -12,7 +12,7 @@ from typing import Any
 from distill_offline.schema import Completion, Prompt
 from distill_offline.text.thinking import Tags, split_thinking
 
-__all__ = ["failed", "finish_of", "join_events", "read_chat_completion", "refused"]
+__all__ = ["failed", "fault_among", "finish_of", "join_events", "read_chat_completion", "refused", "withheld"]
 
 # In capitals or not, with FINISH_REASON_ before it or not.
 _STOP = {"stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token", "complete", "completed", "done", "end"}
@@ -50,7 +50,7 @@ def read_chat_completion(
     thinking, text = split_thinking(content, tags)
     # Servers that split the thinking off themselves name it in one of several ways.
     named = next((message[key] for key in _NAMED_THOUGHTS if _is_said(message.get(key))), "")
-    if finish == "stop" and not content and _is_said(message.get("refusal")):
+    if finish == "stop" and _is_said(message.get("refusal")):
         finish = "content_filter"
     texts, logprobs = _tokens_of(choice.get("logprobs"), content, ended=finish == "stop")
     return Completion(
@@ -81,12 +81,29 @@ def finish_of(said: Any, *, is_full: bool = False) -> str:
     return next((finish for finish, words in _FINISHES if words.search(word)), "length" if is_full else "stop")
 
 
+def fault_among(body: bytes) -> bytes:
+    """The error that a stream of events tells of, as a body of its own; the body itself if it tells of none."""
+    is_error = False
+    for line in body.splitlines() if _is_stream(body) else ():
+        name, _, said = line.partition(b":")
+        if name == b"event":
+            is_error = said.strip() == b"error"
+        elif name == b"data":
+            try:
+                event = json.loads(said)
+            except (ValueError, RecursionError):
+                continue
+            if is_error or (isinstance(event, Mapping) and (event.get("error") or event.get("object") == "error")):
+                return json.dumps(event if isinstance(event, Mapping) else {"error": event}).encode()
+    return body
+
+
 def join_events(body: bytes) -> Mapping[str, Any] | None:
     """The response that a stream of server-sent events adds up to; None if the body is none, or breaks off.
 
     Some proxies stream whatever is asked of them.
     """
-    if not body.lstrip().startswith((b"data:", b"event:", b":")):
+    if not _is_stream(body):
         return None
     data = [line[5:].strip() for line in body.splitlines() if line.startswith(b"data:")]
     said: dict[str, str] = {"content": "", "reasoning_content": ""}
@@ -102,6 +119,10 @@ def join_events(body: bytes) -> Mapping[str, Any] | None:
     if not has_ended and finish is None:
         return None
     return {"choices": [{"message": said, "finish_reason": finish}], "usage": usage}
+
+
+def _is_stream(body: bytes) -> bool:
+    return body.lstrip().startswith((b"data:", b"event:", b"id:", b"retry:", b":"))
 
 
 def _message_of(choice: Mapping[str, Any], finish: str) -> Mapping[str, Any]:
@@ -124,10 +145,12 @@ def _content_of(content: Any) -> tuple[str, str]:
     parts = [content] if isinstance(content, Mapping) else content
     if isinstance(content, Mapping) and isinstance(content.get("parts"), list):
         parts = content["parts"]
-    if not isinstance(parts, list) or not all(map(_is_part, parts)):
+    if not isinstance(parts, list) or not (all(map(_is_part, parts)) or any(map(_is_text_part, parts))):
         return json.dumps(content, ensure_ascii=False), ""
     said, thought = [], []
     for part in parts:
+        if not isinstance(part, str | Mapping):
+            continue
         kind = "text" if isinstance(part, str) else part.get("type", "text")
         if kind in _TEXT_PARTS:
             inner = part if isinstance(part, str) else part.get("text")
@@ -144,6 +167,11 @@ def _is_part(value: Any) -> bool:
     if isinstance(value, Mapping):
         return value.get("type") in _TEXT_PARTS | _THOUGHT_PARTS | _OTHER_PARTS or set(value) == {"text"}
     return isinstance(value, str)
+
+
+def _is_text_part(value: Any) -> bool:
+    """Whether it can only be a piece of a message, so that others beside it are pieces, too, of kinds to come."""
+    return isinstance(value, Mapping) and value.get("type") in _TEXT_PARTS and isinstance(value.get("text"), str)
 
 
 def _tokens_of(logprobs: Any, content: str, *, ended: bool) -> tuple[tuple[str, ...], tuple[float, ...]]:
@@ -212,6 +240,11 @@ def _count(usage: Mapping[str, Any], *names: str) -> int:
 def refused(prompt: Prompt, tokens: int = 0) -> Completion:
     """A prompt that is longer than the engine's context."""
     return Completion(text="", finish_reason="prompt_too_long", prompt_tokens=tokens, sample=prompt.sample)
+
+
+def withheld(prompt: Prompt) -> Completion:
+    """A prompt that the server answers by its filter alone."""
+    return Completion(text="", finish_reason="content_filter", sample=prompt.sample)
 
 
 def failed(prompt: Prompt, message: str) -> Completion:

@@ -13,7 +13,14 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar
 
-from distill_offline.backends.chat_completion import failed, join_events, read_chat_completion, refused
+from distill_offline.backends.chat_completion import (
+    failed,
+    fault_among,
+    join_events,
+    read_chat_completion,
+    refused,
+    withheld,
+)
 from distill_offline.backends.http_post import BadReply, Gone, Poster, Reply, Slow
 from distill_offline.backends.json_grammar import compact_grammar
 from distill_offline.backends.openai_options import PLAIN_SAMPLING, OpenAIServerOptions
@@ -24,7 +31,7 @@ from distill_offline.schema import Completion, Prompt, Sampling
 
 __all__ = ["OpenAIServer"]
 
-_BUSY = (408, 409, 425, 429, 502, 503, 504)  # worth another try, and no prompt's fault
+_BUSY = (408, 409, 425, 429, 502, 503, 504, 520, 521, 522, 523, 524, 529)  # worth another try, and no prompt's fault
 _PASSING = (*_BUSY, 500)  # a 500 that stays may be one prompt's fault
 _MAYBE_SCHEMA = (400, 415, 422, 500, 501)  # with which servers refuse a request that they cannot hold to a schema
 _LONGEST_BACKOFF = 120
@@ -132,7 +139,7 @@ class OpenAIServer:
         constrained = self._sampling.structured and prompt.schema is not None and not self._schema_is_refused
         answer = self._ask(prompt, constrained=constrained)
         if isinstance(answer, Completion):
-            self._schema_works |= constrained and not answer.finish_reason.startswith("error")
+            self._schema_works |= constrained and answer.finish_reason in ("stop", "length")
             return answer
         # Servers say in many ways that they know no schemas: that the prompt is answered without one is proof.
         if constrained and not self._schema_works and answer.status in _MAYBE_SCHEMA:
@@ -156,12 +163,14 @@ class OpenAIServer:
         except (ValueError, Slow, BadReply) as error:  # ValueError: the schema has no grammar
             return failed(prompt, str(error))
         is_refusal = not 200 <= reply.status < 300
-        fault = fault_in(reply.body, is_refusal=is_refusal)
+        fault = fault_in(fault_among(reply.body), is_refusal=is_refusal)
         if fault is None:
             return self._read(reply, prompt)
         status = reply.status if is_refusal else fault.code
         if status not in (401, 403, *_BUSY) and fault.is_too_long(status):
             return refused(prompt, fault.prompt_tokens)
+        if status not in (401, 403, *_BUSY) and fault.is_withheld(status):
+            return withheld(prompt)
         self._stop_if_all_would_fail(status, fault, prompt)
         said = f"the server refused it with status {status}" if status else "the server answers with an error"
         return _Refusal(status or 400, said + fault.in_words(prompt))
@@ -205,7 +214,7 @@ class OpenAIServer:
     def _may_pass(self, reply: Reply) -> bool:
         """Whether the same request may be answered later."""
         if 200 <= reply.status < 300:
-            fault = fault_in(reply.body, is_refusal=False)
+            fault = fault_in(fault_among(reply.body), is_refusal=False)
             return fault is not None and fault.code in _PASSING
         if reply.status == 500:
             fault = fault_in(reply.body, is_refusal=True)

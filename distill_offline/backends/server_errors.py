@@ -19,6 +19,7 @@ _SHOWN = 160  # characters of a server's message
 _READ = 4000  # characters of it that are looked at
 _KINDS = ("type", "code", "error_type", "status", "name")
 _WORDS = ("message", "error", "detail", "msg", "errors", "error_message", "description", "title", "reason")
+_TELLING = ("message", "detail", "msg", "errors", "error_message")
 _TOO_LONG_KINDS = re.compile(
     r"exceed_?context|context_?(length|window|size)_?exceed|(prompt|input|string)_?(is_?)?(too_?long|above_max)", re.I
 )
@@ -50,6 +51,8 @@ _NO_MODEL = re.compile(
     r"\bmodel\b.{0,200}?\b(not found|does not exist|doesn't exist|not exist|not loaded|not available|is unknown)"
     r"|\b(invalid|unknown) model( name)?\b|\bno models? (is |are )?loaded|\bno such model"
 )
+_FILTER_KINDS = re.compile(r"content_?(filter|policy)|responsible_?ai|prompt_?blocked|data_?inspection|guardrail", re.I)
+_FILTER = re.compile(r"content (management|policy|filter)\w*|\bguardrails?\b.{0,40}\b(block|interven|violat)\w*")
 _VALUE_FAULT = re.compile(r"input should be|at most \d+ completion tokens|max_tokens.{0,20}(positive|at least)")
 # Words that servers say of anything: in a message they are no echo, although prompts have them, too.
 _SAID_OF_ANYTHING = """
@@ -95,6 +98,10 @@ class Fault:
         if not 400 <= status < 500 or status == 429:
             return False
         return bool(_NO_MODEL.search(self.message.lower()) or _NO_MODEL_KINDS.search(self.kind))
+
+    def is_withheld(self, status: int) -> bool:
+        """Whether a filter of the server's stands between the prompt and an answer."""
+        return status < 500 and bool(_FILTER_KINDS.search(self.kind) or _FILTER.search(self.message.lower()))
 
     def in_words(self, prompt: Prompt) -> str:
         """` (BadRequestError): what it said`, as much of that as there is, without anything of the prompt."""
@@ -181,7 +188,9 @@ def seconds_to_wait(retry_after: str, most: float) -> float | None:
 
 
 def _has_only_words(value: Mapping[str, Any]) -> bool:
-    return not value.get("choices") and any(isinstance(value.get(key), str | list) for key in ("message", "detail"))
+    if value.get("choices"):
+        return False
+    return value.get("success") is False or any(isinstance(value.get(key), str | list) for key in _TELLING)
 
 
 def _messages(value: Any, depth: int = 0) -> Iterator[str]:
