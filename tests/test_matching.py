@@ -17,7 +17,7 @@ _WORDS = st.sampled_from(
     ["abcabc", "abcabd", "abccabc", "bcabc", "a", "bc", "-", "", " ", "7", "abcab7", "ABCABC", "é"]
 )
 _TOKENS = st.lists(_WORDS, max_size=8)
-_AWKWARD = st.text("a ´″ﬁİß\u0301\u00ad\u200b\u1100\u1161각\x00\ud800𝐀ｶﾞ½‐", max_size=8)
+_AWKWARD = st.text("a ´″ﬁİß\u0301\u00ad\u200b\u1100\u1161각\x00\ud800𝐀ｶﾞ½‐\u034f\u3164\U000e0100", max_size=8)
 
 
 def near(mention: str, tokens: Sequence[str], steps: int = PLENTY) -> Sequence[tuple[int, int]]:
@@ -93,6 +93,21 @@ def test_it_does_not_matter_where_a_tokeniser_cuts(one: str, other: str) -> None
 @given(_AWKWARD)
 def test_what_is_equal_in_nfkc_is_equal_here(text: str) -> None:
     assert normalised(unicodedata.normalize("NFKC", text.replace("´", "'").replace("″", '"'))) == normalised(text)
+
+
+@pytest.mark.parametrize(
+    "number", [0xAD, 0x34F, 0x115F, 0x180B, 0x180E, 0x206A, 0x3164, 0xFE0F, 0xFFF9, 0xE0001, 0xE0100]
+)
+def test_what_cannot_be_seen_makes_no_difference(number: int) -> None:
+    unseen = chr(number)
+    assert normalised(f"葛{unseen}飾{unseen}") == normalised("葛飾")
+    for tokens, mention in (([f"葛{unseen}", "飾区"], "葛飾区"), (["葛", "飾区"], f"葛{unseen}飾区")):
+        assert list(TokenText(tokens, normalised).find(normalised(mention), Budget(PLENTY)).ranges) == [(0, 2)]
+
+
+def test_flags_of_different_places_stay_different() -> None:
+    england, wales = ("\U0001f3f4" + "".join(chr(0xE0000 + ord(c)) for c in name) for name in ("gbeng", "gbwls"))
+    assert normalised(england) != normalised(wales)
 
 
 @pytest.mark.parametrize(

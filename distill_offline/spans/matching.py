@@ -22,11 +22,13 @@ _WORD = 5  # characters; a shorter word is never edited: Hall A is not Hall B, h
 _WORDS = re.compile(r"""[\s!-/:-@\[-`{-~]|[^\s!-/:-@\[-`{-~]+""")
 
 # Written by one and left out by the other without a difference in meaning: soft hyphen, zero-width and bidirectional
-# marks, variation selectors, Arabic vowel marks and tatweel, Hebrew points.
+# marks, fillers, variation selectors (also those of ideographs and of Mongolian), annotation marks, Arabic vowel marks
+# and tatweel, Hebrew points. The tags that tell one flag from another (U+E0020 to U+E007F) are not among them.
 _IGNORED = (
-    *(0x00AD, 0x061C, 0x0640, 0x0670, 0xFEFF),
-    *(*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065), *range(0x2066, 0x206A)),
-    *(*range(0xFE00, 0xFE10), *range(0x064B, 0x0660)),
+    *(0x00AD, 0x034F, 0x061C, 0x0640, 0x0670, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFEFF, 0xFFA0, 0xE0001),
+    *(*range(0x180B, 0x1810), *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070)),
+    *(*range(0xFE00, 0xFE10), *range(0xFFF0, 0xFFFC), *range(0xE0100, 0xE01F0), *range(0x064B, 0x0660)),
+    *(*range(0x13430, 0x13440), *range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B)),
     *(c for c in range(0x0591, 0x05C8) if unicodedata.category(chr(c)) == "Mn"),
 )
 _VARIANTS = str.maketrans(
