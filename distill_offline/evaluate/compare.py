@@ -16,6 +16,7 @@ from distill_offline.scoring.annotation_lines import AnnotationLines, strays_in_
 from distill_offline.scoring.comparison import LabelledSentence
 from distill_offline.spans.bio import Scheme
 from distill_offline.storage.files import ANNOTATIONS, QUARANTINE
+from distill_offline.student.checks import check_students
 from distill_offline.student.model import Student
 
 __all__ = ["GoldComparison", "compare_with_gold"]
@@ -37,6 +38,7 @@ def compare_with_gold(labels: AnySource, gold: AnySource) -> GoldComparison:
     labelled, truth = (as_source(source, None, "auto") for source in (labels, gold))
     folder = resolve_path(labelled.path)
     if (folder / "config.json").is_file():
+        check_students([folder])
         student = Student.load(folder)
         return _student(student, replace(truth, language=student.language))
     if (folder / ANNOTATIONS).is_file():

@@ -14,6 +14,7 @@ from distill_offline.corpus.source import as_source
 from distill_offline.errors import InputError
 from distill_offline.pipeline.uncertainty import By, diverse, most_uncertain, uncertainty, uniform
 from distill_offline.schema import Progress, Sentence, Watch, content_digest
+from distill_offline.student.checks import check_students
 from distill_offline.student.model import Student
 
 __all__ = ["acquire"]
@@ -46,6 +47,7 @@ def acquire(
         raise InputError(f"{output}: acquire writes .jsonl, which keeps ids and tokens.")
     check_writable(output, ())
     counter = Counter[str]() if counts is None else counts
+    check_students([student])
     model = Student.load(student)
     source = as_source(text, None, "auto")
     pool = _Pool(source, model, frozenset())

@@ -25,6 +25,7 @@ from distill_offline.corpus.write import written_format
 from distill_offline.errors import CorpusError, InputError
 from distill_offline.schema import Progress, Sentence, Span, Watch
 from distill_offline.spans.bio import encode_bio
+from distill_offline.student.checks import check_students
 from distill_offline.student.committee import Committee
 from distill_offline.student.labelling import sure_spans
 from distill_offline.student.model import Student
@@ -64,6 +65,7 @@ def predict(
         if output.exists() and output.resolve() == Path(given.path).resolve():
             raise InputError(f"{output}: is an input itself, and would be lost. Choose another name.")
     check_writable(output, read_sentences(source), file_format=output_format)
+    check_students([student, *together_with])
     model = Committee.load([student, *together_with]) if together_with else Student.load(student)
     if not model.kind.per_token and written_format(output, output_format) == COLUMNS:
         raise CorpusError(

@@ -21,6 +21,7 @@ from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import make_task, read_labelled
 from distill_offline.schema import Sentence
 from distill_offline.storage.files import ANNOTATIONS, fresh_folder, replacing, write_rows, write_text
+from distill_offline.student.checks import check_students
 from distill_offline.student.model import Student
 from distill_offline.tasks.prompting import guidelines_text
 
@@ -68,6 +69,7 @@ def open_review(
     more = max(0, count - len({item.sentence.id for part in items.values() for item in part}))
     if more:
         known = frozenset(id_ for ids in given.values() for id_ in ids) | frozenset(id_ for id_, _ in decided)
+        check_students([student] if student is not None else [])
         label = Student.load(student).predict if student is not None else None
         new = choose(annotations, head, more, order=order, seed=seed, label=label, without=known)
         for name, part in assigned(new, reviewers, double).items():
