@@ -187,6 +187,18 @@ def test_a_module_that_is_not_there_is_told_from_one_of_ours_whose_dependency_is
         ('("O",) * len(sentence.tokens)', '("X",) * 4', r"row7: label 0 is not among"),
         ('("O",) * len(sentence.tokens)', '("O", "I-PER", "O", "O")', r"no valid BIO tags \(token 1\)"),
         ("len(sentence.tokens))", 'len(sentence.tokens), (Span(0, 9, "PER"),))', r"a span lies outside"),
+        ("len(sentence.tokens))", 'len(sentence.tokens), (Span(0.0, 1.0, "PER"),))', r"must be positions of tokens"),
+        ("len(sentence.tokens))", 'len(sentence.tokens), ((0, 1, "PER"),))', r"spans must be of the class Span"),
+        ("len(sentence.tokens))", 'len(sentence.tokens), (Span(0, 1, "PER", 7.5),))', r"row7: .*confidence.*0 to 1"),
+        ("len(sentence.tokens))", 'len(sentence.tokens), (Span(0, 1, "PER", "high"),))', r"confidence.*0 to 1"),
+        ("len(sentence.tokens))", 'len(sentence.tokens), (Span(0, 1, "PER", 0.5, "x"),))', r"alignment must be one of"),
+        ("len(sentence.tokens))", 'len(sentence.tokens), rejected=("x",))', r"rejected must be of the class Rejection"),
+        ("len(sentence.tokens))", 'len(sentence.tokens), confidence=float("nan"))', r"`confidence` is not a number"),
+        ('labels = ("O", "B-PER", "I-PER")', "labels = None", r"labels must be a tuple of texts"),
+        ('"entity_f1"', "None", r"metric must be the name of one"),
+        ('return {"task": "t"}', "return __import__('time').time_ns()", r"identity\(\) differs from call to"),
+        ("return Prompt(sentence.id, (Message(", "return Prompt(sentence.id, schema={1: object()}, messages=(Message(",
+         r"prompt\(\) of row row7: .*TypeError"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_task_is_told_with_the_row(
@@ -255,6 +267,12 @@ def test_spans_that_a_task_leaves_out_are_those_of_its_labels(tmp_path: Path, mo
         ("__init__(self, model, sampling, options)", "__init__(self)", r"made with model, .*TypeError"),
         ("yield position, Completion", "yield str.join", r"must yield \(position, Completion\)"),
         ("yield position, Completion", "raise KeyError", r"complete\(\): .*mod_b\.py:8: KeyError$"),
+        ('"[]", "stop"', 'None, "stop"', r"mod_b:B, complete\(\): a Completion's text must be a text"),
+        ('"[]", "stop"', 'b"[]", "stop"', r"a Completion's text must be a text"),
+        ('"[]", "stop"', '"[]", None', r"a Completion's finish_reason must be a text"),
+        ('"[]", "stop"', '"[]", "stop", completion_tokens="x"', r"completion_tokens must be a number, 0 or more"),
+        ('"[]", "stop"', '"[]", "stop", token_texts=(b"a",)', r"token_texts must be texts"),
+        ('return {"backend": "b"}', 'return {"backend": object()}', r"identity\(\): .*TypeError"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_backend_is_told(tmp_path: Path, module: Module, old: str, new: str, message: str) -> None:

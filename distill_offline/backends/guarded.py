@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 from distill_offline.backends.base import Backend
 from distill_offline.errors import ConfigError
 from distill_offline.registry import check_has, theirs
-from distill_offline.schema import Completion, Prompt, Sampling
+from distill_offline.schema import Completion, Prompt, Sampling, canonical_json
 
 __all__ = ["GuardedBackend", "check_backend"]
 
@@ -37,7 +37,9 @@ class GuardedBackend:
 
     def identity(self) -> Mapping[str, Any]:
         with theirs(_KEY, self._name, "identity()"):
-            return dict(self._backend.identity())
+            identity = dict(self._backend.identity())
+            canonical_json(identity)
+        return identity
 
     def complete(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Completion]]:
         with theirs(_KEY, self._name, "complete()", may_quote=True):
@@ -49,8 +51,28 @@ class GuardedBackend:
                 return
             if not isinstance(answer, tuple) or len(answer) != 2 or not isinstance(answer[1], Completion):
                 raise ConfigError(f"{_KEY}: {self._name}, complete(): it must yield (position, Completion).")
+            if problem := _problem(answer[1]):
+                raise ConfigError(f"{_KEY}: {self._name}, complete(): a Completion's {problem}.")
             yield answer
 
     def close(self) -> None:
         with theirs(_KEY, self._name, "close()"):
             self._backend.close()
+
+
+def _problem(completion: Completion) -> str:
+    """What of a completion could not be stored, or not be read; empty if nothing."""
+    for name in ("text", "finish_reason", "thinking"):
+        if not isinstance(getattr(completion, name), str):
+            return f"{name} must be a text"
+    for name in ("prompt_tokens", "completion_tokens", "cached_tokens", "sample"):
+        value = getattr(completion, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            return f"{name} must be a number, 0 or more"
+    if not _are(str, completion.token_texts) or not _are((int, float), completion.token_logprobs):
+        return "token_texts must be texts, and token_logprobs numbers"
+    return ""
+
+
+def _are(kind: type | tuple[type, ...], values: object) -> bool:
+    return isinstance(values, tuple | list) and all(isinstance(value, kind) for value in values)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
+from distill_offline.annotations import checked_number, checked_span
 from distill_offline.config.settings import TaskSettings
 from distill_offline.errors import ConfigError, UnusableAnswer
 from distill_offline.label_kinds import KINDS, LabelKind, kind_of
@@ -57,10 +58,15 @@ class GuardedTask:
             raise ConfigError(f"{_KEY}: {name}: head {self.head!r} is unknown. Known: {', '.join(KINDS)}.")
         self._kind = kind_of(self.head)
         labels = self._task.labels
-        if isinstance(labels, str) or not all(isinstance(label, str) for label in labels) or not labels:
+        if not isinstance(labels, tuple | list) or not all(isinstance(label, str) for label in labels) or not labels:
             raise ConfigError(f"{_KEY}: {name}: labels must be a tuple of texts, and not empty.")
+        if not isinstance(self.metric, str):
+            raise ConfigError(f"{_KEY}: {name}: metric must be the name of one.")
         self.labels = tuple(labels)
-        self.identity()
+        if canonical_json(self.identity()) != canonical_json(self.identity()):
+            raise ConfigError(
+                f"{_KEY}: {name}: identity() differs from call to call. It may change with the task alone."
+            )
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["_task"], name)
@@ -79,6 +85,8 @@ class GuardedTask:
             isinstance(message, Message) and isinstance(message.content, str) for message in messages
         ):
             raise self._wrong(sentence, "prompt", "must give a Prompt with messages")
+        with self._at(sentence, "prompt"):
+            canonical_json(prompt.schema)
         return prompt
 
     def answer(self, example: Example) -> str:
@@ -112,9 +120,29 @@ class GuardedTask:
             return f"label {unknown[0]} is not among the task's labels"
         if problem := self._kind.problem(labels, tokens):
             return problem
+        try:
+            _check_kinds(annotation)
+        except ValueError as error:
+            return str(error)
         if any(not 0 <= span.start < span.end <= tokens for span in annotation.spans):
             return "a span lies outside of the row's tokens"
         return ""
+
+
+def _check_kinds(annotation: Annotation) -> None:
+    """Raises ValueError if a field of an annotation, of its spans or its rejections is of another kind or size."""
+    for span in annotation.spans:
+        if not isinstance(span, Span):
+            raise ValueError("spans must be of the class Span")
+        checked_span(span)
+    for rejection in annotation.rejected:
+        if not isinstance(rejection, Rejection) or not isinstance(rejection.mention, str):
+            raise ValueError("rejected must be of the class Rejection, with texts")
+        if not isinstance(rejection.reason, str):
+            raise ValueError("a rejection's reason must be a text")
+    for name in ("confidence", "agreement"):
+        if (value := getattr(annotation, name)) is not None:
+            checked_number(name, value)
 
 
 def _agreeing(kind: LabelKind, sentence: Sentence, annotation: Annotation) -> Annotation:
