@@ -50,12 +50,13 @@ def test_layers_that_would_be_left_out_are_refused_wherever_a_student_is_named(s
     with pytest.raises(MissingModel, match="num_hidden_layers is 1, and the weights have 2 layers"):
         check_students([student, cut])
     output = tmp_path / "out.jsonl"
-    for arguments in (
+    given: list[list[str | Path]] = [
         ["predict", cut, text, "-o", output],
         ["predict", student, text, "--with", cut, "-o", output],
         ["evaluate", cut, "--gold", gold],
         ["acquire", cut, text, "-n", "1", "-o", output],
-    ):
+    ]
+    for arguments in given:
         result = run(*arguments)
         assert isinstance(result.exception, MissingModel), result.output
         assert "the last 1 would be left out" in str(result.exception)

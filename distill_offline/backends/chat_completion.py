@@ -149,11 +149,12 @@ def _content_of(content: Any) -> tuple[str, str]:
         return json.dumps(content, ensure_ascii=False), ""
     said, thought = [], []
     for part in parts:
-        if not isinstance(part, str | Mapping):
+        if isinstance(part, str):
+            said.append(part)
             continue
-        kind = "text" if isinstance(part, str) else part.get("type", "text")
+        kind = part.get("type", "text") if isinstance(part, Mapping) else "unknown"
         if kind in _TEXT_PARTS:
-            inner = part if isinstance(part, str) else part.get("text")
+            inner = part.get("text")
             inner = inner.get("value") if isinstance(inner, Mapping) else inner
             said.append(inner if isinstance(inner, str) else "")
         elif kind in _THOUGHT_PARTS:
