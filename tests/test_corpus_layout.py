@@ -318,6 +318,89 @@ def test_a_header_names_the_columns(tmp_path: Path) -> None:
     assert tokens_of(path) == [("Anna", "sang")]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "1\tAnna\tB-PER\n1\tsang\tO\n1\tloudly\tO\n2\tOslo\tB-LOC\n2\tslept\tO\n",
+        "1\tAnna\tB-PER\n1\tsang\tO\n1\tloudly\tO\n\n2\tOslo\tB-LOC\n2\tslept\tO\n",
+        "S1 Anna B-PER\nS1 sang O\nS1 loudly O\nS2 Oslo B-LOC\nS2 slept O\n",
+        "7 1 Anna NNP B-PER\n7 2 sang VBD O\n7 3 loudly RB O\n8 1 Oslo NNP B-LOC\n8 2 slept VBD O\n",
+        "sentence_id\ttoken\tner\n0\tAnna\tB-PER\n0\tsang\tO\n0\tloudly\tO\n1\tOslo\tB-LOC\n1\tslept\tO\n",
+        "token\tner\tsent_id\nAnna\tB-PER\ts1\nsang\tO\ts1\nloudly\tO\ts1\nOslo\tB-LOC\ts2\nslept\tO\ts2\n",
+        "Sentence #\tWord\tPOS\tTag\nSentence: 1\tAnna\tNNP\tB-PER\n\tsang\tVBD\tO\n\tloudly\tRB\tO\n"
+        "Sentence: 2\tOslo\tNNP\tB-LOC\n\tslept\tVBD\tO\n",
+    ],
+)
+def test_a_column_that_says_which_sentence_a_row_is_of_parts_them(tmp_path: Path, content: str) -> None:
+    path = write_file(tmp_path, "a.tsv", content)
+    assert tokens_of(path) == [("Anna", "sang", "loudly"), ("Oslo", "slept")]
+    assert labels_of(path) == [("B-PER", "O", "O"), ("B-LOC", "O")]
+
+
+def test_an_entity_ends_with_its_sentence_whatever_parts_them(tmp_path: Path) -> None:
+    path = write_file(tmp_path, "a.tsv", "sentence\ttoken\tner\n1\tmet\tO\n1\tAnna\tPER\n2\tBob\tPER\n2\tleft\tO\n")
+    assert labels_of(path) == [("O", "B-PER"), ("B-PER", "O")]
+
+
+def test_sentences_that_nothing_but_numbers_of_rows_part_are_refused(tmp_path: Path) -> None:
+    path = write_file(tmp_path, "a.tsv", "id\ttoken\tner\n1\tAnna\tB-PER\n2\tsang\tO\n1\tOslo\tB-LOC\n2\tslept\tO\n")
+    assert "the rows' numbers" in fault_of(path)
+    path = write_file(tmp_path, "b.tsv", "1\t1\tB-PER\n1\t2\tO\n1\t3\tO\n2\t1\tO\n")
+    assert "no other one holds words" in fault_of(path)
+
+
+def test_tokens_that_repeat_stay_tokens(tmp_path: Path) -> None:
+    path = write_file(tmp_path, "a.tsv", "no\tUH\tO\nno\tUH\tO\nAnna\tNNP\tB-PER\nno\tUH\tO\n")
+    assert tokens_of(path) == [("no", "no", "Anna", "no")]
+    path = write_file(tmp_path, "b.tsv", "ha\tO\nha\tO\nha\tO\nAnna\tB-PER\n")
+    assert tokens_of(path) == [("ha", "ha", "ha", "Anna")]
+
+
+def test_a_mark_that_a_file_brought_along_hides_no_border(tmp_path: Path) -> None:
+    one = "-DOCSTART- -X- O\n\nAnna NNP B-PER\n\n"
+    path = write_file(tmp_path, "a.conll", f"\ufeff{one}\ufeff{one}")
+    examples = list(examples_of(path))
+    assert [example.sentence.document for example in examples] == ["a-0", "a-1"]
+    path = write_file(tmp_path, "b.conll", "# sent_id = 1\nAnna\tB-PER\n\n\ufeff# sent_id = 2\nBob\tB-PER\n\n")
+    assert tokens_of(path) == [("Anna",), ("Bob",)]
+    # In front of a token it is a part of it.
+    assert tokens_of(write_file(tmp_path, "c.conll", "Anna B-PER\n\n\ufeffBob B-PER\n"))[1] == ("\ufeffBob",)
+
+
+@pytest.mark.parametrize(
+    ("letter", "name"), [("\u00a0", "00A0"), ("\u200b", "200B"), ("\x1c", "001C"), ("\x7f", "007F")]
+)
+def test_a_tag_that_ends_with_what_cannot_be_seen_is_no_second_type(tmp_path: Path, letter: str, name: str) -> None:
+    path = write_file(tmp_path, "a.conll", f"Anna\tB-PER\nmet\tO\nBob\tB-PER{letter}\n")
+    assert f"U+{name}, which cannot be seen" in fault_of(path)
+    assert [sentence.tokens for sentence in corpus.read_sentences(path)] == [("Anna", "met", "Bob")]
+
+
+@pytest.mark.parametrize(
+    ("separator", "said"), [(",", "commas"), (";", "semicolons"), ("|", "vertical bars"), ("\u00a0", "no-break spaces")]
+)
+def test_a_separator_that_is_not_read_is_named(tmp_path: Path, separator: str, said: str) -> None:
+    rows = [("Anna", "B-PER"), ("sang", "O"), ("in", "O"), ("Oslo", "B-LOC")]
+    content = "".join(f"{separator.join(row)}\n" for row in rows)
+    for name in ("a.conll", "b.tsv"):
+        path = write_file(tmp_path, name, content)
+        assert f"{said} separate the columns" in fault_of(path) or "U+00A0" in fault_of(path)
+    assert tokens_of_text(write_file(tmp_path, "c.conll", "1,000\nfor\na\nB-O,O\n")) == [("1,000", "for", "a", "B-O,O")]
+
+
+def tokens_of_text(path: Path) -> list[tuple[str, ...]]:
+    return [sentence.tokens for sentence in corpus.read_sentences(path)]
+
+
+def test_columns_whose_types_may_be_anything_are_columns_in_a_txt_file_too(tmp_path: Path) -> None:
+    content = "Anna\tperson-artist\nsang\tO\nin\tO\nOslo\tlocation-GPE\n.\tO\n\nHa\tO\n"
+    path = write_file(tmp_path, "a.txt", content)
+    assert tokens_of_text(path) == [("Anna", "sang", "in", "Oslo", "."), ("Ha",)]
+    assert "scheme" in fault_of(path)
+    found = [example.labels for example in examples_of(Source(path=str(path), scheme="io"))]
+    assert found[0] == ("B-person-artist", "O", "O", "B-location-GPE", "O")
+
+
 def test_tags_before_tokens_are_recognised_or_refused(tmp_path: Path) -> None:
     path = write_file(tmp_path, "a.conll", "B-PER Anna\nO sang\n")
     assert tokens_of(path) == [("Anna", "sang")]

@@ -13,7 +13,9 @@ from pyarrow import parquet
 
 from distill_offline import corpus
 from distill_offline.annotations import LineValues
+from distill_offline.config.settings import Source
 from distill_offline.errors import CorpusError
+from distill_offline.pipeline.convert import convert
 from distill_offline.schema import Example, Sentence, Span
 
 
@@ -160,6 +162,35 @@ def test_faulty_row_is_named_with_its_line(tmp_path: Path, row: object, message:
     path = write_jsonl(tmp_path, {"id": "x", "tokens": ["a"], "labels": ["O"]}, row)
     found = fault_of(path)
     assert f"in.jsonl:2: {message}" in found or ("in.jsonl:2: " in found and message in found)
+
+
+@pytest.mark.parametrize(
+    ("field", "listed"),
+    [
+        ("entities", [{"start": 0, "end": 4, "label": "PER"}]),
+        ("entities", [{"start": 0, "end": 4, "type": "PER"}, {"start": 0, "end": 4, "entity_group": "PER"}]),
+        ("entities", [{"begin": 0, "end": 4, "type": "PER"}]),
+        ("entities", [{"type": "PER", "text": ["Anna"], "offsets": [[0, 4]]}]),
+        ("annotations", [{"start": 0, "end": 4, "label": "PER"}]),
+        ("ner", [{"start": 0, "end": 4, "entity_type": "PER"}]),
+        ("annotation", [["PER", 0, 4]]),
+        ("mentions", [[0, 4, "PER", 0.9]]),
+    ],
+)
+def test_entities_in_another_tools_spelling_are_not_lost(tmp_path: Path, field: str, listed: Any) -> None:
+    row = {"text": "Anna sang", field: listed}
+    path = write_jsonl(tmp_path, {"text": "Oslo", "entities": [{"start": 0, "end": 4, "type": "LOC"}]}, row)
+    assert f"in.jsonl:2: {'each of ' if field == 'entities' else ''}`{field}`" in fault_of(path)
+    assert [sentence.text for sentence in corpus.read_sentences(path)] == ["Oslo", "Anna sang"]
+
+
+@pytest.mark.parametrize(
+    "further", [{"links": []}, {"links": [{"href": "x", "start": 1}]}, {"scores": [[1, 2, 3]]}, {"entities": ["Anna"]}]
+)
+def test_further_fields_that_list_no_entities_do_no_harm(tmp_path: Path, further: dict[str, Any]) -> None:
+    path = write_jsonl(tmp_path, {"tokens": ["Anna"], "labels": ["B-PER"], **further}, {"text": "Oslo", **further})
+    done = convert(Source(path=str(path)), tmp_path / "out.jsonl")
+    assert (done.sentences, done.labelled) == (2, 1)
 
 
 def test_bad_json_is_named_with_its_line(tmp_path: Path) -> None:

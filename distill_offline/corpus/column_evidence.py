@@ -16,23 +16,29 @@ from distill_offline.corpus.column_lines import (
     cells_of,
     is_blank,
     trimmed,
+    without_mark,
 )
 from distill_offline.corpus.lines import fault, text_lines
 
-__all__ = ["CONLLU_WIDTH", "MISC_COLUMN", "TAG_NAMES", "TOKEN_NAMES", "Evidence", "is_tabbed", "look"]
+__all__ = ["CONLLU_WIDTH", "MISC_COLUMN", "SENTENCE_NAMES", "TAG_NAMES", "TOKEN_NAMES", "Evidence", "is_tabbed", "look"]
 
 TOKEN_NAMES = frozenset({"token", "tokens", "word", "words", "form"})
 TAG_NAMES = frozenset({
     "tag", "tags", "ner", "ne", "label", "labels", "ner_tag", "ner_tags", "nertag", "bio", "iob", "entity",
 })  # fmt: skip
+SENTENCE_NAMES = frozenset({
+    "sentence", "sentence #", "sentence_id", "sentence_idx", "sentence_number", "sentenceid", "sent", "sent_id",
+    "sent_idx",
+})  # fmt: skip
 CONLLU_WIDTH, MISC_COLUMN = 10, 9
 
-_OTHER_NAMES = frozenset({
+_OTHER_NAMES = SENTENCE_NAMES | {
     "id", "index", "idx", "pos", "upos", "xpos", "lemma", "chunk", "feats", "head", "deprel", "deps", "misc", "start",
-    "end", "document", "doc", "sentence", "sentence #", "sentence_id", "sentence_idx", "sent_id",
-})  # fmt: skip
+    "end", "document", "doc",
+}  # fmt: skip
 _ID = re.compile(r"\d+(?:[-.]\d+)?")
 _GLOBAL = re.compile(r"# *global\.columns *= *(?P<names>.+)")
+_JOINED = re.compile(r"[^,;|\xa0]+(?:[,;|\xa0][^,;|\xa0]+)*?([,;|\xa0])(?:[Oo]|[BIELSUMW]-[^\s,;|\xa0]+)")
 _DISTINCT = 2000  # values of a column that are counted; one with more holds no tags
 _MOST = 500_000  # lines that one pass looks at
 _TOGETHER = 4096  # rows that are counted at once
@@ -55,12 +61,15 @@ class Evidence:
         default_factory=lambda: dict.fromkeys(("from 0", "from 1", "running", "restarting", "ids"), 0)
     )
     before: int = -2
+    first_cell: str = ""
+    repeated: int = 0  # rows whose first cell is empty, or that of the row before
     in_block: int = 0
     header: int = 0
     names: list[str] = field(default_factory=list)
     is_2012: bool = False
     numbered: bool = False
     misc: Counter[str] = field(default_factory=Counter)
+    joined: Counter[str] = field(default_factory=Counter)  # what stands before a tag in rows of a single cell
 
     def add(self, number: int, cells: list[str]) -> None:
         if not self.rows and not self.header and _is_header(cells):
@@ -74,6 +83,10 @@ class Evidence:
         self.waiting[width].append(cells)
         if len(self.waiting[width]) == _TOGETHER:
             self._count(width)
+        if not cells[0] or cells[0] == self.first_cell:
+            self.repeated += 1
+        else:
+            self.first_cell = cells[0]
         if cells[0][:1].isdigit() and cells[0].isascii():
             self._number(cells[0])
 
@@ -90,6 +103,8 @@ class Evidence:
                 counter.update(values)
                 if len(counter) > _DISTINCT:
                     self.columns[position] = None
+        if width == 1:
+            self.joined.update(match[1] for row in rows if (match := _JOINED.fullmatch(row[0])))
         if width == CONLLU_WIDTH:
             self.misc.update(match["value"] for row in rows if (match := MISC.search(row[MISC_COLUMN])))
 
@@ -133,6 +148,7 @@ def look(path: Path, shown: str, *, tabbed: bool, hashes: bool) -> Evidence:
     """One pass; lines that begin with # are evidence only if `hashes`: where no others are rows."""
     seen = Evidence()
     for number, line in islice(text_lines(path, shown, strict=False), _MOST):
+        line = without_mark(line)
         if is_blank(line):
             seen.end_block()
             continue

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["DOCUMENT_BORDER", "MISC", "border_name", "cells_of", "is_blank", "misc_tag", "trimmed"]
+__all__ = ["DOCUMENT_BORDER", "MISC", "border_name", "cells_of", "is_blank", "misc_tag", "trimmed", "without_mark"]
 
 DOCUMENT_BORDER = "-DOCSTART-"
 MISC = re.compile(r"(?:^|\|)(?P<key>NER|NE|Entity|ner|ne|entity|name)=(?P<value>[^|]*)")
 
 _CELL = re.compile(r"[^ \t]+")
+_NAMING = re.compile(r"# *[\w.:-]+ *=")
 _BORDERS = (
     re.compile(r"#begin document \(?(?P<name>[^);]*)\)?(?:; *part *(?P<part>\w+))?\s*"),
     re.compile(r"###MEDLINE: *(?P<name>\S+)\s*"),
     re.compile(r"# *newdoc(?: +id *= *(?P<name>\S.*?))?\s*"),
 )
+
+
+def without_mark(line: str) -> str:
+    """The line; of one that names a document or a sentence, without the byte order mark that a file had before it,
+    when it still was one of its own."""
+    if line.startswith("\ufeff") and (border_name(line[1:]) is not None or _NAMING.match(line, 1)):
+        return line[1:]
+    return line
 
 
 def is_blank(line: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
@@ -17,6 +17,7 @@ from distill_offline.corpus.column_lines import (
     is_blank,
     misc_tag,
     trimmed,
+    without_mark,
 )
 from distill_offline.corpus.layout import Layout, layout_of
 from distill_offline.corpus.lines import fault, text_lines
@@ -153,9 +154,17 @@ def are_columns(text: str, tag_column: int | None = None) -> bool:
     even = [row for row in rows if len(row) == width]
     if width == 10 and tabbed and all(row[0][:1].isdigit() for row in even):
         return True
+    if tabbed and width > 1 and share * 10 >= 9 * len(rows) and _are_words(even):
+        return True
     columns = {-1} | ({tag_column} if tag_column is not None and -width <= tag_column < width else set())
     tagged = max(_tagged(Counter(row[column] for row in even)) for column in columns)
     return width > 1 and min(share, tagged) * 2 > len(rows)
+
+
+def _are_words(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether each row has a word and, mostly, an O in its last cell: types may be spelt in any way."""
+    outside = sum(row[-1] in ("O", "o") for row in rows)
+    return outside * 2 >= len(rows) and not any(" " in row[0] for row in rows)
 
 
 def _tagged(values: Counter[str]) -> int:
@@ -175,7 +184,7 @@ def unwritable(token: str, *, tagged: bool) -> str:
         return "holds a tab, a line end or a NUL"
     if token != token.strip(" "):
         return "begins or ends with a blank"
-    if token.startswith(DOCUMENT_BORDER):
+    if token.removeprefix("\ufeff").startswith(DOCUMENT_BORDER):
         return "looks like a border between documents"
     if not tagged and (" " in token or token.startswith("#")):
         return "holds a blank, or begins with #, and no tag stands behind it"
@@ -186,6 +195,7 @@ def _blocks(file: ColumnFile, layout: Layout) -> Iterator[_Block]:
     document, name, has_begun = 0, "", False
     block: _Block | None = None
     for number, line in text_lines(file.path, file.shown):
+        line = without_mark(line)
         cells: list[str] | None = None
         border: str | None = None
         if line.startswith(("#", DOCUMENT_BORDER)):
@@ -196,10 +206,10 @@ def _blocks(file: ColumnFile, layout: Layout) -> Iterator[_Block]:
             continue
         elif not is_blank(line):
             cells = _row(line, layout)
+        if block is not None and (cells is None or _is_of_another(block, cells, layout)):
+            yield block
+            block = None
         if cells is None:
-            if block is not None:
-                yield block
-                block = None
             if border is not None:
                 document, name, has_begun = document + has_begun, border, True
             continue
@@ -210,6 +220,14 @@ def _blocks(file: ColumnFile, layout: Layout) -> Iterator[_Block]:
         block.rows.append(cells)
     if block is not None:
         yield block
+
+
+def _is_of_another(block: _Block, cells: Sequence[str], layout: Layout) -> bool:
+    """Whether a row is of another sentence than those before it, as its column says. An empty cell says nothing."""
+    column = layout.sentence
+    if column is None or not cells[column : column + 1] or not cells[column]:
+        return False
+    return next((row[column] for row in reversed(block.rows) if row[column]), "") != cells[column]
 
 
 def _special(

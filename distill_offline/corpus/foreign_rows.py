@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["FOREIGN_FIELDS", "foreign_row", "whose_row"]
+__all__ = ["FOREIGN_FIELDS", "entities_elsewhere", "foreign_row", "whose_row"]
 
 FOREIGN_FIELDS = frozenset({
     "tokenized_text", "ner", "ner_tags", "tags", "entities", "ents", "relations", "data", "annotations", "completions",
@@ -37,6 +37,25 @@ def foreign_row(row: object) -> str:
 def whose_row(row: _Row) -> str:
     """The tool that writes such rows; empty if it is none that is known."""
     return next((whose for is_one, whose, _ in _MAKERS if is_one(row)), "")
+
+
+def entities_elsewhere(row: _Row) -> str:
+    """The field of a row that lists what look like entities, by names that are not ours; empty if there is none."""
+    return next((key for key in row if isinstance(key, str) and _lists(row, key, _is_entity)), "")
+
+
+def _is_entity(value: object) -> bool:
+    """A type with a start or an end, or a triple of them in any order."""
+    if isinstance(value, Mapping):
+        places = [value[key] for key in _PLACES if key in value]
+        return bool(places) and any(isinstance(value.get(key), str) for key in _TYPES)
+    if not isinstance(value, (list, tuple)) or len(value) < 3:
+        return False
+    return sum(map(_is_number, value)) >= 2 and any(isinstance(part, str) for part in value)
+
+
+_PLACES = ("start", "end", "begin", "start_offset", "end_offset", "offset", "offsets", "start_char", "end_char", "span")
+_TYPES = ("type", "label", "tag", "entity", "entity_group", "entity_type", "category", "class", "name")
 
 
 def _say(name: str) -> str:

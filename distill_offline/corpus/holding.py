@@ -49,11 +49,14 @@ class ToolFormat:
     """A format of another tool; `holds` are keys of HOLDS, `lost` what this one could not write although it holds such.
 
     Rows that are given to `write` hold no more than `holds`. Those with `entities` have labels of tokens, those with
-    `labels` alone classes, those with neither none. `is_folder`: it is a folder of files.
+    `labels` alone classes, those with neither none. `is_folder`: it is a folder of files. `knows_offsets`: its rows
+    count characters whatever its files do, so that a source may not say what they count.
     """
 
     holds: frozenset[str] = ALL
     is_folder = False
+    knows_offsets = False
+    offsets_are_told = False  # somebody says what they count, so that the format is not to find it out
     text_field: str | None = None  # the field that holds the text, where the format leaves that open
 
     def __init__(self) -> None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from distill_offline.corpus.column_evidence import (
     CONLLU_WIDTH,
     MISC_COLUMN,
+    SENTENCE_NAMES,
     TAG_NAMES,
     TOKEN_NAMES,
     Evidence,
@@ -24,6 +25,7 @@ from distill_offline.corpus.column_evidence import (
 )
 from distill_offline.corpus.lines import fault
 from distill_offline.corpus.tag_coding import Coding, coding_of, is_tag, type_of
+from distill_offline.text.visible import invisible
 
 __all__ = ["Kind", "Layout", "layout_of"]
 
@@ -43,9 +45,9 @@ class Layout:
 
     `width` is that of most rows and `first` the first line that has it (0: each sentence has its own width). `tag` is
     None if there is no column but the token's; `in_misc`: it is CoNLL-U's MISC, where NER=... is the tag. `known`
-    are the tag column's values. `unread` are further columns with
-    entities that are not read. `header` is the line that names the columns, 0 for none. `numbered`: whether there are
-    document borders without a name.
+    are the tag column's values. `unread` are further columns with entities that are not read. `header` is the line that
+    names the columns, 0 for none. `numbered`: whether there are document borders without a name. `sentence` is a column
+    that says which sentence a row is of: another value begins another one.
     """
 
     kind: Kind
@@ -60,6 +62,7 @@ class Layout:
     header: int = 0
     numbered: bool = False
     in_misc: bool = False
+    sentence: int | None = None
 
     def is_comment(self, line: str, cells: Sequence[str], *, at_head: bool) -> bool | None:
         """Whether a line that begins with # is a comment and no row; None if it could be either.
@@ -104,13 +107,20 @@ def layout_of(
         return Layout("plain", tabbed, 0, 0, 0, None, Coding("unknown"), numbered=seen.numbered)
     width = 0 if seen.is_2012 and min(seen.widths) > _NER_2012 else _width(seen)
     first = seen.lines[width] if width else min(seen.lines.values())
-    kind = _kind(seen, width, shown, first, is_asked=token_column is not None)
+    if width == 1 and sum(seen.joined.values()) * 2 > seen.rows:
+        separator = _SEPARATORS[seen.joined.most_common(1)[0][0]]
+        raise fault(
+            shown, first, f"{separator} separate the columns; tabs and blanks are read. Put tabs in their place."
+        )
+    sentence = _sentence(seen, width, token_column)
+    kind = _kind(seen, width, shown, first, is_asked=sentence == 0 or token_column is not None)
+    kind = "plain" if sentence == 0 and kind == "indexed" else kind
     if kind in ("plain", "indexed") and token_column is None and _is_table(seen, width, tabbed=tabbed):
         raise fault(
             shown, first, "the rows hold whole texts, not tokens: this is a table. Write JSONL, an object a line: "
             '{"id": "1", "text": "...", "label": "..."}, or {"tokens": [...], "labels": [...]}.',
         )  # fmt: skip
-    token = _token(seen, kind, width, token_column, shown, first)
+    token = _token(seen, kind, width, token_column, sentence, shown, first)
     asked = tag_column
     if not labelled and asked is not None and not -(least := width or min(seen.widths)) <= asked < least:
         asked = None
@@ -120,8 +130,22 @@ def layout_of(
     in_misc = kind == "conllu" and width == CONLLU_WIDTH and tag == MISC_COLUMN and bool(seen.misc)
     known = seen.misc + Counter({"O": 1}) if in_misc else _values(seen, kind, tag)
     coding = coding_of(known, is_io=is_io)
+    if labelled and kind != "conllu" and (problem := _unseen_in(known)):
+        coding = replace(coding, problem=problem)
     return Layout(
-        kind, tabbed, width, first, token, tag, coding, frozenset(known), unread, seen.header, seen.numbered, in_misc
+        kind=kind,
+        tabbed=tabbed,
+        width=width,
+        first=first,
+        token=token,
+        tag=tag,
+        coding=coding,
+        known=frozenset(known),
+        unread=unread,
+        header=seen.header,
+        numbered=seen.numbered,
+        in_misc=in_misc,
+        sentence=sentence if kind in ("plain", "indexed") else None,
     )
 
 
@@ -138,13 +162,15 @@ def _is_table(seen: Evidence, width: int, *, tabbed: bool) -> bool:
 def _kind(seen: Evidence, width: int, shown: str, first: int, *, is_asked: bool) -> Kind:
     if not width:
         return "conll2012"
+    counted = max(seen.numbering[numbering] for numbering in ("from 0", "from 1", "running"))
     if seen.names and seen.names[0] in ("id", "index", "idx"):
+        if "form" not in seen.names and seen.numbering["restarting"] == seen.rows > counted:
+            raise fault(shown, first, _NO_BORDERS)
         return "conllu" if "form" in seen.names else "indexed"
     if width == CONLLU_WIDTH and seen.numbering["ids"] * 10 >= seen.rows * 9:
         return "conllu"
     if seen.longest < 2 or width < 2 or (width == 2 and _are_tags(seen, 1)):
         return "plain"
-    counted = max(seen.numbering[numbering] for numbering in ("from 0", "from 1", "running"))
     if counted == seen.rows:
         return "indexed"
     if (
@@ -155,11 +181,43 @@ def _kind(seen: Evidence, width: int, shown: str, first: int, *, is_asked: bool)
             or (width > 2 and not seen.names and seen.numbering["restarting"] == seen.rows)
         )
     ):
-        raise fault(
-            shown, first, "the first column looks like the rows' numbers, but they do not count on everywhere. "
-            "Correct them, put a blank line between sentences where there is none, or set token_column."
-        )  # fmt: skip
+        raise fault(shown, first, _NO_BORDERS)
     return "plain"
+
+
+_SEPARATORS = {",": "commas", ";": "semicolons", "|": "vertical bars", "\xa0": "no-break spaces (U+00A0)"}
+_NO_BORDERS = (
+    "the first column looks like the rows' numbers, but they do not count on everywhere. Correct them, put a blank "
+    "line between sentences where there is none, or set token_column."
+)
+
+
+def _unseen_in(tags: Iterable[str]) -> str:
+    """What is wrong with a tag that begins or ends with what cannot be seen: it would name another type."""
+    for tag in tags:
+        if tag and invisible((tag[0], tag[-1])):
+            at = next(letter for letter in (tag[-1], tag[0]) if invisible((letter,)))
+            return (
+                f"a tag begins or ends with U+{ord(at):04X}, which cannot be seen, and is another one by it. Remove it."
+            )
+    return ""
+
+
+def _sentence(seen: Evidence, width: int, token_column: int | None) -> int | None:
+    """The column that says which sentence a row is of; None if there is none.
+
+    A header names it, or it is the first one: tokens do not follow themselves, and whoever has this column repeats its
+    value at every row of a sentence, or leaves it empty there.
+    """
+    named = [position for position, name in enumerate(seen.names) if name in SENTENCE_NAMES]
+    if named:
+        return named[0]
+    if seen.names or width < 3 or token_column in (0, -width) or _are_tags(seen, 0):
+        return None
+    values = seen.columns[0]
+    comes_once = values is not None and seen.rows - seen.repeated == len(values.keys() - {""})
+    repeats = seen.repeated * 2 > seen.rows or (comes_once and 4 <= seen.rows <= 3 * seen.repeated)
+    return 0 if repeats else None
 
 
 def _are_tags(seen: Evidence, column: int) -> bool:
@@ -170,12 +228,26 @@ def _are_tags(seen: Evidence, column: int) -> bool:
     return coding.style != "unknown" and all(is_tag(value, coding) for value in values)
 
 
-def _token(seen: Evidence, kind: Kind, width: int, asked: int | None, shown: str, line: int) -> int:
+def _are_numbers(seen: Evidence, column: int) -> bool:
+    values = seen.columns[column] if column < len(seen.columns) else None
+    return bool(values) and all(value.isdigit() for value in values or ())
+
+
+def _token(
+    seen: Evidence, kind: Kind, width: int, asked: int | None, sentence: int | None, shown: str, line: int
+) -> int:
     if asked is not None:
         return _resolved(asked, width or min(seen.widths), "token_column", shown, line)
     named = [position for position, name in enumerate(seen.names) if name in TOKEN_NAMES]
     if named:
         return named[0]
+    if sentence == 0 and kind == "plain":
+        words = next((column for column in range(1, width - 1) if not _are_numbers(seen, column)), None)
+        if words is None:
+            raise fault(
+                shown, line, "the first column numbers the sentences, and no other one holds words. Set token_column."
+            )
+        return words
     tags_first = kind == "plain" and width > 1 and _are_tags(seen, 0) and not _are_tags(seen, width - 1)
     if tags_first and set(seen.columns[0] or ()) - {"O"}:
         if width == 2:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypedDict, TypeVar
 
 from distill_offline.annotations import LineValues, checked_offsets, checked_tokens
-from distill_offline.corpus.foreign_rows import foreign_row
+from distill_offline.corpus.foreign_rows import entities_elsewhere, foreign_row
 from distill_offline.corpus.languages import tokeniser
 from distill_offline.corpus.lines import fault
 from distill_offline.corpus.lost import kept
@@ -175,6 +175,7 @@ def _spans(
 ) -> tuple[list[Span] | None, tuple[Span, ...], tuple[Span, ...] | None]:
     """The row's spans counted in tokens; those, in characters, that no tokens can hold; and all, in characters."""
     if "spans" not in fields and not has_entities(fields):
+        _check_elsewhere(fields)
         return None, (), None
     listed = listed_spans(fields["spans" if "spans" in fields else "entities"])
     if "tokens" in fields and "spans" in fields:
@@ -192,6 +193,18 @@ def _spans(
         else:
             raise _RowError(f"span {span.start} to {span.end} covers no token.")
     return held, tuple(unheld), in_text
+
+
+def _check_elsewhere(fields: Mapping[str, Any]) -> None:
+    """Raises _RowError if a row without labels of ours lists entities in another way: they would be lost."""
+    field = "" if {"labels", "label"} & fields.keys() else entities_elsewhere(fields)
+    if field == "entities":
+        raise _RowError("each of `entities` needs `start`, `end` and `type`, in characters of `text`. Name them so.")
+    if field:
+        raise _RowError(
+            f"`{field}` lists what look like entities. They are read as `entities`, each with `start`, `end` and "
+            "`type`, in characters of `text`. Name them so, or take the field away."
+        )
 
 
 def _by_tokens(listed: Sequence[ListedSpan], sentence: Sentence) -> tuple[Span, ...] | None:

@@ -232,6 +232,13 @@ def open_format(name: str, source: Source) -> Format:
         if not isinstance(found, ToolFormat):
             raise CorpusError(f"{source.path}: text_field is for the formats of other tools, and {name} is none.")
         found.text_field = source.text_field
+    if source.offsets not in (None, "characters") and isinstance(found, ToolFormat):
+        if found.knows_offsets:
+            raise CorpusError(
+                f"{source.path}: offsets is {source.offsets}, but {name} shows itself what its offsets count. Leave it "
+                "out for this source."
+            )
+        found.offsets_are_told = True
     return found
 
 

@@ -37,6 +37,7 @@ class Brat(ToolFormat):
 
     holds = ALL - {"class", "classes", "no_class", "tokens", "confidence", "id", "mixed"}
     is_folder = True
+    knows_offsets = True
 
     def read(self, path: Path, shown: str) -> Iterator[tuple[int, Any]]:
         files = sorted(path.rglob("*.ann")) if path.is_dir() else [path]

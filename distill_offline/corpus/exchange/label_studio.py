@@ -45,7 +45,7 @@ class LabelStudio(ToolFormat):
             if given is None and losses:
                 continue
             if given is not None:
-                yield from ((number, loss) for loss in _fill(row, given, text))
+                yield from ((number, loss) for loss in _fill(row, given, text, is_told=self.offsets_are_told))
             yield number, {key: value for key, value in row.items() if value is not None}
 
     def _field(self, data: Mapping[str, Any], shown: str, number: int) -> str:
@@ -98,8 +98,8 @@ def _said(given: Mapping[str, Any]) -> list[str]:
     return sorted(repr((each.get("type"), each.get("value"))) for each in given.get("result") or [])
 
 
-def _fill(row: dict[str, Any], given: Mapping[str, Any], text: Any) -> Iterator[Lost]:
-    """The row gains what the result says; gives what it does not."""
+def _fill(row: dict[str, Any], given: Mapping[str, Any], text: Any, *, is_told: bool) -> Iterator[Lost]:
+    """The row gains what the result says; gives what it does not. `is_told`: regions count what somebody says."""
     result = [each for each in given.get("result") or [] if isinstance(each, Mapping)]
     regions = [each for each in result if each.get("type") in _SPANS and isinstance(each.get("value"), Mapping)]
     choices = [c for each in result if each.get("type") == "choices" for c in each["value"].get("choices") or ()]
@@ -115,18 +115,18 @@ def _fill(row: dict[str, Any], given: Mapping[str, Any], text: Any) -> Iterator[
     if choices:
         yield Lost("classes_beside", row["id"], len(choices))
     score = given.get("score") if all(each.get("score") is None for each in regions) else None
-    row["spans"] = [span for value in _placed(regions, text) for span in _spans(value, score)]
+    row["spans"] = [span for value in _placed(regions, text, is_told=is_told) for span in _spans(value, score)]
     if untyped := sum(not _names(region) for region in regions):
         yield Lost("untyped", row["id"], untyped)
 
 
-def _placed(regions: list[_Region], text: Any) -> list[dict[str, Any]]:
-    """The regions' values in characters; as they are where their own text agrees with nothing."""
+def _placed(regions: list[_Region], text: Any, *, is_told: bool) -> list[dict[str, Any]]:
+    """The regions' values in characters; as they are if their own text agrees with nothing, or their unit is told."""
     values = [{**region["value"], "labels": _names(region), "score": region.get("score")} for region in regions]
     for value in values:
         if isinstance(value.get("text"), str):
             value["text"] = value["text"].replace("\\n", "\n")
-    read = in_characters("utf16", text) if isinstance(text, str) else None
+    read = in_characters("utf16", text) if isinstance(text, str) and not is_told else None
     if read is None or all(_fits(value, text, value.get("start"), value.get("end")) for value in values):
         return values
     places = [read(value.get("start", -1), value.get("end", -1)) for value in values]
