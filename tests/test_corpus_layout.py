@@ -401,6 +401,39 @@ def test_columns_whose_types_may_be_anything_are_columns_in_a_txt_file_too(tmp_p
     assert found[0] == ("B-person-artist", "O", "O", "B-location-GPE", "O")
 
 
+def test_hipes_columns_are_known_by_their_names(tmp_path: Path) -> None:
+    names = "TOKEN\tNE-COARSE-LIT\tNE-COARSE-METO\tNE-FINE-LIT\tNEL-LIT\tMISC"
+    rows = "Anna\tB-pers\tO\tB-pers.ind\tQ1\t_\nsang\tO\tO\tO\t_\tNoSpaceAfter\n"
+    path = write_file(tmp_path, "a.tsv", f"{names}\n# language = de\n# date = 1798-01-20\n{rows}\n{rows}")
+    assert tokens_of(path) == [("Anna", "sang")] * 2
+    counts = Counter[str]()
+    assert [e.labels for e in examples_of(path, counts=counts)] == [("B-pers", "O")] * 2
+    assert counts == {"unread_layer_tags": 2}
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        (("BPER", "IPER", "O"), "put the hyphen in"),
+        (("B-PER|B-ORG", "I-PER|I-ORG", "O"), "a tag is two"),
+        (("B-PER", "I-PER", "B-LOC,B-ORG"), "a tag is two"),
+    ],
+)
+def test_tags_without_a_hyphen_or_of_two_types_are_no_types_of_their_own(
+    tmp_path: Path, tags: tuple[str, ...], said: str
+) -> None:
+    rows = "".join(f"w{n}\t{tag}\n" for n, tag in enumerate((*tags, "O", "O", "O")))
+    path = write_file(tmp_path, "a.conll", rows)
+    assert said in fault_of(path).lower()
+    if "two" not in said:
+        assert examples_of(Source(path=str(path), scheme="io"))[0].labels[:2] == ("B-BPER", "B-IPER")
+
+
+def test_types_that_begin_with_a_letter_of_a_place_stay_types(tmp_path: Path) -> None:
+    path = write_file(tmp_path, "a.conll", "Ford\tBRAND\nOslo\tLOC\nsleeps\tO\nthe\tINST\nbank\tINST\nrests\tO\n")
+    assert labels_of(path) == [("B-BRAND", "B-LOC", "O", "B-INST", "I-INST", "O")]
+
+
 def test_tags_before_tokens_are_recognised_or_refused(tmp_path: Path) -> None:
     path = write_file(tmp_path, "a.conll", "B-PER Anna\nO sang\n")
     assert tokens_of(path) == [("Anna", "sang")]

@@ -19,6 +19,7 @@ from distill_offline.corpus import head_of, read_examples, read_sentences, read_
 from distill_offline.corpus.labelled import Labelled
 from distill_offline.corpus.lost import Losses
 from distill_offline.errors import CorpusError, MissingPackage
+from distill_offline.pipeline.convert import convert
 from distill_offline.run.gold import read_gold
 
 TEXT = "🚰 Anna sang in Oslo."  # Anna is at 2 in characters, at 3 in UTF-16 units
@@ -345,3 +346,24 @@ def test_what_gold_of_another_tool_says_and_nobody_reads_is_told(tmp_path: Path)
     gold = read_gold(parse_settings({"name": "x", "task": {"types": {"PER": "a"}}, "corpus": corpus}, "x"))
     assert [example.labels[1] for example in gold.train] == ["B-PER"]
     assert dict(gold.lost["train"]) == {"relations": 1, "cancelled": 1}
+
+
+@pytest.mark.parametrize("name", ["x*", "(p", "p)"])
+def test_conll2012_refuses_types_that_would_be_read_as_brackets(tmp_path: Path, name: str) -> None:
+    row = {"tokens": ["Anna"], "labels": [f"B-{name}"]}
+    path = write_file(tmp_path, "a.jsonl", json.dumps(row) + "\n")
+    with pytest.raises(CorpusError, match=r"holds \( \) or \*"):
+        convert(Source(path=str(path)), tmp_path / "b", output_format="conll2012")
+
+
+def test_a_region_that_somebody_says_the_unit_of_is_shifted_once(tmp_path: Path) -> None:
+    text = "🚰 Zoë Haag"
+    for own in ("Zoë Haag", None):
+        task = {"data": {"text": text}, "annotations": [{"result": [region(3, 11, "PER", own)]}]}
+        path = write_file(tmp_path, "a.json", json.dumps([task]))
+        items, _ = read(path, "label_studio", offsets="utf16")
+        assert spans(items[0]) == [("Zoë Haag", "PER")]
+    path = write_file(tmp_path, "a.tsv", WEBANNO)
+    assert read(path, "webanno")[0]
+    with pytest.raises(CorpusError, match="webanno shows itself what its offsets count"):
+        read(path, "webanno", offsets="utf16")

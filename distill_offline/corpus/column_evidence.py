@@ -36,6 +36,7 @@ _OTHER_NAMES = SENTENCE_NAMES | {
     "id", "index", "idx", "pos", "upos", "xpos", "lemma", "chunk", "feats", "head", "deprel", "deps", "misc", "start",
     "end", "document", "doc",
 }  # fmt: skip
+_LAYERS = ("ne-", "nel-", "ner-")  # HIPE's NE-COARSE-LIT and the like
 _ID = re.compile(r"\d+(?:[-.]\d+)?")
 _GLOBAL = re.compile(r"# *global\.columns *= *(?P<names>.+)")
 _JOINED = re.compile(r"[^,;|\xa0]+(?:[,;|\xa0][^,;|\xa0]+)*?([,;|\xa0])(?:[Oo]|[BIELSUMW]-[^\s,;|\xa0]+)")
@@ -180,4 +181,6 @@ def _refuse_webanno(line: str, shown: str, number: int) -> None:
 def _is_header(cells: Sequence[str]) -> bool:
     names = [cell.lower() for cell in cells]
     known = TOKEN_NAMES | TAG_NAMES | _OTHER_NAMES
-    return len(names) > 1 and not TOKEN_NAMES.isdisjoint(names) and all(name in known for name in names)
+    if len(names) < 2 or TOKEN_NAMES.isdisjoint(names):
+        return False
+    return all(name in known or name.startswith(_LAYERS) for name in names)

@@ -266,8 +266,9 @@ def _tag(
             raise fault(shown, line, f"column {asked} of {width} is the token itself, not a tag. Set tag_column.")
         return column, ()
     named = [position for position, name in enumerate(seen.names) if name.rpartition(":")[2] in TAG_NAMES]
-    if named:
-        return named[-1], ()
+    layered = [position for position, name in enumerate(seen.names) if name.startswith("ne-")]
+    if named or layered:
+        return (named[-1], ()) if named else (layered[0], tuple(n for n in layered[1:] if _is_layer(seen, n)))
     if kind == "conll2012":
         return (_NER_2012, ()) if min(seen.widths) > _NER_2012 else (None, ())
     layers = [column for column in range(width) if column != token and _is_layer(seen, column)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -15,6 +15,7 @@ Style = Literal["prefix", "suffix", "bare", "named", "brackets", "unknown"]
 # What a letter says of a token's place in its entity. BILOU's L and U are E and S, BMEWO's M and W are I and S.
 _PLACE = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S", "W": "S"}
 _PREFIX = re.compile(r"([BIMELSUWbimelsuw])-(.+)")
+_TWO_TAGS = re.compile(r"[|,;/+][BIELSUMW]-")
 _SUFFIX = re.compile(r"(.+)-([BIMELSUWbimelsuw])")
 _BARE = re.compile(r"(?![BIMELSUWO][_/.:])[A-Z][A-Za-z0-9_./ -]*[A-Za-z0-9_]")
 _NAMED = re.compile(r".*[^\W\d_].*")  # a letter at least: 0, - and _ are no types
@@ -54,13 +55,29 @@ def coding_of(tags: Mapping[str, int], *, is_io: bool = False) -> Coding:
     if suffixed == total and prefixed < total:
         return _with_letters("suffix", {match[2] for tag in inside if (match := _SUFFIX.fullmatch(tag))})
     if prefixed * 2 >= total:
+        if any(_TWO_TAGS.search(tag) for tag in inside):
+            return Coding(
+                "prefix", problem="a tag is two, as B-PER|B-ORG. Keep one, or put each into a column of its own."
+            )
         return _with_letters("prefix", {match[1] for tag in inside if (match := _PREFIX.fullmatch(tag))})
     if "*" in tags and all(_is_bracketed(tag) for tag in tags):
         return Coding("brackets")
     outside = sum(tags.get(tag, 0) for tag in _OUTSIDE)
     if not prefixed and outside >= max(inside.values()) and all(_BARE.fullmatch(tag) for tag in inside):
-        return Coding("bare")
+        return Coding("bare", problem=_GLUED if _are_glued(inside) else "")
     return Coding("unknown")
+
+
+_GLUED = (
+    "its tags seem to be BPER and IPER for B-PER and I-PER. Put the hyphen in, or say scheme: io if they are types."
+)
+
+
+def _are_glued(types: Collection[str]) -> bool:
+    """Whether types without a prefix are rather prefixes without a hyphen."""
+    begun = {type_[1:] for type_ in types if type_.startswith("B")}
+    inside = {type_[1:] for type_ in types if type_.startswith("I")}
+    return len(types) > 1 and begun >= inside != set() and all(type_[0] in "BIELSU" for type_ in types)
 
 
 def _with_letters(style: Style, letters: set[str]) -> Coding:

@@ -185,6 +185,10 @@ class Conll2012(ToolFormat):
                 for number, (token, tag, after) in enumerate(zip(row["tokens"], tags, [*tags[1:], "O"], strict=True)):
                     _check(token, path, row["id"], blanks=False)
                     _check(tag, path, row["id"], blanks=False)
+                    if any(letter in "()*" for letter in tag):
+                        raise CorpusError(
+                            f"{path}: a type of {row['id']} holds ( ) or *, which this format cannot. Write .jsonl."
+                        )
                     cells = [name, "0", str(number), token, *"-*----", _bracket(tag, after), "-"]
                     file.write("\t".join(cells) + "\n")
                 file.write("\n")
