@@ -352,8 +352,10 @@ def test_what_gold_of_another_tool_says_and_nobody_reads_is_told(tmp_path: Path)
 def test_conll2012_refuses_types_that_would_be_read_as_brackets(tmp_path: Path, name: str) -> None:
     row = {"tokens": ["Anna"], "labels": [f"B-{name}"]}
     path = write_file(tmp_path, "a.jsonl", json.dumps(row) + "\n")
-    with pytest.raises(CorpusError, match=r"holds \( \) or \*"):
+    with pytest.raises(CorpusError, match=r"holds \( \) or \*") as caught:
         convert(Source(path=str(path)), tmp_path / "b", output_format="conll2012")
+    assert str(caught.value).startswith(f"{tmp_path / 'b'}: ")  # and not some temporary file
+    assert not (tmp_path / "b").exists()
 
 
 def test_a_region_that_somebody_says_the_unit_of_is_shifted_once(tmp_path: Path) -> None:

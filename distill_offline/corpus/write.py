@@ -136,12 +136,15 @@ def _fill(temporary: Path, name: str, items: Iterator[Labelled], path: Path, los
         return
     given = items if name == "jsonl" else (_encodable(item, path) for item in items)
     chosen = format_named(name)
-    if isinstance(chosen, ToolFormat):
-        rows = evenly((item.row() for item in given), chosen.holds, path)
-        chosen.write(temporary, (fitted(row, chosen.holds, lost, path) for row in rows))
-        lost.merge(chosen.lost)
-    else:
-        chosen.write(temporary, (item.row() for item in given))
+    try:
+        if isinstance(chosen, ToolFormat):
+            rows = evenly((item.row() for item in given), chosen.holds, path)
+            chosen.write(temporary, (fitted(row, chosen.holds, lost, path) for row in rows))
+            lost.merge(chosen.lost)
+        else:
+            chosen.write(temporary, (item.row() for item in given))
+    except CorpusError as error:  # a format knows no other name than the one that it was given
+        raise CorpusError(str(error).replace(str(temporary), str(path))) from error
 
 
 def _told(items: Iterator[Labelled], lost: Losses) -> Iterator[Labelled]:
