@@ -159,6 +159,19 @@ def test_an_answer_that_adds_to_another_or_may_be_the_wrong_one_is_not_believed(
     assert read(form.format(ANSWER, '[["Siemens","ORG"]]')) == ["contradicting_answers"]
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        'Candidates: [["Ada Lovelace","PER"],["Monday","PER"]]. With days removed, the answer is: {}',
+        '[["Ada Lovelace","PER"],["Monday","PER"]]\nWait, without the wrong entities: {}',
+        '[["Monday","PER"]]\nInstead of my previous answer: {}',
+        '[["Ada Lovelace","PER"],["Monday","PER"]]\nCorrected, after the excluded candidates were removed: {}',
+    ],
+)
+def test_what_is_left_when_something_is_taken_away_is_the_answer(form: str) -> None:
+    assert read(form.format(ANSWER)) == ["Ada Lovelace"]
+
+
 def test_a_list_that_has_the_first_one_and_what_was_missed_counts() -> None:
     assert read(f'{ANSWER}\nOops, I missed one: [["Ada Lovelace","PER"],["Siemens","ORG"]]') == [
         "Siemens",
@@ -197,6 +210,10 @@ def test_an_answer_that_is_thought_over_and_not_come_back_to_is_not_believed(for
         "{}\nNote: Monday was left out, since a day is no person.",
         "{}\nThe wrong labels of the guideline do not occur.",
         "Removed all days: {}",
+        "With all days removed: {}",
+        "A day is no person and is excluded: {}",
+        "Without the wrong entities: {}",
+        "After removing the excluded candidates: {}",
         "First entity and last: {}",
         "Original text kept. {}",
     ],

@@ -19,13 +19,18 @@ _NEAR = 160  # characters
 
 
 def is_named_wrong(before: str) -> bool:
-    """Whether words before an answer say that it is wrong, or left out: `Excluded: [...]`."""
-    return any(words.search(before[-_NEAR:]) for words in _NAMED_WRONG)
+    """Whether words before an answer say that it is wrong, or left out: `Excluded: [...]`.
+
+    Not those that say what is no longer in it: `With days removed: [...]`, `Without the wrong entities: [...]`.
+    """
+    near = before[-_NEAR:]
+    return _TAKEN_AWAY.search(near) is None and any(words.search(near) for words in _NAMED_WRONG)
 
 
 def is_named_earlier(before: str) -> bool:
     """Whether they say that it was the answer before: `My previous answer: [...]`."""
-    return any(words.search(before[-_NEAR:]) for words in _NAMED_EARLIER)
+    near = before[-_NEAR:]
+    return _TAKEN_AWAY.search(near) is None and any(words.search(near) for words in _NAMED_EARLIER)
 
 
 def may_be_named_wrong(before: str) -> bool:
@@ -82,21 +87,30 @@ _NAMED_EARLIER = [
         r"\b(?:corrected|changed|revised)\s+from",
     )
 ]
+_NAMING_WRONG = (
+    rf"\b(?:{_WRONG}|{_LEFT_OUT})\s+{_THINGS}{_IS}",
+    rf"\b(?:{_WRONG}|a\s+mistake|an\s+error)\s+to\s+{_SAID}",
+    rf"\b(?:mistake|error)s?\s+(?:of|in)\s+{_SAID}",
+    rf"{_START}(?:an?\s+|the\s+)?(?:common|frequent|typical|usual|likely|possible)\s+(?:mistakes?|errors?){_IS}",
+    rf"{_START}(?:mistakes|errors|false\s+positives?|fehler)(?:\s+(?:found|made|here))?{_IS}",
+    rf"{_START}(?:the\s+|my\s+)?{_LEFT_OUT}",
+    r"(?:\bnot|n't)\s+(?:include|count|label|mark|list|tag|add|take|choose|keep)(?:\s+the)?",
+    r"\b(?:than|whereas|unlike)",
+    r"\bnot\s+(?:an?|the|any)\s+[^.!?\n:]{1,30}[:：]",
+    r"(?:排除|除外|削除|誤り|错误)(?:的|した)?",
+)
 _NAMED_WRONG = [
-    re.compile(words + _MARKS, re.IGNORECASE)
+    re.compile(words, re.IGNORECASE)
     for words in (
-        rf"\b(?:{_WRONG}|{_LEFT_OUT})\s+{_THINGS}{_IS}",
-        rf"\b(?:{_WRONG}|a\s+mistake|an\s+error)\s+to\s+{_SAID}",
-        rf"\b(?:mistake|error)s?\s+(?:of|in)\s+{_SAID}",
-        rf"{_START}(?:an?\s+|the\s+)?(?:common|frequent|typical|usual|likely|possible)\s+(?:mistakes?|errors?){_IS}",
-        rf"{_START}(?:mistakes|errors|false\s+positives?|fehler)(?:\s+(?:found|made|here))?{_IS}",
-        rf"{_LEFT_OUT}(?:\s+the)?",
-        r"(?:\bnot|n't)\s+(?:include|count|label|mark|list|tag|add|take|choose|keep)(?:\s+the)?",
-        r"\b(?:than|whereas|unlike)",
-        r"\bnot\s+(?:an?|the|any)\s+[^.!?\n:]{1,30}[:：]",
-        r"(?:排除|除外|削除|誤り|错误)(?:的|した)?",
+        # Not before a colon, behind which may be what is left: with the days removed: [...]
+        rf"\b{_LEFT_OUT}(?:\s+the)?[\s*_\"'(`]{{0,6}}\Z",
+        *(words + _MARKS for words in _NAMING_WRONG),
     )
 ]
+_TAKEN_AWAY = re.compile(
+    r"\b(?:without|after|once|remov(?:e|ed|ing)|excluding|correcting|fixing|replacing|instead\s+of)\s+(?:\S+\s+){1,5}\S*\Z",
+    re.IGNORECASE,
+)
 _PERHAPS_WRONG = re.compile(
     rf"(?:{_START}(?:{_WRONG}|mistake|error|fehler)\s*[:：]"
     rf"|\b(?:earlier|previous|prior|old|original|initial|first)\s+(?:\w+\s+)?{_ANSWERS}\s+(?:was|is)\s+"
