@@ -97,32 +97,15 @@ def test_an_answer_that_words_behind_it_take_back_is_not_believed(form: str) -> 
 @pytest.mark.parametrize(
     "form",
     [
-        "{answer}\nWait, what about {draft}? No, a day is no person.",
-        "{answer}\nActually, let me check once more: is {draft} right? No.",
-        "{answer}\nOr {draft}? I think not.",
-        "{answer}\nA wrong answer would be {draft}.",
-        "{answer}\nIt would be wrong to answer {draft}.",
-        "{answer}\nThe usual mistake is {draft}.",
-        "{answer}\nInstead one might say {draft}, but that is wrong.",
-        "{answer}\nI chose this rather than {draft}, since a day is no person.",
-        "{answer}\nI did not include {draft}.",
-        "{answer}. Monday is actually a day, so I dropped {draft}.",
         "Answer: {answer}\nExcluded: {draft}",
         "Final answer: {answer}\n\n**Rejected candidates:** {draft}",
-        "The final answer is {answer}\n\nNote: {draft} was excluded because a day is no person.",
-        "Final answer: {answer} (not a person: {draft})",
         "<answer>Entities: {answer}. Rejected: {draft}</answer>",
-        "Final answer: {answer}\nEarlier wrong answer: {draft}",
-        "Corrected: {answer}\nOriginal: {draft}",
-        "{answer}\nSorry for my previous answer {draft}",
-        "{answer} (corrected from {draft})",
-        "```json\n{answer}\n```\nA wrong answer would be:\n```json\n{draft}\n```",
         "{answer}\n\nNext sentence: Bosch grows.\nAnswer: {draft}",
         "{answer}\nExample 2: Bosch grows.\nAnswer: {draft}",
         "{answer}\nAnother example:\n'Bosch grows.' Output: {draft}",
     ],
 )
-def test_an_answer_that_words_around_it_call_wrong_or_of_another_text_is_none(form: str) -> None:
+def test_a_list_of_what_was_left_out_or_of_another_text_is_no_answer(form: str) -> None:
     assert read(form.format(answer=ANSWER, draft=DRAFT)) == ["Ada Lovelace"]
     assert read(form.format(answer=EMPTY, draft=DRAFT)) == []
 
@@ -130,17 +113,73 @@ def test_an_answer_that_words_around_it_call_wrong_or_of_another_text_is_none(fo
 @pytest.mark.parametrize(
     "form",
     [
-        "{}\nWrong entities: []",
-        "{}\n\nMistakes: []",
-        "{}\nMistakes found: []. So this is final.",
-        "{}\nWait, are there other entities? []",
-        "{}\nWait, let me check for more: []. Done.",
-        "{}\nFurther names: []",
-        "{}\nRejected: []",
+        "{answer}\nWait, what about {draft}? No, a day is no person.",
+        "{answer}\nActually, let me check once more: is {draft} right? No.",
+        "{answer}\nOr {draft}? I think not.",
+        "{answer}\nA wrong answer would be {draft}.",
+        "{answer}\nIt would be wrong to answer {draft}.",
+        "{answer}\nThe usual mistake is {draft}.",
+        "{answer}\nInstead one might say {draft}, but that is wrong.",
+        "{answer}\nThus {draft} can be ruled out.",
+        "{answer}\nThe final answer does not contain {draft}.",
+        "{answer}\nTherefore I reject {draft}.",
+        "{answer}. Monday is actually a day, so I dropped {draft}.",
+        "Final answer: {answer}\nEarlier wrong answer: {draft}",
+        "Corrected: {answer}\nOriginal: {draft}",
+        "{answer}\nSorry for my previous answer {draft}",
+        "{answer} (corrected from {draft})",
+        "```json\n{answer}\n```\nA wrong answer would be:\n```json\n{draft}\n```",
+        "{answer}\nActually, maybe {draft}. On second thought, Monday is a day.",
     ],
 )
-def test_an_empty_list_of_what_else_there_is_empties_no_answer(form: str) -> None:
+def test_an_answer_that_may_be_called_wrong_is_not_believed_nor_is_the_one_before_it(form: str) -> None:
+    assert read(form.format(answer=ANSWER, draft=DRAFT)) == ["contradicting_answers"]
+    # The same words can introduce what counts: the draft before them must not be taken for it.
+    assert read(form.format(answer=DRAFT, draft=ANSWER)) == ["contradicting_answers"]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{}\nRevised version of my first answer: {}",
+        "{}\nCorrection of my previous answer: {}",
+        '{}\nWait, "Monday" is not a person, company or place:\n```json\n{}\n```',
+        "{}\n\nUpon review, Monday is not a named human:\n{}",
+        "{}\nWait, Monday is a day. I corrected the wrong entities: {}",
+        "{}\nWait. I dropped the incorrect entity: {}",
+        "{}\nSorry for the error in my previous response:\n{}",
+        "{}\nFinal answer, nothing other than {}",
+        "{}\n訂正。Mondayを除外: {}",
+        "{}\n更正错误:{}",
+        "{}\nWait, without the wrong entities: {}",
+        "{}\nInstead of my previous answer: {}",
+    ],
+)
+def test_a_draft_is_never_believed_against_a_later_answer_whatever_the_words(form: str) -> None:
+    draft = '[["Ada Lovelace","PER"],["Monday","PER"]]'
+    assert read(form.format(draft, ANSWER)) in (["Ada Lovelace"], ["contradicting_answers"])
+
+
+@pytest.mark.parametrize(
+    "form", ["{}\nWrong entities: []", "{}\n\nMistakes: []", "{}\nFurther names: []", "{}\nRejected: []"]
+)
+def test_an_empty_list_with_a_heading_of_what_else_there_is_empties_no_answer(form: str) -> None:
     assert read(form.format(ANSWER)) == ["Ada Lovelace"]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{}\nWait, are there other entities? []",
+        "{}\nWait, let me check for more: []. Done.",
+        "{}\nMonday is a day. Remaining entities: []",
+        "{}\nWait, Monday is a day, so there are no other entities, and the final answer is []",
+        "{}\nCorrection: Monday is a day, so nothing else remains: []",
+        "{}\nMoment, Monday ist ein Tag, und andere Namen gibt es nicht: []",
+    ],
+)
+def test_an_empty_list_that_may_be_of_all_or_of_the_rest_leaves_nothing_believed(form: str) -> None:
+    assert read(form.format(DRAFT)) == ["contradicting_answers"]
 
 
 @pytest.mark.parametrize(
@@ -159,19 +198,6 @@ def test_an_answer_that_adds_to_another_or_may_be_the_wrong_one_is_not_believed(
     assert read(form.format(ANSWER, '[["Siemens","ORG"]]')) == ["contradicting_answers"]
 
 
-@pytest.mark.parametrize(
-    "form",
-    [
-        'Candidates: [["Ada Lovelace","PER"],["Monday","PER"]]. With days removed, the answer is: {}',
-        '[["Ada Lovelace","PER"],["Monday","PER"]]\nWait, without the wrong entities: {}',
-        '[["Monday","PER"]]\nInstead of my previous answer: {}',
-        '[["Ada Lovelace","PER"],["Monday","PER"]]\nCorrected, after the excluded candidates were removed: {}',
-    ],
-)
-def test_what_is_left_when_something_is_taken_away_is_the_answer(form: str) -> None:
-    assert read(form.format(ANSWER)) == ["Ada Lovelace"]
-
-
 def test_a_list_that_has_the_first_one_and_what_was_missed_counts() -> None:
     assert read(f'{ANSWER}\nOops, I missed one: [["Ada Lovelace","PER"],["Siemens","ORG"]]') == [
         "Siemens",
@@ -183,16 +209,23 @@ def test_a_list_that_has_the_first_one_and_what_was_missed_counts() -> None:
     "form",
     [
         "{}\n\nWait, Monday is a day.",
+        "{}\n\nBut wait, Monday is a day. The rest is fine.",
         "{}\n\nOn reflection that is wrong.",
         "{}\n\nCorrection: Monday is a day, leave it out.",
         "{}\n\nHmm, actually Monday is not a person; ignore the above.",
+        "{}\n\nOh no. Monday is a day.",
+        "{}\n\nActually, Monday isn't a person. It is right to remove it.",
+        "{}\n\nMonday should be removed.",
+        "{}\n\nThe entry Monday is incorrect.",
+        "{} isn't correct.",
+        "{} cannot be right because a day is no person.",
         "Perhaps {}? No. So nothing is to be extracted.",
         "Is it {}? I think not.",
         "One could answer {}, but that is wrong.",
         "```json\n{}\n```\nWait, that is wrong: Monday is a day.",
-        "Could be {}. But Monday is a day, so that must be removed.",
         "{}\nНет, это день недели.",
         "{}\nMoment, das ist ein Tag.",
+        "{}\nWarte, Monday ist ein Tag.",
         "Rejected: {}",
     ],
 )
@@ -205,17 +238,31 @@ def test_an_answer_that_is_thought_over_and_not_come_back_to_is_not_believed(for
     "form",
     [
         "{}\nWait, let me check: yes, this is right.",
-        "{}\nHmm, is she a person? She is, so I keep my answer.",
+        "{}\nHmm, is Ada Lovelace a person? She is, so I keep my answer.",
         "{}\nNo other names are there.",
         "{}\nNote: Monday was left out, since a day is no person.",
         "{}\nThe wrong labels of the guideline do not occur.",
+        "{}\n\nIs Monday an entity? No.",
+        "{}\n\nAny others? No.",
+        "{}\n\nNo, Monday is not an entity.",
+        "{}\n\nLet me know if this is incorrect.",
+        "{}\n\nHmm, I hope this helps.",
+        "{}\n\nCorrection: none needed.",
+        '{}\n\nActually, "Monday" is a day of the week, which is not one of the given types.',
+        "{}\n\nI am sure that this is not wrong.",
+        "{}\n\nMonday is a date; it should be excluded.",
+        "{} // Monday? No, that is a day.",
         "Removed all days: {}",
+        "First entity and last: {}",
+        "Original text kept. {}",
         "With all days removed: {}",
         "A day is no person and is excluded: {}",
         "Without the wrong entities: {}",
         "After removing the excluded candidates: {}",
-        "First entity and last: {}",
-        "Original text kept. {}",
+        "Monday is not a person, place or company:\n{}",
+        "Filtered out the incorrect entities: {}",
+        "It is easy to make an error in labelling: {}",
+        'Candidates: [["Ada Lovelace","PER"],["Monday","PER"]]. With days removed, the answer is: {}',
     ],
 )
 def test_an_explanation_or_a_second_look_takes_nothing_back(form: str) -> None:

@@ -162,6 +162,7 @@ class NER:
             alike=self._alike,
             joined=self._joined,
             in_words=_none_in_words,
+            mentions=lambda decisions: [mention for mention, _ in self._alike(decisions)],
             asked=sentence.text,
             question=self._question_line,
         )

@@ -7,20 +7,20 @@ The rules, in order:
    holds JSON, what comes before the first such fence is talk.
 3. What is said of other texts than the one that was asked about is left out: a teacher may repeat the examples, or go
    on with texts of its own.
-4. An answer behind `not`, `instead of` or `for example` is none, nor is one that words around it call wrong
-   (`Excluded: [...]`, `[...]? No`), nor an empty list of what else there is. Of several different answers that are left
-   the last one counts if words between them say so: words of correction (`wait`, `wrong`, `rather`), or a heading
-   (`final answer`, `so:`) that the earlier one has not. Else, and if the last one only adds to the others (`I missed
-   one:`), they contradict each other, and none is believed.
+4. An answer behind `not`, `instead of` or `for example` is none, nor is a list with the heading `Excluded`, nor an
+   empty one with the heading `Other entities`. Of several different answers that are left the last one counts if words
+   between them say so: words of correction (`wait`, `wrong`, `rather`), or a heading (`final answer`, `so:`) that the
+   earlier one has not. Else, and if other words may call the last one wrong (`a wrong answer would be`, `[...]? No`) or
+   an addition (`I missed one:`), they contradict each other, and none is believed.
 5. An answer that words behind it take back, by saying another one ("no entities", "Final answer: none", the name of
-   another class), or by thinking again without coming back to it ("Wait, a day is no person"), is not believed either.
+   another class), or by thinking again about something in it ("Wait, a day is no person"), is not believed either.
 6. What breaks off is never searched for a part that does not: that could be an empty list.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -31,9 +31,9 @@ from distill_offline.tasks.taken_back import (
     adds,
     asks_for_more,
     is_denied,
-    is_named_earlier,
-    is_named_wrong,
-    may_be_named_wrong,
+    is_left_out,
+    may_be_wrong,
+    speaks_of_more,
     thinks_again,
 )
 from distill_offline.text.json_values import Pairs, Piece, json_pieces
@@ -85,6 +85,7 @@ def read_answer(
     alike: Callable[[Answer], object] = lambda answer: answer,
     joined: Callable[[list[Any]], Any | None] = lambda values: None,
     in_words: Callable[[str, bool], Answer | None] = lambda words, concludes: None,
+    mentions: Callable[[Answer], Collection[str]] = lambda answer: (),
     asked: str = "",
     question: str = "",
 ) -> Read[Answer]:
@@ -93,17 +94,17 @@ def read_answer(
     `understand` makes an answer of a JSON value, or None of a value that is no answer; two agree if `alike` makes the
     same of them. `joined` makes one value of several that follow each other with nothing between them (an entity a
     line), or None if they are no such parts. `in_words` makes an answer of a few words behind it, or None of those that
-    are none; it is told whether their sentence concludes or corrects something. `question` is how the prompt introduces
-    a text.
+    are none; it is told whether their sentence concludes or corrects something. `mentions` are the words of
+    the text that an answer names. `question` is how the prompt introduces a text.
 
     Raises UnusableAnswer: answer_text's reasons, and `not_json`, `wrong_shape` (JSON that is no answer, or a key that
     stands twice in one object), `contradicting_answers`.
     """
     text = _fenced(answer_text(completion, asked))
     own_text = _own(text, asked, question)
-    reply = _Part(own_text, understand, joined, alike)
+    reply = _Part(own_text, understand, joined, alike, mentions)
     if own_text != text and not reply.answers:
-        reply = _Part(text, understand, joined, alike)
+        reply = _Part(text, understand, joined, alike, mentions)
     return reply.chosen(in_words)
 
 
@@ -123,8 +124,9 @@ class _Part(Generic[Answer]):
         understand: Callable[[Any], Answer | None],
         joined: Callable[[list[Any]], Any | None],
         alike: Callable[[Answer], object],
+        mentions: Callable[[Answer], Collection[str]],
     ) -> None:
-        self._text, self._alike = text, alike
+        self._text, self._alike, self._mentions = text, alike, mentions
         self._words = DecidingWords(text)
         self.answers: list[_Candidate[Answer]] = []
         self._others: list[Piece] = []
@@ -143,7 +145,7 @@ class _Part(Generic[Answer]):
         """The answer. Raises UnusableAnswer."""
         if any(piece.kind == "broken" and _BEGUN.match(self._text, piece.start) for piece in self._others):
             raise UnusableAnswer("not_json", "it breaks off")
-        counted, is_denied = self._counted()
+        counted = self._counted()
         if not counted:
             is_json = any(piece.kind == "value" for piece in self._others)
             raise UnusableAnswer("wrong_shape" if is_json else "not_json", "no answer in it")
@@ -159,45 +161,48 @@ class _Part(Generic[Answer]):
             if said is not None and self._alike(said) != meant:
                 raise UnusableAnswer("contradicting_answers", "words behind it say something else")
             is_said_again = is_said_again or said is not None
-        is_last = last.start == self.answers[-1].start  # behind it, words may be of the others
-        if not is_said_again and (is_denied or (is_last and thinks_again(behind))):
-            raise UnusableAnswer("contradicting_answers", "words around it take it back")
+        if not is_said_again and self._is_taken_back(last):
+            raise UnusableAnswer("contradicting_answers", "words behind it take it back")
         return Read(last.answer, self._text[last.start : last.end])
 
-    def _counted(self) -> tuple[list[_Candidate[Answer]], bool]:
-        """The answers without those that are only spoken of: `not [...]`, an empty list amid a sentence, or what words
-        around it call wrong; and whether all of them are called so."""
+    def _counted(self) -> list[_Candidate[Answer]]:
+        """The answers without those that are only spoken of: `not [...]`, a list with the heading `Excluded`, an empty
+        list of what else there is, or one amid a sentence. Raises UnusableAnswer if all of them are excluded."""
         meant = [answer for answer in self.answers if not _SET_ASIDE.search(self._before(answer, 40))] or self.answers
-        upheld = [answer for answer in meant if not self._is_taken_back(answer)]
+        upheld = [answer for answer in meant if not is_left_out(self._words_before(answer))]
         if meant and not upheld:
-            return meant, True
+            raise UnusableAnswer("contradicting_answers", "all that it lists is what it leaves out")
         meant = [answer for n, answer in enumerate(upheld) if not (n and self._asks_in_vain(answer))]
         if not meant or not meant[-1].answer:
-            return meant, False
-        return [answer for answer in meant if answer.answer or not self._is_amid_words(answer)], False
-
-    def _is_taken_back(self, answer: _Candidate[Answer]) -> bool:
-        number = self._numbers[answer.start]
-        following = self.answers[number + 1].start if number + 1 < len(self.answers) else len(self._text)
-        before = self._words_before(answer)
-        if is_named_wrong(before) or (number and is_named_earlier(before)):
-            return True
-        return is_denied(self._text[answer.end : following])
+            return meant
+        return [answer for answer in meant if answer.answer or not self._is_amid_words(answer)]
 
     def _asks_in_vain(self, answer: _Candidate[Answer]) -> bool:
         return not answer.answer and asks_for_more(self._words_before(answer))
 
     def _replaces(self, last: _Candidate[Answer], earlier: _Candidate[Answer]) -> bool:
-        """Whether the last answer counts, and not the earlier one, nor both together."""
+        """Whether the last answer counts, and not the earlier one, nor both together. One that may be called wrong does
+        not; nor is the earlier one believed then, since the words can mean either."""
         before = self._words_before(last)
-        if may_be_named_wrong(before) or (adds(before) and not _holds(last.answer, earlier.answer)):
+        if not last.answer and speaks_of_more(before):
             return False
-        return self._words.decide(earlier, last.start)
+        if not self._words.decide(earlier, last.start) or may_be_wrong(before) or is_denied(self._behind(last)):
+            return False
+        return not adds(before) or _holds(last.answer, earlier.answer)
+
+    def _is_taken_back(self, last: _Candidate[Answer]) -> bool:
+        behind = self._behind(last)
+        return is_denied(behind) or thinks_again(behind, self._mentions(last.answer))
 
     def _words_before(self, answer: _Candidate[Answer]) -> str:
         """What stands before an answer, from the end of the one before it."""
         number = self._numbers[answer.start]
         return self._text[self.answers[number - 1].end if number else 0 : answer.start]
+
+    def _behind(self, answer: _Candidate[Answer]) -> str:
+        """What stands behind an answer, up to the next one."""
+        number = self._numbers[answer.start] + 1
+        return self._text[answer.end : self.answers[number].start if number < len(self.answers) else len(self._text)]
 
     def _is_amid_words(self, empty: _Candidate[Answer]) -> bool:
         line = self._before(empty, 60).rpartition("\n")[2]
