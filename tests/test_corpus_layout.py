@@ -325,6 +325,12 @@ def test_a_header_names_the_columns(tmp_path: Path) -> None:
         "1\tAnna\tB-PER\n1\tsang\tO\n1\tloudly\tO\n\n2\tOslo\tB-LOC\n2\tslept\tO\n",
         "S1 Anna B-PER\nS1 sang O\nS1 loudly O\nS2 Oslo B-LOC\nS2 slept O\n",
         "7 1 Anna NNP B-PER\n7 2 sang VBD O\n7 3 loudly RB O\n8 1 Oslo NNP B-LOC\n8 2 slept VBD O\n",
+        "d1 1 Anna B-PER\nd1 1 sang O\nd1 1 loudly O\nd2 1 Oslo B-LOC\nd2 1 slept O\n",
+        "s1 report Anna NNP B-PER\ns1 report sang VBD O\ns1 report loudly RB O\n"
+        "s2 report Oslo NNP B-LOC\ns2 report slept VBD O\n",
+        "1 1-1 Anna B-PER\n1 1-2 sang O\n1 1-3 loudly O\n2 2-1 Oslo B-LOC\n2 2-2 slept O\n",
+        "1 NNP Anna B-PER\n1 VB sang O\n1 VB loudly O\n2 NNP Oslo B-LOC\n2 VB slept O\n",
+        "doc\tsent_no\ttoken\ttag\na\t1\tAnna\tB-PER\na\t1\tsang\tO\na\t1\tloudly\tO\nb\t1\tOslo\tB-LOC\nb\t1\tslept\tO\n",
         "sentence_id\ttoken\tner\n0\tAnna\tB-PER\n0\tsang\tO\n0\tloudly\tO\n1\tOslo\tB-LOC\n1\tslept\tO\n",
         "token\tner\tsent_id\nAnna\tB-PER\ts1\nsang\tO\ts1\nloudly\tO\ts1\nOslo\tB-LOC\ts2\nslept\tO\ts2\n",
         "Sentence #\tWord\tPOS\tTag\nSentence: 1\tAnna\tNNP\tB-PER\n\tsang\tVBD\tO\n\tloudly\tRB\tO\n"
@@ -347,6 +353,36 @@ def test_sentences_that_nothing_but_numbers_of_rows_part_are_refused(tmp_path: P
     assert "the rows' numbers" in fault_of(path)
     path = write_file(tmp_path, "b.tsv", "1\t1\tB-PER\n1\t2\tO\n1\t3\tO\n2\t1\tO\n")
     assert "no other one holds words" in fault_of(path)
+
+
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        [["Row", "row", "row", "your"], ["Row", "Row", "Row"]],
+        [["New", "York", "York", ",", ",", "Ann"]],
+        [["Paris"], ["Paris"], ["Paris"]],
+        [["Chapter", *"......", "One"], ["Ann", *"....."]],
+        [["1999", "was", "the", "1999"]],
+    ],
+)
+def test_text_that_repeats_itself_is_no_column_of_sentences(tmp_path: Path, sentences: list[list[str]]) -> None:
+    rows = ["".join(f"{token} NN O\n" for token in tokens) for tokens in sentences]
+    path = write_file(tmp_path, "a.conll", "\n".join(rows))
+    assert tokens_of(path) == [tuple(tokens) for tokens in sentences]
+
+
+def test_thousands_of_sentences_of_two_words_and_numbers_that_begin_anew_are_parted(tmp_path: Path) -> None:
+    rows = "".join(f"{number}\tbuy\tO\n{number}\tx{number}\tB-PROD\n" for number in range(3000))
+    assert len(tokens_of(write_file(tmp_path, "a.tsv", rows))) == 3000
+    rows = "".join(f"{number}\tbuy\tO\n{number}\tx\tB-PROD\n" for number in (1, 2, 3, 4, 1, 2, 3, 1, 2))
+    assert tokens_of(write_file(tmp_path, "b.tsv", rows)) == [("buy", "x")] * 9
+    rows = "0 Hi O\n1 Ann B-PER\n2 Bob B-PER\n3 No O\n3 Eve B-PER\n"
+    assert tokens_of(write_file(tmp_path, "c.conll", rows))[2:] == [("Bob",), ("No", "Eve")]
+
+
+def test_unlabelled_rows_of_sentences_have_their_words_at_the_end(tmp_path: Path) -> None:
+    path = write_file(tmp_path, "a.tsv", "1\t1\tEU\n1\t2\truns\n2\t1\tAnn\n2\t2\truns\n")
+    assert tokens_of_text(path) == [("EU", "runs"), ("Ann", "runs")]
 
 
 def test_tokens_that_repeat_stay_tokens(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 from distill_offline.corpus.column_lines import (
@@ -20,26 +20,39 @@ from distill_offline.corpus.column_lines import (
 )
 from distill_offline.corpus.lines import fault, text_lines
 
-__all__ = ["CONLLU_WIDTH", "MISC_COLUMN", "SENTENCE_NAMES", "TAG_NAMES", "TOKEN_NAMES", "Evidence", "is_tabbed", "look"]
+__all__ = [
+    "CONLLU_WIDTH",
+    "DOCUMENT_NAMES",
+    "MISC_COLUMN",
+    "SENTENCE_NAMES",
+    "TAG_NAMES",
+    "TOKEN_NAMES",
+    "Evidence",
+    "is_tabbed",
+    "look",
+]
 
 TOKEN_NAMES = frozenset({"token", "tokens", "word", "words", "form"})
 TAG_NAMES = frozenset({
     "tag", "tags", "ner", "ne", "label", "labels", "ner_tag", "ner_tags", "nertag", "bio", "iob", "entity",
 })  # fmt: skip
 SENTENCE_NAMES = frozenset({
-    "sentence", "sentence #", "sentence_id", "sentence_idx", "sentence_number", "sentenceid", "sent", "sent_id",
-    "sent_idx",
+    "sentence", "sentence#", "sentenceid", "sentenceidx", "sentenceindex", "sentenceno", "sentencenr", "sentencenum",
+    "sentencenumber", "sent", "sent#", "sentid", "sentidx", "sentno", "sentnum", "sid",
 })  # fmt: skip
+DOCUMENT_NAMES = frozenset({"document", "doc", "docid", "documentid", "textid", "tweetid"})
 CONLLU_WIDTH, MISC_COLUMN = 10, 9
 
-_OTHER_NAMES = SENTENCE_NAMES | {
+_OTHER_NAMES = SENTENCE_NAMES | DOCUMENT_NAMES | {
     "id", "index", "idx", "pos", "upos", "xpos", "lemma", "chunk", "feats", "head", "deprel", "deps", "misc", "start",
-    "end", "document", "doc",
+    "end",
 }  # fmt: skip
 _LAYERS = ("ne-", "nel-", "ner-")  # HIPE's NE-COARSE-LIT and the like
 _ID = re.compile(r"\d+(?:[-.]\d+)?")
 _GLOBAL = re.compile(r"# *global\.columns *= *(?P<names>.+)")
 _JOINED = re.compile(r"[^,;|\xa0]+(?:[,;|\xa0][^,;|\xa0]+)*?([,;|\xa0])(?:[Oo]|[BIELSUMW]-[^\s,;|\xa0]+)")
+_DIGIT = re.compile(r"\d")
+_GROUPING = 4  # columns of which it is counted how often they repeat themselves
 _DISTINCT = 2000  # values of a column that are counted; one with more holds no tags
 _MOST = 500_000  # lines that one pass looks at
 _TOGETHER = 4096  # rows that are counted at once
@@ -64,6 +77,10 @@ class Evidence:
     before: int = -2
     first_cell: str = ""
     repeated: int = 0  # rows whose first cell is empty, or that of the row before
+    empty_first: int = 0
+    is_worded: bool = False  # a first cell has no digit, and is not empty: the column numbers nothing
+    counted_on: int = 0  # rows whose first cell is that of the row before, or the next number
+    repeats: Counter[int] = field(default_factory=Counter)  # by column: rows that have the cell of the row before
     in_block: int = 0
     header: int = 0
     names: list[str] = field(default_factory=list)
@@ -74,7 +91,7 @@ class Evidence:
 
     def add(self, number: int, cells: list[str]) -> None:
         if not self.rows and not self.header and _is_header(cells):
-            self.header, self.names = number, [cell.lower() for cell in cells]
+            self.header, self.names = number, [_named(cell) for cell in cells]
             return
         self.rows += 1
         self.in_block += 1
@@ -84,18 +101,32 @@ class Evidence:
         self.waiting[width].append(cells)
         if len(self.waiting[width]) == _TOGETHER:
             self._count(width)
-        if not cells[0] or cells[0] == self.first_cell:
-            self.repeated += 1
-        else:
-            self.first_cell = cells[0]
+        if not self.is_worded:
+            self._group(cells[0])
         if cells[0][:1].isdigit() and cells[0].isascii():
             self._number(cells[0])
+
+    def _group(self, cell: str) -> None:
+        """What tells whether the first column says which sentence a row is of."""
+        if not cell or cell == self.first_cell:
+            self.repeated += 1
+            self.counted_on += 1
+            self.empty_first += not cell
+            return
+        self.is_worded = _DIGIT.search(cell) is None
+        before = self.first_cell
+        self.counted_on += cell.isdigit() and (
+            not before or (before.isdigit() and int(cell[:9]) == int(before[:9]) + 1)
+        )
+        self.first_cell = cell
 
     def _count(self, width: int) -> None:
         """Count the rows of a width that wait: many at once, which is much faster than each by itself."""
         rows, self.waiting[width] = self.waiting[width], []
         self.widths[width] += len(rows)
         self.long_cells += sum(" " in row[0] or (width > 1 and " " in row[1]) for row in rows)
+        for position in range(1, 1 if self.is_worded else min(width, _GROUPING)):
+            self.repeats[position] += sum(one[position] == other[position] for one, other in pairwise(rows))
         for position, values in enumerate(zip(*(row[:_COLUMNS] for row in rows), strict=True)):
             if position == len(self.columns):
                 self.columns.append(Counter())
@@ -178,8 +209,15 @@ def _refuse_webanno(line: str, shown: str, number: int) -> None:
         )
 
 
+def _named(cell: str) -> str:
+    """A column's name as it is known, however it is spelt: `sent_id` of `Sent ID`, say."""
+    name = cell.lower()
+    plain = re.sub(r"[ _-]", "", name)
+    return plain if plain in SENTENCE_NAMES | DOCUMENT_NAMES else name
+
+
 def _is_header(cells: Sequence[str]) -> bool:
-    names = [cell.lower() for cell in cells]
+    names = [_named(cell) for cell in cells]
     known = TOKEN_NAMES | TAG_NAMES | _OTHER_NAMES
     if len(names) < 2 or TOKEN_NAMES.isdisjoint(names):
         return False

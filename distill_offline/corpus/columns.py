@@ -35,6 +35,7 @@ _OWN_SCHEME: dict[str, Scheme] = {
     "brackets": "iob2",
 }  # of tags that plain_tags has put into it
 _LINE_ENDS = re.compile("[\\r\v\f\x85\u2028\u2029]")  # what ends a line elsewhere
+_FEWEST = 6  # rows that are columns by their O's alone
 _LINES = 200  # by which a file without a telling suffix is recognised
 
 
@@ -163,8 +164,8 @@ def are_columns(text: str, tag_column: int | None = None) -> bool:
 
 def _are_words(rows: Sequence[Sequence[str]]) -> bool:
     """Whether each row has a word and, mostly, an O in its last cell: types may be spelt in any way."""
-    outside = sum(row[-1] in ("O", "o") for row in rows)
-    return outside * 2 >= len(rows) and not any(" " in row[0] for row in rows)
+    outside = sum(row[-1] == "O" for row in rows)
+    return len(rows) >= _FEWEST and outside * 2 >= len(rows) and not any(" " in row[0] for row in rows)
 
 
 def _tagged(values: Counter[str]) -> int:
@@ -223,11 +224,12 @@ def _blocks(file: ColumnFile, layout: Layout) -> Iterator[_Block]:
 
 
 def _is_of_another(block: _Block, cells: Sequence[str], layout: Layout) -> bool:
-    """Whether a row is of another sentence than those before it, as its column says. An empty cell says nothing."""
-    column = layout.sentence
-    if column is None or not cells[column : column + 1] or not cells[column]:
-        return False
-    return next((row[column] for row in reversed(block.rows) if row[column]), "") != cells[column]
+    """Whether a row is of another sentence than those before it, as its columns say. An empty cell says nothing."""
+    for column in layout.groups:
+        said = cells[column] if column < len(cells) else ""
+        if said and next((row[column] for row in reversed(block.rows) if row[column]), "") != said:
+            return True
+    return False
 
 
 def _special(

@@ -10,11 +10,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
 from distill_offline.corpus.column_evidence import (
     CONLLU_WIDTH,
+    DOCUMENT_NAMES,
     MISC_COLUMN,
     SENTENCE_NAMES,
     TAG_NAMES,
@@ -46,8 +48,8 @@ class Layout:
     `width` is that of most rows and `first` the first line that has it (0: each sentence has its own width). `tag` is
     None if there is no column but the token's; `in_misc`: it is CoNLL-U's MISC, where NER=... is the tag. `known`
     are the tag column's values. `unread` are further columns with entities that are not read. `header` is the line that
-    names the columns, 0 for none. `numbered`: whether there are document borders without a name. `sentence` is a column
-    that says which sentence a row is of: another value begins another one.
+    names the columns, 0 for none. `numbered`: whether there are document borders without a name. `groups` are columns
+    that say which sentence a row is of, and which document: another value begins another sentence.
     """
 
     kind: Kind
@@ -62,7 +64,7 @@ class Layout:
     header: int = 0
     numbered: bool = False
     in_misc: bool = False
-    sentence: int | None = None
+    groups: tuple[int, ...] = ()
 
     def is_comment(self, line: str, cells: Sequence[str], *, at_head: bool) -> bool | None:
         """Whether a line that begins with # is a comment and no row; None if it could be either.
@@ -112,15 +114,15 @@ def layout_of(
         raise fault(
             shown, first, f"{separator} separate the columns; tabs and blanks are read. Put tabs in their place."
         )
-    sentence = _sentence(seen, width, token_column)
-    kind = _kind(seen, width, shown, first, is_asked=sentence == 0 or token_column is not None)
-    kind = "plain" if sentence == 0 and kind == "indexed" else kind
+    groups = () if seen.is_2012 else _groups(seen, width, token_column)
+    kind = _kind(seen, width, shown, first, is_asked=0 in groups or token_column is not None)
+    kind = "plain" if 0 in groups and kind == "indexed" else kind
     if kind in ("plain", "indexed") and token_column is None and _is_table(seen, width, tabbed=tabbed):
         raise fault(
             shown, first, "the rows hold whole texts, not tokens: this is a table. Write JSONL, an object a line: "
             '{"id": "1", "text": "...", "label": "..."}, or {"tokens": [...], "labels": [...]}.',
         )  # fmt: skip
-    token = _token(seen, kind, width, token_column, sentence, shown, first)
+    token = _token(seen, kind, width, token_column, groups, shown, first)
     asked = tag_column
     if not labelled and asked is not None and not -(least := width or min(seen.widths)) <= asked < least:
         asked = None
@@ -145,7 +147,7 @@ def layout_of(
         header=seen.header,
         numbered=seen.numbered,
         in_misc=in_misc,
-        sentence=sentence if kind in ("plain", "indexed") else None,
+        groups=groups if kind in ("plain", "indexed") else (),
     )
 
 
@@ -203,21 +205,42 @@ def _unseen_in(tags: Iterable[str]) -> str:
     return ""
 
 
-def _sentence(seen: Evidence, width: int, token_column: int | None) -> int | None:
-    """The column that says which sentence a row is of; None if there is none.
+def _groups(seen: Evidence, width: int, token_column: int | None) -> tuple[int, ...]:
+    """The columns that say which sentence a row is of, and of which document; empty if there is none.
 
-    A header names it, or it is the first one: tokens do not follow themselves, and whoever has this column repeats its
-    value at every row of a sentence, or leaves it empty there.
+    A header names them. Or it is the first column, if its values are numbers or have one inside, and it repeats them at
+    the rows of a sentence, leaves it empty there, or counts on now and then; and those behind it that repeat as well.
     """
-    named = [position for position, name in enumerate(seen.names) if name in SENTENCE_NAMES]
+    named = tuple(position for position, name in enumerate(seen.names) if name in SENTENCE_NAMES)
     if named:
-        return named[0]
-    if seen.names or width < 3 or token_column in (0, -width) or _are_tags(seen, 0):
-        return None
-    values = seen.columns[0]
-    comes_once = values is not None and seen.rows - seen.repeated == len(values.keys() - {""})
-    repeats = seen.repeated * 2 > seen.rows or (comes_once and 4 <= seen.rows <= 3 * seen.repeated)
-    return 0 if repeats else None
+        return (*named, *(position for position, name in enumerate(seen.names) if name in DOCUMENT_NAMES))
+    if seen.names or width < 3 or token_column in (0, -width) or seen.is_worded or not seen.repeated:
+        return ()
+    if not (seen.repeated * 3 >= seen.rows >= 4 or seen.empty_first or seen.counted_on == seen.rows):
+        return ()
+    more = (column for column in range(1, min(width - 1, 4)) if column != token_column)
+    return (0, *takewhile(lambda column: seen.repeats[column] * 3 >= seen.rows and not _are_tags(seen, column), more))
+
+
+def _words_behind(seen: Evidence, width: int, groups: Sequence[int]) -> int | None:
+    """The column of the tokens in a file whose first ones say which sentence a row is of: of those that are neither
+    numbers nor tags the one with the most values. None if there is none."""
+    left = [column for column in range(width) if column not in groups and not _are_numbers(seen, column)]
+    words = [column for column in left if not _are_tags(seen, column)]
+    last = width - 1
+    words = words if words == [last] else [column for column in words if column != last]
+    return max(words, key=lambda column: _distinct(seen, column), default=None)
+
+
+def _distinct(seen: Evidence, column: int) -> float:
+    values = seen.columns[column] if column < len(seen.columns) else None
+    return float("inf") if values is None else len(values)
+
+
+def _are_numbers(seen: Evidence, column: int) -> bool:
+    """Whether each cell has a digit: numbers, and ids of words."""
+    values = seen.columns[column] if column < len(seen.columns) else None
+    return bool(values) and all(any(map(str.isdigit, value)) for value in values or ())
 
 
 def _are_tags(seen: Evidence, column: int) -> bool:
@@ -228,21 +251,16 @@ def _are_tags(seen: Evidence, column: int) -> bool:
     return coding.style != "unknown" and all(is_tag(value, coding) for value in values)
 
 
-def _are_numbers(seen: Evidence, column: int) -> bool:
-    values = seen.columns[column] if column < len(seen.columns) else None
-    return bool(values) and all(value.isdigit() for value in values or ())
-
-
 def _token(
-    seen: Evidence, kind: Kind, width: int, asked: int | None, sentence: int | None, shown: str, line: int
+    seen: Evidence, kind: Kind, width: int, asked: int | None, groups: Sequence[int], shown: str, line: int
 ) -> int:
     if asked is not None:
         return _resolved(asked, width or min(seen.widths), "token_column", shown, line)
     named = [position for position, name in enumerate(seen.names) if name in TOKEN_NAMES]
     if named:
         return named[0]
-    if sentence == 0 and kind == "plain":
-        words = next((column for column in range(1, width - 1) if not _are_numbers(seen, column)), None)
+    if 0 in groups and kind == "plain":
+        words = _words_behind(seen, width, groups)
         if words is None:
             raise fault(
                 shown, line, "the first column numbers the sentences, and no other one holds words. Set token_column."
