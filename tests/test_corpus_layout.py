@@ -376,8 +376,17 @@ def test_thousands_of_sentences_of_two_words_and_numbers_that_begin_anew_are_par
     assert len(tokens_of(write_file(tmp_path, "a.tsv", rows))) == 3000
     rows = "".join(f"{number}\tbuy\tO\n{number}\tx\tB-PROD\n" for number in (1, 2, 3, 4, 1, 2, 3, 1, 2))
     assert tokens_of(write_file(tmp_path, "b.tsv", rows)) == [("buy", "x")] * 9
-    rows = "0 Hi O\n1 Ann B-PER\n2 Bob B-PER\n3 No O\n3 Eve B-PER\n"
-    assert tokens_of(write_file(tmp_path, "c.conll", rows))[2:] == [("Bob",), ("No", "Eve")]
+
+
+@pytest.mark.parametrize(
+    "rows", ["0 Hi O\n1 Ann B-PER\n2 Bob B-PER\n3 No O\n3 Eve B-PER\n", "² Hi O\n² Ann B-PER\n³ Bob B-PER\n"]
+)
+def test_numbers_that_may_be_of_rows_or_of_sentences_are_refused_or_stay(tmp_path: Path, rows: str) -> None:
+    path = write_file(tmp_path, "c.conll", rows)
+    if rows[0] == "0":
+        assert "the rows' numbers" in fault_of(path)
+    else:
+        assert tokens_of(path) == [("²", "²", "³")]
 
 
 def test_unlabelled_rows_of_sentences_have_their_words_at_the_end(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ class Evidence:
     repeated: int = 0  # rows whose first cell is empty, or that of the row before
     empty_first: int = 0
     is_worded: bool = False  # a first cell has no digit, and is not empty: the column numbers nothing
+    is_named: bool = False  # a first cell is more than a number, as `Sentence: 1`
     counted_on: int = 0  # rows whose first cell is that of the row before, or the next number
     repeats: Counter[int] = field(default_factory=Counter)  # by column: rows that have the cell of the row before
     in_block: int = 0
@@ -115,9 +116,9 @@ class Evidence:
             return
         self.is_worded = _DIGIT.search(cell) is None
         before = self.first_cell
-        self.counted_on += cell.isdigit() and (
-            not before or (before.isdigit() and int(cell[:9]) == int(before[:9]) + 1)
-        )
+        self.is_named = self.is_named or not cell.isdecimal()
+        if not self.is_named and max(len(cell), len(before)) < 20:
+            self.counted_on += not before or int(cell) == int(before) + 1
         self.first_cell = cell
 
     def _count(self, width: int) -> None:

@@ -180,7 +180,7 @@ def _kind(seen: Evidence, width: int, shown: str, first: int, *, is_asked: bool)
         and seen.numbering["ids"] == seen.rows
         and (
             counted * 10 >= seen.rows * 9
-            or (width > 2 and not seen.names and seen.numbering["restarting"] == seen.rows)
+            or (width > 2 and not seen.names and seen.rows in (seen.numbering["restarting"], seen.counted_on))
         )
     ):
         raise fault(shown, first, _NO_BORDERS)
@@ -209,14 +209,14 @@ def _groups(seen: Evidence, width: int, token_column: int | None) -> tuple[int, 
     """The columns that say which sentence a row is of, and of which document; empty if there is none.
 
     A header names them. Or it is the first column, if its values are numbers or have one inside, and it repeats them at
-    the rows of a sentence, leaves it empty there, or counts on now and then; and those behind it that repeat as well.
+    the rows of a sentence, or leaves it empty there; and those behind it that repeat as well.
     """
     named = tuple(position for position, name in enumerate(seen.names) if name in SENTENCE_NAMES)
     if named:
         return (*named, *(position for position, name in enumerate(seen.names) if name in DOCUMENT_NAMES))
     if seen.names or width < 3 or token_column in (0, -width) or seen.is_worded or not seen.repeated:
         return ()
-    if not (seen.repeated * 3 >= seen.rows >= 4 or seen.empty_first or seen.counted_on == seen.rows):
+    if not (seen.repeated * 3 >= seen.rows >= 4 or (seen.empty_first and seen.is_named)):
         return ()
     more = (column for column in range(1, min(width - 1, 4)) if column != token_column)
     return (0, *takewhile(lambda column: seen.repeats[column] * 3 >= seen.rows and not _are_tags(seen, column), more))
