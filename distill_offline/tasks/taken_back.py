@@ -71,7 +71,7 @@ def thinks_again(behind: str, mentions: Collection[str]) -> bool:
     return is_back
 
 
-_AROUND = " \t\"'`*_#>()[]<>~。-"
+_AROUND = " \t\"'`*_#>()[]<>~。-,;:"
 _SENTENCE = re.compile(r"(?:[^.!?\n。！？]|[.](?=\w)){1,400}")
 _MARKS = r"[\s:：*_\"'(（\[<>-]{0,8}(?:`{1,3}(?:\w{1,10}\s)?\s*)?\Z"
 _START = r"(?:\A|[.!?\n。！？(])[\s>*_#\"'`-]{0,8}"
@@ -159,7 +159,7 @@ _TAKING_BACK = re.compile(
     r"(?:(?:that|this)(?:\s+(?:answer|entry|entity|label|one))?|it|(?:the|my)\s+(?:last\s+)?answer|(?:the\s+)?above)"
     rf"(?:'s|\s+(?:is|was|seems|looks))\s+(?:(?:clearly|simply|just|all|also)\s+)?(?:{_WRONG}|a\s+mistake|an\s+error|"
     r"not\s+(?:quite\s+)?(?:correct|right))\s*(?:\Z|[,:;]|because|since)|das\s+(?:ist|war)\s+falsch|c'est\s+faux|"
-    r"i\s+take\s+(?:that|it)\s+back",
+    r"i\s+take\s+(?:that|it)\s+back|strike\s+that|(?:the|this|my)\s+answer\s+(?:contains|has)\s+(?:an?\s+)?(?:error|mistake)",
     re.IGNORECASE,
 )
 _DISREGARD = re.compile(
@@ -167,7 +167,7 @@ _DISREGARD = re.compile(
 )
 _NOT_TO_BE_THERE = re.compile(
     rf"\b(?:must|should|has\s+to|have\s+to|needs?\s+to)\s+(?:be\s+{_LEFT_OUT}|go\b)|\b(?:not|n't)\s+(?:have\s+)?"
-    rf"(?:be(?:en)?\s+)?(?:included|labelled|labeled|listed)\b|\bby\s+mistake\b|\b(?:is|was|ist)\s+{_WRONG}\b",
+    rf"(?:be(?:en)?\s+)?(?:included|labelled|labeled|listed|there)\b|\bby\s+mistake\b|\b(?:is|was|ist)\s+{_WRONG}\b",
     re.IGNORECASE,
 )
 _KEEPING = re.compile(
