@@ -308,6 +308,8 @@ def test_card_says_that_the_encoder_was_pre_trained_and_of_which_it_was_made(run
         ({"average": ["b", "c"]}, "its weights are the mean of 2 students' of its run", "5"),
         ({"labelled_by": "a"}, "labels that it learned are another student's of its run", "5"),
         ({"labelled_by": "a", "labellers": 3}, "it learned are those of 3 students' of its run together", "5"),
+        ({"labelled_by": "a", "min_label_confidence": 0.7}, "what that one was less sure of than 0.7", "5"),
+        ({"labelled_by": "a", "labellers": 3, "min_label_confidence": 0.7}, "they were less sure of than 0.7", "5"),
         ({"labelled_by": "a", "soft_labels": True}, "another student's of its run, and it learned how probable", "5"),
     ],
 )

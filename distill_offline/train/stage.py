@@ -13,7 +13,6 @@ from distill_offline.config.loading import as_plain
 from distill_offline.config.settings import SeededArm, TrainSettings
 from distill_offline.corpus import tokenisation
 from distill_offline.errors import InputError, MissingModel
-from distill_offline.label_kinds import kind_of
 from distill_offline.manifest.method import labelling, method
 from distill_offline.models.fitting import weights_of
 from distill_offline.run.encoder import check_pretrained_arms, say_ignored_layers, starting_encoder
@@ -29,11 +28,10 @@ from distill_offline.student.model import Student
 from distill_offline.train import loop as training
 from distill_offline.train.arms import check_arms, chosen_students, in_words
 from distill_offline.train.at_once import Started, Task, gpus_of, how_many, run_at_once
-from distill_offline.train.committee import labelled_together
 from distill_offline.train.job import Job, Observe, blend_of, look_away, train_student, write_student
 from distill_offline.train.processes import Crew, Member, count, threads_each
 from distill_offline.train.self_training import labelled_again
-from distill_offline.train.sure_labels import hardened, without_unsure
+from distill_offline.train.sure_labels import sure_together
 
 __all__ = ["check_needs", "decides", "distilled_pool", "is_trained", "train"]
 
@@ -235,7 +233,7 @@ def _begin(folder: RunFolder, arm: SeededArm, observe: Observe, said: _Said) -> 
     relabelled: dict[str, int] = {}
     if arm.labelled_by_all:
         by = arm.labelled_by_all, arm.soft_labels, arm.min_label_confidence or 0.0
-        labelled = said.get(by) or _labelled_together(folder, distilled, *by)
+        labelled = said.get(by) or sure_together(folder, distilled, *by)
         if len(arm.labelled_by_all) > 1:  # all students of the arm learn it
             said[by] = labelled
         distilled, relabelled = labelled
@@ -283,18 +281,6 @@ def _finish(folder: RunFolder, begun: _Begun, trained: training.Trained, threads
     begun.job.checkpoints(folder.say).clear()
     begun.stage.seal(counts)
     return counts
-
-
-def _labelled_together(
-    folder: RunFolder, distilled: Sequence[Example], names: Sequence[str], soft: bool, least: float
-) -> _Labelled:
-    """What the students say of the sentences, without what they are less sure of than `least`; and counts."""
-    examples, counts = labelled_together(folder, names, distilled, soft=soft or least > 0)
-    if not least:
-        return examples, counts
-    task = make_task(folder.settings)
-    sure, unsure = without_unsure(kind_of(task.head), task.labels, examples, least)
-    return (sure if soft else hardened(sure)), {**counts, **unsure}
 
 
 def _say_unsure(folder: RunFolder, arm: SeededArm, distilled: Sequence[Example], counts: Mapping[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""Soft labels without those of which the students that gave them are unsure."""
+"""What students say together of distilled sentences, without what they are unsure of."""
 
 from __future__ import annotations
 
@@ -7,12 +7,30 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 
 from distill_offline.errors import InputError
-from distill_offline.label_kinds import LabelKind, Labels
+from distill_offline.label_kinds import LabelKind, Labels, kind_of
+from distill_offline.run.folder import RunFolder
+from distill_offline.run.gold import make_task
 from distill_offline.schema import Example
 from distill_offline.spans.bio import decode_bio
+from distill_offline.train.committee import labelled_together
 from distill_offline.train.soft_labels import SoftExample
 
-__all__ = ["hardened", "without_unsure"]
+__all__ = ["hardened", "sure_together", "without_unsure"]
+
+
+def sure_together(
+    folder: RunFolder, distilled: Sequence[Example], names: Sequence[str], soft: bool, least: float
+) -> tuple[tuple[Example, ...], dict[str, int]]:
+    """The sentences with the labels of these students, soft or not, but those less probable than `least`; and counts.
+
+    Raises what train.committee.labelled_together and without_unsure raise.
+    """
+    examples, counts = labelled_together(folder, names, distilled, soft=soft or least > 0)
+    if not least:
+        return examples, counts
+    task = make_task(folder.settings)
+    sure, unsure = without_unsure(kind_of(task.head), task.labels, examples, least)
+    return (sure if soft else hardened(sure)), {**counts, **unsure}
 
 
 def without_unsure(
