@@ -92,6 +92,16 @@ def test_causes_outlive_the_run_and_go_when_the_prompt_is_answered(tmp_path: Pat
         assert store.failures() == {}
 
 
+def test_more_failures_than_are_allowed_are_said_to_be_asked_again_and_are(tmp_path: Path, server: Server) -> None:
+    server.reply = failing
+    code, screen = annotate(tmp_path, server, "--set", "annotate.max_quarantined=0.5")
+    assert code != 0
+    assert "The 3 that the engine failed on are asked again by the same command" in " ".join(screen.split())
+    server.reply = lambda body: (200, {}, said("[]"))
+    assert annotate(tmp_path, server, "--set", "annotate.max_quarantined=0.5")[0] == 0
+    assert refused(tmp_path) == {}
+
+
 def test_a_store_of_an_older_version_has_no_failures_and_can_be_read(tmp_path: Path) -> None:
     with CompletionStore(tmp_path / STORE) as store:
         assert store.failures() == {}
