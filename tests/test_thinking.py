@@ -37,6 +37,11 @@ FORMS = [
     "<unused94>thought\n{}<unused95>{}",
     "&lt;think&gt;{}&lt;/think&gt;{}",
     "Here is my thought process:\n{}\n\nHere is my response:\n\n{}",
+    "Thinking...\n{}\n...done thinking.\n\n{}",
+    "Thinking…\n{}\n…done thinking\n{}",
+    '<details type="reasoning" done="true">\n<summary>Thought for 7 seconds</summary>\n> {}\n</details>\n{}',
+    "<details>\n<summary>🧠 Thinking</summary>\n{}\n</details>\n{}",
+    "<details type='reasoning'>one</details>\n<details type='reasoning'>{}</details>\n{}",
     "<|channel|>analysis<|message|>{}<|end|><|start|>assistant<|channel|>final<|message|>{}",
     "{}<|end|><|start|>assistant<|channel|>final<|message|>{}<|return|>",
     "<|channel|>analysis<|message|>{}<|end|><|start|>assistant<|channel|>final <|constrain|>json<|message|>{}",
@@ -89,6 +94,8 @@ def test_an_answer_that_holds_the_very_tags_is_whole(form: str) -> None:
         f"<think>a</think>{DRAFT}<think>or not",
         f"<think>{DRAFT}</think>",
         f"{DRAFT}</think>",
+        f"Thinking...\n{DRAFT}",
+        f'<details type="reasoning" done="false">\n{DRAFT}',
     ],
 )
 def test_a_thought_that_has_no_end_or_nothing_behind_it_is_no_answer(said: str) -> None:
@@ -107,6 +114,9 @@ def test_a_thought_that_has_no_end_or_nothing_behind_it_is_no_answer(said: str) 
         "an analysis of [the text]: []",
         "analysis: []",
         "I think, and my reasoning is short: []",
+        "<details><summary>Answer</summary>[]</details>",
+        '[["<details type=\'reasoning\'>","PER"]]',
+        'Behind `<details type="reasoning">` there is no entity: []',
     ],
 )
 def test_an_answer_without_thoughts_stays_as_it_is(said: str) -> None:

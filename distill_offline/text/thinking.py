@@ -2,8 +2,10 @@
 
 Known forms, in any case and also where the prompt has opened the thought or the engine has dropped special tokens:
 tags (`<think>`, `[THINK]`, `◁think▷`, `<|begin_of_thought|>`, `<|START_THINKING|>`, `<seed:think>` and their kin),
-the channels of gpt-oss ("harmony", also as `analysis...assistantfinal...`) and of Gemma (`<|channel>thought`), and
-Granite's two headings. A tag inside a string of whole JSON, or between quotation marks, is one that is spoken of.
+the channels of gpt-oss ("harmony", also as `analysis...assistantfinal...`) and of Gemma (`<|channel>thought`),
+Granite's two headings, the lines that Ollama prints (`Thinking...`, `...done thinking.`), and a `<details>` that says
+that it holds reasoning, as chat front ends write it. A tag inside a string of whole JSON, or between quotation marks,
+is one that is spoken of.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ _THOUGHT = re.compile(
       | <\|inner_suffix\|>
       | <channel\|> | <unused95>
       | ^[^\w\n]{{0,4}}here\ is\ my\ response[^\w\n\[{{]{{0,4}}$
+      | ^[ \t]{{0,4}}(?:\.\.\.|…)[ ]?done\ thinking\.?[ \t]{{0,4}}$
     )
   | (?P<open>
         (?:<|&lt;)[ ]?[|｜]?(?:{_BEGINS})?{_NAME}(?:[ _-]?(?:start|begin))?(?:\s[^<>]{{0,200}})?[|｜]?(?:>|&gt;)
@@ -42,9 +45,17 @@ _THOUGHT = re.compile(
       | <\|inner_prefix\|>
       | <\|channel>[ ]?\w{{0,20}} | <unused94>(?:thought)?
       | ^[^\w\n]{{0,4}}here\ is\ my\ thought\ process[^\w\n]{{0,4}}$
+      | ^[ \t]{{0,4}}thinking(?:\.\.\.|…)[ \t\r]{{0,4}}$
     )
     """,
     re.IGNORECASE | re.VERBOSE | re.MULTILINE,
+)
+# `<details>` is a tag for anything that is to be unfolded, and so may hold an answer.
+_DETAILS = re.compile(
+    r"\s*<details\b(?:(?=[^<>]{0,200}\btype\s{0,4}=\s{0,4}[\"']?reasoning\b)[^<>]{0,200}>|[^<>]{0,200}>\s{0,20}"
+    r"(?=<summary>[^\w<>]{0,20}(?:thought|thinking|reasoning)\b))"
+    r"(?P<held>(?:(?!</?details\b)[\s\S])*)(?P<end></details\s{0,4}>)?",
+    re.IGNORECASE,
 )
 _CONTROL = re.compile(r"<\|(start|channel|constrain|message|end|return|call)\|>")
 _IN_ANALYSIS = re.compile(r"<\|channel\|>\s*analysis\s*<\|message\|>\s*\Z")
@@ -142,11 +153,20 @@ class Quoted:
         return start in self or (closing is not None and self._text[end : end + 1] == closing)
 
 
+def _tagged(text: str) -> str:
+    """The text with `<think>` for each `<details>` of reasoning that it begins with."""
+    thoughts, done = list[str](), 0
+    while match := _DETAILS.match(text, done):
+        thoughts.append(f"<think>{match['held']}</think>" if match["end"] else f"<think>{match['held']}")
+        done = match.end()
+    return "".join([*thoughts, text[done:]])
+
+
 class _Cuts:
     """A text and where thoughts begin and end in it."""
 
     def __init__(self, text: str, asked: str = "") -> None:
-        self._text = text
+        self._text = _tagged(text)
         self._quoted: Quoted | None = None
         self._asked = asked if _THOUGHT.search(asked) or _CONTROL.search(asked) else ""
         self.has_thought = False
