@@ -106,6 +106,45 @@ def test_classes_come_through(tmp_path: Path, name: str) -> None:
         convert(source, tmp_path / "no", output_format="brat")
 
 
+def predicted(id_: str, text: str, **fields: object) -> dict[str, object]:
+    return {"id": id_, "text": text, "confidence_kind": "calibrated", **fields}
+
+
+SURE = {"start": 0, "end": 4, "type": "PER", "confidence": 0.75}
+
+
+@pytest.mark.parametrize("name", ["jsonl", "parquet"])
+def test_what_a_student_predicted_says_so_after_converting(tmp_path: Path, name: str) -> None:
+    rows = [
+        predicted("1", "Anna sang", tokens=["Anna", "sang"], labels=["B-PER", "O"], entities=[SURE]),
+        predicted("2", "Nobody came", tokens=["Nobody", "came"], labels=["O", "O"], entities=[]),
+    ]
+    convert(Source(path=str(write_jsonl(tmp_path, *rows))), tmp_path / "out.x", output_format=name)
+    convert(Source(path=str(tmp_path / "out.x"), format=name), tmp_path / "again.jsonl")
+    again = [json.loads(line) for line in (tmp_path / "again.jsonl").read_text("utf-8").splitlines()]
+    assert [row["confidence_kind"] for row in again] == ["calibrated", "calibrated"]
+    assert [[e.get("confidence") for e in row["entities"]] for row in again] == [[0.75], []]
+
+
+def test_a_text_in_which_a_student_found_nothing_is_no_annotation(tmp_path: Path) -> None:
+    rows = [predicted("1", "Anna sang", entities=[SURE]), predicted("2", "Nobody came", entities=[])]
+    source = Source(path=str(write_jsonl(tmp_path, *rows)))
+    convert(source, tmp_path / "out.json", output_format="label_studio")
+    tasks = json.loads((tmp_path / "out.json").read_text("utf-8"))
+    assert [(len(task["annotations"]), len(task["predictions"])) for task in tasks] == [(0, 1), (0, 1)]
+    convert(source, tmp_path / "out.jsonl", output_format="prodigy")
+    assert '"answer"' not in (tmp_path / "out.jsonl").read_text("utf-8")
+    path = write_jsonl(tmp_path, {"label": "water", "text": "It ran", "confidence": 0.5, "confidence_kind": "plain"})
+    convert(Source(path=str(path)), tmp_path / "classes.jsonl")
+    assert json.loads((tmp_path / "classes.jsonl").read_text("utf-8"))["confidence_kind"] == "plain"
+
+
+def test_an_unknown_kind_of_confidence_is_refused(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path, {**predicted("1", "Anna sang", entities=[SURE]), "confidence_kind": ["sure"]})
+    with pytest.raises(CorpusError, match="`confidence_kind` must be one of plain, calibrated"):
+        convert(Source(path=str(path)), tmp_path / "out.json", output_format="label_studio")
+
+
 def test_labelled_and_unlabelled_texts_are_told_apart_or_refused(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path, {"text": "Anna sang", "spans": []}, {"id": "b", "text": "Nobody came"})
     done = convert(Source(path=str(path)), tmp_path / "out.json")

@@ -12,7 +12,7 @@ from typing import Any
 
 from distill_offline.annotations import AnnotationLine, LineValues, checked_span
 from distill_offline.config.settings import Source
-from distill_offline.corpus.labelled import Labelled, in_characters
+from distill_offline.corpus.labelled import CONFIDENCE_KINDS, Labelled, in_characters
 from distill_offline.corpus.lost import Losses
 from distill_offline.corpus.plain_text import OnBadFile
 from distill_offline.corpus.record import Head, Record
@@ -104,8 +104,9 @@ def read_with_entities(
     """The sentences of a source with all that it says of them, to be written in another format; streamed.
 
     Entities are those that it lists, in its own characters, with confidences, even where they overlap or cut tokens;
-    labels hold what tags can of these. What has no labels comes without. Tags that continue nothing become O, counted
-    as `stray_tags`. `counts`, best a lost.Losses, gains what the format could not say.
+    labels hold what tags can of these. What a student predicted stays told from what people said. What has no labels
+    comes without. Tags that continue nothing become O, counted as `stray_tags`. `counts`, best a lost.Losses, gains what
+    the format could not say.
     """
     given = as_source(source, None, "auto")
     found = Counter[str]() if counts is None else counts
@@ -116,10 +117,13 @@ def read_with_entities(
         sentence, confidence = record.sentence, record.carried.get("confidence")
         if not all(map(_is_confidence, (confidence, *(entity.confidence for entity in record.entities or ())))):
             raise record.fault("a confidence is no number from 0 to 1. Correct it, or leave it out.")
+        how_sure = record.carried.get("confidence_kind")
+        if how_sure not in (None, *CONFIDENCE_KINDS):
+            raise record.fault(f"`confidence_kind` must be one of {', '.join(CONFIDENCE_KINDS)}. Correct it.")
         if record.labels is None:
             yield Labelled(sentence)
         elif not kind.per_token:
-            yield Labelled(sentence, record.labels, confidence=confidence)
+            yield Labelled(sentence, record.labels, confidence=confidence, confidence_kind=how_sure)
         else:
             if record.scheme is None and own_scheme is None:
                 own_scheme = scheme_of(given, "distilled")
@@ -128,7 +132,7 @@ def read_with_entities(
                 found.note("stray_tags", sentence.id, len(stray))
             elif stray:
                 found["stray_tags"] += len(stray)
-            yield Labelled(sentence, labels, _entities(record, labels))
+            yield Labelled(sentence, labels, _entities(record, labels), confidence_kind=how_sure)
 
 
 def _is_confidence(value: object) -> bool:

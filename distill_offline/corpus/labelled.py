@@ -8,7 +8,9 @@ from typing import Any
 from distill_offline.schema import Sentence, Span
 from distill_offline.spans.bio import decode_bio
 
-__all__ = ["Labelled", "in_characters"]
+__all__ = ["CONFIDENCE_KINDS", "Labelled", "in_characters"]
+
+CONFIDENCE_KINDS = ("plain", "calibrated")
 
 
 @dataclass(frozen=True, slots=True)

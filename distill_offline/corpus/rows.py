@@ -24,10 +24,10 @@ from distill_offline.spans.bio import encode_bio
 __all__ = ["FIELDS", "has_entities", "read_rows"]
 
 _Value = TypeVar("_Value")
-_CARRIED = ("confidence", "agreement", "missed")
+_CARRIED = ("confidence", "agreement", "missed", "confidence_kind")
 FIELDS = (
     *("id", "document", "index", "text", "tokens", "offsets", "labels", "label", "spans", "weight", "masked"),
-    *("entities", "confidence_kind"),
+    "entities",
     *_CARRIED,
 )
 _KNOWN = {*FIELDS, "rejected"}  # of a line of annotations; what was rejected is none of the labels
