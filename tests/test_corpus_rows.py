@@ -17,6 +17,7 @@ from distill_offline.config.settings import Source
 from distill_offline.errors import CorpusError
 from distill_offline.pipeline.convert import convert
 from distill_offline.schema import Example, Sentence, Span
+from distill_offline.spans.bio import decode_bio
 
 
 def test_rows_default_to_document_and_index_of_the_file(tmp_path: Path) -> None:
@@ -191,6 +192,57 @@ def test_further_fields_that_list_no_entities_do_no_harm(tmp_path: Path, further
     path = write_jsonl(tmp_path, {"tokens": ["Anna"], "labels": ["B-PER"], **further}, {"text": "Oslo", **further})
     done = convert(Source(path=str(path)), tmp_path / "out.jsonl")
     assert (done.sentences, done.labelled) == (2, 1)
+
+
+SPELT = {
+    "ioe1": "I-PER I-PER O E-LOC I-LOC O",  # an end is said only if the same type follows
+    "ioe2": "I-PER E-PER O E-LOC E-LOC O",
+    "bilou": "B-PER L-PER O U-LOC U-LOC O",
+    "bmes": "B-PER E-PER O S-LOC S-LOC O",
+    "suffixes": "PER-B PER-I O LOC-B LOC-B O",
+    "brackets": "(PER* *) * (LOC*) (LOC*) *",
+}
+
+
+@pytest.mark.parametrize("origin", ["original", "distilled"])
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet", "conll"])
+@pytest.mark.parametrize("spelling", SPELT)
+def test_tags_mean_the_same_in_rows_as_in_columns(tmp_path: Path, spelling: str, suffix: str, origin: Any) -> None:
+    tags, tokens = SPELT[spelling].split(), ["Anna", "Weber", "left", "Oslo", "Bergen", "."]
+    path = tmp_path / f"tags.{suffix}"
+    if suffix == "conll":
+        path.write_text("".join(f"{token} {tag}\n" for token, tag in zip(tokens, tags, strict=True)))
+    elif suffix == "jsonl":
+        path = write_jsonl(tmp_path, {"tokens": tokens, "labels": tags})
+    else:
+        parquet.write_table(pyarrow.Table.from_pylist([{"tokens": tokens, "labels": tags}]), path)
+    (example,) = corpus.read_examples(path, origin=origin)
+    found = [(span.start, span.end, span.type) for span in decode_bio(example.labels)]
+    assert found == [(0, 2, "PER"), (3, 4, "LOC"), (4, 5, "LOC")]
+
+
+def test_types_alone_are_tags_of_rows_too(tmp_path: Path) -> None:
+    tokens, tags = ["Anna", "Weber", "left", "for", "Oslo", "."], ["PER", "PER", "O", "O", "LOC", "O"]
+    path = write_jsonl(tmp_path, {"tokens": tokens, "labels": tags})
+    for source in (Source(path=str(path)), Source(path=str(path), scheme="io")):
+        (example,) = corpus.read_examples(source, origin="original")
+        assert example.labels == ("B-PER", "I-PER", "O", "O", "B-LOC", "O")
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        (["B-PER", "E-PER", "O", "U-LOC", "B-LOC", "L-LOC"], "its tags have both E- and L-"),
+        (["B-PER|B-ORG", "O", "O", "B-LOC", "O", "O"], "a tag is two"),
+        (["BPER", "IPER", "O", "BLOC", "O", "O"], "its tags seem to be BPER and IPER"),
+        (["B_PER", "I_PER", "O", "B_LOC", "O", "O"], "not a tag"),
+    ],
+)
+def test_tags_of_rows_that_can_not_be_told_are_refused(tmp_path: Path, tags: list[str], message: str) -> None:
+    path = write_jsonl(tmp_path, {"tokens": ["Anna", "Weber", "left", "Oslo", "Bergen", "."], "labels": tags})
+    for origin in ("original", "distilled"):
+        with pytest.raises(CorpusError, match=message):
+            list(corpus.read_examples(path, origin=origin))
 
 
 def test_bad_json_is_named_with_its_line(tmp_path: Path) -> None:

@@ -22,18 +22,12 @@ from distill_offline.corpus.column_lines import (
 from distill_offline.corpus.layout import Layout, layout_of
 from distill_offline.corpus.lines import fault, text_lines
 from distill_offline.corpus.record import Record, join_tokens
-from distill_offline.corpus.tag_coding import coding_of, is_tag, plain_tags
+from distill_offline.corpus.tag_coding import OWN_SCHEME, coding_of, is_tag, plain_tags
 from distill_offline.errors import CorpusError
 from distill_offline.schema import Sentence
-from distill_offline.spans.bio import Scheme
 
 __all__ = ["DOCUMENT_BORDER", "ColumnFile", "are_columns", "looks_like_columns", "unwritable"]
 
-_OWN_SCHEME: dict[str, Scheme] = {
-    "bare": "iob1",
-    "named": "iob1",
-    "brackets": "iob2",
-}  # of tags that plain_tags has put into it
 _LINE_ENDS = re.compile("[\\r\v\f\x85\u2028\u2029]")  # what ends a line elsewhere
 _FEWEST = 6  # rows that are columns by their O's alone
 _LINES = 200  # by which a file without a telling suffix is recognised
@@ -97,7 +91,7 @@ class ColumnFile:
                 self.shown,
                 block.line,
                 step=step,
-                scheme=_OWN_SCHEME.get(layout.coding.style),
+                scheme=OWN_SCHEME.get(layout.coding.style),
                 document_position=block.document,
                 has_text=layout.kind == "conllu",
             )

@@ -16,12 +16,20 @@ from distill_offline.corpus.labelled import CONFIDENCE_KINDS, Labelled, in_chara
 from distill_offline.corpus.lost import Losses
 from distill_offline.corpus.plain_text import OnBadFile
 from distill_offline.corpus.record import Head, Record
-from distill_offline.corpus.source import AnyScheme, AnySource, as_source, is_plain_text, read_records, scheme_of
+from distill_offline.corpus.source import (
+    AnyScheme,
+    AnySource,
+    TagReading,
+    as_source,
+    is_plain_text,
+    read_records,
+    tag_reading,
+)
 from distill_offline.corpus.tag_coding import PREFIXED, plain_tags
 from distill_offline.errors import CorpusError
 from distill_offline.label_kinds import LabelKind, kind_of
 from distill_offline.schema import Example, Origin, Sentence, Span, canonical_json, content_digest
-from distill_offline.spans.bio import InvalidTags, Scheme, bridged, decode_bio, repair, to_iob2
+from distill_offline.spans.bio import InvalidTags, bridged, decode_bio, repair, to_iob2
 from distill_offline.text.visible import invisible, squeezed
 
 __all__ = [
@@ -105,13 +113,13 @@ def read_with_entities(
 
     Entities are those that it lists, in its own characters, with confidences, even where they overlap or cut tokens;
     labels hold what tags can of these. What a student predicted stays told from what people said. What has no labels
-    comes without. Tags that continue nothing become O, counted as `stray_tags`. `counts`, best a lost.Losses, gains what
-    the format could not say.
+    comes without. Tags that continue nothing become O, counted as `stray_tags`. `counts`, best a lost.Losses, gains
+    what the format could not say.
     """
     given = as_source(source, None, "auto")
     found = Counter[str]() if counts is None else counts
     kind = kind_of(head)
-    own_scheme: Scheme | None = None
+    own: TagReading | None = None
     how: dict[str, Any] = {"labelled": not is_plain_text(given), "on_bad_file": given.on_bad_file, "counts": found}
     for record in read_records(given, head=head, keep_overlaps=True, **how):
         sentence, confidence = record.sentence, record.carried.get("confidence")
@@ -125,9 +133,9 @@ def read_with_entities(
         elif not kind.per_token:
             yield Labelled(sentence, record.labels, confidence=confidence, confidence_kind=how_sure)
         else:
-            if record.scheme is None and own_scheme is None:
-                own_scheme = scheme_of(given, "distilled")
-            labels, stray = _iob2(record, record.scheme or own_scheme or "iob2", "distilled")
+            if record.scheme is None and own is None:
+                own = tag_reading(given, "distilled")
+            labels, stray = _iob2(record, own, "distilled")
             if stray and isinstance(found, Losses):
                 found.note("stray_tags", sentence.id, len(stray))
             elif stray:
@@ -209,7 +217,7 @@ def _labelled(
         raise CorpusError(f"{source.labels}: stand-off labels are a teacher's. They go with corpus.distilled alone.")
     counter = Counter[str]() if counts is None else counts
     kind = kind_of(head)
-    own_scheme = scheme_of(source, origin) if kind.per_token else "iob2"
+    own = tag_reading(source, origin) if kind.per_token else None
     known = None if types is None else frozenset(types)
     bad = on_bad_file or source.on_bad_file
     for record in read_records(source, labelled=True, head=head, on_bad_file=bad, counts=counter, context=context):
@@ -217,7 +225,7 @@ def _labelled(
             raise record.fault(f"there are no labels; needed: {kind.fields}.")
         labels = record.labels
         if kind.per_token:
-            labels, stray = _iob2(record, record.scheme or own_scheme, origin)
+            labels, stray = _iob2(record, own, origin)
             if stray:
                 counter["stray_tags"] += len(stray)
             if strays is not None:
@@ -281,9 +289,11 @@ def _unlabelled(source: AnySource, head: Head) -> Iterator[Record]:
     return read_records(opened, labelled=False, head=head, on_bad_file=opened.on_bad_file, counts=Counter())
 
 
-def _iob2(record: Record, scheme: Scheme, origin: Origin) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """The labels, and the positions of stray tags, which gold must not have."""
-    tags = plain_tags(record.labels or (), PREFIXED)
+def _iob2(record: Record, own: TagReading | None, origin: Origin) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The labels, and the positions of stray tags, which gold must not have. `own` is the source's; a record may know
+    the scheme of its tags itself."""
+    scheme = record.scheme or (own.scheme if own else "iob2")
+    tags = plain_tags(record.labels or (), own.coding if own and record.scheme is None else PREFIXED)
     try:
         if origin == "original":
             return to_iob2(tags, scheme), ()

@@ -7,9 +7,9 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import resources
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -34,15 +34,15 @@ from distill_offline.corpus.plain_text import OnBadFile, read_folder, read_text_
 from distill_offline.corpus.record import Head, Record
 from distill_offline.corpus.rows import read_rows
 from distill_offline.corpus.standoff_join import with_standoff
-from distill_offline.corpus.tag_coding import PREFIXED, plain_tags
+from distill_offline.corpus.tag_coding import OWN_SCHEME, PREFIXED, Coding, coding_of, plain_tags
 from distill_offline.errors import CorpusError
 from distill_offline.label_kinds import kind_of
 from distill_offline.schema import Origin
 from distill_offline.spans.bio import Scheme, detect_scheme
 
 __all__ = [
-    "FOLDER", "AnyScheme", "AnySource", "as_source", "existing", "format_of", "is_plain_text", "may_be_raw",
-    "open_format", "read_records", "resolve_path", "scheme_of",
+    "FOLDER", "AnyScheme", "AnySource", "TagReading", "as_source", "existing", "format_of", "is_plain_text",
+    "may_be_raw", "open_format", "read_records", "resolve_path", "scheme_of", "tag_reading",
 ]  # fmt: skip
 
 AnyScheme = TagScheme
@@ -92,26 +92,48 @@ def resolve_path(path: str | Path) -> Path:
     return path_
 
 
+@dataclass(frozen=True, slots=True)
+class TagReading:
+    """How a source's tags are read: first as `coding` has them, then as those of `scheme`."""
+
+    scheme: Scheme
+    coding: Coding = PREFIXED
+
+
 def scheme_of(source: Source, origin: Origin = "original") -> Scheme:
-    """The scheme of the source's tags; `auto` reads a column file once, and of rows the first 10,000.
+    """The scheme of the source's tags, as tag_reading tells it."""
+    return tag_reading(source, origin).scheme
+
+
+def tag_reading(source: Source, origin: Origin = "original") -> TagReading:
+    """How the source's tags are read; `auto` reads a column file once, and of rows the first 10,000.
 
     Of tags that a machine may have made, one alone that begins with I- is stray and no IOB1: the same in every format.
-    Of gold only a column file is taken for IOB1 unasked.
+    Of gold only a column file is taken for IOB1 unasked. A column file gives its tags as PREFIXED whatever they are.
+    Raises CorpusError if rows have letters of two schemes.
     """
     if source.labels is not None:
-        return "iob2"
+        return TagReading("iob2")
+    told: Scheme | None = "iob1" if source.scheme == "io" else None
     if source.scheme in ("iob1", "iob2", "iobes"):
-        return source.scheme
-    if source.scheme == "io":
-        return "iob1"
+        told = source.scheme
     path = existing(source.path)
     name = format_of(path, source, labelled=True)
     if name == COLUMNS:
-        return detect_scheme(_columns(path, source).tags(), least=1 if origin == "original" else 2)
+        return TagReading(told or detect_scheme(_columns(path, source).tags(), least=1 if origin == "original" else 2))
     if name in (FOLDER, TEXT):
-        return "iob2"
-    scheme = detect_scheme(_row_tags(open_format(name, source).read(path, source.path)), least=2)
-    return "iob2" if scheme == "iob1" and origin == "original" else scheme
+        return TagReading(told or "iob2")
+    tags = list(_row_tags(open_format(name, source).read(path, source.path)))
+    coding = coding_of(Counter(chain.from_iterable(tags)), is_io=source.scheme == "io")
+    if coding.problem:
+        raise CorpusError(f"{source.path}: {coding.problem}")
+    if coding.style == "unknown":
+        coding = PREFIXED  # the first row that is none says so
+    told = OWN_SCHEME.get(coding.style, told)
+    if told is None:
+        told = detect_scheme((plain_tags(each, coding) for each in tags), least=2)
+        told = "iob2" if told == "iob1" and origin == "original" else told
+    return TagReading(told, coding)
 
 
 def _row_tags(rows: Iterable[tuple[int, object]]) -> Iterator[Sequence[str]]:
@@ -120,7 +142,7 @@ def _row_tags(rows: Iterable[tuple[int, object]]) -> Iterator[Sequence[str]]:
         for _, row in islice(rows, _TELLING):
             tags = row.get("labels") if isinstance(row, Mapping) else None
             if isinstance(tags, list) and all(isinstance(tag, str) for tag in tags):
-                yield plain_tags(tags, PREFIXED)
+                yield tags
 
 
 def read_records(

@@ -1,4 +1,4 @@
-"""How a column file spells its tags, told from all of them, and the same tags spelt as B-, I-, E-, S- and O."""
+"""How a file spells its tags, told from all of them, and the same tags spelt as B-, I-, E-, S- and O."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-__all__ = ["PREFIXED", "Coding", "coding_of", "is_tag", "plain_tags", "type_of"]
+from distill_offline.spans.bio import Scheme
+
+__all__ = ["OWN_SCHEME", "PREFIXED", "Coding", "coding_of", "is_tag", "plain_tags", "type_of"]
 
 Style = Literal["prefix", "suffix", "bare", "named", "brackets", "unknown"]
 
@@ -36,7 +38,8 @@ class Coding:
     problem: str = ""
 
 
-PREFIXED = Coding("prefix")  # what rows' labels are taken for
+PREFIXED = Coding("prefix")
+OWN_SCHEME: dict[str, Scheme] = {"bare": "iob1", "named": "iob1", "brackets": "iob2"}  # of what plain_tags makes
 
 
 def coding_of(tags: Mapping[str, int], *, is_io: bool = False) -> Coding:
