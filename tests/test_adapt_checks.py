@@ -13,7 +13,7 @@ from adapting import adapted, refused, settings, tiny_base
 from model_fixtures import CHATML, tiny_llama
 from test_method import _imported
 
-from distill_offline import doctor, pipeline
+from distill_offline import pipeline
 from distill_offline.adapt import stage
 from distill_offline.adapt.stage import _METHOD
 from distill_offline.annotate.work import AnnotateInputs
@@ -21,6 +21,7 @@ from distill_offline.backends.adapter import WEIGHTS
 from distill_offline.backends.transformers import Transformers
 from distill_offline.config.loading import as_plain, parse_settings
 from distill_offline.config.settings import AdaptSettings
+from distill_offline.doctor import needs
 from distill_offline.errors import (
     BackendError,
     ConfigError,
@@ -153,7 +154,7 @@ def test_memory_holds_the_mask_of_a_packed_row(base: Path) -> None:
 
 
 def test_doctor_says_how_much_memory_it_takes(base: Path) -> None:
-    found = {check.name: check for check in doctor._check_needs(settings(base, {}))}
+    found = {check.name: check for check in needs.check_needs(settings(base, {}))}
     assert found["adapt"].status == "ok"
     assert "GB of memory (base 0.0, adapter 0.0" in found["adapt"].detail
 

@@ -18,8 +18,9 @@ from sentences import sentence
 from tiny_models import tiny_encoder
 from tiny_training import training_settings
 
-from distill_offline import doctor, pipeline
+from distill_offline import pipeline
 from distill_offline.config.settings import CrossFitSettings, TrainSettings
+from distill_offline.doctor import needs
 from distill_offline.errors import InputError
 from distill_offline.models.casing import reads_capitals
 from distill_offline.pipeline.opened import Run
@@ -266,7 +267,7 @@ def test_the_setting_decides_what_a_student_becomes_and_what_judges_labels(encod
 
 def test_doctor_says_what_an_encoder_that_lowercases_can_be_given(encoder: Path, tmp_path: Path) -> None:
     def said(encoder: Path, *, capitals: bool) -> list[tuple[str, str]]:
-        checks = doctor._check_needs(training_settings(encoder, capitals=capitals))
+        checks = needs.check_needs(training_settings(encoder, capitals=capitals))
         return [(check.status, check.detail) for check in checks if check.name == "train.capitals"]
 
     (offered,), (taken,) = said(encoder, capitals=False), said(encoder, capitals=True)

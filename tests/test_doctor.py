@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from distill_offline import doctor, manifest, offline
+from distill_offline import manifest, offline
 from distill_offline.config.settings import BackendSettings, CorpusSettings, SeededTrainSettings, Settings, TaskSettings
-from distill_offline.doctor import Check, examine, worst
+from distill_offline.doctor import Check, examine, machine, needs, worst
 from distill_offline.models.fitting import free_memory
 
 
@@ -54,7 +54,7 @@ def test_what_a_configuration_needs_and_lacks_fails(models: Path) -> None:
 def test_damaged_model_fails(models: Path) -> None:
     (models / "all-MiniLM-L6-v2").mkdir(parents=True)
     (models / "all-MiniLM-L6-v2" / "model.safetensors").write_bytes(b"half")
-    check = by_name(doctor._check_models())["model all-MiniLM-L6-v2"]
+    check = by_name(needs.check_models())["model all-MiniLM-L6-v2"]
     assert check.status == "fail"
     assert "models verify all-MiniLM-L6-v2" in check.remedy
 
@@ -62,7 +62,7 @@ def test_damaged_model_fails(models: Path) -> None:
 def test_broken_catalogue_fails(models: Path) -> None:
     models.mkdir()
     (models / "catalogue.yaml").write_text("models: 1", encoding="utf-8")
-    [check] = doctor._check_models()
+    [check] = needs.check_models()
     assert (check.name, check.status) == ("catalogue", "fail")
 
 
@@ -82,14 +82,14 @@ def test_requirements_are_compared_with_what_is_installed() -> None:
             raise metadata.PackageNotFoundError(name)
         return installed[name]
 
-    base = doctor._unmet(requirements, "", version_of)
+    base = machine.unmet(requirements, "", version_of)
     assert base == ["numpy is 3.1, needs <3,>=2.2", "absent is absent"]
-    assert doctor._unmet(requirements, "vllm", version_of) == ["vllm is absent"]
-    assert doctor._unmet(requirements, "all", version_of) == []
+    assert machine.unmet(requirements, "vllm", version_of) == ["vllm is absent"]
+    assert machine.unmet(requirements, "all", version_of) == []
 
 
 def test_network_file_systems_are_warned_of() -> None:
-    assert [doctor._check_file_system(kind).status for kind in ("ext4", "nfs4", "cifs", "fuse.sshfs", "unknown")] == [
+    assert [machine.check_file_system(kind).status for kind in ("ext4", "nfs4", "cifs", "fuse.sshfs", "unknown")] == [
         "ok",
         "warn",
         "warn",
@@ -99,20 +99,20 @@ def test_network_file_systems_are_warned_of() -> None:
 
 
 def test_old_python_wrong_clock_and_open_umask_are_found() -> None:
-    assert doctor._check_python((3, 10, 4)).status == "fail"
-    assert doctor._check_python((3, 11, 0)).status == "ok"
-    assert doctor._check_clock(datetime(1970, 1, 2, tzinfo=UTC)).status == "fail"
-    assert doctor._check_clock(datetime(2025, 1, 2, tzinfo=UTC)).status == "ok"
-    assert [doctor._check_umask(mask).status for mask in (0o000, 0o002, 0o022, 0o077)] == ["warn", "warn", "ok", "ok"]
+    assert machine.check_python((3, 10, 4)).status == "fail"
+    assert machine.check_python((3, 11, 0)).status == "ok"
+    assert machine.check_clock(datetime(1970, 1, 2, tzinfo=UTC)).status == "fail"
+    assert machine.check_clock(datetime(2025, 1, 2, tzinfo=UTC)).status == "ok"
+    assert [machine.check_umask(mask).status for mask in (0o000, 0o002, 0o022, 0o077)] == ["warn", "warn", "ok", "ok"]
 
 
 def test_missing_namespaces_are_only_a_warning() -> None:
-    assert doctor._check_namespaces("not permitted").status == "warn"
-    assert doctor._check_namespaces("").status == "ok"
+    assert machine.check_namespaces("not permitted").status == "warn"
+    assert machine.check_namespaces("").status == "ok"
 
 
 def test_environment_that_is_not_offline_is_named() -> None:
-    check = doctor._check_environment({**offline.ENVIRONMENT, "HF_HUB_OFFLINE": "0"})
+    check = machine.check_environment({**offline.ENVIRONMENT, "HF_HUB_OFFLINE": "0"})
     assert check.status == "warn"
     assert "HF_HUB_OFFLINE" in check.detail
 
@@ -135,13 +135,13 @@ def a_config(model: str, backend: str = "llama_cpp") -> Settings:
 
 
 def test_memory_says_which_teacher_fits_in_how_many_bits(models: Path) -> None:
-    [check] = doctor._check_memory(None, 8_000_000_000)
+    [check] = needs.check_memory(None, 8_000_000_000)
     assert check.detail == (
         "8.0 GB free; the most parameters of a teacher that fit: 10.7 billion in 4 bits, 6.1 billion in 8 bits, "
         "3.2 billion in 16 bits"
     )
-    assert "0.0 billion in 4 bits" in doctor._check_memory(None, 10**9)[0].detail
-    assert doctor._check_memory(None, None) == []
+    assert "0.0 billion in 4 bits" in needs.check_memory(None, 10**9)[0].detail
+    assert needs.check_memory(None, None) == []
 
 
 def test_a_teacher_that_does_not_fit_is_warned_of(models: Path) -> None:
@@ -150,11 +150,11 @@ def test_a_teacher_that_does_not_fit_is_warned_of(models: Path) -> None:
     with model.open("wb") as file:
         file.write(b"GGUF")
         file.truncate(4_000_000_000)  # no block of it is written
-    _, fits = doctor._check_memory(a_config(str(model)), 8_000_000_000)
+    _, fits = needs.check_memory(a_config(str(model)), 8_000_000_000)
     assert (fits.status, "4.0 GB: they fit" in fits.detail) == ("ok", True)
-    _, does_not = doctor._check_memory(a_config(str(model)), 5_000_000_000)
+    _, does_not = needs.check_memory(a_config(str(model)), 5_000_000_000)
     assert (does_not.status, "fewer bits" in does_not.remedy) == ("warn", True)
-    assert len(doctor._check_memory(a_config(str(model), "transformers"), 5_000_000_000)) == 1
+    assert len(needs.check_memory(a_config(str(model), "transformers"), 5_000_000_000)) == 1
 
 
 def test_free_memory_is_the_containers_where_that_is_less(tmp_path: Path) -> None:
@@ -171,11 +171,11 @@ def test_free_memory_is_the_containers_where_that_is_less(tmp_path: Path) -> Non
 
 
 def test_the_pace_of_a_teacher_is_that_of_the_last_annotation(tmp_path: Path) -> None:
-    assert "not measured yet" in doctor._check_pace(tmp_path).detail
+    assert "not measured yet" in needs.check_pace(tmp_path).detail
     folder = tmp_path / "annotate"
     folder.mkdir()
     (folder / "manifest.json").write_text("{}")
-    assert "not measured yet" in doctor._check_pace(tmp_path).detail
+    assert "not measured yet" in needs.check_pace(tmp_path).detail
     (folder / "manifest.json").unlink()
 
     def sealed(asked: int) -> str:
@@ -183,7 +183,7 @@ def test_the_pace_of_a_teacher_is_that_of_the_last_annotation(tmp_path: Path) ->
             folder, stage="annotate", config={}, seeds={}, inputs=[], models={"tiny": "ab" * 32},
             started=datetime.now(UTC) - timedelta(hours=2), counts={"unlabelled": {"asked": asked}},
         )  # fmt: skip
-        return doctor._check_pace(tmp_path).detail
+        return needs.check_pace(tmp_path).detail
 
     assert re.match(r"1,0\d\d when .* was made \(2100 asked, loading included\)", sealed(2100))
     assert "not measured yet" in sealed(3)
