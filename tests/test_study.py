@@ -392,6 +392,18 @@ def test_a_cell_that_fails_does_not_keep_the_others_from_running(config: Path) -
     }  # fmt: skip
 
 
+def test_what_fails_is_not_tried_again_under_another_name(config: Path) -> None:
+    torn = {"corpus.distilled.path": str(config)}
+    said = list[str]()
+    made = replace(
+        runner(config, (f"study.variants={json.dumps({'torn': torn, 'same': torn})}", "study.seeds=[0]")),
+        say=said.append,
+    )
+    with pytest.raises(DistillError, match="2 cells cannot be run"):
+        made.run()
+    assert sum("cannot be run" in line for line in said) == 1
+
+
 def test_the_last_row_counts_without_its_line_end_too(config: Path) -> None:
     results = runner(config).results
     before = results.read()

@@ -36,11 +36,13 @@ def run(runner: Runner, limit_hours: float | None = None) -> int:
         parts = _Parts(runner, at_once, limit_hours)
         done = parts.run(left)
         left = runner.left()  # cells whose results are known by now, and those that cannot be run
-        failed = {cell.key: done.failed[cell.cell.name] for cell in left.cells if cell.cell.name in done.failed}
-        twins = {cell.cell.name: failed[cell.key] for cell in left.cells if cell.key in failed}
+        failed = {cell.fails_like: done.failed[cell.cell.name] for cell in left.cells if cell.cell.name in done.failed}
+        twins = {cell.cell.name: failed[cell.fails_like] for cell in left.cells if cell.fails_like in failed}
         done = done.and_(CellsRun(failed=twins))
         known = {cell.cell.name for cell in left.cells if not left.needs_training(cell)}
-        done = done.and_(runner.run_cells(left, None, known))
+        keys = {cell.key for cell in left.cells if cell.cell.name in done.failed}
+        others = {cell.cell.name for cell in left.cells if cell.key in keys} - done.failed.keys()  # read other files
+        done = done.and_(runner.run_cells(left, None, known | others))
     return runner.told(done, limit_hours)
 
 

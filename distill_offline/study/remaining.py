@@ -27,6 +27,11 @@ class RemainingCell:
     def __str__(self) -> str:
         return f"{self.cell}{' (to be examined)' if self.has_row else ''}"
 
+    @property
+    def fails_like(self) -> str:
+        """The same for cells of which none can be run if one cannot: those that also read the same files."""
+        return f"{self.key} {self.cell.settings.corpus!r}"
+
 
 @dataclass(slots=True)
 class Remaining:

@@ -112,8 +112,12 @@ class Runner:
         `beside_others`: other processes run cells, so that nobody here knows how many are done.
         """
         began, run = self.clock(), CellsRun()
+        failed: dict[str, str] = {}
         for number, remaining in enumerate(left.cells):
             if only is not None and remaining.cell.name not in only:
+                continue
+            if remaining.fails_like in failed:
+                run = replace(run, failed={**run.failed, remaining.cell.name: failed[remaining.fails_like]})
                 continue
             if self.stop():
                 raise Interrupted(f"study: stopped; {left.state}")
@@ -128,7 +132,8 @@ class Runner:
                 raise
             except DistillError as error:
                 self.say(f"study: {remaining.cell} cannot be run: {error}")
-                run = replace(run, failed={**run.failed, remaining.cell.name: f"{remaining.cell}: {error}"})
+                failed[remaining.fails_like] = f"{remaining.cell}: {error}"
+                run = replace(run, failed={**run.failed, remaining.cell.name: failed[remaining.fails_like]})
                 continue
             if not remaining.has_row:
                 self.results.add(row)
