@@ -139,6 +139,59 @@ def test_a_text_in_which_a_student_found_nothing_is_no_annotation(tmp_path: Path
     assert json.loads((tmp_path / "classes.jsonl").read_text("utf-8"))["confidence_kind"] == "plain"
 
 
+@pytest.mark.parametrize("name", ["label_studio", "prodigy"])
+def test_a_guess_stays_one_through_another_tool(tmp_path: Path, name: str) -> None:
+    rows = [predicted("1", "Anna sang", entities=[SURE]), predicted("2", "Nobody came", entities=[])]
+    convert(Source(path=str(write_jsonl(tmp_path, *rows))), tmp_path / "out.x", output_format=name)
+    done = convert(Source(path=str(tmp_path / "out.x"), format=name), tmp_path / "again.jsonl")
+    assert not done.unread
+    again = [json.loads(line) for line in (tmp_path / "again.jsonl").read_text("utf-8").splitlines()]
+    assert [row["confidence_kind"] for row in again] == ["calibrated", "calibrated"]
+
+
+@pytest.mark.parametrize(
+    "name", ["doccano", "brat", "csv_spans", "hugging_face", "gliner", "conllu", "columns", "webanno"]
+)
+def test_a_format_that_cannot_say_who_labelled_counts_it(tmp_path: Path, name: str) -> None:
+    rows = [predicted("1", "Anna sang", entities=[SURE]), predicted("2", "Nobody came", entities=[])]
+    path = tmp_path / ("out.conll" if name == "columns" else "out.x")
+    done = convert(
+        Source(path=str(write_jsonl(tmp_path, *rows))), path, output_format=None if name == "columns" else name
+    )
+    assert done.unwritten["guess"] == 2
+    assert done.unwritten.ids["guess"] == ["1", "2"]
+
+
+def test_the_guess_of_another_tool_is_no_annotation(tmp_path: Path) -> None:
+    task = {"id": 1, "data": {"text": "Nobody came"}, "annotations": [], "predictions": [{"result": []}]}
+    (tmp_path / "in.json").write_text(json.dumps([task]))
+    convert(Source(path=str(tmp_path / "in.json")), tmp_path / "out.json")
+    (again,) = json.loads((tmp_path / "out.json").read_text("utf-8"))
+    assert (again["annotations"], len(again["predictions"])) == ([], 1)
+
+
+def test_what_stands_beside_labels_and_is_not_written_is_counted(tmp_path: Path) -> None:
+    row = {"id": "7", "tokens": ["Anna", "sang"], "labels": ["B-PER", "O"], "weight": 0.5, "masked": [1], "who": "me"}
+    done = convert(Source(path=str(write_jsonl(tmp_path, row))), tmp_path / "out.jsonl")
+    assert done.unread == {"weight": 1, "masked": 1, "other_fields": 1}
+    assert done.unread.ids["masked"] == ["7"]
+
+
+@pytest.mark.parametrize("count", [3, 1500])
+def test_labels_that_only_later_rows_have_are_written_to_parquet(tmp_path: Path, count: int) -> None:
+    rows: list[dict[str, object]] = [{"id": f"{n}", "text": "Nobody came"} for n in range(count)]
+    rows.append(predicted("last", "Anna sang", entities=[SURE]))
+    convert(Source(path=str(write_jsonl(tmp_path, *rows))), tmp_path / "out.parquet")
+    done = convert(Source(path=str(tmp_path / "out.parquet")), tmp_path / "again.jsonl")
+    assert (done.labelled, done.types) == (1, {"PER": 1})
+
+
+def test_a_backslash_in_an_entity_comes_back_from_label_studio(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path, {"text": "at C:\\new", "spans": [{"start": 3, "end": 9, "type": "PATH"}]})
+    convert(Source(path=str(path)), tmp_path / "out.json")
+    assert convert(Source(path=str(tmp_path / "out.json")), tmp_path / "again.jsonl").types == {"PATH": 1}
+
+
 def test_an_unknown_kind_of_confidence_is_refused(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path, {**predicted("1", "Anna sang", entities=[SURE]), "confidence_kind": ["sure"]})
     with pytest.raises(CorpusError, match="`confidence_kind` must be one of plain, calibrated"):

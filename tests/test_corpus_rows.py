@@ -230,6 +230,69 @@ def test_types_alone_are_tags_of_rows_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("first", "later", "message"),
+    [
+        ("PER PER O O", "B-PER I-PER O B-LOC", r":3: tag 0 of the sentence: 'B-PER' has a prefix"),
+        ("I-PER E-PER O O", "B-PER I-PER O B-LOC", r":3: tag 0 of the sentence: 'B-PER' tells where an entity begins"),
+        ("PER-B PER-I O O", "ORG O O O", r":3: tag 0 of the sentence: not a tag"),
+        ("B-PER I-PER O O", "B-PER\u00a0 O O O", r":3: tag 0 of the sentence: a tag .* U\+00A0"),
+    ],
+)
+def test_later_rows_in_another_spelling_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, later: str, message: str
+) -> None:
+    monkeypatch.setattr("distill_offline.corpus.source._TELLING", 2)
+    tokens = ["Anna", "Weber", "in", "Oslo"]
+    rows = [{"tokens": tokens, "labels": tags.split(" ")} for tags in (first, first, later)]
+    with pytest.raises(CorpusError, match=message):
+        list(corpus.read_examples(write_jsonl(tmp_path, *rows), origin="original"))
+
+
+@pytest.mark.parametrize("separator", "_./")
+def test_places_behind_types_need_a_hyphen(tmp_path: Path, separator: str) -> None:
+    tags = f"PER{separator}B PER{separator}I O O".split()
+    rows = [{"tokens": ["Anna", "Weber", "in", "it"], "labels": tags}]
+    with pytest.raises(CorpusError, match="Write a hyphen"):
+        list(corpus.read_examples(write_jsonl(tmp_path, *rows), origin="original"))
+
+
+def test_ioe1_may_be_said_where_no_end_is(tmp_path: Path) -> None:
+    path = write_file(tmp_path, "a.conll", "Anna I-PER\nWeber I-PER\nsang O\n\nOslo I-LOC\nslept O\n")
+    rows = [
+        {"tokens": ["Anna", "Weber", "sang"], "labels": ["I-PER", "I-PER", "O"]},
+        {"tokens": ["Oslo", "slept"], "labels": ["I-LOC", "O"]},
+    ]
+    for name in (path, write_jsonl(tmp_path, *rows)):
+        examples = corpus.read_examples(Source(path=str(name), scheme="ioe1"), origin="original")
+        assert [each.labels for each in examples] == [("B-PER", "I-PER", "O"), ("B-LOC", "O")]
+
+
+@pytest.mark.parametrize("tags", [["LOC"], ["LOC-B"], ["(LOC)"]])
+def test_a_first_row_of_one_token_does_not_make_tags_classes(tmp_path: Path, tags: list[str]) -> None:
+    rows = [{"tokens": ["Oslo"], "labels": tags}]
+    more = {"LOC": ["LOC", "O", "O"], "LOC-B": ["LOC-B", "O", "O"], "(LOC)": ["(LOC)", "*", "*"]}[tags[0]]
+    rows += [{"tokens": ["Bergen", "is", "old"], "labels": more}]
+    assert corpus.head_of(write_jsonl(tmp_path, *rows)) == "token-classification"
+
+
+def test_entities_that_contradict_the_labels_beside_them_are_refused_in_gold(tmp_path: Path) -> None:
+    row = {"tokens": ["Anna", "in", "Oslo"], "labels": ["B-PER", "O", "O"], "spans": [SPAN_OF_OSLO]}
+    path = write_jsonl(tmp_path, {"tokens": ["It"], "labels": ["O"]}, row)
+    with pytest.raises(CorpusError, match=r":2: its `labels` and the entities beside them say different things"):
+        list(corpus.read_examples(path, origin="original"))
+    done = convert(Source(path=str(path)), tmp_path / "out.json", output_format="label_studio")
+    assert (done.types, done.unread["spans_unlike_labels"]) == ({"PER": 1}, 2)  # as training reads it
+    same = {**row, "spans": [{"start": 0, "end": 1, "type": "PER"}, {"start": 0, "end": 3, "type": "ORG"}]}
+    (example,) = corpus.read_examples(
+        write_jsonl(tmp_path, same), origin="original"
+    )  # overlapping ones are no contradiction
+    assert example.labels == ("B-PER", "O", "O")
+
+
+SPAN_OF_OSLO = {"start": 2, "end": 3, "type": "LOC"}
+
+
+@pytest.mark.parametrize(
     ("tags", "message"),
     [
         (["B-PER", "E-PER", "O", "U-LOC", "B-LOC", "L-LOC"], "its tags have both E- and L-"),

@@ -56,14 +56,14 @@ class _Word:
 class ColumnFile:
     """A column file and which of its columns are asked for (from 0; negative: from the end; None: recognised).
 
-    `is_io`: its tags are types without prefixes, as coding_of has it.
+    `scheme` is what somebody says of its tags, as coding_of has it.
     """
 
     path: Path
     shown: str
     token_column: int | None = None
     tag_column: int | None = None
-    is_io: bool = False
+    scheme: str = ""
 
     def read(self, counts: Counter[str], *, labelled: bool) -> Iterator[Record]:
         """The sentences, with the tags of the tag column if `labelled`, as plain_tags has them.
@@ -121,7 +121,7 @@ class ColumnFile:
 
 @lru_cache(maxsize=64)
 def _layout(file: ColumnFile, _changed: int, _size: int, *, labelled: bool) -> Layout:
-    return layout_of(file.path, file.shown, file.token_column, file.tag_column, labelled=labelled, is_io=file.is_io)
+    return layout_of(file.path, file.shown, file.token_column, file.tag_column, labelled=labelled, scheme=file.scheme)
 
 
 def looks_like_columns(path: Path, tag_column: int | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
@@ -25,7 +25,7 @@ from distill_offline.corpus.source import (
     read_records,
     tag_reading,
 )
-from distill_offline.corpus.tag_coding import PREFIXED, plain_tags
+from distill_offline.corpus.tag_coding import PREFIXED, plain_tags, tag_problem
 from distill_offline.errors import CorpusError
 from distill_offline.label_kinds import LabelKind, kind_of
 from distill_offline.schema import Example, Origin, Sentence, Span, canonical_json, content_digest
@@ -128,6 +128,8 @@ def read_with_entities(
         how_sure = record.carried.get("confidence_kind")
         if how_sure not in (None, *CONFIDENCE_KINDS):
             raise record.fault(f"`confidence_kind` must be one of {', '.join(CONFIDENCE_KINDS)}. Correct it.")
+        for reason in _unkept(record):
+            _note(found, reason, sentence.id)
         if record.labels is None:
             yield Labelled(sentence)
         elif not kind.per_token:
@@ -136,11 +138,12 @@ def read_with_entities(
             if record.scheme is None and own is None:
                 own = tag_reading(given, "distilled")
             labels, stray = _iob2(record, own, "distilled")
-            if stray and isinstance(found, Losses):
-                found.note("stray_tags", sentence.id, len(stray))
-            elif stray:
-                found["stray_tags"] += len(stray)
-            yield Labelled(sentence, labels, _entities(record, labels), confidence_kind=how_sure)
+            _note(found, "stray_tags", sentence.id, len(stray))
+            entities = _entities(record, labels)
+            if unlike := _unlike(record, labels):
+                _note(found, "spans_unlike_labels", sentence.id, unlike)
+                entities = _in_characters(_spans(record, labels), sentence)
+            yield Labelled(sentence, labels, entities, confidence_kind=how_sure)
 
 
 def _is_confidence(value: object) -> bool:
@@ -150,9 +153,43 @@ def _is_confidence(value: object) -> bool:
 def _entities(record: Record, labels: tuple[str, ...]) -> tuple[Span, ...]:
     if record.entities is not None:
         return record.entities
-    spans = decode_bio(labels)
-    places = [in_characters(span, record.sentence) for span in spans]
+    return _in_characters(decode_bio(labels), record.sentence)
+
+
+def _in_characters(spans: Sequence[Span], sentence: Sentence) -> tuple[Span, ...]:
+    places = [in_characters(span, sentence) for span in spans]
     return tuple(replace(span, start=start, end=end) for span, (start, end) in zip(spans, places, strict=True))
+
+
+def _note(counts: Counter[str], reason: str, id_: str, number: int = 1) -> None:
+    if number and isinstance(counts, Losses):
+        counts.note(reason, id_, number)
+    elif number:
+        counts[reason] += number
+
+
+def _unkept(record: Record) -> Iterator[str]:
+    """What a row says that no Labelled has."""
+    if record.weight != 1.0:
+        yield "weight"
+    if record.masked and not record.unheld:
+        yield "masked"
+    if any(name in record.carried for name in ("agreement", "missed")):
+        yield "agreement"
+    if record.unread:
+        yield "other_fields"
+
+
+def _unlike(record: Record, labels: tuple[str, ...]) -> int:
+    """How many entities the labels have and the listed spans have not, or the other way round.
+
+    Of spans that overlap, labels hold one.
+    """
+    if record.entities is None and not record.spans:
+        return 0
+    said, listed = ({_place(span) for span in spans} for spans in (decode_bio(labels), record.spans))
+    lacking = [one for one in listed - said if not any(one[0] < end and start < one[1] for start, end, _ in said)]
+    return len(said - listed) + len(lacking)
 
 
 def read_annotations(
@@ -228,6 +265,10 @@ def _labelled(
             labels, stray = _iob2(record, own, origin)
             if stray:
                 counter["stray_tags"] += len(stray)
+            if origin == "original" and _unlike(record, labels):
+                raise record.fault(
+                    "its `labels` and the entities beside them say different things. Correct one, or leave it out."
+                )
             if strays is not None:
                 strays += [f"{record.shown}:{record.line + record.step * position}" for position in stray]
         if known is not None:
@@ -293,7 +334,11 @@ def _iob2(record: Record, own: TagReading | None, origin: Origin) -> tuple[tuple
     """The labels, and the positions of stray tags, which gold must not have. `own` is the source's; a record may know
     the scheme of its tags itself."""
     scheme = record.scheme or (own.scheme if own else "iob2")
-    tags = plain_tags(record.labels or (), own.coding if own and record.scheme is None else PREFIXED)
+    coding = own.coding if own and record.scheme is None else PREFIXED
+    for position, tag in enumerate(record.labels or ()):
+        if problem := tag_problem(tag, coding):
+            raise record.fault(f"tag {position} of the sentence: {problem}. Correct it.", position)
+    tags = plain_tags(record.labels or (), coding)
     try:
         if origin == "original":
             return to_iob2(tags, scheme), ()

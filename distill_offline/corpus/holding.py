@@ -37,6 +37,7 @@ HOLDS = {
     "pieces": "entities that begin or end inside a token",
     "overlaps": "entities that overlap",
     "confidence": "confidences",
+    "guess": "that a student labelled a text, and no person",
     "id": "the sentence's id",
     "document": "the document's id",
 }
@@ -80,6 +81,9 @@ def fitted(row: dict[str, Any], holds: frozenset[str], lost: Losses, path: Path)
     if row.get("confidence") is not None and "confidence" not in holds:
         lost.note("confidence", id_)
         del row["confidence"]
+    if row.get("confidence_kind") is not None and "guess" not in holds:
+        lost.note("guess", id_)
+        del row["confidence_kind"]
     if "id" not in holds and id_ != f"{row['document']}:{row['index']}":
         lost.note("id", id_)
     if "document" not in holds:

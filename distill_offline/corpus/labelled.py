@@ -8,7 +8,7 @@ from typing import Any
 from distill_offline.schema import Sentence, Span
 from distill_offline.spans.bio import decode_bio
 
-__all__ = ["CONFIDENCE_KINDS", "Labelled", "in_characters"]
+__all__ = ["CONFIDENCE_KINDS", "Labelled", "in_characters", "known_kind"]
 
 CONFIDENCE_KINDS = ("plain", "calibrated")
 
@@ -57,6 +57,11 @@ class Labelled:
             return False
         said = {(*in_characters(span, self.sentence), span.type) for span in decode_bio(self.labels or ())}
         return said == {(entity.start, entity.end, entity.type) for entity in self.entities}
+
+
+def known_kind(value: object) -> str | None:
+    """A confidence_kind that another tool's file carries; None if it is none."""
+    return value if isinstance(value, str) and value in CONFIDENCE_KINDS else None
 
 
 def in_characters(span: Span, sentence: Sentence) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -26,8 +26,7 @@ from distill_offline.corpus.column_evidence import (
     look,
 )
 from distill_offline.corpus.lines import fault
-from distill_offline.corpus.tag_coding import Coding, coding_of, is_tag, type_of
-from distill_offline.text.visible import invisible
+from distill_offline.corpus.tag_coding import Coding, coding_of, is_tag, type_of, unseen_in
 
 __all__ = ["Kind", "Layout", "layout_of"]
 
@@ -95,7 +94,7 @@ def layout_of(
     tag_column: int | None = None,
     *,
     labelled: bool = True,
-    is_io: bool = False,
+    scheme: str = "",
 ) -> Layout:
     """The layout of a column file; a `tag_column` that is not there matters only where `labelled`.
 
@@ -131,9 +130,9 @@ def layout_of(
     tag, unread = _tag(seen, kind, width, token, asked, shown, first)
     in_misc = kind == "conllu" and width == CONLLU_WIDTH and tag == MISC_COLUMN and bool(seen.misc)
     known = seen.misc + Counter({"O": 1}) if in_misc else _values(seen, kind, tag)
-    coding = coding_of(known, is_io=is_io)
-    if labelled and kind != "conllu" and (problem := _unseen_in(known)):
-        coding = replace(coding, problem=problem)
+    coding = coding_of(known, scheme)
+    if labelled and kind != "conllu" and (problem := unseen_in(known)):
+        coding = replace(coding, problem=f"{problem}. Remove it.")
     return Layout(
         kind=kind,
         tabbed=tabbed,
@@ -192,17 +191,6 @@ _NO_BORDERS = (
     "the first column looks like the rows' numbers, but they do not count on everywhere. Correct them, put a blank "
     "line between sentences where there is none, or set token_column."
 )
-
-
-def _unseen_in(tags: Iterable[str]) -> str:
-    """What is wrong with a tag that begins or ends with what cannot be seen: it would name another type."""
-    for tag in tags:
-        if tag and invisible((tag[0], tag[-1])):
-            at = next(letter for letter in (tag[-1], tag[0]) if invisible((letter,)))
-            return (
-                f"a tag begins or ends with U+{ord(at):04X}, which cannot be seen, and is another one by it. Remove it."
-            )
-    return ""
 
 
 def _groups(seen: Evidence, width: int, token_column: int | None) -> tuple[int, ...]:

@@ -44,7 +44,7 @@ def _rows(path: Path, shown: str) -> Iterator[tuple[int, object]]:
 
 
 def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write the rows, a batch in memory at a time; the first one says whether they are labelled."""
+    """Write the rows, a batch in memory at a time."""
     import pyarrow
     from pyarrow import parquet
 
@@ -56,7 +56,7 @@ def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     entity = [("text", text), ("start", number), ("end", number), ("type", text), ("confidence", pyarrow.float64())]
     more = {"labels": pyarrow.list_(text), "entities": pyarrow.list_(pyarrow.struct(entity))}
     more |= {"confidence": pyarrow.float64(), "confidence_kind": text}
-    fields += [(name, kind) for name, kind in more.items() if any(name in row for row in batch)]
+    fields += more.items()  # all of them: what a later batch has is not known yet
     schema = pyarrow.schema(fields)
     with parquet.ParquetWriter(path, schema) as writer:
         while batch:

@@ -48,8 +48,17 @@ __all__ = [
 AnyScheme = TagScheme
 AnySource = str | Path | Source
 
-# A column file's letters are read as those of IOBES, and its IOE tags as IOB2, whatever scheme they are said to be of.
-_READ_AS: dict[AnyScheme, Scheme] = {"bilou": "iobes", "bmewo": "iobes", "ioe1": "iob2", "ioe2": "iob2"}
+# Letters are read as those of IOBES, IOE tags as IOB2, and types alone as IOB1, whatever they are said to be of.
+_READ_AS: dict[AnyScheme, Scheme] = {
+    "bilou": "iobes",
+    "bmewo": "iobes",
+    "ioe1": "iob2",
+    "ioe2": "iob2",
+    "io": "iob1",
+    "iob1": "iob1",
+    "iob2": "iob2",
+    "iobes": "iobes",
+}
 FOLDER = "folder"  # of plain text; what format_of calls it
 _PACKAGE = "package:"
 _TELLING = 10_000  # rows that are read for their scheme
@@ -67,7 +76,7 @@ def as_source(source: AnySource, tag_column: int | None, scheme: AnyScheme, toke
         opened,
         token_column=token_column if opened.token_column is None else opened.token_column,
         tag_column=tag_column if opened.tag_column is None else opened.tag_column,
-        scheme=_READ_AS.get(wanted, wanted),
+        scheme=wanted,
     )
 
 
@@ -114,9 +123,7 @@ def tag_reading(source: Source, origin: Origin = "original") -> TagReading:
     """
     if source.labels is not None:
         return TagReading("iob2")
-    told: Scheme | None = "iob1" if source.scheme == "io" else None
-    if source.scheme in ("iob1", "iob2", "iobes"):
-        told = source.scheme
+    told = _READ_AS.get(source.scheme or "auto")
     path = existing(source.path)
     name = format_of(path, source, labelled=True)
     if name == COLUMNS:
@@ -124,7 +131,7 @@ def tag_reading(source: Source, origin: Origin = "original") -> TagReading:
     if name in (FOLDER, TEXT):
         return TagReading(told or "iob2")
     tags = list(_row_tags(open_format(name, source).read(path, source.path)))
-    coding = coding_of(Counter(chain.from_iterable(tags)), is_io=source.scheme == "io")
+    coding = coding_of(Counter(chain.from_iterable(tags)), source.scheme or "")
     if coding.problem:
         raise CorpusError(f"{source.path}: {coding.problem}")
     if coding.style == "unknown":
@@ -265,7 +272,7 @@ def open_format(name: str, source: Source) -> Format:
 
 
 def _columns(path: Path, source: Source) -> ColumnFile:
-    return ColumnFile(path, source.path, source.token_column, source.tag_column, is_io=source.scheme == "io")
+    return ColumnFile(path, source.path, source.token_column, source.tag_column, source.scheme or "")
 
 
 def existing(shown: str) -> Path:

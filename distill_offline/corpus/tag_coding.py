@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
 from distill_offline.spans.bio import Scheme
+from distill_offline.text.visible import invisible
 
-__all__ = ["OWN_SCHEME", "PREFIXED", "Coding", "coding_of", "is_tag", "plain_tags", "type_of"]
+__all__ = [
+    "OWN_SCHEME",
+    "PREFIXED",
+    "Coding",
+    "coding_of",
+    "is_tag",
+    "plain_tags",
+    "tag_problem",
+    "type_of",
+    "unseen_in",
+]
 
 Style = Literal["prefix", "suffix", "bare", "named", "brackets", "unknown"]
 
@@ -19,6 +30,7 @@ _PLACE = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S", 
 _PREFIX = re.compile(r"([BIMELSUWbimelsuw])-(.+)")
 _TWO_TAGS = re.compile(r"[|,;/+][BIELSUMW]-")
 _SUFFIX = re.compile(r"(.+)-([BIMELSUWbimelsuw])")
+_PLACE_BEHIND = re.compile(r"(.+)[_./: ]([BIMELSUW])")
 _BARE = re.compile(r"(?![BIMELSUWO][_/.:])[A-Z][A-Za-z0-9_./ -]*[A-Za-z0-9_]")
 _NAMED = re.compile(r".*[^\W\d_].*")  # a letter at least: 0, - and _ are no types
 _BRACKETS = re.compile(r"(?:\(([^()*\s]+))?\*?(\))?")
@@ -42,11 +54,19 @@ PREFIXED = Coding("prefix")
 OWN_SCHEME: dict[str, Scheme] = {"bare": "iob1", "named": "iob1", "brackets": "iob2"}  # of what plain_tags makes
 
 
-def coding_of(tags: Mapping[str, int], *, is_io: bool = False) -> Coding:
+def coding_of(tags: Mapping[str, int], scheme: str = "") -> Coding:
     """The coding of a file whose tags occur so often each; most of them decide, so that faults stay faults.
 
-    `is_io`: somebody says that no tag tells where an entity begins. So each tag is a type, unless there are prefixes.
+    `scheme` is what somebody says. With `io` no tag tells where an entity begins, so each is a type, unless there are
+    prefixes. With `ioe1` and `ioe2` an entity ends with E-, or where its type does, even if no E- occurs.
     """
+    coding = _coding_of(tags, is_io=scheme == "io")
+    if scheme not in ("ioe1", "ioe2") or coding.style not in ("prefix", "suffix"):
+        return coding
+    return replace(coding, ends_only=not any(_plain(tag, coding.style)[:2] in ("B-", "S-") for tag in tags))
+
+
+def _coding_of(tags: Mapping[str, int], *, is_io: bool) -> Coding:
     inside = {tag: count for tag, count in tags.items() if tag not in _OUTSIDE}
     prefixed = sum(count for tag, count in inside.items() if _PREFIX.fullmatch(tag))
     suffixed = sum(count for tag, count in inside.items() if _SUFFIX.fullmatch(tag))
@@ -55,7 +75,7 @@ def coding_of(tags: Mapping[str, int], *, is_io: bool = False) -> Coding:
     total = sum(inside.values())
     if is_io and not prefixed:
         return Coding("named")
-    if suffixed == total and prefixed < total:
+    if prefixed < suffixed == total or prefixed * 2 < total <= suffixed * 2:
         return _with_letters("suffix", {match[2] for tag in inside if (match := _SUFFIX.fullmatch(tag))})
     if prefixed * 2 >= total:
         if any(_TWO_TAGS.search(tag) for tag in inside):
@@ -67,13 +87,24 @@ def coding_of(tags: Mapping[str, int], *, is_io: bool = False) -> Coding:
         return Coding("brackets")
     outside = sum(tags.get(tag, 0) for tag in _OUTSIDE)
     if not prefixed and outside >= max(inside.values()) and all(_BARE.fullmatch(tag) for tag in inside):
-        return Coding("bare", problem=_GLUED if _are_glued(inside) else "")
+        return Coding("bare", problem=_GLUED if _are_glued(inside) else _BEHIND if _have_places_behind(inside) else "")
     return Coding("unknown")
 
 
 _GLUED = (
     "its tags seem to be BPER and IPER for B-PER and I-PER. Put the hyphen in, or say scheme: io if they are types."
 )
+
+
+_BEHIND = (
+    "its tags seem to be PER_B and PER_I for PER-B and PER-I. Write a hyphen, or say scheme: io if they are types."
+)
+
+
+def _have_places_behind(types: Collection[str]) -> bool:
+    """Whether types without a prefix end with the letter of a place, but without a hyphen before it."""
+    ends = {(match[1], match[2]) for type_ in types if (match := _PLACE_BEHIND.fullmatch(type_))}
+    return any((stem, other) in ends for stem, letter in ends if letter == "B" for other in "IEL")
 
 
 def _are_glued(types: Collection[str]) -> bool:
@@ -91,6 +122,27 @@ def _with_letters(style: Style, letters: set[str]) -> Coding:
             return Coding(style, problem=f"its tags have both {one}- and {other}-: {schemes}? Correct the tags.")
     places = {_PLACE[letter] for letter in known_letters}
     return Coding(style, ends_only="E" in places and not places & {"B", "S"})
+
+
+@lru_cache(maxsize=4096)
+def tag_problem(tag: str, coding: Coding) -> str:
+    """What is wrong with a tag of a file of this coding, if it would be read as something else; empty if nothing."""
+    if problem := unseen_in((tag,)):
+        return problem
+    if coding.style in ("bare", "named") and _PREFIX.fullmatch(tag):
+        return f"{tag[:40]!r} has a prefix, and the tags before are types alone"
+    if coding.ends_only and _plain(tag, coding.style)[:2] in ("B-", "S-"):
+        return f"{tag[:40]!r} tells where an entity begins, and the tags before only tell where one ends (IOE)"
+    return ""
+
+
+def unseen_in(tags: Iterable[str]) -> str:
+    """What is wrong with a tag that begins or ends with what cannot be seen: it would name another type."""
+    for tag in tags:
+        if tag and invisible((tag[0], tag[-1])):
+            at = next(letter for letter in (tag[-1], tag[0]) if invisible((letter,)))
+            return f"a tag begins or ends with U+{ord(at):04X}, which cannot be seen, and is another one by it"
+    return ""
 
 
 def is_tag(value: str, coding: Coding) -> bool:

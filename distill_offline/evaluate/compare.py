@@ -75,15 +75,15 @@ def _file(labelled: Source, gold: Source, head: Head) -> GoldComparison:
     warnings = [f"{strays_in_words(labelled.path, strays)} The tags were read as {how}."] if strays else []
     if how == "iob1" != wanted and labelled.scheme == "auto":  # what would be stray in iob2 is an entity there
         warnings.append(
-            f"{labelled.path}: its entities begin with I-, so its tags are read as iob1, though {gold.path} is "
-            f"{wanted}. If that is wrong, set --input-scheme."
+            f"{labelled.path}: hardly a tag tells where an entity begins, so its tags are read as iob1, though "
+            f"{gold.path} is {wanted}. If that is wrong, set --input-scheme."
         )
     return replace(held, warnings=(*held.warnings, *warnings))
 
 
 def _as(source: Source, scheme: Scheme) -> Source:
-    """The source, read in that scheme; `io` says more of its tags than that."""
-    return source if source.scheme == "io" else replace(source, scheme=scheme)
+    """The source, read in that scheme; `io` and `ioe1` say more of its tags than that."""
+    return source if source.scheme in ("io", "ioe1", "ioe2") else replace(source, scheme=scheme)
 
 
 def _annotations(file: Path, gold: Source) -> GoldComparison:

@@ -36,7 +36,7 @@ _THOUGHT = re.compile(
       | <\|inner_suffix\|>
       | <channel\|> | <unused95>
       | ^[^\w\n]{{0,4}}here\ is\ my\ response[^\w\n\[{{]{{0,4}}$
-      | ^[ \t]{{0,4}}(?:\.\.\.|…)[ ]?done\ thinking\.?[ \t]{{0,4}}$
+      | ^[ \t]{{0,4}}(?:\.\.\.|…)[ ]?done\ thinking\.?[ \t\r]{{0,4}}$
     )
   | (?P<open>
         (?:<|&lt;)[ ]?[|｜]?(?:{_BEGINS})?{_NAME}(?:[ _-]?(?:start|begin))?(?:\s[^<>]{{0,200}})?[|｜]?(?:>|&gt;)
@@ -50,12 +50,18 @@ _THOUGHT = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE | re.MULTILINE,
 )
-# `<details>` is a tag for anything that is to be unfolded, and so may hold an answer.
+# `<details>` is a tag for anything that is to be unfolded, and so may hold an answer: what it says of itself decides.
 _DETAILS = re.compile(
-    r"\s*<details\b(?:(?=[^<>]{0,200}\btype\s{0,4}=\s{0,4}[\"']?reasoning\b)[^<>]{0,200}>|[^<>]{0,200}>\s{0,20}"
-    r"(?=<summary>[^\w<>]{0,20}(?:thought|thinking|reasoning)\b))"
-    r"(?P<held>(?:(?!</?details\b)[\s\S])*)(?P<end></details\s{0,4}>)?",
-    re.IGNORECASE,
+    r"""
+    (?P<open><details\b[^<>]{0,300}>
+        (?:\s{0,20}<summary\b[^<>]{0,100}>(?P<summary>[^\n]{0,200}?)</summary\s{0,4}>)?)
+  | (?P<close></details\s{0,4}>)
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_NO_ANSWER = re.compile(r"\btype\s{0,4}=\s{0,4}[\"']?(?:reasoning|tool_calls|code_interpreter)\b", re.IGNORECASE)
+_SUMMED_UP = re.compile(
+    r"\b(?:thought|thoughts|thinking|think|reasoning|reasoned|chain[ -]of[ -]thought)\b", re.IGNORECASE
 )
 _CONTROL = re.compile(r"<\|(start|channel|constrain|message|end|return|call)\|>")
 _IN_ANALYSIS = re.compile(r"<\|channel\|>\s*analysis\s*<\|message\|>\s*\Z")
@@ -149,24 +155,55 @@ class Quoted:
 
     def tag(self, match: re.Match[str]) -> bool:
         start, end = match.span()
-        closing = _QUOTES.get(self._text[start - 1 : start])
-        return start in self or (closing is not None and self._text[end : end + 1] == closing)
+        opening = self._text[start - 1 : start]
+        closing = _QUOTES.get(opening)
+        if start in self or closing is None or self._text[end : end + 1] != closing:
+            return start in self
+        if opening != closing:
+            return True
+        # The same mark opens and closes: an even number of them on the line means that this one has closed.
+        line = self._text[self._text.rfind("\n", 0, start) + 1 : start]
+        return line.count(opening) % 2 == 1 and not line.endswith("```")
 
 
-def _tagged(text: str) -> str:
-    """The text with `<think>` for each `<details>` of reasoning that it begins with."""
-    thoughts, done = list[str](), 0
-    while match := _DETAILS.match(text, done):
-        thoughts.append(f"<think>{match['held']}</think>" if match["end"] else f"<think>{match['held']}")
-        done = match.end()
-    return "".join([*thoughts, text[done:]])
+def _tagged(text: str, asked: str) -> str:
+    """The text with `<think>` for each `<details>` that says that it holds reasoning, or what a tool was asked."""
+    if "<details" not in text.lower():
+        return text
+    quoted = Quoted(text, asked)
+    tags = [tag for tag in _DETAILS.finditer(text) if not quoted.tag(tag)]
+    parts, done = list[str](), 0
+    for number, tag in enumerate(tags):
+        if tag["open"] and tag.start() >= done and _holds_no_answer(tag):
+            end = _end_of_details(tags[number:])
+            parts += [text[done : tag.start()], f"<think>{text[tag.end() : end.start() if end else len(text)]}"]
+            parts += ["</think>"] if end else []
+            done = end.end() if end else len(text)
+    return "".join([*parts, text[done:]])
+
+
+def _holds_no_answer(tag: re.Match[str]) -> bool:
+    return bool(_NO_ANSWER.search(tag["open"].partition(">")[0]) or _SUMMED_UP.search(tag["summary"] or ""))
+
+
+def _end_of_details(tags: Sequence[re.Match[str]]) -> re.Match[str] | None:
+    """What closes the first of the tags. Those that are left over before the next one opens close it, too: they were
+    spoken of in it."""
+    depth, end = 0, None
+    for tag in tags:
+        if tag["open"] and end is not None:
+            break
+        depth += 1 if tag["open"] else -1
+        if depth <= 0:
+            end = tag
+    return end
 
 
 class _Cuts:
     """A text and where thoughts begin and end in it."""
 
     def __init__(self, text: str, asked: str = "") -> None:
-        self._text = _tagged(text)
+        self._text = _tagged(text.removeprefix("\ufeff"), asked)
         self._quoted: Quoted | None = None
         self._asked = asked if _THOUGHT.search(asked) or _CONTROL.search(asked) else ""
         self.has_thought = False

@@ -35,7 +35,7 @@ class Brat(ToolFormat):
     offsets count UTF-16 units, bytes, or line ends of another length.
     """
 
-    holds = ALL - {"class", "classes", "no_class", "tokens", "confidence", "id", "mixed"}
+    holds = ALL - {"class", "classes", "no_class", "tokens", "confidence", "guess", "id", "mixed"}
     is_folder = True
     knows_offsets = True
 

@@ -25,7 +25,7 @@ _WHITE = re.compile(r"\s")
 class ConllU(ToolFormat):
     """The format `conllu`: NER=B-TYPE in MISC, spacing as SpaceAfter=No and SpacesAfter, ids as sent_id."""
 
-    holds = ALL - {"class", "classes", "no_class", "pieces", "overlaps", "confidence", "mixed"}
+    holds = ALL - {"class", "classes", "no_class", "pieces", "overlaps", "confidence", "guess", "mixed"}
 
     def read(self, path: Path, shown: str) -> Iterator[tuple[int, Any]]:
         blocks = _blocks(path, shown)
@@ -160,6 +160,7 @@ class Conll2012(ToolFormat):
         "pieces",
         "overlaps",
         "confidence",
+        "guess",
         "text",
         "id",
         "mixed",

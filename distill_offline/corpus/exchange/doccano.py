@@ -18,7 +18,7 @@ class Doccano(ToolFormat):
     """The format `doccano`: `label` or `labels` of triples or names, or `entities` with `start_offset`;
     classes beside entities (`cats`) are counted."""
 
-    holds = ALL - {"tokens", "confidence"}
+    holds = ALL - {"tokens", "confidence", "guess"}
 
     def read(self, path: Path, shown: str) -> Iterator[tuple[int, Any]]:
         of_texts = _are_of_texts(path, shown)

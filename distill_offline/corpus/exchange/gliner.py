@@ -16,7 +16,7 @@ __all__ = ["Gliner"]
 class Gliner(ToolFormat):
     """The format `gliner`: `tokenized_text` and `ner`, a list of [first token, last token, type]."""
 
-    holds = ALL - {"class", "classes", "no_class", "pieces", "confidence"}
+    holds = ALL - {"class", "classes", "no_class", "pieces", "confidence", "guess"}
 
     def read(self, path: Path, shown: str) -> Iterator[tuple[int, Any]]:
         for number, record in json_records(path, shown):

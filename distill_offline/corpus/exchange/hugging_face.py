@@ -23,7 +23,7 @@ _BATCH = 1024
 class HuggingFace(ToolFormat):
     """The format `hugging_face`: `tokens` and `ner_tags`, or `text` and `label`."""
 
-    holds = ALL - {"pieces", "overlaps", "confidence", "classes", "no_class", "mixed"}
+    holds = ALL - {"pieces", "overlaps", "confidence", "guess", "classes", "no_class", "mixed"}
 
     def read(self, path: Path, shown: str) -> Iterator[tuple[int, Any]]:
         import pyarrow

@@ -8,6 +8,7 @@ from typing import Any
 
 from distill_offline.corpus.exchange.json_records import as_id, json_records, listed, not_one_of, write_json_list
 from distill_offline.corpus.holding import ALL, ToolFormat
+from distill_offline.corpus.labelled import known_kind
 from distill_offline.corpus.lines import fault
 from distill_offline.corpus.lost import Lost
 from distill_offline.corpus.offset_units import in_characters
@@ -23,8 +24,8 @@ class LabelStudio(ToolFormat):
     """The format `label_studio`.
 
     Of several annotations of a task that is ground truth, or else the last one, is read; those that say something else
-    are counted. Without annotations the first prediction is. Regions count characters; those of Label Studio's older
-    versions count UTF-16 units, which their own text shows.
+    are counted. Without annotations the first prediction is, and stays one. Regions count characters; those of Label
+    Studio's older versions count UTF-16 units, which their own text shows.
     """
 
     holds = ALL - {"tokens"}
@@ -44,6 +45,8 @@ class LabelStudio(ToolFormat):
             yield from ((number, loss) for loss in losses)
             if given is None and losses:
                 continue
+            if any(given is each for each in task.get("predictions") or ()):
+                row["confidence_kind"] = known_kind(data.get("confidence_kind")) or "plain"
             if given is not None:
                 yield from ((number, loss) for loss in _fill(row, given, text, is_told=self.offsets_are_told))
             yield number, {key: value for key, value in row.items() if value is not None}
@@ -53,7 +56,7 @@ class LabelStudio(ToolFormat):
         wanted = self.text_field or ("text" if "text" in texts else "")
         if wanted in texts:
             return wanted
-        texts = [key for key in texts if key not in ("id", "document")]
+        texts = [key for key in texts if key not in ("id", "document", "confidence_kind")]
         if len(texts) == 1 and not self.text_field:
             return texts[0]
         raise fault(shown, number, f"which field of `data` is the text? There are: {', '.join(map(repr, data))}.")
@@ -124,8 +127,9 @@ def _placed(regions: list[_Region], text: Any, *, is_told: bool) -> list[dict[st
     """The regions' values in characters; as they are if their own text agrees with nothing, or their unit is told."""
     values = [{**region["value"], "labels": _names(region), "score": region.get("score")} for region in regions]
     for value in values:
-        if isinstance(value.get("text"), str):
-            value["text"] = value["text"].replace("\\n", "\n")
+        own = value.get("text")
+        if isinstance(own, str) and not (isinstance(text, str) and own in text):
+            value["text"] = own.replace("\\n", "\n")  # as Label Studio writes a line end in it
     read = in_characters("utf16", text) if isinstance(text, str) and not is_told else None
     if read is None or all(_fits(value, text, value.get("start"), value.get("end")) for value in values):
         return values
@@ -166,6 +170,7 @@ def _task(number: int, row: Mapping[str, Any]) -> dict[str, Any]:
     else:
         return task
     if scores or row.get("confidence_kind") is not None:
+        data |= {"confidence_kind": row["confidence_kind"]} if row.get("confidence_kind") is not None else {}
         score = sum(scores) / len(scores) if scores else None
         task["predictions"] = [{"model_version": "distill_offline", "score": score, "result": result}]
     else:

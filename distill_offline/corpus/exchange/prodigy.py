@@ -8,6 +8,7 @@ from typing import Any
 
 from distill_offline.corpus.exchange.json_records import as_id, json_records, listed, not_one_of, write_json_lines
 from distill_offline.corpus.holding import ALL, ToolFormat, flat, on_borders
+from distill_offline.corpus.labelled import known_kind
 from distill_offline.corpus.lines import fault
 from distill_offline.corpus.lost import Lost
 
@@ -70,6 +71,10 @@ def _fill(row: dict[str, Any], task: Mapping[str, Any], meta: Mapping[str, Any],
     if tokens:
         row["tokens"] = [token["text"] for token in tokens]
         row["offsets"] = [[token["start"], token["end"]] for token in tokens]
+    has_scores = meta.get("score") is not None or any(span.get("score") is not None for span in spans)
+    kind = known_kind(meta.get("confidence_kind")) or ("plain" if has_scores else None)
+    if kind and task.get("answer") is None:
+        row["confidence_kind"] = kind
     is_looked_through = task.get("answer") == "accept" and task.get("_view_id") in _OF_SPANS
     if task.get("spans") is not None or is_looked_through:
         row["entities"] = [
@@ -89,6 +94,7 @@ def _task(row: Mapping[str, Any]) -> dict[str, Any]:
         for number, (token, (start, end)) in enumerate(zip(row["tokens"], row["offsets"], strict=True))
     ]
     is_guess = row.get("confidence_kind") is not None
+    meta |= {"confidence_kind": row["confidence_kind"]} if is_guess else {}
     if "entities" in row:
         task["spans"] = [_span(entity, row["offsets"]) for entity in row["entities"]]
         is_guess = is_guess or any("score" in span for span in task["spans"])

@@ -81,7 +81,9 @@ def _imported(shown: str) -> tuple[Any, Any]:
 
 def _rows(doc: Any, beside: Mapping[Any, Any], number: int) -> Iterator[tuple[int, Any]]:
     ours = beside.get(_OURS) or {}
-    row: dict[str, Any] = {key: ours[key] for key in ("id", "document", "index", "confidence") if key in ours}
+    row: dict[str, Any] = {
+        key: ours[key] for key in ("id", "document", "index", "confidence", "confidence_kind") if key in ours
+    }
     id_ = str(ours.get("id", number))
     text = doc.text  # made anew at each look
     row["text"], row["offsets"] = text, ours.get("offsets")
@@ -130,6 +132,7 @@ def _doc(row: Mapping[str, Any], vocab: Any, tokens: Any, tool: ToolFormat) -> A
     elif row.get("labels") is not None:
         doc.cats = dict.fromkeys(row["labels"], 1.0)
         ours |= {"confidence": row["confidence"]} if row.get("confidence") is not None else {}
+    ours |= {"confidence_kind": row["confidence_kind"]} if row.get("confidence_kind") is not None else {}
     doc.user_data[_OURS] = ours
     return doc
 

@@ -151,7 +151,7 @@ def _parted(header: str, given: str) -> str:
 class CsvSpans(ToolFormat):
     """The format `csv_spans`: commas, quotes, a header. Read with semicolons or tabs, too, as the header shows."""
 
-    holds = ALL - {"tokens", "no_class", "mixed"}
+    holds = ALL - {"tokens", "no_class", "guess", "mixed"}
     delimiter = ","
 
     def read(self, path: Path, shown: str) -> Iterator[tuple[int, Any]]:
@@ -188,7 +188,7 @@ class TsvSpans(CsvSpans):
 class Xlsx(ToolFormat):
     """The format `xlsx`: the first sheet of a workbook; others that hold anything are counted. Formulas are refused."""
 
-    holds = ALL - {"tokens", "no_class", "mixed"}
+    holds = ALL - {"tokens", "no_class", "guess", "mixed"}
     longest = 32_767  # characters of a cell, as Excel has it
 
     def read(self, path: Path, shown: str) -> Iterator[tuple[int, Any]]:

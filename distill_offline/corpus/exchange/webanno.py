@@ -28,7 +28,7 @@ _MARK = re.compile(r"(?<!\\)\[(\d+)\]$")
 class WebAnno(ToolFormat):
     """The format `webanno`: the layer NamedEntity, else the only one of the project's own; others are counted."""
 
-    holds = ALL - {"class", "classes", "no_class", "confidence", "document", "mixed"}
+    holds = ALL - {"class", "classes", "no_class", "confidence", "guess", "document", "mixed"}
     knows_offsets = True
 
     def read(self, path: Path, shown: str) -> Iterator[tuple[int, Any]]:
