@@ -15,7 +15,7 @@ from test_committee import AGAIN, LABELLERS, SENTENCES, TAGS, weights
 from tiny_training import TINY, selected_and_trained, training_settings
 
 from distill_offline import pipeline
-from distill_offline.errors import InputError, Interrupted
+from distill_offline.errors import ConfigError, InputError, Interrupted
 from distill_offline.label_kinds.losses import LossRule
 from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import make_task
@@ -171,6 +171,16 @@ def test_labels_in_another_order_are_taken_by_their_names_and_others_are_refused
     for other in (folder_of("DATE", "PERSON"), folder_of("DATE", "PERSON", "ORGANISATION", "PLACE")):
         with pytest.raises(InputError, match=r"simple_mix learnt the labels .* Train all anew: leave --arm out"):
             labelled_together(other, ("simple_mix",), pool, soft=True)
+
+
+@pytest.mark.parametrize("loss", [{"gce_q": 0.7}, {"mask_errors": 0.1}])
+def test_another_arms_loss_for_doubtful_labels_is_no_fault_of_a_soft_arm(encoder: Path, loss: dict[str, Any]) -> None:
+    robust, soft = {"name": "simple_mix", **loss}, {**SOFT, "labelled_by": "simple_mix"}
+    train = training_settings(encoder, **TINY, arms=[robust, soft]).train
+    assert {name: getattr(train.of(train.arms[0]), name) for name in loss} == loss
+    assert [getattr(train.of(train.arms[1]), name) for name in loss] == [0]
+    with pytest.raises(ConfigError, match="learns soft_labels"):
+        training_settings(encoder, **TINY, **loss, arms=[{"name": "simple_mix"}, soft])
 
 
 @pytest.mark.parametrize("labellers", [None, 2])

@@ -29,6 +29,7 @@ from distill_offline.schema import Progress
 from distill_offline.storage.lock import Lock
 from distill_offline.study import Results, Study, progress, rows_by_method
 from distill_offline.study.caveats import caveats
+from distill_offline.study.cell_row import Splits
 from distill_offline.study.methods import methods_note
 
 ARMS: list[dict[str, Any]] = [{"name": "original_only"}, {"name": "union"}]
@@ -390,6 +391,27 @@ def test_a_cell_that_fails_does_not_keep_the_others_from_running(config: Path) -
     assert {(row.variant, row.arm) for row in made.results.read() if row.seed == 2} == {
         ("base", "original_only"), ("base", "union"),
     }  # fmt: skip
+
+
+def test_each_variant_is_scored_on_its_own_reading_of_the_gold(tmp_path: Path) -> None:
+    (tmp_path / "two.conll").write_text("Anna\tB-PERSON\tO\nleft\tO\tB-DATE\n\nOslo\tB-LOCATION\tO\n")
+    path = write_config(
+        tmp_path / "c.yaml", "none", variants={"a": {"corpus.tag_column": 1}, "b": {"corpus.tag_column": 2}}
+    )
+    changes = (f"corpus.original.test={tmp_path / 'two.conll'}",)
+    splits, found = Splits(), {}
+    for cell in Study.load(path, changes).cells:
+        found[cell.variant] = [example.labels for example in splits.read(cell.settings, "test")]
+    assert found == {"a": [("B-PERSON", "O"), ("B-LOCATION",)], "b": [("O", "B-DATE"), ("O",)]}
+
+
+def test_the_language_by_which_students_cut_tokens_is_part_of_the_key(tmp_path: Path, encoder: Path) -> None:
+    path = write_config(tmp_path / "c.yaml", encoder)
+    keys = [
+        {study.key(cell) for cell in study.cells}
+        for study in (Study.load(path), Study.load(path, ("corpus.language=ja",)))
+    ]
+    assert not keys[0] & keys[1]
 
 
 def test_what_fails_is_not_tried_again_under_another_name(config: Path) -> None:

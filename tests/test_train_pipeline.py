@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file
-from tiny_training import training_settings
+from tiny_training import TINY, selected_and_trained, training_settings
 
 from distill_offline import manifest, pipeline
 from distill_offline.config.loading import dump
-from distill_offline.config.settings import ArmSettings, Settings, TrainSettings
+from distill_offline.config.settings import ArmSettings, Settings, Source, TrainSettings
 from distill_offline.corpus import write_examples
-from distill_offline.errors import ConfigError, InputError, Interrupted
+from distill_offline.errors import ConfigError, InputError, IntegrityError, Interrupted
 from distill_offline.label_kinds.decoding import distributions
 from distill_offline.run.folder import RunFolder
 from distill_offline.spans.bio import decode_bio
@@ -80,6 +80,41 @@ def test_overrides_reach_training_and_a_share_moves_the_step(encoder: Path, tmp_
     rows = [json.loads(line) for line in (tmp_path / "train/simple_mix/history.jsonl").read_text().splitlines()]
     assert [row["distilled"] for row in rows] == [4, 4, 0, 0, 0, 0, 0, 0]
     assert {row["learning_rate"] for row in rows} == {1e-2}
+
+
+def test_dev_sentences_that_are_in_test_are_told(encoder: Path, tmp_path: Path) -> None:
+    settings = training_settings(encoder, **TINY, arms=[{"name": "original_only"}])
+    original = settings.corpus.original
+    said = list[str]()
+    test = Source(path="package:demo/dev.jsonl", skip=9, limit=5)
+    both = replace(settings, corpus=replace(settings.corpus, original=replace(original, test=test)))
+    selected_and_trained(tmp_path / "both", both, say=said.append)
+    assert sum("2 of 11 sentences of dev are in test, too (first" in line for line in said) == 1
+    assert not any("in test, too" in line for line in alone(settings, tmp_path))
+
+
+def test_a_student_that_was_changed_after_training_is_not_scored(encoder: Path, tmp_path: Path) -> None:
+    settings = training_settings(encoder, **TINY, arms=[{"name": "original_only"}])
+    original = replace(settings.corpus.original, test=Source(path="package:demo/test.jsonl", limit=5))
+    folder = RunFolder(tmp_path / "run", replace(settings, corpus=replace(settings.corpus, original=original)))
+    folder.open()
+    pipeline.select(folder)
+    pipeline.train(folder)
+    pipeline.evaluate(folder)
+    weights = folder.folder("train/original_only") / "student/model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(
+        IntegrityError, match=r"model\.safetensors: was changed after it was trained.*Remove the folder"
+    ):
+        pipeline.evaluate(folder)
+
+
+def alone(settings: Settings, place: Path) -> list[str]:
+    said = list[str]()
+    selected_and_trained(place / "alone", settings, say=said.append)
+    return said
 
 
 def test_an_average_is_the_mean_of_its_arms_whatever_their_order(encoder: Path, tmp_path: Path) -> None:

@@ -114,5 +114,9 @@ def _window(model: Any, tokenizer: Any) -> int:
 
 if __name__ == "__main__":
     student = load(Path(__file__).parent)
+    for stream in (sys.stdin, sys.stdout):
+        stream.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     for line in sys.stdin:
-        sys.stdout.write(" ".join(label(line.split(), *student)) + "\n")
+        # Not split(): a no-break space may be part of a token.
+        tokens = [token for token in line.rstrip("\n").split(" ") if token]
+        sys.stdout.write(" ".join(label(tokens, *student)) + "\n")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge, Le
@@ -93,6 +93,19 @@ class SeededTrainSettings(TrainSettings):
             if arm in names and re.fullmatch("[1-9][0-9]*", number) and 2 <= int(number) <= self.students_of(arm):
                 raise ValueError(f"arms: student {number} of {arm} is called {name}, and so is an arm. Rename that arm")
             folder_name(student_name(name, self.students_of(name)))
+
+    def of(self, arm: ArmSettings) -> TrainSettings:
+        """These settings with what the arm sets itself."""
+        return TrainSettings.of(self._with_losses_told() if arm.gce_q or arm.mask_errors else self, arm)
+
+    def _with_losses_told(self) -> SeededTrainSettings:
+        """With the section's losses as every arm's own, so that what one arm sets for itself is no other's."""
+        told = {name: getattr(self, name) for name in ("gce_q", "mask_errors")}
+        arms = [
+            replace(arm, **{name: value for name, value in told.items() if getattr(arm, name) is None})
+            for arm in self.arms
+        ]
+        return replace(self, arms=tuple(arms))
 
     def _check_soft_labels(self) -> None:
         for arm in self.arms:

@@ -13,7 +13,7 @@ from distill_offline.confidence.calibration import Calibration
 from distill_offline.config.loading import as_plain
 from distill_offline.config.settings import SeededArm, Settings
 from distill_offline.corpus import digest as gold_digest
-from distill_offline.errors import InputError
+from distill_offline.errors import InputError, IntegrityError
 from distill_offline.evaluate.arm_means import arm_means
 from distill_offline.evaluate.predictions import PREDICTIONS, StudentLabels, prediction_rows
 from distill_offline.evaluate.truth import Truth
@@ -25,7 +25,7 @@ from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import make_task, read_gold
 from distill_offline.run.sources import labels_digest, source_paths
 from distill_offline.run.stage import Stage
-from distill_offline.run.unheld import say_lost, say_unheld, unheld_counts
+from distill_offline.run.unheld import say_lost, say_shared, say_unheld, unheld_counts
 from distill_offline.schema import Example
 from distill_offline.scoring.annotation_lines import AnnotationLines
 from distill_offline.scoring.comparison import LabelledSentence
@@ -64,6 +64,8 @@ def evaluate(folder: RunFolder) -> dict[str, Any]:
     examples = gold.split(split)
     say_unheld(folder, {split: examples})
     say_lost(folder, gold.lost, [split])
+    if split == "test":
+        say_shared(folder, gold.dev, gold.test)
     rows, said_by = [], dict[str, StudentLabels]()
     lines = AnnotationLines.read(teacher, task.head) if teacher is not None else None
     if lines is not None:
@@ -233,6 +235,17 @@ def _accuracy(counts: Mapping[str, int]) -> dict[str, float]:
 
 
 def _weights(arm: Path) -> dict[str, str]:
-    """The digests of a student's weights, and of what it decodes tags with."""
+    """The digests of a student's weights, and of what it decodes tags with.
+
+    Raises IntegrityError if one is not what the arm's manifest says: the student was changed after it was trained.
+    """
     files = [*sorted((arm / "student").glob("*.safetensors")), arm / "student/config.json"]
-    return {path.name: digest for path, digest in file_digests(files).items()}
+    found = file_digests(files)
+    sealed = {subject["name"]: subject["digest"]["sha256"] for subject in manifest.read(arm)["subject"]}
+    for path, digest in found.items():
+        if sealed.get(path.relative_to(arm).as_posix(), digest) != digest:
+            raise IntegrityError(
+                f"{path}: was changed after it was trained: it has another SHA-256 than the manifest says. Remove the "
+                f"folder {arm}, and train makes it again."
+            )
+    return {path.name: digest for path, digest in found.items()}

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from distill_offline.corpus import overlap
 from distill_offline.corpus.lost import LOST_IN_READING, Losses
 from distill_offline.run.folder import RunFolder
-from distill_offline.schema import Example
+from distill_offline.schema import Example, content_digest
 from distill_offline.spans.bio import decode_bio
 
-__all__ = ["in_words", "say_lost", "say_unheld", "unheld_counts"]
+__all__ = ["in_words", "say_lost", "say_shared", "say_unheld", "unheld_counts"]
 
 _SHOWN = 5  # ids
 
@@ -27,6 +28,17 @@ def say_lost(folder: RunFolder, lost: Mapping[str, Losses], splits: Collection[s
     for split in splits:
         for line in lost[split].lines(LOST_IN_READING) if split in lost else ():
             folder.warn(f"corpus.original.{split}: not read: {line}")
+
+
+def say_shared(folder: RunFolder, dev: Sequence[Example], test: Sequence[Example]) -> None:
+    """Shows how many sentences of dev are in test, too: what chooses must not be what is scored."""
+    shared = overlap(dev, test)
+    if shared:
+        in_both = [e.sentence.id for e in dev if content_digest(e.sentence) in shared]
+        folder.warn(
+            f"corpus.original: {len(in_both)} of {len(dev)} sentences of dev are in test, too (first {in_both[0]}): "
+            "dev chooses what test then scores, so scores come out too high. Take them out of one of the two."
+        )
 
 
 def unheld_counts(splits: Mapping[str, Sequence[Example]]) -> dict[str, Any]:

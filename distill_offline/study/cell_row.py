@@ -19,24 +19,32 @@ from distill_offline.study.counts import pack
 from distill_offline.study.grid import Cell
 from distill_offline.study.results import Row
 
-__all__ = ["Splits", "cell_row"]
+__all__ = ["Splits", "cell_row", "how_read"]
 
 _TAKEN = ("distilled_drawn", "original_drawn", "best_update", "best_dev_f1", "threads")
 
 
 @dataclass(slots=True)
 class Splits:
-    """The gold splits; of each the one read last is held."""
+    """The gold splits; of each the one read last is held, as it was read."""
 
-    _examples: dict[str, tuple[str | Source | None, tuple[Example, ...]]] = field(default_factory=dict)
+    _examples: dict[str, tuple[tuple[Any, ...], tuple[Example, ...]]] = field(default_factory=dict)
 
     def read(self, settings: Settings, split: str) -> tuple[Example, ...]:
         source = getattr(settings.corpus.original, split)
+        reading = how_read(settings, source)
         held = self._examples.get(split)
-        if held is None or held[0] != source:
+        if held is None or held[0] != reading:
             examples = tuple(read_labelled(settings, source, origin="original")) if source is not None else ()
-            held = self._examples[split] = (source, examples)
+            held = self._examples[split] = (reading, examples)
         return held[1]
+
+
+def how_read(settings: Settings, source: str | Source | None) -> tuple[Any, ...]:
+    """What decides which examples a source has: variants of a study may read one file in several ways."""
+    corpus, task = settings.corpus, settings.task
+    meant = None if source is None else corpus.read_as(source)
+    return meant, corpus.tag_column, corpus.scheme, task.name, tuple(task.types)
 
 
 def cell_row(

@@ -109,6 +109,7 @@ class Study:
                 "splits": [self._source(getattr(corpus.original, split), corpus) for split in ("train", "dev", "test")],
                 **labels,
                 "reading": [corpus.tag_column, corpus.scheme, corpus.on_overlap],
+                **({"language": corpus.language} if corpus.language else {}),  # a student cuts by it
                 "train": self._training(settings, cell.arm),
                 "averaged": [self._training(settings, arm) for arm in averaged],
                 "seed": settings.seed,

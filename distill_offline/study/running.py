@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from distill_offline import manifest, pipeline
 from distill_offline.config.settings import SeededTrainSettings, Settings, Source
@@ -23,7 +23,7 @@ from distill_offline.storage.files import check_own, remove_folder
 from distill_offline.storage.filesystem import is_network
 from distill_offline.storage.lock import Lock
 from distill_offline.student.model import Student
-from distill_offline.study.cell_row import Splits, cell_row
+from distill_offline.study.cell_row import Splits, cell_row, how_read
 from distill_offline.study.examine.looking import CURVES, Examination
 from distill_offline.study.examine.reference import Matched, Truth
 from distill_offline.study.examine.rows import Examinations, Examined
@@ -72,7 +72,7 @@ class Runner:
     clock: Callable[[], float] = time.monotonic
     renew: bool = False
     _splits: Splits = field(default_factory=Splits)
-    _truth: Truth | None = None
+    _truth: tuple[tuple[Any, ...], Truth] | None = None
 
     def run(self, limit_hours: float | None = None) -> int:
         """Add a row for every cell that has none yet; gives their number.
@@ -259,13 +259,15 @@ class Runner:
         )
 
     def _matched(self, settings: Settings, pool: Sequence[Example]) -> Matched | None:
-        """The examples of `pool` with gold out of study.examine.reference, which is read once."""
+        """The examples of `pool` with gold out of study.examine.reference, which is read once where it is
+        read in one way."""
         reference = self.study.reference
         if reference is None:
             return None
-        if self._truth is None:
-            self._truth = Truth.of(read_labelled(settings, reference, origin="original"))
-        return self._truth.match(pool)
+        reading = how_read(settings, reference)
+        if self._truth is None or self._truth[0] != reading:
+            self._truth = reading, Truth.of(read_labelled(settings, reference, origin="original"))
+        return self._truth[1].match(pool)
 
     def _tidy(self, work_folder: Path, missing: Sequence[RemainingCell]) -> None:
         """Drop the students of a run folder, but for those that an arm still to be run needs."""
