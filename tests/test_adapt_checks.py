@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from distill_offline.annotate.work import AnnotateInputs
 from distill_offline.backends.adapter import WEIGHTS
 from distill_offline.backends.transformers import Transformers
 from distill_offline.config.loading import as_plain, parse_settings
-from distill_offline.config.settings import AdaptSettings
+from distill_offline.config.settings import AdaptSettings, Source
 from distill_offline.doctor import needs
 from distill_offline.errors import (
     BackendError,
@@ -101,12 +102,70 @@ def wide_llama(folder: Path, like: Path) -> Path:
 
 def test_long_sentences_are_left_out_and_told(tmp_path: Path, base: Path) -> None:
     warned: list[str] = []
-    folder = RunFolder(tmp_path / "run", settings(base, {"max_length": 300, "epochs": 1}), on_warning=warned.append)
+    folder = RunFolder(
+        tmp_path / "run", settings(base, {"max_length": 300, "epochs": 1}, count=40), on_warning=warned.append
+    )
     folder.open()
     counts = pipeline.adapt(folder)
-    assert counts["sentences"] + counts["left_out"] == 20
+    assert counts["sentences"] + counts["left_out"] == 40
     assert counts["left_out"] > 0
-    assert f"adapt: {counts['left_out']} of 20 sentences are left out (rows " in "".join(warned)
+    assert f"adapt: {counts['left_out']} of 40 sentences are left out (rows " in "".join(warned)
+
+
+def test_too_few_that_fit_are_refused_before_training(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "learn", None)
+    folder = RunFolder(tmp_path / "run", settings(base, {"max_length": 300}))
+    folder.open()
+    refused(folder, ConfigError, r"different gold training sentences that fit into adapt.max_length are too few .* 20")
+
+
+def test_dev_of_which_nothing_fits_chooses_no_epoch(tmp_path: Path, base: Path) -> None:
+    given, warned = settings(base, {"max_length": 300, "epochs": 2}, count=40), list[str]()
+    (tmp_path / "long.jsonl").write_text(json.dumps({"text": "Ada slept and " * 300 + "woke", "spans": []}) + "\n")
+    original = replace(given.corpus.original, dev=str(tmp_path / "long.jsonl"))
+    given = replace(given, corpus=replace(given.corpus, original=original))
+    folder = RunFolder(tmp_path / "run", given, on_warning=warned.append)
+    folder.open()
+    assert pipeline.adapt(folder)["epoch"] == 2
+    assert "adapt: no sentence of dev fits, so no epoch can be chosen; the last one is kept." in warned
+
+
+def test_what_decides_nothing_about_an_adapter_does_not_make_it_anew(
+    tmp_path: Path, made: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(made, tmp_path / "run")
+    monkeypatch.setattr(stage, "learn", None)
+    given, said = settings(base, {}), list[str]()
+    original = replace(given.corpus.original, test=Source(path="package:demo/test.jsonl", limit=5))
+    pipeline.adapt(
+        RunFolder(tmp_path / "run", replace(given, corpus=replace(given.corpus, original=original)), say=said.append)
+    )
+    assert said == ["adapt: is here already"]
+    said.clear()
+    with pytest.raises(TypeError):  # the folds have to be learnt
+        pipeline.adapt(RunFolder(tmp_path / "run", settings(base, {"folds": 2}), say=said.append))
+    assert "adapt: is here already" in said
+
+
+def test_a_prompt_that_is_frozen_anew_is_learnt_first(tmp_path: Path, base: Path) -> None:
+    given, guide = settings(base, {"epochs": 1}), tmp_path / "guide.md"
+    guide.write_text("Names of people are persons.")
+    task = replace(given.task, prompt="standard", guidelines=str(guide))
+    said = list[str]()
+    folder = RunFolder(tmp_path / "run", replace(given, task=task), say=said.append)
+    folder.open()
+    pipeline.adapt(folder)
+    assert [step["fresh"] for step in pipeline.plan(folder, ("adapt",), refreeze=True)] == [True]
+    guide.write_text("Other rules.")
+    assert pipeline.is_adapted(folder)  # as the run has frozen it
+    assert not pipeline.is_adapted(folder, refreeze=True)
+    assert [step["fresh"] for step in pipeline.plan(folder, ("adapt",), refreeze=True)] == [False]
+    pipeline.adapt(folder, refreeze=True)
+    said.clear()
+    pipeline.adapt(folder)
+    assert said == ["adapt: up to date"]
 
 
 def test_a_dry_run_says_what_it_takes_and_writes_nothing(tmp_path: Path, base: Path) -> None:
@@ -251,9 +310,9 @@ def test_few_updates_are_told_with_what_to_change(tmp_path: Path, base: Path, ep
 def test_what_the_model_cannot_read_is_left_out_whatever_max_length_says(tmp_path: Path) -> None:
     small = tiny_llama(tmp_path / "small", context=300)
     warned: list[str] = []
-    folder = RunFolder(tmp_path / "run", settings(small, {"epochs": 1}), on_warning=warned.append)
+    folder = RunFolder(tmp_path / "run", settings(small, {"epochs": 1}, count=40), on_warning=warned.append)
     folder.open()
     counts = pipeline.adapt(folder)
-    assert counts["sentences"] + counts["left_out"] == 20
+    assert counts["sentences"] + counts["left_out"] == 40
     assert counts["left_out"] > 0
     assert "they are longer than what the model reads (300), or the chat template refuses them" in warned[0]

@@ -19,7 +19,8 @@ from distill_offline.errors import InputError
 from distill_offline.pipeline.combine import combine as combine_files
 from distill_offline.schema import Example, Sentence
 from distill_offline.scoring.metrics import quick_f1
-from distill_offline.select.combining import combine, dawid_skene
+from distill_offline.select.combining import combine
+from distill_offline.select.dawid_skene import dawid_skene
 from distill_offline.spans.bio import decode_bio, encode_bio
 
 NER = "token-classification"
@@ -207,6 +208,55 @@ def test_what_teachers_mask_is_no_vote_and_stays_masked(method: str) -> None:
     said = {"a": [masked, *known], "b": [said_of(text(1), "B-PER", "O"), *known]}
     [line, *_] = combine(NER, said, method).lines  # type: ignore[arg-type]
     assert (line.labels, line.beside.masked) == (("B-PER", "O"), ())
+
+
+@pytest.mark.parametrize("masking", [1, 2])
+def test_a_majority_is_of_those_who_answered(masking: int) -> None:
+    masked = said_of(text(1), "O", "O", masked=(0, 1))
+    said = {"a": [said_of(text(1), "B-PER", "O")], **{f"m{n}": [masked] for n in range(masking)}}
+    [line] = combine(NER, said, "majority").lines
+    assert (line.labels, line.spans[0].agreement, line.beside.masked) == (("B-PER", "O"), 1.0, (1,))
+    said["b"] = [said_of(text(1), "O", "O")]
+    [line] = combine(NER, said, "majority").lines
+    assert (line.labels, line.spans[0].agreement) == (("B-PER", "O"), 0.5)  # half of those who answered
+    said["c"] = [said_of(text(1), "O", "O")]
+    assert combine(NER, said, "majority").lines[0].labels == ("O", "O")
+
+
+def test_what_gold_masks_says_nothing_of_a_teacher(gold: list[Example]) -> None:
+    sentences = [text(n) for n in range(30)]
+    said = {
+        "a": [said_of(each, "B-PER", "O") for each in sentences],
+        "b": [said_of(each, "O", "O") for each in sentences],
+    }
+    masked = [Example(each, ("O", "O"), "original", masked=(0,)) for each in sentences]
+    found = combine(NER, said, "dawid_skene", masked)
+    certainty = [told["gives_what_is_true"]["O"] for told in found.teachers.values()]
+    assert certainty[0] == certainty[1]  # of the second tokens alone
+    assert combine(NER, said, "dawid_skene", [Example(each, ("O", "O"), "original") for each in sentences]) != found
+
+
+def test_gold_that_contradicts_itself_is_refused() -> None:
+    said = {name: [said_of(text(n), "B-PER", "O") for n in range(3)] for name in "ab"}
+    one, other = (
+        Example(replace(text(1), id=id_), labels, "original")
+        for id_, labels in (("x", ("B-PER", "O")), ("y", ("O", "O")))
+    )
+    with pytest.raises(ValueError, match="gold has x and y, of the same tokens, with different labels"):
+        combine(NER, said, "dawid_skene", [one, other])
+    assert combine(NER, said, "dawid_skene", [one, replace(one, sentence=other.sentence)]).lines
+
+
+def test_teachers_that_name_types_otherwise_are_told_of() -> None:
+    def doubts(*labels: str) -> tuple[str, ...]:
+        said = {name: [said_of(text(1), label, "O")] for name, label in zip("ab", labels, strict=True)}
+        return combine(NER, said, "majority").doubts
+
+    assert doubts("B-PER", "B-PER") == ()
+    assert doubts("B-PER", "O") == ()
+    (doubt,) = doubts("B-PER", "B-PATIENT")
+    assert doubt.startswith("a gives PER and b PATIENT: they have no type in common.")
+    assert doubts("B-PER", "B-per")[0].startswith("PER, per differ in capitals alone")
 
 
 def test_gold_that_is_of_no_use_is_refused(gold: list[Example]) -> None:

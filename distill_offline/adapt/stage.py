@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from jinja2 import TemplateError
 
 from distill_offline.adapt.answers import f1_of_answers
 from distill_offline.adapt.base_model import base_of
-from distill_offline.adapt.enough import check_can_learn
+from distill_offline.adapt.enough import check_can_learn, check_enough
 from distill_offline.adapt.gguf_adapter import write_gguf
 from distill_offline.adapt.lessons import Lesson, Pair, pairs
 from distill_offline.adapt.loop import Learnt, learn, updates_of
@@ -49,13 +49,14 @@ _METHOD = (
 )
 
 
-def adapt(folder: RunFolder) -> dict[str, Any]:
+def adapt(folder: RunFolder, *, refreeze: bool = False) -> dict[str, Any]:
     """The run's adapter, and those of its folds, under adapt/; gives the manifest's counts.
 
+    `refreeze`: what the prompt is made of is frozen anew first, as in annotate: a teacher is asked as it was taught.
     Raises ConfigError for a base that cannot be adapted or too few sentences, before anything is changed.
     """
     settings: AdaptSettings = folder.require("adapt", folder.settings.adapt)
-    work = _AdaptInputs.of(folder, write=True)
+    work = _AdaptInputs.of(folder, write=True, refreeze=refreeze)
     if (done := work.done()) is not None:
         folder.say("adapt: up to date")
         return done.sealed_counts()
@@ -78,22 +79,22 @@ def adapt(folder: RunFolder) -> dict[str, Any]:
     return counts
 
 
-def is_adapted(folder: RunFolder) -> bool:
+def is_adapted(folder: RunFolder, *, refreeze: bool = False) -> bool:
     """Whether adapt/ stands for configuration, base and gold as they are now, or none is asked for; changes nothing."""
     if folder.settings.adapt is None:
         return True
     try:
-        return _AdaptInputs.of(folder, write=False).done() is not None
+        return _AdaptInputs.of(folder, write=False, refreeze=refreeze).done() is not None
     except (InputError, MissingModel):
         return False
 
 
-def plan(folder: RunFolder) -> dict[str, Any]:
+def plan(folder: RunFolder, *, refreeze: bool = False) -> dict[str, Any]:
     """What the stage would do: a step of pipeline.plan, with its memory. Raises ConfigError as `adapt` does."""
     from distill_offline.models.adapting import need
 
     settings: AdaptSettings = folder.require("adapt", folder.settings.adapt)
-    work = _AdaptInputs.of(folder, write=False)
+    work = _AdaptInputs.of(folder, write=False, refreeze=refreeze)
     is_done = work.done() is not None
     if not is_done:
         work.check()
@@ -131,9 +132,9 @@ class _AdaptInputs:
     train: tuple[Pair, ...]
 
     @classmethod
-    def of(cls, folder: RunFolder, *, write: bool) -> _AdaptInputs:
+    def of(cls, folder: RunFolder, *, write: bool, refreeze: bool = False) -> _AdaptInputs:
         base, gold = base_of(folder.settings), read_gold(folder.settings)
-        settings = frozen(folder, gold, write=write)
+        settings = frozen(folder, gold, write=write, refreeze=refreeze)
         task, picker = make_task(settings), demonstrations(settings, gold)
         found = tuple(pairs(gold.train, corpus_of(settings, gold, "train"), picker, task))
         return cls(folder, settings, gold, base, task, picker, found)
@@ -161,32 +162,42 @@ class _AdaptInputs:
         folds = file.read_text("utf-8", "replace") if file.is_file() else ""
         return folds == self.fold_file() and all(made_of(place / ADAPTER) is not None for place in places)
 
+    def _fingerprint(self, train: Sequence[Pair], dev: Sequence[Pair]) -> str:
+        """Of one adapter: what it learns from, and how; whatever other folds there are, and whatever is tested on."""
+        decides = {name: value for name, value in self._decides().items() if name not in ("folds", "original")}
+        learnt = [[[asdict(each.prompt), each.answer] for each in pairs_] for pairs_ in (train, dev)]
+        return digest_of([decides, learnt])
+
     def stage(self, *, on_gpu: bool | None = None) -> Stage:
         """`on_gpu`: as if it ran on a GPU, or on a CPU; None: where it is."""
-        settings, options, original = self.settings, self._options, self.settings.corpus.original
-        template = options.get("chat_template")
+        original = self.settings.corpus.original
         return Stage(
             self.folder,
             "adapt",
-            decides={
-                "base": catalogue.model_digest(self.base),
-                "task": self.task.identity(),
-                "demonstrations": self.picker.identity(),
-                "original": labels_digest(settings, "train", "dev", "test"),
-                "context": settings.task.context,
-                "adapt": {key: each for key, each in as_plain(self.adapt).items() if key not in _DECIDES_NOTHING},
-                "folds": self.adapt.folds,
-                "thinking": bool(options.get("thinking")),
-                "chat_template": file_digests([Path(template)])[Path(template)] if template else None,
-                "method": source_digest(_METHOD),
-                "seed": settings.seed,
-                "on_gpu": _on_gpu() if on_gpu is None else on_gpu,
-                # Generated answers choose the epoch: how long they may be counts.
-                **({"max_tokens": settings.annotate.sampling.max_tokens} if self.adapt.pick == "dev_f1" else {}),
-            },
+            decides=self._decides(on_gpu=on_gpu),
             inputs=source_paths(original.train, original.reviewed, original.dev),
             models={"base": catalogue.model_digest(self.base)},
         )
+
+    def _decides(self, *, on_gpu: bool | None = None) -> dict[str, Any]:
+        settings, options = self.settings, self._options
+        template = options.get("chat_template")
+        return {
+            "base": catalogue.model_digest(self.base),
+            "task": self.task.identity(),
+            "demonstrations": self.picker.identity(),
+            "original": labels_digest(settings, "train", "dev", "test"),
+            "context": settings.task.context,
+            "adapt": {key: each for key, each in as_plain(self.adapt).items() if key not in _DECIDES_NOTHING},
+            "folds": self.adapt.folds,
+            "thinking": bool(options.get("thinking")),
+            "chat_template": file_digests([Path(template)])[Path(template)] if template else None,
+            "method": source_digest(_METHOD),
+            "seed": settings.seed,
+            "on_gpu": _on_gpu() if on_gpu is None else on_gpu,
+            # Generated answers choose the epoch: how long they may be counts.
+            **({"max_tokens": settings.annotate.sampling.max_tokens} if self.adapt.pick == "dev_f1" else {}),
+        }
 
     @property
     def _options(self) -> Mapping[str, Any]:
@@ -208,7 +219,8 @@ class _AdaptInputs:
     def make(self, place: Path, fold: str, train: Sequence[Pair]) -> dict[str, Any]:
         """Train an adapter into place/adapter/, unless it lies there finished; gives its counts."""
         name = f"adapt fold {fold}" if fold else "adapt"
-        fingerprint = digest_of([self.stage().fingerprint, fold])
+        dev = () if self.adapt.pick == "last" else self.dev_pairs()
+        fingerprint = self._fingerprint(train, dev)
         made = made_of(place / ADAPTER)
         if made is not None and made.get("fingerprint") == fingerprint:
             self.folder.say(f"{name}: is here already")
@@ -222,8 +234,14 @@ class _AdaptInputs:
             max_tokens=self.settings.annotate.sampling.max_tokens,
         )
         lessons, left_out = self._lessons(base, train, name)
-        dev = () if self.adapt.pick == "last" else self.dev_pairs()
+        if left_out and not fold:
+            check_enough(len({each.ids for each in lessons}), self.adapt, " that fit into adapt.max_length")
+        if not lessons:
+            raise ConfigError(f"{name}: none of {len(train)} sentences fits. Raise adapt.max_length.")
         dev_lessons = self._lessons(base, dev, f"{name}, dev")[0]
+        if dev and not dev_lessons:
+            self.folder.warn(f"{name}: no sentence of dev fits, so no epoch can be chosen; the last one is kept.")
+            dev = ()
         checkpoints = Checkpoints(place / "checkpoint", fingerprint, self.folder.say)
         learnt = learn(
             base,
@@ -283,10 +301,8 @@ class _AdaptInputs:
             more = f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
             self.folder.warn(
                 f"{name}: {len(lost)} of {len(found)} sentences are left out (rows {', '.join(lost[:_SHOWN])}{more}): "
-                f"they are longer than {limit}, or the chat template refuses them."
+                f"they are longer than {limit}, or the chat template refuses them. Raise adapt.max_length to keep more."
             )
-        if found and not kept:
-            raise ConfigError(f"{name}: no sentence fits into {limit}.")
         return kept, len(lost)
 
     def _tell(self, name: str, learnt: Learnt, counts: Mapping[str, Any]) -> None:

@@ -72,7 +72,8 @@ def frozen(folder: RunFolder, gold: Gold, *, refreeze: bool = False, write: bool
         _check(frozen_folder / str(current["version"]), digests=current["digests"])
         return _pointed_at(settings, frozen_folder / str(current["version"]))
     if not write:
-        return settings
+        is_current = current is not None and (current["digests"], current["choice"]) == (digests, choice)
+        return _pointed_at(settings, frozen_folder / str(current["version"])) if current and is_current else settings
     folder.check()
     for sealed in (folder.path, folder.folder("annotate")):
         manifest.unseal(sealed)

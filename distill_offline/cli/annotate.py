@@ -58,7 +58,7 @@ def annotate(
                 _show_counts(console, pipeline.annotate_shard(folder, shard))
                 return
             if not mode["reparse"] and folder.settings.adapt is not None:
-                pipeline.adapt(folder)
+                pipeline.adapt(folder, refreeze=mode["refreeze"])
             counts = (
                 pipeline.reparse(folder) if mode["reparse"] else pipeline.annotate(folder, refreeze=mode["refreeze"])
             )

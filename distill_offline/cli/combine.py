@@ -72,6 +72,8 @@ def combine(
         console.warn(
             f"combine: no teacher gives {', '.join(found.strange)}, as gold does; such places are passed over."
         )
+    for doubt in found.doubts:
+        console.warn(f"combine: {doubt}.")
     for name, told in found.teachers.items():
         if told.get("on_gold") == 0:
             console.warn(f"combine: {name} labelled no sentence of gold: how often it is right is a guess.")

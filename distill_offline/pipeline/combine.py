@@ -82,6 +82,7 @@ def _counts(found: Combined) -> dict[str, Any]:
         "by_teachers": {str(number): count for number, count in found.by_teachers.items()},
         "teachers": found.teachers,
         **({"strange_in_gold": list(found.strange)} if found.strange else {}),
+        **({"doubts": list(found.doubts)} if found.doubts else {}),
     }
 
 

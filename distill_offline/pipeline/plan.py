@@ -38,10 +38,10 @@ def plan(
         if stage == PRETRAIN:
             steps += _pretrain(folder)
         elif stage == "adapt":
-            steps += [adapting.plan(folder)] if folder.settings.adapt is not None else []
+            steps += [adapting.plan(folder, refreeze=refreeze)] if folder.settings.adapt is not None else []
         elif stage == "annotate":
             if folder.settings.asks_a_teacher:
-                is_adapted = folder.settings.adapt is None or adapting.is_adapted(folder)
+                is_adapted = folder.settings.adapt is None or adapting.is_adapted(folder, refreeze=refreeze)
                 steps += forecast(folder, refreeze=refreeze, is_adapted=is_adapted)
         elif stage == "select":
             crossed = [*_cross_fit(folder)]

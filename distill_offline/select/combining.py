@@ -1,50 +1,35 @@
 """Labels of several teachers for the same sentences, joined: by majority, or by how reliable each teacher seems.
 
-Dawid and Skene (1979): each teacher has a confusion matrix of its own, which is estimated together with the true labels
-by expectation maximisation, without any gold. Tokens are taken as independent items, as is usual (Rodrigues and
-others 2014); the tags of a sentence are then the likeliest valid ones, and a span's confidence is its probability
-under the same lattice that students decode by.
+By Dawid and Skene's model tokens are taken as independent items, as is usual (Rodrigues and others 2014); the tags of a
+sentence are then the likeliest valid ones, and a span's confidence is its probability under the same lattice that
+students decode by.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from itertools import combinations
 from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from distill_offline.annotations import AnnotationLine
 from distill_offline.label_kinds import kind_of
 from distill_offline.label_kinds.decoding import Scored, decode, distributions
 from distill_offline.schema import Annotation, Example, Head, Sentence, Span
+from distill_offline.select.dawid_skene import Floats, Reliability, dawid_skene
 from distill_offline.select.same_sentences import Given, same_sentences
-from distill_offline.spans.bio import decode_bio
+from distill_offline.spans.bio import decode_bio, encode_bio
 
-__all__ = ["Combined", "Method", "Reliability", "combine", "dawid_skene"]
+__all__ = ["Combined", "Method", "combine"]
 
 Method = Literal["majority", "dawid_skene"]
-Floats = NDArray[np.float64]
 
-_ITERATIONS, _ENOUGH = 100, 1e-5
-_PRIOR_RIGHT, _PRIOR_WRONG = 2.0, 0.05  # counts that each confusion matrix begins with, so that rare labels stay sane
 _NOTHING: Mapping[str, Sequence[AnnotationLine]] = MappingProxyType({})
 _AT_ONCE = 1024  # sentences decoded at once
-
-
-@dataclass(frozen=True, slots=True)
-class Reliability:
-    """What Dawid and Skene's model makes of the teachers.
-
-    `probabilities` is (items, classes), `confusions` (teachers, true class, given class), `prior` (classes).
-    """
-
-    probabilities: Floats
-    confusions: Floats
-    prior: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +40,14 @@ class Combined:
     labels, and, by Dawid and Skene, for each label the probability that it gives it where it is true (None if that was
     not estimated); with gold also the number of gold's sentences that it labelled (`on_gold`). `by_teachers` counts
     sentences by how many teachers labelled them; `strange` are types (or classes) of gold that no teacher ever gives.
+    `doubts` are sentences that say why teachers may not speak of the same types.
     """
 
     lines: list[AnnotationLine]
     teachers: dict[str, dict[str, Any]]
     by_teachers: dict[int, int]
     strange: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 def combine(
@@ -99,13 +86,31 @@ def combine(
         for (sentence, by_teacher), annotation in zip(given, annotations, strict=False)
     ]
     seen = zip([*given, *further], known, strict=True)
-    on_gold = None if gold is None else [by_teacher for (_, by_teacher), labels in seen if labels is not None]
+    on_gold = None if gold is None else [by_teacher for (_, by_teacher), example in seen if example is not None]
     found = {
         name: _of_teacher(name, given, lines, on_gold) | {"gives_what_is_true": reliability.get(name)}
         for name in teachers
     }
     by_teachers = Counter(len(by_teacher) for _, by_teacher in given)
-    return Combined(lines, found, dict(sorted(by_teachers.items())), strange)
+    return Combined(lines, found, dict(sorted(by_teachers.items())), strange, tuple(_doubts(head, given)))
+
+
+def _doubts(head: Head, given: Sequence[Given]) -> Iterator[str]:
+    """Whether teachers name types otherwise than each other: what is joined would hold the names of all of them."""
+    kind, types = kind_of(head), dict[str, set[str]]()
+    for _, lines in given:
+        for teacher, line in lines.items():
+            types.setdefault(teacher, set()).update(name for _, name in kind.names(line.labels))
+    known = sorted(set().union(*types.values()))
+    by_case = Counter(name.casefold() for name in known)
+    if alike := [name for name in known if by_case[name.casefold()] > 1]:
+        yield f"{', '.join(alike)} differ in capitals alone, and count as different types. Name them alike"
+    for one, other in combinations(sorted(types), 2):
+        if types[one] and types[other] and not types[one] & types[other]:
+            yield (
+                f"{one} gives {', '.join(sorted(types[one]))} and {other} {', '.join(sorted(types[other]))}: they have "
+                "no type in common. If they mean the same, name it alike before they are joined"
+            )
 
 
 def _of_teacher(
@@ -124,15 +129,22 @@ def _of_teacher(
     }
 
 
-def _known(given: Sequence[Given], method: Method, gold: Sequence[Example] | None) -> list[tuple[str, ...] | None]:
-    """Gold's labels of each sentence, None if it has none. Raises ValueError if gold is of no use."""
+def _known(given: Sequence[Given], method: Method, gold: Sequence[Example] | None) -> list[Example | None]:
+    """Gold of each sentence, None if there is none. Raises ValueError if gold is of no use, or contradicts itself."""
     if gold is None:
         return [None] * len(given)
     if method == "majority":
         raise ValueError("the majority is counted without gold. Leave --gold out, or use --method dawid_skene")
-    truth = {example.sentence.tokens: example.labels for example in gold}
+    truth: dict[tuple[str, ...], Example] = {}
+    for example in gold:
+        first = truth.setdefault(example.sentence.tokens, example)
+        if (first.labels, first.masked) != (example.labels, example.masked):
+            raise ValueError(
+                f"gold has {first.sentence.id} and {example.sentence.id}, of the same tokens, with different labels. "
+                "Correct one of them"
+            )
     known = [truth.get(sentence.tokens) for sentence, _ in given]
-    if all(labels is None for labels in known):
+    if all(example is None for example in known):
         raise ValueError(
             f"none of the {len(gold)} sentences of gold was labelled by the teachers. Let them label it, too "
             "(annotate.gold), and join those labels"
@@ -140,10 +152,10 @@ def _known(given: Sequence[Given], method: Method, gold: Sequence[Example] | Non
     return known
 
 
-def _strange(head: Head, given: Sequence[Given], known: Sequence[tuple[str, ...] | None]) -> tuple[str, ...]:
+def _strange(head: Head, given: Sequence[Given], known: Sequence[Example | None]) -> tuple[str, ...]:
     """The types of gold that no teacher gives. Raises ValueError if these are all that gold has."""
     kind = kind_of(head)
-    in_gold = {name for labels in known if labels is not None for _, name in kind.names(labels)}
+    in_gold = {name for example in known if example is not None for _, name in kind.names(example.labels)}
     said = {name for _, lines in given for line in lines.values() for _, name in kind.names(line.labels)}
     if in_gold and said and not in_gold & said:
         raise ValueError(
@@ -169,58 +181,34 @@ def _annotation(line: AnnotationLine) -> Annotation:
 
 def _voted(head: Head, given: Mapping[str, AnnotationLine]) -> Annotation:
     samples = [_annotation(line) for line in given.values()]
-    return samples[0] if len(samples) == 1 else kind_of(head).vote(samples, len(samples))
+    if len(samples) == 1:
+        return samples[0]
+    whole = kind_of(head).vote(samples, len(samples))
+    masks = [set(line.beside.masked) for line in given.values()]
+    return _voted_by_place(head, samples, masks, whole) if any(masks) else whole
 
 
-def dawid_skene(votes: NDArray[np.int64], classes: int, truth: NDArray[np.int64] | None = None) -> Reliability:
-    """`votes` is (items, teachers), numbers of classes, -1 for no answer; each item has one answer at least.
-
-    With `truth` (items; -1 where it is not known) the confusion matrices are counted where it is known.
-    """
-    items, teachers = votes.shape
-    if truth is not None and (truth >= 0).any():
-        known = np.flatnonzero(truth >= 0)
-        confusions, prior = _maximised(votes[known], np.eye(classes)[truth[known]])
-        return Reliability(_expected(votes, confusions, prior), confusions, prior)
-    probabilities = np.full((items, classes), 1e-9)
-    for teacher in range(teachers):
-        answered = np.flatnonzero(votes[:, teacher] >= 0)
-        probabilities[answered, votes[answered, teacher]] += 1
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
-    confusions, prior = _maximised(votes, probabilities)
-    for _ in range(_ITERATIONS):
-        before = probabilities
-        probabilities = _expected(votes, confusions, prior)
-        confusions, prior = _maximised(votes, probabilities)
-        if np.abs(probabilities - before).max(initial=0.0) < _ENOUGH:
-            break
-    return Reliability(probabilities, confusions, prior)
+def _voted_by_place(
+    head: Head, samples: Sequence[Annotation], masks: Sequence[Set[int]], whole: Annotation
+) -> Annotation:
+    """The vote on each place by those who answered there: what a teacher masks is no answer."""
+    places = Counter((span.start, span.end) for sample in samples for span in sample.spans)
+    chosen = list[Span]()
+    for start, end in sorted(places, key=lambda place: (-places[place], place[0], -place[1])):
+        if any(start < other.end and other.start < end for other in chosen):
+            continue
+        answered = [
+            replace(sample, spans=tuple(span for span in sample.spans if (span.start, span.end) == (start, end)))
+            for sample, masked in zip(samples, masks, strict=True)
+            if masked.isdisjoint(range(start, end))
+        ]
+        if answered:
+            chosen += kind_of(head).vote(answered, len(answered)).spans
+    chosen.sort(key=lambda span: span.start)
+    return replace(whole, labels=encode_bio(chosen, len(whole.labels)), spans=tuple(chosen))
 
 
-def _maximised(votes: NDArray[np.int64], probabilities: Floats) -> tuple[Floats, Floats]:
-    classes, teachers = probabilities.shape[1], votes.shape[1]
-    start = np.full((classes, classes), _PRIOR_WRONG)
-    np.fill_diagonal(start, _PRIOR_RIGHT)
-    confusions = np.tile(start, (teachers, 1, 1))
-    for teacher in range(teachers):
-        for label in range(classes):
-            confusions[teacher, :, label] += probabilities[votes[:, teacher] == label].sum(axis=0)
-    prior = probabilities.sum(axis=0) + 1.0
-    return confusions / confusions.sum(axis=2, keepdims=True), prior / prior.sum()
-
-
-def _expected(votes: NDArray[np.int64], confusions: Floats, prior: Floats) -> Floats:
-    logs = np.tile(np.log(prior), (len(votes), 1))
-    for teacher, confusion in enumerate(np.log(confusions)):
-        answered = np.flatnonzero(votes[:, teacher] >= 0)
-        logs[answered] += confusion[:, votes[answered, teacher]].T
-    logs -= logs.max(axis=1, keepdims=True)
-    chances = np.exp(logs)
-    result: Floats = chances / chances.sum(axis=1, keepdims=True)
-    return result
-
-
-_Known = Sequence[tuple[str, ...] | None]  # gold's labels of each sentence, if it has any
+_Known = Sequence[Example | None]  # gold of each sentence, if there is any
 _Result = tuple[list[Annotation], dict[str, dict[str, float]]]
 
 
@@ -245,7 +233,10 @@ def _of_tags(given: Sequence[Given], teachers: Sequence[str], known: _Known) -> 
     start = 0
     for (_, lines), length, gold in zip(given, lengths, known, strict=True):
         if gold is not None:
-            truth[start : start + length] = [number.get(label, -1) for label in gold]
+            unknown = set(gold.masked)
+            truth[start : start + length] = [
+                -1 if token in unknown else number.get(label, -1) for token, label in enumerate(gold.labels)
+            ]
         for place, teacher in enumerate(teachers):
             if teacher in lines:
                 line, masked = lines[teacher], set(lines[teacher].beside.masked)
@@ -281,12 +272,13 @@ def _decoded(
 
 
 def _agreement(span: Span, lines: Mapping[str, AnnotationLine]) -> float:
-    """The share of the teachers who answered that give this very span."""
+    """The share of the teachers who answered there that give this very span; 0 if none of them did."""
     gives = [
         (span.start, span.end, span.type) in {(s.start, s.end, s.type) for s in decode_bio(line.labels)}
         for line in lines.values()
+        if set(line.beside.masked).isdisjoint(range(span.start, span.end))
     ]
-    return sum(gives) / len(gives)
+    return sum(gives) / len(gives) if gives else 0.0
 
 
 def _diagonals(teachers: Sequence[str], names: Sequence[str], found: Reliability) -> dict[str, dict[str, float]]:
@@ -301,7 +293,9 @@ def _of_classes(given: Sequence[Given], teachers: Sequence[str], known: _Known) 
     votes = np.array(
         [[names.index(lines[t].labels[0]) if t in lines else -1 for t in teachers] for _, lines in given], np.int64
     ).reshape(len(given), len(teachers))
-    truth = np.array([-1 if gold is None or gold[0] not in names else names.index(gold[0]) for gold in known], np.int64)
+    truth = np.array(
+        [-1 if gold is None or gold.labels[0] not in names else names.index(gold.labels[0]) for gold in known], np.int64
+    )
     found = dawid_skene(votes, len(names), truth)
     annotations = []
     for (sentence, lines), row in zip(given, found.probabilities, strict=True):
@@ -324,7 +318,7 @@ def _of_class_sets(given: Sequence[Given], teachers: Sequence[str], known: _Know
         ],
         np.int64,
     ).reshape(len(given) * len(names), len(teachers))
-    truth = np.array([-1 if gold is None else int(name in gold) for gold in known for name in names], np.int64)
+    truth = np.array([-1 if gold is None else int(name in gold.labels) for gold in known for name in names], np.int64)
     found = dawid_skene(votes, 2, truth)
     yes = found.probabilities[:, 1].reshape(len(given), len(names))
     annotations = []
