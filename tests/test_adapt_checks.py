@@ -142,7 +142,7 @@ def test_what_decides_nothing_about_an_adapter_does_not_make_it_anew(
     pipeline.adapt(
         RunFolder(tmp_path / "run", replace(given, corpus=replace(given.corpus, original=original)), say=said.append)
     )
-    assert said == ["adapt: is here already"]
+    assert said[-1] == "adapt: is here already"
     said.clear()
     with pytest.raises(TypeError):  # the folds have to be learnt
         pipeline.adapt(RunFolder(tmp_path / "run", settings(base, {"folds": 2}), say=said.append))

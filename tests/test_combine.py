@@ -238,10 +238,8 @@ def test_what_gold_masks_says_nothing_of_a_teacher(gold: list[Example]) -> None:
 
 def test_gold_that_contradicts_itself_is_refused() -> None:
     said = {name: [said_of(text(n), "B-PER", "O") for n in range(3)] for name in "ab"}
-    one, other = (
-        Example(replace(text(1), id=id_), labels, "original")
-        for id_, labels in (("x", ("B-PER", "O")), ("y", ("O", "O")))
-    )
+    one = Example(replace(text(1), id="x"), ("B-PER", "O"), "original")
+    other = Example(replace(text(1), id="y"), ("O", "O"), "original")
     with pytest.raises(ValueError, match="gold has x and y, of the same tokens, with different labels"):
         combine(NER, said, "dawid_skene", [one, other])
     assert combine(NER, said, "dawid_skene", [one, replace(one, sentence=other.sentence)]).lines
