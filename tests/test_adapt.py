@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from adapting import adapted, settings, tiny_base
 
 from distill_offline import manifest, pipeline
 from distill_offline.adapt import stage
-from distill_offline.adapt.lessons import Encoder, Pair
+from distill_offline.adapt.lessons import Encoder, Pair, pairs
 from distill_offline.adapt.model import Base, batch
 from distill_offline.annotate.teacher import Teacher
 from distill_offline.annotate.work import AnnotateInputs
@@ -69,6 +70,14 @@ def test_only_answers_are_learnt(base: Path) -> None:
         logits = made.model(input_ids=torch.tensor([each.ids])).logits[0].detach().float().log_softmax(-1)
         expected -= sum(float(logits[place - 1, each.ids[place]]) for place in range(each.start, len(each.ids)))
     assert made.loss(lessons, torch.device("cpu")).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_of_gold_that_says_nothing_of_a_token_no_answer_is_learnt(base: Path, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run", settings(base, {}))
+    work = stage._AdaptInputs.of(folder, write=False)
+    examples = [replace(example, masked=(0,)) if n < 5 else example for n, example in enumerate(work.gold.train)]
+    found = pairs(examples, [example.sentence for example in examples], work.picker, work.task)
+    assert [each.id for each in found] == [example.sentence.id for example in examples[5:]]
 
 
 def test_an_answer_ends_with_what_the_template_puts_behind_it(base: Path) -> None:

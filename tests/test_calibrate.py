@@ -102,6 +102,18 @@ def test_what_is_kept_is_json_that_calibrates_again(tmp_path: Path) -> None:
     assert kept["before"]["auroc"] == found.before.auroc
 
 
+def test_what_gold_masks_judges_no_span(tmp_path: Path) -> None:
+    plain, _ = run(tmp_path / "a", Gold(TRAIN, (), ()))
+    (tmp_path / "b").mkdir()
+    masked = tuple(replace(each, labels=("O", *each.labels[1:]), masked=(0,)) for each in TRAIN)
+    file = written(tmp_path / "b", TRAIN, overconfident)
+    found = calibrate(settings_of(), Gold(masked, (), ()), file, lambda line: None)
+    assert plain is not None
+    assert found is not None
+    assert (plain.spans, found.spans) == (200, 100)
+    assert found.before.brier == pytest.approx(plain.before.brier)  # both spans of a sentence are alike
+
+
 def test_nothing_of_dev_or_test_is_ever_learnt_from(tmp_path: Path) -> None:
     """Promise 5. Their rows, and training sentences that stand in them, may say what they like."""
     dev, test, again = (tuple(sentence(n) for n in range(k, k + 30)) for k in (200, 300, 100))

@@ -39,11 +39,16 @@ class Lesson:
 def pairs(examples: Sequence[Example], sentences: Iterable[Any], picker: Any, task: Any) -> Iterator[Pair]:
     """Each example as `annotate` would ask about it; `sentences` are those that prompts show, with their neighbours.
 
-    An example some of whose entities its labels cannot hold is left out: its answer would lack them.
+    An example with masked tokens is left out, as is one some of whose entities its labels cannot hold: its answer would
+    lack what gold does not say.
     """
     from distill_offline.schema import content_digest
 
-    known = {(example.sentence.id, example.sentence.tokens): example for example in examples if not example.unheld}
+    known = {
+        (example.sentence.id, example.sentence.tokens): example
+        for example in examples
+        if not (example.unheld or example.masked)
+    }
     for sentence, shown in picker.pick(sentences):
         example = known.get((sentence.id, sentence.tokens))
         if example is not None:

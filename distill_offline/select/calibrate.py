@@ -114,7 +114,8 @@ def calibrate(settings: Settings, gold: Gold, annotations: Path, say: Callable[[
 
 
 def _judged(gold: Gold, annotations: Path, head: Head, counts: Counter[str]) -> Iterator[tuple[str, Span, bool]]:
-    """Each span: its sentence's content, the span, and whether it is right."""
+    """Each span: its sentence's content, the span, and whether it is right. What touches a token that gold masks, and
+    so says nothing of, is left out."""
     held_out = gold.held_out()
     known = {example.sentence.id: example for example in gold.train}
     for line in read_lines(annotations, head):
@@ -128,5 +129,7 @@ def _judged(gold: Gold, annotations: Path, head: Head, counts: Counter[str]) -> 
             continue
         counts["sentences"] += 1
         true = {(span.start, span.end, span.type) for span in decode_bio(example.labels)}
+        unknown = set(example.masked)
         for span in line.spans:
-            yield content, span, (span.start, span.end, span.type) in true
+            if unknown.isdisjoint(range(span.start, span.end)):
+                yield content, span, (span.start, span.end, span.type) in true
