@@ -88,6 +88,12 @@ def test_a_gain_is_told_by_type(study: Study) -> None:
     assert type_table(summary).rows[0] == ("union", "original_only", "20", "+0.0 (1.000)", "+22.2 (0.040)")
 
 
+def test_a_type_that_one_variant_alone_asks_for_is_not_compared(study: Study) -> None:
+    rows = [two_types(row, 0.5) for row in rows_of(study)]
+    rows = [replace(row, types=("PERSON", "CITY")) if row.arm == "union" else row for row in rows]
+    assert {each.type for each in summarise(study, rows).by_type} == {"PERSON"}
+
+
 def test_a_single_type_is_the_whole(study: Study) -> None:
     summary = summarise(study, rows_of(study, **GOOD))
     assert [each.result for each in summary.by_type] == [each.result for each in summary.tested]

@@ -289,6 +289,8 @@ def _tested_by_type(
             drawn[comparison.against][:, _columns(others, seeds)],
         )
         for number, name in enumerate(rows[seeds[0]].types):
+            if name not in others[seeds[0]].types:  # a variant may ask for more types
+                continue
             column = others[seeds[0]].types.index(name)
             scores, other_scores = _type_f1(rows, seeds, name), _type_f1(others, seeds, name)
             comparisons.append(
