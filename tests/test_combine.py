@@ -236,13 +236,18 @@ def test_what_gold_masks_says_nothing_of_a_teacher(gold: list[Example]) -> None:
     assert combine(NER, said, "dawid_skene", [Example(each, ("O", "O"), "original") for each in sentences]) != found
 
 
-def test_gold_that_contradicts_itself_is_refused() -> None:
+def test_gold_that_contradicts_itself_is_passed_over_and_told() -> None:
     said = {name: [said_of(text(n), "B-PER", "O") for n in range(3)] for name in "ab"}
     one = Example(replace(text(1), id="x"), ("B-PER", "O"), "original")
     other = Example(replace(text(1), id="y"), ("O", "O"), "original")
-    with pytest.raises(ValueError, match="gold has x and y, of the same tokens, with different labels"):
-        combine(NER, said, "dawid_skene", [one, other])
-    assert combine(NER, said, "dawid_skene", [one, replace(one, sentence=other.sentence)]).lines
+    more = Example(text(2), ("B-PER", "O"), "original")
+    found = [combine(NER, said, "dawid_skene", [*pair, more]) for pair in ((one, other), (other, one))]
+    assert found[0].teachers == found[1].teachers
+    assert found[0].teachers["a"]["on_gold"] == 1
+    assert found[0].doubts[0].startswith("gold has x and y, of the same tokens, with different labels")
+    elsewhere = [replace(each, sentence=replace(text(9), id=each.sentence.id)) for each in (one, other)]
+    assert combine(NER, said, "dawid_skene", [*elsewhere, more]).doubts == ()  # no teacher labelled it
+    assert combine(NER, said, "dawid_skene", [one, replace(one, sentence=other.sentence)]).doubts == ()
 
 
 def test_teachers_that_name_types_otherwise_are_told_of() -> None:

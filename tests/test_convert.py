@@ -192,10 +192,10 @@ def test_a_backslash_in_an_entity_comes_back_from_label_studio(tmp_path: Path) -
     assert convert(Source(path=str(tmp_path / "out.json")), tmp_path / "again.jsonl").types == {"PATH": 1}
 
 
-def test_an_unknown_kind_of_confidence_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_kind_of_confidence_is_counted(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path, {**predicted("1", "Anna sang", entities=[SURE]), "confidence_kind": ["sure"]})
-    with pytest.raises(CorpusError, match="`confidence_kind` must be one of plain, calibrated"):
-        convert(Source(path=str(path)), tmp_path / "out.json", output_format="label_studio")
+    done = convert(Source(path=str(path)), tmp_path / "out.json", output_format="label_studio")
+    assert done.unread == {"other_fields": 1}
 
 
 def test_labelled_and_unlabelled_texts_are_told_apart_or_refused(tmp_path: Path) -> None:

@@ -248,6 +248,37 @@ def test_later_rows_in_another_spelling_are_refused(
         list(corpus.read_examples(write_jsonl(tmp_path, *rows), origin="original"))
 
 
+@pytest.mark.parametrize(
+    ("tags", "found"),
+    [
+        ("O B-T/B-cell O", {"T/B-cell"}),
+        ("B-CD4+B-cell I-CD4+B-cell B-X", {"CD4+B-cell", "X"}),
+        ("B-Hepatitis_B B-Hepatitis_E O", {"Hepatitis_B", "Hepatitis_E"}),
+        ("HLA-B HLA-A O O O", {"HLA-A", "HLA-B"}),
+        ("Hepatitis_B Hepatitis_E O O O", {"Hepatitis_B", "Hepatitis_E"}),
+        ("B-❤\ufe0f I-❤\ufe0f O", {"❤\ufe0f"}),
+    ],
+)
+def test_types_may_look_like_places(tmp_path: Path, tags: str, found: set[str]) -> None:
+    labels = tags.split()
+    path = write_jsonl(tmp_path, {"tokens": [f"w{n}" for n in range(len(labels))], "labels": labels})
+    (example,) = corpus.read_examples(path, origin="original")
+    assert {span.type for span in decode_bio(example.labels)} == found
+
+
+def test_an_empty_list_and_masked_tokens_contradict_nothing(tmp_path: Path) -> None:
+    row = {"tokens": ["Anna", "in", "Oslo"], "labels": ["B-PER", "O", "O"]}
+    beside: list[dict[str, Any]] = [{"spans": []}, {"spans": [PER, SPAN_OF_OSLO], "masked": [2]}]
+    for more in beside:
+        path = write_jsonl(tmp_path, {**row, **more})
+        (example,) = corpus.read_examples(path, origin="original")
+        assert example.labels == ("B-PER", "O", "O")
+        assert "spans_unlike_labels" not in convert(Source(path=str(path)), tmp_path / "o.jsonl", force=True).unread
+
+
+PER = {"start": 0, "end": 1, "type": "PER"}
+
+
 @pytest.mark.parametrize("separator", "_./")
 def test_places_behind_types_need_a_hyphen(tmp_path: Path, separator: str) -> None:
     tags = f"PER{separator}B PER{separator}I O O".split()

@@ -63,13 +63,13 @@ def test_it_needs_nothing_of_this_package() -> None:
 
 @pytest.mark.slow
 def test_it_labels_lines_where_the_package_is_not_installed(folder: Path) -> None:
-    text = "Marta closed V-17 at 06:00\n\nGate V-17\nPeter\u00a0Müller IBM\u3000Köln  closed\n"
+    text = "Marta closed V-17 at 06:00\n\nGate V-17\nPeter\u00a0Müller IBM\u3000Köln  closed\r\nGate\tV-17\r\n"
     blocked = "import runpy, sys; sys.modules['distill_offline'] = None; "
     blocked += "runpy.run_path(sys.argv[1], run_name='__main__')"
     command = [sys.executable, "-c", blocked, str(folder / "label.py")]
     ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     result = subprocess.run(command, input=text.encode(), capture_output=True, env=ascii_only, check=True)
     said = [line.split() for line in result.stdout.decode().split("\n")]
-    assert [len(tags) for tags in said] == [5, 0, 2, 3, 0]  # of tokens that blanks part, and nothing else
+    assert [len(tags) for tags in said] == [5, 0, 2, 3, 2, 0]  # of tokens that blanks part, and nothing else
     student, lines = Student.load(folder), text.split("\n")
     assert [tuple(said[at]) for at in (0, 2)] == [student.predict([sentence(lines[at])])[0] for at in (0, 2)]

@@ -7,6 +7,7 @@ A sentence a line, tokens apart by spaces; its tags come out in the same way. Ne
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
@@ -118,5 +119,5 @@ if __name__ == "__main__":
         stream.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     for line in sys.stdin:
         # Not split(): a no-break space may be part of a token.
-        tokens = [token for token in line.rstrip("\n").split(" ") if token]
+        tokens = [token for token in re.split(r"[ \t\r\n]+", line) if token]
         sys.stdout.write(" ".join(label(tokens, *student)) + "\n")

@@ -12,7 +12,7 @@ from typing import Any
 
 from distill_offline.annotations import AnnotationLine, LineValues, checked_span
 from distill_offline.config.settings import Source
-from distill_offline.corpus.labelled import CONFIDENCE_KINDS, Labelled, in_characters
+from distill_offline.corpus.labelled import Labelled, in_characters, known_kind
 from distill_offline.corpus.lost import Losses
 from distill_offline.corpus.plain_text import OnBadFile
 from distill_offline.corpus.record import Head, Record
@@ -125,9 +125,7 @@ def read_with_entities(
         sentence, confidence = record.sentence, record.carried.get("confidence")
         if not all(map(_is_confidence, (confidence, *(entity.confidence for entity in record.entities or ())))):
             raise record.fault("a confidence is no number from 0 to 1. Correct it, or leave it out.")
-        how_sure = record.carried.get("confidence_kind")
-        if how_sure not in (None, *CONFIDENCE_KINDS):
-            raise record.fault(f"`confidence_kind` must be one of {', '.join(CONFIDENCE_KINDS)}. Correct it.")
+        how_sure = known_kind(record.carried.get("confidence_kind"))
         for reason in _unkept(record):
             _note(found, reason, sentence.id)
         if record.labels is None:
@@ -151,7 +149,7 @@ def _is_confidence(value: object) -> bool:
 
 
 def _entities(record: Record, labels: tuple[str, ...]) -> tuple[Span, ...]:
-    if record.entities is not None:
+    if record.entities:
         return record.entities
     return _in_characters(decode_bio(labels), record.sentence)
 
@@ -176,18 +174,23 @@ def _unkept(record: Record) -> Iterator[str]:
         yield "masked"
     if any(name in record.carried for name in ("agreement", "missed")):
         yield "agreement"
-    if record.unread:
+    kind = record.carried.get("confidence_kind")
+    if record.unread or known_kind(kind) != kind:
         yield "other_fields"
 
 
 def _unlike(record: Record, labels: tuple[str, ...]) -> int:
     """How many entities the labels have and the listed spans have not, or the other way round.
 
-    Of spans that overlap, labels hold one.
+    Of spans that overlap, labels hold one; of masked tokens they say nothing; an empty list is none. Labels that were
+    made of the list are as it is.
     """
-    if record.entities is None and not record.spans:
+    if record.scheme is not None or not (record.entities or record.spans):
         return 0
-    said, listed = ({_place(span) for span in spans} for spans in (decode_bio(labels), record.spans))
+    hidden = set(record.masked)
+    said = {_place(span) for span in decode_bio(labels)}
+    listed = {_place(span) for span in record.spans if hidden.isdisjoint(range(span.start, span.end))}
+    said = {place for place in said if hidden.isdisjoint(range(*place[:2]))}
     lacking = [one for one in listed - said if not any(one[0] < end and start < one[1] for start, end, _ in said)]
     return len(said - listed) + len(lacking)
 
@@ -335,10 +338,12 @@ def _iob2(record: Record, own: TagReading | None, origin: Origin) -> tuple[tuple
     the scheme of its tags itself."""
     scheme = record.scheme or (own.scheme if own else "iob2")
     coding = own.coding if own and record.scheme is None else PREFIXED
-    for position, tag in enumerate(record.labels or ()):
-        if problem := tag_problem(tag, coding):
-            raise record.fault(f"tag {position} of the sentence: {problem}. Correct it.", position)
-    tags = plain_tags(record.labels or (), coding)
+    labels = record.labels or ()
+    if any(tag_problem(tag, coding) for tag in set(labels)):
+        position = next(at for at, tag in enumerate(labels) if tag_problem(tag, coding))
+        problem = tag_problem(labels[position], coding)
+        raise record.fault(f"tag {position} of the sentence: {problem}. Correct it.", position)
+    tags = plain_tags(labels, coding)
     try:
         if origin == "original":
             return to_iob2(tags, scheme), ()

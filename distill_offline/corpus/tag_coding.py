@@ -75,10 +75,11 @@ def _coding_of(tags: Mapping[str, int], *, is_io: bool) -> Coding:
     total = sum(inside.values())
     if is_io and not prefixed:
         return Coding("named")
-    if prefixed < suffixed == total or prefixed * 2 < total <= suffixed * 2:
+    are_most = prefixed * 2 < total <= suffixed * 2 and _has_pair(inside, _SUFFIX)
+    if prefixed < suffixed == total or are_most:
         return _with_letters("suffix", {match[2] for tag in inside if (match := _SUFFIX.fullmatch(tag))})
     if prefixed * 2 >= total:
-        if any(_TWO_TAGS.search(tag) for tag in inside):
+        if any(_are_two(tag, inside) for tag in inside):
             return Coding(
                 "prefix", problem="a tag is two, as B-PER|B-ORG. Keep one, or put each into a column of its own."
             )
@@ -103,8 +104,23 @@ _BEHIND = (
 
 def _have_places_behind(types: Collection[str]) -> bool:
     """Whether types without a prefix end with the letter of a place, but without a hyphen before it."""
-    ends = {(match[1], match[2]) for type_ in types if (match := _PLACE_BEHIND.fullmatch(type_))}
-    return any((stem, other) in ends for stem, letter in ends if letter == "B" for other in "IEL")
+    ends = [type_ for type_ in types if _PLACE_BEHIND.fullmatch(type_)]
+    return len(ends) * 2 >= len(types) and _has_pair(ends, _PLACE_BEHIND)
+
+
+def _has_pair(types: Collection[str], pattern: re.Pattern[str]) -> bool:
+    """Whether one type stands with B and with I, by a pattern of type and letter."""
+    ends = {(match[1], match[2].upper()) for type_ in types if (match := pattern.fullmatch(type_))}
+    return any((stem, "I") in ends for stem, letter in ends if letter == "B")
+
+
+def _are_two(tag: str, tags: Collection[str]) -> bool:
+    """Whether a tag is two, as B-PER|B-ORG, and not one of a type such as T/B-cell."""
+    match = _TWO_TAGS.search(tag)
+    if match is None or match[0][0] in "|;,":
+        return match is not None
+    second = tag[match.start() + 1 :]
+    return any(type_of(other) == type_of(second) for other in tags)
 
 
 def _are_glued(types: Collection[str]) -> bool:
@@ -139,6 +155,7 @@ def tag_problem(tag: str, coding: Coding) -> str:
 def unseen_in(tags: Iterable[str]) -> str:
     """What is wrong with a tag that begins or ends with what cannot be seen: it would name another type."""
     for tag in tags:
+        tag = tag.removesuffix("\ufe0f")  # it makes an emoji of the sign before it
         if tag and invisible((tag[0], tag[-1])):
             at = next(letter for letter in (tag[-1], tag[0]) if invisible((letter,)))
             return f"a tag begins or ends with U+{ord(at):04X}, which cannot be seen, and is another one by it"

@@ -74,7 +74,7 @@ def combine(
         )
     there = {sentence.tokens for sentence, _ in given}
     further = [each for each in same_sentences(beside) if each[0].tokens not in there]
-    teachers, known = list(said), _known([*given, *further], method, gold)
+    teachers, (known, contradictory) = list(said), _known([*given, *further], method, gold)
     strange = _strange(head, [*given, *further], known)
     reliability: dict[str, dict[str, float]] = {}
     if method == "majority":
@@ -92,7 +92,7 @@ def combine(
         for name in teachers
     }
     by_teachers = Counter(len(by_teacher) for _, by_teacher in given)
-    return Combined(lines, found, dict(sorted(by_teachers.items())), strange, tuple(_doubts(head, given)))
+    return Combined(lines, found, dict(sorted(by_teachers.items())), strange, (*contradictory, *_doubts(head, given)))
 
 
 def _doubts(head: Head, given: Sequence[Given]) -> Iterator[str]:
@@ -129,19 +129,25 @@ def _of_teacher(
     }
 
 
-def _known(given: Sequence[Given], method: Method, gold: Sequence[Example] | None) -> list[Example | None]:
-    """Gold of each sentence, None if there is none. Raises ValueError if gold is of no use, or contradicts itself."""
+def _known(
+    given: Sequence[Given], method: Method, gold: Sequence[Example] | None
+) -> tuple[list[Example | None], list[str]]:
+    """Gold of each sentence, None if there is none, or if it contradicts itself, which is told of. Raises ValueError if
+    gold is of no use."""
     if gold is None:
-        return [None] * len(given)
+        return [None] * len(given), []
     if method == "majority":
         raise ValueError("the majority is counted without gold. Leave --gold out, or use --method dawid_skene")
-    truth: dict[tuple[str, ...], Example] = {}
+    there, told = {sentence.tokens for sentence, _ in given}, list[str]()
+    truth: dict[tuple[str, ...], Example | None] = {}
     for example in gold:
-        first = truth.setdefault(example.sentence.tokens, example)
-        if (first.labels, first.masked) != (example.labels, example.masked):
-            raise ValueError(
-                f"gold has {first.sentence.id} and {example.sentence.id}, of the same tokens, with different labels. "
-                "Correct one of them"
+        tokens = example.sentence.tokens
+        first = truth.setdefault(tokens, example)
+        if tokens in there and first and (first.labels, first.masked) != (example.labels, example.masked):
+            truth[tokens] = None
+            told.append(
+                f"gold has {first.sentence.id} and {example.sentence.id}, of the same tokens, with different labels: "
+                "both are passed over"
             )
     known = [truth.get(sentence.tokens) for sentence, _ in given]
     if all(example is None for example in known):
@@ -149,7 +155,7 @@ def _known(given: Sequence[Given], method: Method, gold: Sequence[Example] | Non
             f"none of the {len(gold)} sentences of gold was labelled by the teachers. Let them label it, too "
             "(annotate.gold), and join those labels"
         )
-    return known
+    return known, told
 
 
 def _strange(head: Head, given: Sequence[Given], known: Sequence[Example | None]) -> tuple[str, ...]:

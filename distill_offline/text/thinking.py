@@ -61,7 +61,9 @@ _DETAILS = re.compile(
 )
 _NO_ANSWER = re.compile(r"\btype\s{0,4}=\s{0,4}[\"']?(?:reasoning|tool_calls|code_interpreter)\b", re.IGNORECASE)
 _SUMMED_UP = re.compile(
-    r"\b(?:thought|thoughts|thinking|think|reasoning|reasoned|chain[ -]of[ -]thought)\b", re.IGNORECASE
+    r"(?:<[^<>]{0,40}>|\W){0,12}(?:(?:click\s+to\s+)?(?:show|view|see|expand|hide)\s+)?(?:(?:the|my|its|model)\s+){0,2}"
+    r"(?:thoughts?|thinking|reason(?:ing|ed)|chain[ -]of[ -]thought)\b",
+    re.IGNORECASE,
 )
 _CONTROL = re.compile(r"<\|(start|channel|constrain|message|end|return|call)\|>")
 _IN_ANALYSIS = re.compile(r"<\|channel\|>\s*analysis\s*<\|message\|>\s*\Z")
@@ -159,11 +161,11 @@ class Quoted:
         closing = _QUOTES.get(opening)
         if start in self or closing is None or self._text[end : end + 1] != closing:
             return start in self
-        if opening != closing:
-            return True
-        # The same mark opens and closes: an even number of them on the line means that this one has closed.
-        line = self._text[self._text.rfind("\n", 0, start) + 1 : start]
-        return line.count(opening) % 2 == 1 and not line.endswith("```")
+        # Not if the mark before closes and the one behind opens, as in `"sport"</think>"politics"`.
+        before, behind = self._text[max(0, start - 4) : start], self._text[end : end + 3]
+        closes_and_opens = before[-2:-1].isalnum() and behind[1:2].isalnum()
+        is_between_fences = before.lstrip("\n") == behind == "```" and (start < 4 or before[0] == "\n")
+        return not closes_and_opens and not is_between_fences
 
 
 def _tagged(text: str, asked: str) -> str:
@@ -172,26 +174,28 @@ def _tagged(text: str, asked: str) -> str:
         return text
     quoted = Quoted(text, asked)
     tags = [tag for tag in _DETAILS.finditer(text) if not quoted.tag(tag)]
-    parts, done = list[str](), 0
+    parts, done, is_sure, outer = list[str](), 0, False, 0
     for number, tag in enumerate(tags):
-        if tag["open"] and tag.start() >= done and _holds_no_answer(tag):
-            end = _end_of_details(tags[number:])
+        is_told = tag["open"] is not None and _NO_ANSWER.search(tag["open"].partition(">")[0]) is not None
+        if tag["open"] and tag.start() >= done and (is_told or _SUMMED_UP.match(tag["summary"] or "")):
+            end = _end_of_details(tags, number, is_within=outer > 0)
             parts += [text[done : tag.start()], f"<think>{text[tag.end() : end.start() if end else len(text)]}"]
             parts += ["</think>"] if end else []
-            done = end.end() if end else len(text)
-    return "".join([*parts, text[done:]])
+            done, is_sure = end.end() if end else len(text), is_sure or is_told
+        elif tag.start() >= done:
+            outer = max(0, outer + (1 if tag["open"] else -1))
+    outside = "".join([*parts[::3], text[done:]]) if parts else text
+    # What a summary calls thinking may hold the answer, too, if there is nothing else.
+    return "".join([*parts, text[done:]]) if is_sure or outside.strip() else text
 
 
-def _holds_no_answer(tag: re.Match[str]) -> bool:
-    return bool(_NO_ANSWER.search(tag["open"].partition(">")[0]) or _SUMMED_UP.search(tag["summary"] or ""))
-
-
-def _end_of_details(tags: Sequence[re.Match[str]]) -> re.Match[str] | None:
-    """What closes the first of the tags. Those that are left over before the next one opens close it, too: they were
-    spoken of in it."""
+def _end_of_details(tags: Sequence[re.Match[str]], first: int, *, is_within: bool) -> re.Match[str] | None:
+    """What closes a tag. Those that are left over before the next one opens close it, too, since they were spoken of in
+    it, unless it is within another one."""
     depth, end = 0, None
-    for tag in tags:
-        if tag["open"] and end is not None:
+    for number in range(first, len(tags)):
+        tag = tags[number]
+        if end is not None and (tag["open"] or is_within):
             break
         depth += 1 if tag["open"] else -1
         if depth <= 0:
@@ -226,7 +230,7 @@ class _Cuts:
             self.has_thought = True
             late = self._unquoted(_SPACED_FINAL)
             return (text[: late[-1].start()], text[late[-1].end() :]) if late else (text, "")
-        tags = self._unquoted(_THOUGHT)
+        tags = _without_lone_lines(text, self._unquoted(_THOUGHT))
         self.has_thought = bool(tags)
         return _outside(text, tags) if tags else ("", text)
 
@@ -237,6 +241,14 @@ class _Cuts:
         if self._quoted is None:
             self._quoted = Quoted(self._text, self._asked)
         return [match for match in matches if not self._quoted.tag(match)]
+
+
+def _without_lone_lines(text: str, tags: list[re.Match[str]]) -> list[re.Match[str]]:
+    """The tags but for a line `Thinking...` that neither begins the text nor is closed by its own like."""
+    lines = [tag for tag in tags if tag[0].strip()[:1] in "Tt.…"]
+    if not lines or any("done" in tag[0].lower() for tag in lines):
+        return tags
+    return [tag for tag in tags if tag not in lines or not text[: tag.start()].strip("\ufeff \t\r\n")]
 
 
 def _harmony(text: str, control: Sequence[re.Match[str]]) -> tuple[str, str]:
