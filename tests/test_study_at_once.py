@@ -235,11 +235,11 @@ def test_what_fails_is_not_tried_again_under_another_name(encoder: Path, tmp_pat
 @pytest.mark.slow
 def test_a_cell_that_shares_its_result_with_one_that_fails_runs_all_the_same(encoder: Path, tmp_path: Path) -> None:
     """Gold alone is the same cell in both variants, but the first one reads a file that is none."""
-    variants = {"torn": {"corpus.distilled.path": str(tmp_path / "small.yaml")}, "base": {}}
+    variants = {"a": {"corpus.distilled.path": str(tmp_path / "small.yaml")}, "b": {}}
     config = write_config(tmp_path / "small.yaml", encoder, variants=variants)
     with pytest.raises(DistillError, match="cells cannot be run"):
         studies.run(runner(config, TWO))
-    assert sum(cell[0] == "base" for cell in rows_of(config)) == 4
+    assert sum(cell[0] == "b" for cell in rows_of(config)) == 4
 
 
 def full(job: Any, member: Any) -> None:

@@ -53,7 +53,8 @@ def adapt(folder: RunFolder, *, refreeze: bool = False) -> dict[str, Any]:
     """The run's adapter, and those of its folds, under adapt/; gives the manifest's counts.
 
     `refreeze`: what the prompt is made of is frozen anew first, as in annotate: a teacher is asked as it was taught.
-    Raises ConfigError for a base that cannot be adapted or too few sentences, before anything is changed.
+    Raises ConfigError for a base that cannot be adapted or too few sentences, before anything is changed; for too few
+    that fit, before anything is learnt.
     """
     settings: AdaptSettings = folder.require("adapt", folder.settings.adapt)
     work = _AdaptInputs.of(folder, write=True, refreeze=refreeze)

@@ -72,8 +72,9 @@ def frozen(folder: RunFolder, gold: Gold, *, refreeze: bool = False, write: bool
         _check(frozen_folder / str(current["version"]), digests=current["digests"])
         return _pointed_at(settings, frozen_folder / str(current["version"]))
     if not write:
-        is_current = current is not None and (current["digests"], current["choice"]) == (digests, choice)
-        return _pointed_at(settings, frozen_folder / str(current["version"])) if current and is_current else settings
+        if current is None or (current["digests"], current["choice"]) != (digests, choice):
+            return settings
+        return _pointed_at(settings, frozen_folder / str(current["version"]))
     folder.check()
     for sealed in (folder.path, folder.folder("annotate")):
         manifest.unseal(sealed)

@@ -9,13 +9,13 @@ from distill_offline.corpus.examples import (
     read_annotations,
     read_examples,
     read_sentences,
-    read_with_entities,
 )
 from distill_offline.corpus.head import head_of
 from distill_offline.corpus.labelled import Labelled
 from distill_offline.corpus.languages import tokenisation
 from distill_offline.corpus.plain_text import OnBadFile
 from distill_offline.corpus.source import AnyScheme, AnySource, may_be_raw, resolve_path
+from distill_offline.corpus.with_entities import read_with_entities
 from distill_offline.corpus.write import check_writable, write_examples, write_labelled, write_sentences
 
 __all__ = [

@@ -5,15 +5,12 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from itertools import zip_longest
-from typing import Any
 
 from distill_offline.annotations import AnnotationLine, LineValues, checked_span
 from distill_offline.config.settings import Source
-from distill_offline.corpus.labelled import Labelled, in_characters, known_kind
-from distill_offline.corpus.lost import Losses
 from distill_offline.corpus.plain_text import OnBadFile
 from distill_offline.corpus.record import Head, Record
 from distill_offline.corpus.source import (
@@ -21,7 +18,6 @@ from distill_offline.corpus.source import (
     AnySource,
     TagReading,
     as_source,
-    is_plain_text,
     read_records,
     tag_reading,
 )
@@ -35,11 +31,13 @@ from distill_offline.text.visible import invisible, squeezed
 __all__ = [
     "check_same_text",
     "digest",
+    "labels_of",
     "overlap",
     "read_annotations",
     "read_examples",
     "read_sentences",
-    "read_with_entities",
+    "spans_of",
+    "unlike",
 ]
 
 
@@ -106,80 +104,7 @@ def read_examples(
         yield Example(record.sentence, labels, origin, float(weight), tuple(masked), record.unheld)
 
 
-def read_with_entities(
-    source: AnySource, *, head: Head = "token-classification", counts: Counter[str] | None = None
-) -> Iterator[Labelled]:
-    """The sentences of a source with all that it says of them, to be written in another format; streamed.
-
-    Entities are those that it lists, in its own characters, with confidences, even where they overlap or cut tokens;
-    labels hold what tags can of these. What a student predicted stays told from what people said. What has no labels
-    comes without. Tags that continue nothing become O, counted as `stray_tags`. `counts`, best a lost.Losses, gains
-    what the format could not say.
-    """
-    given = as_source(source, None, "auto")
-    found = Counter[str]() if counts is None else counts
-    kind = kind_of(head)
-    own: TagReading | None = None
-    how: dict[str, Any] = {"labelled": not is_plain_text(given), "on_bad_file": given.on_bad_file, "counts": found}
-    for record in read_records(given, head=head, keep_overlaps=True, **how):
-        sentence, confidence = record.sentence, record.carried.get("confidence")
-        if not all(map(_is_confidence, (confidence, *(entity.confidence for entity in record.entities or ())))):
-            raise record.fault("a confidence is no number from 0 to 1. Correct it, or leave it out.")
-        how_sure = known_kind(record.carried.get("confidence_kind"))
-        for reason in _unkept(record):
-            _note(found, reason, sentence.id)
-        if record.labels is None:
-            yield Labelled(sentence)
-        elif not kind.per_token:
-            yield Labelled(sentence, record.labels, confidence=confidence, confidence_kind=how_sure)
-        else:
-            if record.scheme is None and own is None:
-                own = tag_reading(given, "distilled")
-            labels, stray = _iob2(record, own, "distilled")
-            _note(found, "stray_tags", sentence.id, len(stray))
-            entities = _entities(record, labels)
-            if unlike := _unlike(record, labels):
-                _note(found, "spans_unlike_labels", sentence.id, unlike)
-                entities = _in_characters(_spans(record, labels), sentence)
-            yield Labelled(sentence, labels, entities, confidence_kind=how_sure)
-
-
-def _is_confidence(value: object) -> bool:
-    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1)
-
-
-def _entities(record: Record, labels: tuple[str, ...]) -> tuple[Span, ...]:
-    if record.entities:
-        return record.entities
-    return _in_characters(decode_bio(labels), record.sentence)
-
-
-def _in_characters(spans: Sequence[Span], sentence: Sentence) -> tuple[Span, ...]:
-    places = [in_characters(span, sentence) for span in spans]
-    return tuple(replace(span, start=start, end=end) for span, (start, end) in zip(spans, places, strict=True))
-
-
-def _note(counts: Counter[str], reason: str, id_: str, number: int = 1) -> None:
-    if number and isinstance(counts, Losses):
-        counts.note(reason, id_, number)
-    elif number:
-        counts[reason] += number
-
-
-def _unkept(record: Record) -> Iterator[str]:
-    """What a row says that no Labelled has."""
-    if record.weight != 1.0:
-        yield "weight"
-    if record.masked and not record.unheld:
-        yield "masked"
-    if any(name in record.carried for name in ("agreement", "missed")):
-        yield "agreement"
-    kind = record.carried.get("confidence_kind")
-    if record.unread or known_kind(kind) != kind:
-        yield "other_fields"
-
-
-def _unlike(record: Record, labels: tuple[str, ...]) -> int:
+def unlike(record: Record, labels: tuple[str, ...]) -> int:
     """How many entities the labels have and the listed spans have not, or the other way round.
 
     Of spans that overlap, labels hold one; of masked tokens they say nothing; an empty list is none. Labels that were
@@ -219,7 +144,7 @@ def read_annotations(
             yield AnnotationLine(sentence, labels, standoff.spans, beside=standoff.beside, unread=record.unread)
             continue
         try:
-            spans = _spans(record, labels) if kind_of(head).per_token else ()
+            spans = spans_of(record, labels) if kind_of(head).per_token else ()
             weight = {"weight": record.weight} if record.weight != 1.0 else {}
             beside = LineValues.read({**record.carried, **weight, "masked": record.masked})
         except ValueError as error:
@@ -231,7 +156,7 @@ def read_annotations(
         yield AnnotationLine(sentence, labels, spans, beside=beside, unread=record.unread)
 
 
-def _spans(record: Record, labels: tuple[str, ...]) -> tuple[Span, ...]:
+def spans_of(record: Record, labels: tuple[str, ...]) -> tuple[Span, ...]:
     """The spans of the labels, with what the row says of those among them that it lists."""
     listed = {_place(span): span for span in record.spans}
     spans = [listed.get(_place(span), replace(span, alignment="tags")) for span in decode_bio(labels)]
@@ -265,10 +190,10 @@ def _labelled(
             raise record.fault(f"there are no labels; needed: {kind.fields}.")
         labels = record.labels
         if kind.per_token:
-            labels, stray = _iob2(record, own, origin)
+            labels, stray = labels_of(record, own, origin)
             if stray:
                 counter["stray_tags"] += len(stray)
-            if origin == "original" and _unlike(record, labels):
+            if origin == "original" and unlike(record, labels):
                 raise record.fault(
                     "its `labels` and the entities beside them say different things. Correct one, or leave it out."
                 )
@@ -333,7 +258,7 @@ def _unlabelled(source: AnySource, head: Head) -> Iterator[Record]:
     return read_records(opened, labelled=False, head=head, on_bad_file=opened.on_bad_file, counts=Counter())
 
 
-def _iob2(record: Record, own: TagReading | None, origin: Origin) -> tuple[tuple[str, ...], tuple[int, ...]]:
+def labels_of(record: Record, own: TagReading | None, origin: Origin) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """The labels, and the positions of stray tags, which gold must not have. `own` is the source's; a record may know
     the scheme of its tags itself."""
     scheme = record.scheme or (own.scheme if own else "iob2")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from itertools import islice
 from typing import Any
 
 from distill_offline.config.settings import Source
@@ -14,16 +12,13 @@ from distill_offline.corpus.formats import COLUMNS, TEXT
 from distill_offline.corpus.lines import fault
 from distill_offline.corpus.lost import kept
 from distill_offline.corpus.rows import has_entities
-from distill_offline.corpus.source import FOLDER, AnySource, as_source, existing, format_of, open_format
+from distill_offline.corpus.source import FOLDER, AnySource, as_source, existing, format_of, open_format, tagged_rows
 from distill_offline.corpus.standoff import read_header
 from distill_offline.corpus.tag_coding import PREFIXED, Coding, coding_of, is_tag
-from distill_offline.errors import CorpusError
 from distill_offline.label_kinds import Shape, all_kinds
 from distill_offline.schema import Head
 
 __all__ = ["head_of"]
-
-_TELLING = 10_000  # rows
 
 
 def head_of(source: AnySource) -> Head:
@@ -69,13 +64,9 @@ class _Spelling:
     def _told(self) -> Coding:
         """PREFIXED if some of the first rows have another number of labels than tokens, or one token each."""
         tags, most = Counter[str](), 0
-        with suppress(CorpusError):
-            rows = open_format(self._name, self._source).read(existing(self._source.path), self._source.path)
-            for _, row in islice(rows, _TELLING):
-                labels, tokens = (row.get("labels"), row.get("tokens")) if isinstance(row, Mapping) else (None, None)
-                if not isinstance(labels, list) or not isinstance(tokens, list):
-                    continue
-                if len(labels) != len(tokens) or not all(isinstance(label, str) for label in labels):
+        for labels, tokens in tagged_rows(self._name, self._source):
+            if isinstance(tokens, list):
+                if len(labels) != len(tokens):
                     return PREFIXED
                 tags.update(labels)
                 most = max(most, len(tokens))

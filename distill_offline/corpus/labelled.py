@@ -8,9 +8,9 @@ from typing import Any
 from distill_offline.schema import Sentence, Span
 from distill_offline.spans.bio import decode_bio
 
-__all__ = ["CONFIDENCE_KINDS", "Labelled", "in_characters", "known_kind"]
+__all__ = ["Labelled", "in_characters", "known_kind"]
 
-CONFIDENCE_KINDS = ("plain", "calibrated")
+_KINDS = ("plain", "calibrated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Labelled:
 
 def known_kind(value: object) -> str | None:
     """A confidence_kind that another tool's file carries; None if it is none."""
-    return value if isinstance(value, str) and value in CONFIDENCE_KINDS else None
+    return value if isinstance(value, str) and value in _KINDS else None
 
 
 def in_characters(span: Span, sentence: Sentence) -> tuple[int, int]:

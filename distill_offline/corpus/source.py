@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -42,7 +42,7 @@ from distill_offline.spans.bio import Scheme, detect_scheme
 
 __all__ = [
     "FOLDER", "AnyScheme", "AnySource", "TagReading", "as_source", "existing", "format_of", "is_plain_text",
-    "may_be_raw", "open_format", "read_records", "resolve_path", "scheme_of", "tag_reading",
+    "may_be_raw", "open_format", "read_records", "resolve_path", "scheme_of", "tag_reading", "tagged_rows",
 ]  # fmt: skip
 
 AnyScheme = TagScheme
@@ -130,7 +130,7 @@ def tag_reading(source: Source, origin: Origin = "original") -> TagReading:
         return TagReading(told or detect_scheme(_columns(path, source).tags(), least=1 if origin == "original" else 2))
     if name in (FOLDER, TEXT):
         return TagReading(told or "iob2")
-    tags = list(_row_tags(open_format(name, source).read(path, source.path)))
+    tags = [labels for labels, _ in tagged_rows(name, source)]
     coding = coding_of(Counter(chain.from_iterable(tags)), source.scheme or "")
     if coding.problem:
         raise CorpusError(f"{source.path}: {coding.problem}")
@@ -143,13 +143,14 @@ def tag_reading(source: Source, origin: Origin = "original") -> TagReading:
     return TagReading(told, coding)
 
 
-def _row_tags(rows: Iterable[tuple[int, object]]) -> Iterator[Sequence[str]]:
-    """The tags of the first rows, as far as there are some; what is wrong with a row is said when it is read."""
+def tagged_rows(name: str, source: Source) -> Iterator[tuple[list[str], object]]:
+    """The labels of the first rows that have a list of them, and their tokens; what is wrong with a row is said when it
+    is read."""
     with suppress(CorpusError):
-        for _, row in islice(rows, _TELLING):
-            tags = row.get("labels") if isinstance(row, Mapping) else None
-            if isinstance(tags, list) and all(isinstance(tag, str) for tag in tags):
-                yield tags
+        for _, row in islice(open_format(name, source).read(existing(source.path), source.path), _TELLING):
+            labels = row.get("labels") if isinstance(row, Mapping) else None
+            if isinstance(row, Mapping) and isinstance(labels, list) and all(isinstance(x, str) for x in labels):
+                yield labels, row.get("tokens")
 
 
 def read_records(

@@ -95,8 +95,6 @@ def _coding_of(tags: Mapping[str, int], *, is_io: bool) -> Coding:
 _GLUED = (
     "its tags seem to be BPER and IPER for B-PER and I-PER. Put the hyphen in, or say scheme: io if they are types."
 )
-
-
 _BEHIND = (
     "its tags seem to be PER_B and PER_I for PER-B and PER-I. Write a hyphen, or say scheme: io if they are types."
 )

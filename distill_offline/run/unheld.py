@@ -1,4 +1,5 @@
-"""What is said and kept of human-labelled entities that begin or end inside a token, which no label can say."""
+"""What is said of human-labelled data before it is used: entities that begin or end inside a token, which no label can
+say, what its files say and no example holds, and sentences that stand in two splits."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import Gold, make_task, read_gold, read_labelled, reviewed_texts
 from distill_offline.run.sources import labels_digest, source_digest, source_paths
 from distill_offline.run.stage import Stage
+from distill_offline.run.unheld import say_shared
 from distill_offline.schema import content_digest
 from distill_offline.select.calibrate import CALIBRATION, Calibrated, calibrate
 from distill_offline.select.cross_fit import cross_fit, is_cross_fitted
@@ -51,6 +52,7 @@ def select(folder: RunFolder) -> dict[str, int]:
         folder.say("select: up to date")
         return stage.sealed_counts()
     target, gold, counts = stage.begin(), read_gold(settings), Counter[str]()
+    say_shared(folder, gold.dev, gold.test)
     calibrated = calibrate(settings, gold, labels.on_gold, folder.say) if labels.from_teacher else None
     (target / CALIBRATION).unlink(missing_ok=True)
     if calibrated is not None:

@@ -66,6 +66,7 @@ _SUMMED_UP = re.compile(
     re.IGNORECASE,
 )
 _CONTROL = re.compile(r"<\|(start|channel|constrain|message|end|return|call)\|>")
+_LINE = re.compile(r"\s*(?:thinking(?:\.\.\.|…)|(?:\.\.\.|…) ?done thinking\.?)\s*", re.IGNORECASE)
 _IN_ANALYSIS = re.compile(r"<\|channel\|>\s*analysis\s*<\|message\|>\s*\Z")
 _CHANNEL = re.compile(r"\s*(\w+)")
 # What is left of harmony where the engine drops special tokens.
@@ -245,7 +246,7 @@ class _Cuts:
 
 def _without_lone_lines(text: str, tags: list[re.Match[str]]) -> list[re.Match[str]]:
     """The tags but for a line `Thinking...` that neither begins the text nor is closed by its own like."""
-    lines = [tag for tag in tags if tag[0].strip()[:1] in "Tt.…"]
+    lines = [tag for tag in tags if _LINE.fullmatch(tag[0])]
     if not lines or any("done" in tag[0].lower() for tag in lines):
         return tags
     return [tag for tag in tags if tag not in lines or not text[: tag.start()].strip("\ufeff \t\r\n")]

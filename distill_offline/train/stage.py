@@ -20,7 +20,7 @@ from distill_offline.run.folder import RunFolder
 from distill_offline.run.gold import make_task, read_gold
 from distill_offline.run.sources import labels_digest, source_paths
 from distill_offline.run.stage import Stage
-from distill_offline.run.unheld import say_lost, say_shared, say_unheld, unheld_counts
+from distill_offline.run.unheld import say_lost, say_unheld, unheld_counts
 from distill_offline.schema import Example
 from distill_offline.storage.digests import file_digests
 from distill_offline.storage.files import ANNOTATIONS
@@ -248,7 +248,6 @@ def _begin(folder: RunFolder, arm: SeededArm, observe: Observe, said: _Said) -> 
     splits = {"train": gold.train, "dev": gold.dev}
     say_unheld(folder, splits)
     say_lost(folder, gold.lost, splits)
-    say_shared(folder, gold.dev, gold.test)
     job = Job(
         stage.begin(),
         stage.fingerprint,

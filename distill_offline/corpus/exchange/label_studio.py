@@ -45,9 +45,9 @@ class LabelStudio(ToolFormat):
             yield from ((number, loss) for loss in losses)
             if given is None and losses:
                 continue
-            if any(given is each for each in task.get("predictions") or ()):
-                row["confidence_kind"] = known_kind(data.get("confidence_kind")) or "plain"
             if given is not None:
+                if any(given is each for each in task.get("predictions") or ()):
+                    row["confidence_kind"] = known_kind(data.get("confidence_kind")) or "plain"
                 yield from ((number, loss) for loss in _fill(row, given, text, is_told=self.offsets_are_told))
             yield number, {key: value for key, value in row.items() if value is not None}
 
